@@ -1,0 +1,21 @@
+//! The plain types in which the two planes speak of media: calls, legs, media lines, streams.
+//!
+//! The control plane builds them from SDP, `proto` carries them over gRPC, the media engine obeys them. No dependency
+//! on a runtime, a clock or a wire format: a crate that a packet passes through can use them.
+#![forbid(unsafe_code)]
+
+mod call;
+mod codec;
+mod event;
+mod line;
+mod name;
+mod refusal;
+mod report;
+
+pub use call::{CallSpec, LegSpec};
+pub use codec::Codec;
+pub use event::{EndCause, Event, EventKind};
+pub use line::{Direction, Latching, LineSpec, MediaKind};
+pub use name::{CallId, IdempotencyKey, InterfaceName, InvalidName, LegId};
+pub use refusal::Refusal;
+pub use report::{CallReport, LegReport, LineReport, LocalLine, Path, StreamReport};
