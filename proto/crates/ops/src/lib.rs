@@ -1,1 +1,11 @@
-//! Placeholder.
+//! What both planes show to those who operate them, in one way: configuration files, logs, health, metrics, signals.
+//!
+//! Used by the two binaries only. Nothing here knows calls or packets.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod logging;
+pub mod random;
+pub mod signal;
