@@ -2,6 +2,8 @@
 //! `media-types`. Nothing left of this crate knows protobuf; nothing in it decides.
 #![forbid(unsafe_code)]
 
+pub mod convert;
+
 /// Generated from `media/v1/media.proto`.
 pub mod media_v1 {
     #![allow(missing_docs, clippy::all)]

@@ -1,0 +1,25 @@
+//! Between the generated types and the plain types of `media-types`, both ways.
+//!
+//! Towards the wire nothing can fail. From the wire everything is checked here, once, so that what leaves this module
+//! is in range: a bad value is a [`FieldError`] that names the field as the protocol has it.
+
+mod call;
+mod event;
+mod field;
+mod label;
+mod line;
+mod refusal;
+mod report;
+
+pub use call::{
+    CODECS_PER_LINE_MAX, LEASE_MS_MAX, LEGS_MAX, LINES_PER_LEG_MAX, RENEW_MAX, call_id_from_wire,
+    create_from_wire, create_to_wire, delete_from_wire, delete_to_wire, renew_from_wire, renew_to_wire,
+    update_from_wire, update_to_wire,
+};
+pub use event::{event_from_wire, event_to_wire};
+pub use field::{FieldError, Problem};
+pub use refusal::{REFUSAL_METADATA, refusal_from_status, refusal_to_status};
+pub use report::{report_from_wire, report_to_wire};
+
+#[cfg(test)]
+mod tests;

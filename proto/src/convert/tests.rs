@@ -1,0 +1,447 @@
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use media_types::{
+    CallId, CallReport, CallSpec, Codec, Direction, EndCause, Event, EventKind, IdempotencyKey,
+    InterfaceName, Latching, LegId, LegReport, LegSpec, LineReport, LineSpec, LocalLine, MediaKind, Path,
+    Refusal, StreamReport,
+};
+use proptest::prelude::*;
+use tonic::Code;
+
+use super::*;
+use crate::media_v1 as wire;
+
+fn name(max: usize) -> impl Strategy<Value = String> {
+    proptest::collection::vec(b'!'..=b'~', 1..=max).prop_map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+fn call_id() -> impl Strategy<Value = CallId> {
+    name(64).prop_map(|id| CallId::new(&id).unwrap())
+}
+
+fn leg_id() -> impl Strategy<Value = LegId> {
+    name(32).prop_map(|id| LegId::new(&id).unwrap())
+}
+
+fn address() -> impl Strategy<Value = SocketAddr> {
+    let v4 = any::<u32>().prop_map(|bits| IpAddr::V4(bits.into()));
+    let v6 = any::<u128>().prop_map(|bits| IpAddr::V6(bits.into()).to_canonical());
+    (prop_oneof![v4, v6], 1u16..).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+fn millis(max: u64) -> impl Strategy<Value = Duration> {
+    (0..=max).prop_map(Duration::from_millis)
+}
+
+fn codec() -> impl Strategy<Value = Codec> {
+    (0u8..=127, name(32), 1u32..=1_000_000, 1u8.., any::<u16>()).prop_map(
+        |(payload_type, name, clock_rate_hz, channels, ptime_ms)| Codec {
+            payload_type,
+            name,
+            clock_rate_hz,
+            channels,
+            ptime_ms,
+        },
+    )
+}
+
+fn line() -> impl Strategy<Value = LineSpec> {
+    let kind = prop_oneof![
+        Just(MediaKind::Audio),
+        Just(MediaKind::Video),
+        Just(MediaKind::Other)
+    ];
+    let direction = prop_oneof![
+        Just(Direction::SendRecv),
+        Just(Direction::SendOnly),
+        Just(Direction::RecvOnly),
+        Just(Direction::Inactive)
+    ];
+    let latching = prop_oneof![
+        Just(Latching::Off),
+        Just(Latching::SameAddress),
+        Just(Latching::AnyAddress)
+    ];
+    let addresses = (proptest::option::of(address()), proptest::option::of(address()));
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (
+        kind,
+        direction,
+        latching,
+        addresses,
+        flags,
+        proptest::collection::vec(codec(), 0..4),
+    )
+        .prop_map(
+            |(kind, direction, latching, (remote, remote_rtcp), (enabled, rtcp_mux, relearn), codecs)| {
+                LineSpec {
+                    kind,
+                    enabled,
+                    direction,
+                    remote,
+                    remote_rtcp,
+                    rtcp_mux,
+                    latching,
+                    relearn,
+                    codecs,
+                }
+            },
+        )
+}
+
+fn leg() -> impl Strategy<Value = LegSpec> {
+    let interface = proptest::option::of(name(32).prop_map(|name| InterfaceName::new(&name).unwrap()));
+    (
+        leg_id(),
+        interface,
+        any::<bool>(),
+        proptest::collection::vec(line(), 0..4),
+    )
+        .prop_map(|(id, interface, ipv6, lines)| LegSpec {
+            id,
+            interface,
+            ipv6,
+            lines,
+        })
+}
+
+fn legs() -> impl Strategy<Value = Vec<LegSpec>> {
+    (leg(), leg()).prop_map(|(a, mut b)| {
+        if a.id == b.id {
+            b.id = LegId::new(if a.id.as_str() == "b" { "a" } else { "b" }).unwrap();
+        }
+        vec![a, b]
+    })
+}
+
+fn key() -> impl Strategy<Value = IdempotencyKey> {
+    name(64).prop_map(|key| IdempotencyKey::new(&key).unwrap())
+}
+
+fn stream() -> impl Strategy<Value = StreamReport> {
+    (
+        any::<[u64; 5]>(),
+        any::<[u32; 3]>(),
+        0u8..=127,
+        millis(u64::MAX),
+        0u16..=500,
+    )
+        .prop_map(
+            |(
+                [packets, bytes, lost, reordered, duplicates],
+                [ssrc, jitter_us, jitter_us_max],
+                payload_type,
+                idle,
+                mos,
+            )| {
+                StreamReport {
+                    ssrc,
+                    payload_type,
+                    packets,
+                    bytes,
+                    lost,
+                    reordered,
+                    duplicates,
+                    jitter_us,
+                    jitter_us_max,
+                    idle,
+                    mos_x100: mos,
+                }
+            },
+        )
+}
+
+fn report() -> impl Strategy<Value = CallReport> {
+    let local = proptest::option::of((address(), address()).prop_map(|(rtp, rtcp)| LocalLine { rtp, rtcp }));
+    let path = prop_oneof![Just(Path::Uring), Just(Path::Socket), Just(Path::Simulated)];
+    let drops = prop_oneof![Just(vec![]), Just(vec![("not_rtp", 3u64), ("wrong_source", 9)])];
+    let streams = proptest::collection::vec(stream(), 0..3);
+    let line = (
+        local,
+        proptest::option::of(address()),
+        path,
+        drops,
+        any::<u64>(),
+        streams,
+    )
+        .prop_map(
+            |(local, learned, path, drops, rtcp_forwarded, streams)| LineReport {
+                local,
+                learned,
+                path,
+                path_reason: "the only one",
+                drops,
+                rtcp_forwarded,
+                streams,
+            },
+        );
+    let leg =
+        (leg_id(), proptest::collection::vec(line, 0..3)).prop_map(|(id, lines)| LegReport { id, lines });
+    (
+        call_id(),
+        millis(u64::MAX),
+        millis(u64::MAX),
+        proptest::collection::vec(leg, 0..=2),
+    )
+        .prop_map(|(id, age, lease_left, legs)| CallReport {
+            id,
+            age,
+            lease_left,
+            legs,
+        })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let place = || (leg_id(), 0usize..16);
+    let kind = prop_oneof![
+        place().prop_map(|(leg, line)| EventKind::FirstPacket { leg, line }),
+        place().prop_map(|(leg, line)| EventKind::MediaTimeout { leg, line }),
+        (place(), address()).prop_map(|((leg, line), source)| EventKind::Latched { leg, line, source }),
+        (
+            prop_oneof![Just(EndCause::LeaseExpired), Just(EndCause::Shutdown)],
+            report()
+        )
+            .prop_map(|(cause, report)| EventKind::Ended {
+                cause,
+                report: Box::new(report)
+            }),
+    ];
+    (call_id(), kind).prop_map(|(call, kind)| Event { call, kind })
+}
+
+proptest! {
+    #[test]
+    fn what_goes_over_the_wire_comes_back_the_same(
+        key in key(), id in call_id(), legs in legs(), lease in millis(LEASE_MS_MAX), media_timeout in millis(LEASE_MS_MAX),
+        report in report(), event in event(),
+    ) {
+        let spec = CallSpec { id: id.clone(), legs: legs.clone(), lease, media_timeout };
+        prop_assert_eq!(create_from_wire(create_to_wire(&key, &spec)), Ok((key.clone(), spec)));
+        prop_assert_eq!(update_from_wire(update_to_wire(&key, &id, &legs)), Ok((key.clone(), id.clone(), legs)));
+        prop_assert_eq!(delete_from_wire(&delete_to_wire(&key, &id)), Ok((key, id.clone())));
+        prop_assert_eq!(renew_from_wire(&renew_to_wire([&id])), Ok(vec![id]));
+        prop_assert_eq!(report_from_wire(report_to_wire(&report)), Ok(report));
+        prop_assert_eq!(event_from_wire(event_to_wire(&event)), Ok(event));
+    }
+}
+
+fn good() -> wire::CreateCallRequest {
+    let line = wire::MediaLine {
+        kind: wire::MediaKind::Audio.into(),
+        remote: Some(wire::Endpoint {
+            ip: "192.0.2.1".into(),
+            port: 4000,
+        }),
+        codecs: vec![wire::Codec {
+            name: "PCMU".into(),
+            clock_rate_hz: 8000,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let leg = |id: &str| wire::Leg {
+        leg_id: id.into(),
+        lines: vec![line.clone()],
+        ..Default::default()
+    };
+    wire::CreateCallRequest {
+        call_id: "c1".into(),
+        idempotency_key: "k1".into(),
+        legs: vec![leg("a"), leg("b")],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn every_field_out_of_range_is_named() {
+    create_from_wire(good()).unwrap();
+    type Spoil = fn(&mut wire::CreateCallRequest);
+    let cases: [(&str, Spoil); 24] = [
+        ("call_id: is empty", |r| r.call_id.clear()),
+        ("call_id: is longer than 64 bytes", |r| r.call_id = "x".repeat(65)),
+        (
+            "idempotency_key: has a character that is not printable ASCII",
+            |r| r.idempotency_key = "a\nb".into(),
+        ),
+        ("legs: must be 2 to 2, is 1", |r| drop(r.legs.pop())),
+        ("legs: must be 2 to 2, is 3", |r| {
+            r.legs.push(wire::Leg::default())
+        }),
+        ("legs[1].leg_id: is there twice", |r| {
+            r.legs[1].leg_id = "a".into()
+        }),
+        ("legs[1].leg_id: is empty", |r| r.legs[1].leg_id.clear()),
+        ("legs[0].interface: is longer than 32 bytes", |r| {
+            r.legs[0].interface = "x".repeat(33)
+        }),
+        ("legs[0].lines: must be 0 to 16, is 17", |r| {
+            r.legs[0].lines = vec![r.legs[0].lines[0].clone(); 17];
+        }),
+        ("legs[1].lines[0].kind: has no meaning: 0", |r| {
+            r.legs[1].lines[0].kind = 0
+        }),
+        ("legs[1].lines[0].kind: has no meaning: 9", |r| {
+            r.legs[1].lines[0].kind = 9
+        }),
+        ("legs[1].lines[0].direction: has no meaning: -1", |r| {
+            r.legs[1].lines[0].direction = -1
+        }),
+        ("legs[1].lines[0].latching: has no meaning: 4", |r| {
+            r.legs[1].lines[0].latching = 4
+        }),
+        ("legs[1].lines[0].remote.ip: not an IP address", |r| {
+            remote(r).ip = "example.org".into()
+        }),
+        ("legs[1].lines[0].remote.port: must be 1 to 65535, is 0", |r| {
+            remote(r).port = 0
+        }),
+        (
+            "legs[1].lines[0].remote.port: must be 1 to 65535, is 65536",
+            |r| remote(r).port = 65536,
+        ),
+        ("legs[1].lines[0].remote_rtcp.ip: not an IP address", |r| {
+            r.legs[1].lines[0].remote_rtcp = Some(wire::Endpoint::default());
+        }),
+        ("legs[1].lines[0].codecs: must be 0 to 32, is 33", |r| {
+            r.legs[1].lines[0].codecs = vec![r.legs[1].lines[0].codecs[0].clone(); 33];
+        }),
+        (
+            "legs[1].lines[0].codecs[0].payload_type: must be 0 to 127, is 128",
+            |r| codec_of(r).payload_type = 128,
+        ),
+        (
+            "legs[1].lines[0].codecs[0].name: must be 1 to 32 printable ASCII characters without spaces",
+            |r| {
+                codec_of(r).name.clear();
+            },
+        ),
+        (
+            "legs[1].lines[0].codecs[0].clock_rate_hz: must be 1 to 1000000, is 0",
+            |r| codec_of(r).clock_rate_hz = 0,
+        ),
+        (
+            "legs[1].lines[0].codecs[0].channels: must be 1 to 255, is 256",
+            |r| codec_of(r).channels = 256,
+        ),
+        (
+            "legs[1].lines[0].codecs[0].ptime_ms: must be 0 to 65535, is 70000",
+            |r| codec_of(r).ptime_ms = 70000,
+        ),
+        ("lease_ms: must be 0 to 604800000, is 18446744073709551615", |r| {
+            r.lease_ms = u64::MAX
+        }),
+    ];
+    for (expected, spoil) in cases {
+        let mut request = good();
+        spoil(&mut request);
+        let error = create_from_wire(request).expect_err(expected);
+        assert_eq!(error.to_string(), expected);
+        let status = tonic::Status::from(error);
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::InvalidArgument, expected)
+        );
+        assert!(matches!(refusal_from_status(&status), Some(Refusal::Invalid(_))));
+    }
+}
+
+fn remote(request: &mut wire::CreateCallRequest) -> &mut wire::Endpoint {
+    request.legs[1].lines[0].remote.as_mut().unwrap()
+}
+
+fn codec_of(request: &mut wire::CreateCallRequest) -> &mut wire::Codec {
+    &mut request.legs[1].lines[0].codecs[0]
+}
+
+#[test]
+fn a_disabled_line_may_have_port_zero() {
+    let mut request = good();
+    remote(&mut request).port = 0;
+    request.legs[1].lines[0].disabled = true;
+    let (_, spec) = create_from_wire(request).unwrap();
+    assert!(!spec.legs[1].lines[0].enabled);
+}
+
+#[test]
+fn an_ipv4_address_in_ipv6_clothes_is_ipv4() {
+    let mut request = good();
+    remote(&mut request).ip = "::ffff:192.0.2.7".into();
+    let (_, spec) = create_from_wire(request).unwrap();
+    assert_eq!(
+        spec.legs[1].lines[0].remote,
+        Some("192.0.2.7:4000".parse().unwrap())
+    );
+}
+
+#[test]
+fn a_renewal_has_a_limit_and_names_the_bad_one() {
+    let many = wire::RenewLeasesRequest {
+        call_ids: vec!["x".into(); RENEW_MAX + 1],
+    };
+    assert_eq!(
+        renew_from_wire(&many).unwrap_err().to_string(),
+        "call_ids: must be 0 to 10000, is 10001"
+    );
+    let bad = wire::RenewLeasesRequest {
+        call_ids: vec!["x".into(), String::new()],
+    };
+    assert_eq!(
+        renew_from_wire(&bad).unwrap_err().to_string(),
+        "call_ids[1]: is empty"
+    );
+}
+
+#[test]
+fn every_refusal_has_one_code_and_comes_back() {
+    let expected = [
+        (Refusal::NoPorts, Code::ResourceExhausted),
+        (Refusal::NoCapacity, Code::ResourceExhausted),
+        (Refusal::Busy, Code::Unavailable),
+        (Refusal::Draining, Code::Unavailable),
+        (Refusal::UnknownCall, Code::NotFound),
+        (Refusal::CallExists, Code::AlreadyExists),
+        (Refusal::UnknownInterface, Code::FailedPrecondition),
+        (Refusal::UnknownLeg, Code::FailedPrecondition),
+        (Refusal::Invalid("legs must be two"), Code::InvalidArgument),
+    ];
+    for (refusal, code) in expected {
+        let status = refusal_to_status(refusal);
+        assert_eq!(status.code(), code, "{refusal:?}");
+        assert_eq!(refusal_from_status(&status), Some(refusal));
+    }
+    assert_eq!(
+        refusal_from_status(&tonic::Status::unavailable("no connection")),
+        None
+    );
+}
+
+#[test]
+fn a_node_that_reports_nonsense_is_told_apart() {
+    let half = wire::LineStatus {
+        local_rtp: Some(wire::Endpoint {
+            ip: "192.0.2.1".into(),
+            port: 4000,
+        }),
+        path: wire::Path::Uring.into(),
+        ..Default::default()
+    };
+    let call = wire::Call {
+        call_id: "c".into(),
+        legs: vec![wire::LegStatus {
+            leg_id: "a".into(),
+            lines: vec![half],
+        }],
+        ..Default::default()
+    };
+    let error = report_from_wire(call).unwrap_err();
+    assert_eq!(error.to_string(), "legs[0].lines[0].local_rtcp: is missing");
+    let event = wire::CallEvent {
+        call_id: "c".into(),
+        kind: None,
+    };
+    assert_eq!(
+        event_from_wire(event).unwrap_err().to_string(),
+        "kind: is missing"
+    );
+}
