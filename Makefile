@@ -1,0 +1,51 @@
+# Every target that a person or the CI runs. `make` alone lists them.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap build release demo load run test sipp lint bench-memory fuzz clean
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PACKAGES := --package ringpath-dataplane --package ringpath-control --package ringpath-bench
+
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+bootstrap: ## Install the Debian packages that are missing (tuning/bootstrap.sh)
+	@tuning/bootstrap.sh
+
+build: bootstrap ## Build every binary and test, unoptimised
+	$(CARGO) build --workspace --locked --bins --tests
+
+release: bootstrap ## Build both planes and the kit, optimised
+	$(CARGO) build --release --locked $(PACKAGES) --bins
+
+demo: release ## 20 calls with speech both ways through both planes; prints the table, writes target/demo/report.json
+	$(TARGET)/release/ringpath-demo
+
+load: release ## 200 calls at once, 50 set up a second; fails on a lost packet; writes target/load/report.json
+	$(TARGET)/release/ringpath-demo --name load --calls 200 --rate 50 --talk-s 30
+
+run: release ## Both planes in the foreground with the example configuration; Ctrl-C stops them
+	$(TARGET)/release/ringpath-run
+
+# The binaries are built first, so that the end-to-end tests find them beside the test executable.
+test: build ## The whole suite: unit, property, simulation, fuzz corpus, SIPp against the real binaries
+	$(CARGO) test --workspace --locked
+
+sipp: build ## Only the end-to-end tests of bench/tests/it: SIPp against the real binaries
+	$(CARGO) test --package ringpath-bench --locked --test it
+
+lint: ## Format, clippy with warnings as errors, licences and bans of dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+	tuning/check-dependencies.sh
+
+bench-memory: release ## Bytes a call in each plane; writes target/bench/memory.json
+	$(TARGET)/release/ringpath-memory
+
+fuzz: ## How to run the fuzz targets; `make test` replays their corpus
+	@echo "Targets are binaries of dataplane/fuzz and control-plane/fuzz; docs/testing.md says how to run them."
+
+clean: ## Remove what was built
+	$(CARGO) clean
