@@ -1,0 +1,110 @@
+use std::net::{IpAddr, SocketAddr};
+
+use media_types::LocalLine;
+
+use crate::line::{direction_name, direction_named};
+use crate::topology::{host_names, may_pass, text_may_pass};
+use crate::{MediaLine, Origin, Session};
+
+/// What we offer or answer on one media line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OurLine {
+    /// Our addresses towards the party that will read the description.
+    pub local: LocalLine,
+    /// Print `a=rtcp-mux`: in an offer, when the other party offered it; in an answer, when it was offered to us.
+    pub rtcp_mux: bool,
+}
+
+/// Prints `session`, which one party sent, for the other party: with our `o=` line, and our addresses and ports in
+/// the place of the sender's.
+///
+/// `lines` has one entry for each media line; `None` (also for entries that are missing) prints the line with port 0
+/// in its place and without attributes. Directions are kept; a hold by unspecified address (RFC 3264 §8.4) becomes the
+/// direction attribute that it means. What is left out: ICE, keys, `k=`, and every text that names an address or the
+/// sender's host, so that no address of the sender can reach the other side.
+pub fn rewrite(session: &Session, lines: &[Option<OurLine>], origin: &mut Origin) -> String {
+    let names = host_names(&session.inner);
+    let line_at = |index: usize| lines.get(index).copied().flatten();
+    let session_ip = (0..session.line_count()).find_map(|index| Some(line_at(index)?.local.rtp.ip()));
+
+    let mut out = session.inner.clone();
+    out.key = None;
+    out.emails.retain(|text| text_may_pass(text, &names));
+    out.phones.retain(|text| text_may_pass(text, &names));
+    out.uri = out.uri.filter(|text| text_may_pass(text, &names));
+    out.session_description = out.session_description.filter(|text| text_may_pass(text, &names));
+    if out.session_name.is_empty() || !text_may_pass(&out.session_name, &names) {
+        "-".clone_into(&mut out.session_name);
+    }
+    out.attributes.retain(|attribute| may_pass(attribute, &names));
+    out.connection = Some(sdp_types::Connection::from_ip_addr(
+        session_ip.unwrap_or(UNSPECIFIED),
+    ));
+    for (index, (media, line)) in out.medias.iter_mut().zip(session.lines()).enumerate() {
+        rewrite_line(media, &line, line_at(index), session_ip, &names);
+    }
+
+    // The origin is made from the text of all else, so it is printed last.
+    out.origin = sdp_types::Origin::with_ip_addr(0, 0, UNSPECIFIED);
+    out.origin = origin.next(&out.to_string(), session_ip);
+    out.to_string()
+}
+
+const UNSPECIFIED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
+fn rewrite_line(
+    media: &mut sdp_types::Media,
+    line: &MediaLine<'_>,
+    ours: Option<OurLine>,
+    session_ip: Option<IpAddr>,
+    names: &[&str],
+) {
+    media.key = None;
+    media.num_ports = None;
+    media.connections.clear();
+    media.media_title = media.media_title.take().filter(|text| text_may_pass(text, names));
+    let Some(OurLine { local, rtcp_mux }) = ours else {
+        media.port = 0;
+        media.bandwidths.clear();
+        // The identification stays: a=group of the session may refer to it (RFC 5888 §9.2).
+        media
+            .attributes
+            .retain(|attribute| attribute.attribute == "mid" && may_pass(attribute, names));
+        return;
+    };
+    media.port = local.rtp.port();
+    if session_ip != Some(local.rtp.ip()) {
+        media
+            .connections
+            .push(sdp_types::Connection::from_ip_addr(local.rtp.ip()));
+    }
+    media.attributes.retain(|attribute| may_pass(attribute, names));
+    if line.is_held_by_address() {
+        media
+            .attributes
+            .retain(|attribute| direction_named(&attribute.attribute).is_none());
+        media
+            .attributes
+            .push(sdp_types::Attribute::new(direction_name(line.direction())));
+    }
+    if rtcp_mux {
+        media.attributes.push(sdp_types::Attribute::new("rtcp-mux"));
+    } else if let Some(value) = rtcp_value(local) {
+        media
+            .attributes
+            .push(sdp_types::Attribute::with_value("rtcp", value));
+    }
+}
+
+/// The value of `a=rtcp` (RFC 3605 §2.1) when RTCP's address is not what the RTP address implies.
+fn rtcp_value(LocalLine { rtp, rtcp }: LocalLine) -> Option<String> {
+    let implied = rtp
+        .port()
+        .checked_add(1)
+        .map(|port| SocketAddr::new(rtp.ip(), port));
+    if implied == Some(rtcp) {
+        return None;
+    }
+    let family = if rtcp.is_ipv6() { "IP6" } else { "IP4" };
+    Some(format!("{} IN {family} {}", rtcp.port(), rtcp.ip()))
+}
