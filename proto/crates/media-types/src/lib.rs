@@ -16,6 +16,6 @@ pub use call::{CallSpec, LegSpec};
 pub use codec::Codec;
 pub use event::{EndCause, Event, EventKind};
 pub use line::{Direction, Latching, LineSpec, MediaKind};
-pub use name::{CallId, IdempotencyKey, InterfaceName, InvalidName, LegId};
+pub use name::{CallId, IdempotencyKey, InterfaceName, InvalidName, LegId, NodeName};
 pub use refusal::Refusal;
 pub use report::{CallReport, LegReport, LineReport, LocalLine, Path, StreamReport};

@@ -75,6 +75,10 @@ name!(
     InterfaceName, 32
 );
 name!(
+    /// Names a media node, as the control plane's configuration does.
+    NodeName, 64
+);
+name!(
     /// The caller's name for one request: a repetition with the same key gets the same answer and has no effect.
     IdempotencyKey, 64
 );

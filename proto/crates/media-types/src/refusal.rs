@@ -49,6 +49,9 @@ impl Refusal {
 
     /// Whether another node, or the same one later, may do what this one refused.
     pub const fn is_capacity(self) -> bool {
-        matches!(self, Self::NoPorts | Self::NoCapacity | Self::Busy | Self::Draining)
+        matches!(
+            self,
+            Self::NoPorts | Self::NoCapacity | Self::Busy | Self::Draining
+        )
     }
 }
