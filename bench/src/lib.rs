@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The kit that tries Ringpath out: RTP endpoints that count at the receiver, SIPp and both planes as child processes,
+//! and the runs that bring them together (`make demo`, `make load`, `make bench-memory`).
+//!
+//! Synchronous but for gRPC. Everything runs on loopback, on addresses that a run takes for itself ([`host`]).
+#![forbid(unsafe_code)]
+
+pub mod endpoint;
+pub mod g711;
+pub mod host;
+pub mod process;
+pub mod reception;
+pub mod speech;
+pub mod talk;

@@ -1,0 +1,3 @@
+//! The kit against itself, and both planes against SIPp and the kit's endpoints. One module a behaviour.
+
+mod talk;
