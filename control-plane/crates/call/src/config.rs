@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use media_types::{InterfaceName, Latching};
+
+use crate::Routes;
+
+/// What a media timeout does to an answered call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum MediaTimeout {
+    /// Both parties get a BYE with a `Reason`.
+    #[default]
+    EndCall,
+    /// It is logged and nothing else.
+    Ignore,
+}
+
+/// How a [`B2bua`](crate::B2bua) behaves. `Config::default()` routes nothing.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where calls go.
+    pub routes: Routes,
+    /// Calls at once, from the INVITE until the call is over; another one gets 503.
+    pub calls_max: usize,
+    /// `Max-Forwards` of what we send is one less than what we got and at most this (RFC 3261 §8.1.1.6).
+    pub max_forwards: u8,
+    /// `Retry-After` of a 503 of ours, in seconds, when nothing better is known.
+    pub retry_after_s: u32,
+    /// A next hop that said nothing for so long is left for the next one in the list. The last in the list has the
+    /// whole of timer B.
+    pub next_hop_timeout: Duration,
+    /// The called party must answer within this time of the INVITE to it: else CANCEL, and 480 or 408 to the caller.
+    pub ring_timeout: Duration,
+    /// A re-INVITE that was passed on must be answered within this time.
+    pub reinvite_timeout: Duration,
+    /// An answered call ends after this time.
+    pub duration_max: Duration,
+    /// A media node that has not answered for so long counts as silent.
+    pub media_answer_timeout: Duration,
+    /// What a media timeout does.
+    pub media_timeout_action: MediaTimeout,
+    /// A line that is silent for so long is a media timeout; zero takes the node's default.
+    pub media_timeout: Duration,
+    /// The lease of a call on its node; zero takes the node's default. The media client renews it.
+    pub media_lease: Duration,
+    /// The node's interface that faces callers; `None` takes its first.
+    pub caller_interface: Option<InterfaceName>,
+    /// The node's interface that faces callees; `None` takes its first.
+    pub callee_interface: Option<InterfaceName>,
+    /// Which media sources of callers are learned.
+    pub caller_latching: Latching,
+    /// Which media sources of callees are learned.
+    pub callee_latching: Latching,
+    /// What a session description may cost.
+    pub sdp_limits: sdp::Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            routes: Routes::default(),
+            calls_max: 5_000,
+            max_forwards: 70,
+            retry_after_s: 5,
+            next_hop_timeout: Duration::from_secs(4),
+            ring_timeout: Duration::from_secs(180),
+            reinvite_timeout: Duration::from_secs(60),
+            duration_max: Duration::from_secs(24 * 3_600),
+            media_answer_timeout: Duration::from_secs(3),
+            media_timeout_action: MediaTimeout::default(),
+            media_timeout: Duration::ZERO,
+            media_lease: Duration::ZERO,
+            caller_interface: None,
+            callee_interface: None,
+            caller_latching: Latching::default(),
+            callee_latching: Latching::default(),
+            sdp_limits: sdp::Limits::default(),
+        }
+    }
+}
