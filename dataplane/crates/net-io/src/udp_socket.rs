@@ -1,0 +1,74 @@
+//! One port's UDP socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use media_engine::OpenError;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::config::SocketOptions;
+
+/// Opens and binds a non-blocking UDP socket; returns the address it is bound to (port 0 becomes a number).
+///
+/// Without SO_REUSEADDR and SO_REUSEPORT: a port that anything else has must be refused, or two calls share media.
+pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> Result<(OwnedFd, SocketAddr), OpenError> {
+    let attempt = || -> io::Result<(OwnedFd, SocketAddr)> {
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::UDP))?;
+        let class = u32::from(options.dscp) << 2;
+        if local.is_ipv6() {
+            // An IPv4 port with the same number is a port of its own.
+            socket.set_only_v6(true)?;
+            socket.set_tclass_v6(class)?;
+        } else {
+            socket.set_tos_v4(class)?;
+        }
+        if let Some(bytes) = options.receive_buffer {
+            socket.set_recv_buffer_size(bytes as usize)?;
+        }
+        if let Some(bytes) = options.send_buffer {
+            socket.set_send_buffer_size(bytes as usize)?;
+        }
+        socket.bind(&SockAddr::from(local))?;
+        let bound = socket.local_addr()?.as_socket().unwrap_or(local);
+        Ok((socket.into(), bound))
+    };
+    attempt().map_err(|error| open_error(&error))
+}
+
+/// What an error of the kernel means for opening a port.
+pub(crate) fn open_error(error: &io::Error) -> OpenError {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => OpenError::InUse,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::ENOSPC) => {
+            OpenError::Exhausted
+        }
+        _ => OpenError::Refused,
+    }
+}
+
+/// Datagrams that the kernel dropped at this socket since it was made, because its receive buffer was full.
+pub(crate) fn dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    /// Place of the drop count in `SO_MEMINFO`'s answer (linux/sock_diag.h: SK_MEMINFO_DROPS).
+    const DROPS: usize = 8;
+    let mut values = [0u32; 9];
+    let mut length = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: validity and bounds: the kernel writes at most `length` bytes, which is the size of `values`, and the
+    // length; both are locals that outlive the call. Aliasing: exclusive borrows. Alignment and initialisation: by
+    // their types.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            (&raw mut values).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(values[DROPS])
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

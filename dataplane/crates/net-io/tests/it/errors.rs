@@ -1,0 +1,139 @@
+//! What goes wrong is counted and goes no further.
+
+use std::time::Duration;
+
+use net_io::{IoConfig, PAYLOAD_MAX, PacketIo, SendError};
+
+use crate::back_end::*;
+
+conformance! {
+    a_refused_packet_does_not_poison_the_port: IoConfig::default();
+    an_oversize_datagram_is_counted_as_truncated: IoConfig::default();
+    a_destination_of_the_other_family_is_unreachable: IoConfig::default();
+    a_bad_destination_spoils_no_other_packet_of_its_batch: IoConfig::default();
+    service_resumes_when_kept_frames_are_released: IoConfig { frames: 64, ..IoConfig::default() };
+}
+
+fn a_refused_packet_does_not_poison_the_port(mut io: impl PacketIo) {
+    let outside = peer(LOOPBACK_V4);
+    let from = outside.local_addr().unwrap();
+    let (port, local) = open(&mut io, LOOPBACK_V4);
+    // A port where nobody listens: bound, and given back.
+    let nobody = peer(LOOPBACK_V4).local_addr().unwrap();
+    for round in 0..20u8 {
+        outside.send_to(&[round, 0], local).unwrap();
+        let frame = expect(&mut io, port, from, &[round, 0]);
+        io.send(frame, port, nobody);
+        io.poll(Some(Duration::ZERO)).unwrap();
+
+        outside.send_to(&[round, 1], local).unwrap();
+        let frame = expect(&mut io, port, from, &[round, 1]);
+        io.send(frame, port, from);
+        io.poll(Some(Duration::ZERO)).unwrap();
+        assert_eq!(peer_receives(&outside), (vec![round, 1], local));
+    }
+    expect_all_frames_back(&mut io);
+    assert_eq!(io.counters().received, 40);
+}
+
+fn an_oversize_datagram_is_counted_as_truncated(mut io: impl PacketIo) {
+    let outside = peer(LOOPBACK_V4);
+    let (port, local) = open(&mut io, LOOPBACK_V4);
+    for size in [PAYLOAD_MAX + 1, 2048, 9000, 65_507] {
+        outside.send_to(&vec![1; size], local).unwrap();
+    }
+    outside.send_to(b"fits", local).unwrap();
+    let frame = expect(&mut io, port, outside.local_addr().unwrap(), b"fits");
+    io.release(frame);
+    assert_eq!((io.counters().truncated, io.counters().received), (4, 1));
+    expect_all_frames_back(&mut io);
+}
+
+fn a_destination_of_the_other_family_is_unreachable(mut io: impl PacketIo) {
+    for (ip, foreign) in [(LOOPBACK_V4, "[::1]:9"), (LOOPBACK_V6, "127.0.0.1:9")] {
+        let outside = peer(ip);
+        let (port, local) = open(&mut io, ip);
+        outside.send_to(b"x", local).unwrap();
+        let frame = expect(&mut io, port, outside.local_addr().unwrap(), b"x");
+        io.send(frame, port, foreign.parse().unwrap());
+    }
+    expect_all_frames_back(&mut io);
+    assert_eq!(
+        io.counters().send_errors_of(SendError::Unreachable),
+        2,
+        "{:?}",
+        io.counters()
+    );
+}
+
+fn a_bad_destination_spoils_no_other_packet_of_its_batch(mut io: impl PacketIo) {
+    let outside = peer(LOOPBACK_V4);
+    let to = outside.local_addr().unwrap();
+    let (port, local) = open(&mut io, LOOPBACK_V4);
+    for number in 0..30u8 {
+        outside.send_to(&[number], local).unwrap();
+    }
+    let mut taken = 0;
+    poll_until(&mut io, |io| {
+        while let Some(received) = io.receive() {
+            // Every third goes to port 0, which no packet can be sent to.
+            let to = if taken % 3 == 0 {
+                "127.0.0.1:0".parse().unwrap()
+            } else {
+                to
+            };
+            io.send(received.frame, port, to);
+            taken += 1;
+        }
+        (taken == 30).then_some(())
+    });
+    expect_all_frames_back(&mut io);
+    for number in (0..30u8).filter(|number| number % 3 != 0) {
+        assert_eq!(peer_receives(&outside), (vec![number], local));
+    }
+    assert!(peer_is_quiet(&outside));
+    assert_eq!((io.counters().sent, io.counters().send_errors_total()), (20, 10));
+}
+
+fn service_resumes_when_kept_frames_are_released(mut io: impl PacketIo) {
+    let outside = peer(LOOPBACK_V4);
+    let from = outside.local_addr().unwrap();
+    let (port, local) = open(&mut io, LOOPBACK_V4);
+    let total = io.frames().total;
+    let mut sent = 0u32;
+    let mut expected = 0u32;
+    for _ in 0..3 {
+        let mut kept = Vec::new();
+        for _ in 0..total + 20 {
+            outside.send_to(&sent.to_be_bytes(), local).unwrap();
+            sent += 1;
+        }
+        poll_until(&mut io, |io| {
+            kept.extend(std::iter::from_fn(|| io.receive()));
+            (kept.len() as u32 == total).then_some(())
+        });
+        assert_eq!(io.frames().held, total);
+
+        let before = io.counters().no_buffer;
+        poll_until(&mut io, |io| {
+            assert!(io.receive().is_none(), "there is no frame left to receive into");
+            (io.counters().no_buffer > before).then_some(())
+        });
+        for received in kept {
+            assert_eq!((received.port, received.source), (port, from));
+            assert_eq!(io.payload(&received.frame), expected.to_be_bytes());
+            expected += 1;
+            io.release(received.frame);
+        }
+        // What waited in the kernel comes now, in order.
+        poll_until(&mut io, |io| {
+            while let Some(received) = io.receive() {
+                assert_eq!(io.payload(&received.frame), expected.to_be_bytes());
+                expected += 1;
+                io.release(received.frame);
+            }
+            (expected == sent).then_some(())
+        });
+        expect_all_frames_back(&mut io);
+    }
+}

@@ -1,0 +1,8 @@
+//! Every back-end against one suite of behaviours, over loopback.
+
+mod back_end;
+mod errors;
+mod lifecycle;
+mod relay;
+mod simulated;
+mod waiting;
