@@ -1,0 +1,130 @@
+use std::sync::Arc;
+
+use media_types::{CallReport, CallSpec, IdempotencyKey, NodeName};
+use proto::convert::{FieldError, Problem, create_to_wire, report_from_wire};
+use tokio::time::Instant;
+
+use crate::choose::{Candidate, order};
+use crate::client::Context;
+use crate::node::{Health, Node};
+use crate::outcome::{Outcome, attempt};
+use crate::{Failure, Operation, orphans};
+
+/// Makes a call on the first node that takes it.
+pub(crate) async fn create(
+    context: &Context,
+    key: &IdempotencyKey,
+    mut spec: CallSpec,
+    only: Option<&NodeName>,
+) -> Result<(NodeName, CallReport), Failure> {
+    if spec.lease.is_zero() {
+        spec.lease = context.config.lease;
+    }
+    let until = Instant::now() + context.config.deadline;
+    let mut unclear: Vec<Arc<Node>> = Vec::new();
+    let mut refused = None;
+    let mut made = None;
+    for node in context.candidates(only) {
+        if Instant::now() >= until {
+            break;
+        }
+        match once(context, &node, key, &spec, until).await {
+            Outcome::Done(report) => {
+                made = Some((node, report));
+                break;
+            }
+            Outcome::Refused(refusal) => {
+                // A node without the interface that is wanted may stand beside one that has it, so the others are
+                // asked whatever the refusal is, except where they would find the same.
+                refused = Some(refusal);
+                if refusal.is_capacity() {
+                    node.state().full();
+                } else if !matches!(refusal, media_types::Refusal::UnknownInterface) {
+                    break;
+                }
+                tracing::info!(call = %spec.id, node = %node.name, reason = refusal.reason(), "media node passed over");
+            }
+            Outcome::NotReached => {
+                tracing::info!(call = %spec.id, node = %node.name, reason = "not reached", "media node passed over");
+                context.suspect(&node);
+            }
+            Outcome::Unclear => {
+                tracing::info!(call = %spec.id, node = %node.name, reason = "unclear", "media node passed over");
+                unclear.push(node);
+            }
+        }
+    }
+    // Nobody else took it: what was unclear may be clear by now. The key makes asking again safe.
+    while made.is_none() && Instant::now() < until && !unclear.is_empty() {
+        let node = unclear.remove(0);
+        match once(context, &node, key, &spec, until).await {
+            Outcome::Done(report) => made = Some((node, report)),
+            Outcome::Refused(refusal) => refused = Some(refusal),
+            // A node that cannot be reached now may still have it from the attempt before.
+            Outcome::NotReached | Outcome::Unclear => orphans::note(context, &node, &spec.id),
+        }
+    }
+    for node in &unclear {
+        context.suspect(node);
+        orphans::note(context, node, &spec.id);
+    }
+    match (made, refused) {
+        (Some((node, report)), _) => {
+            node.state().held.insert(spec.id.clone(), Instant::now());
+            Ok((node.name.clone(), report))
+        }
+        (None, Some(refusal)) if !refusal.is_capacity() => Err(Failure::Refused(refusal)),
+        _ => Err(Failure::NoNode {
+            retry_after: context.config.retry_after,
+        }),
+    }
+}
+
+async fn once(
+    context: &Context,
+    node: &Node,
+    key: &IdempotencyKey,
+    spec: &CallSpec,
+    until: Instant,
+) -> Outcome<CallReport> {
+    node.state().reserve();
+    let timeout = context
+        .config
+        .attempt_timeout
+        .min(until.saturating_duration_since(Instant::now()));
+    let mut stub = node.stub();
+    let wire = create_to_wire(key, spec);
+    let outcome = attempt(timeout, stub.create_call(wire), |answer| {
+        report_from_wire(
+            answer
+                .call
+                .ok_or_else(|| FieldError::new("call", Problem::Missing))?,
+        )
+    })
+    .await;
+    node.state()
+        .settle(matches!(outcome, Outcome::Done(_) | Outcome::Unclear));
+    context.counters.attempt(Operation::Create, outcome.label());
+    outcome
+}
+
+impl Context {
+    /// The nodes to try, in order: `only` that one, or every one that is up.
+    fn candidates(&self, only: Option<&NodeName>) -> Vec<Arc<Node>> {
+        let mut candidates: Vec<Candidate> = Vec::with_capacity(self.nodes.len());
+        for (index, node) in self.nodes.iter().enumerate() {
+            let state = node.state();
+            if only.is_none_or(|name| *name == node.name) && state.health == Health::Up {
+                candidates.push(Candidate {
+                    index,
+                    free: state.free(),
+                });
+            }
+        }
+        order(&mut candidates, self.turn());
+        candidates
+            .iter()
+            .map(|candidate| self.nodes[candidate.index].clone())
+            .collect()
+    }
+}

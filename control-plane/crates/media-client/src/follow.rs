@@ -1,0 +1,116 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use media_types::{CallId, CallReport, IdempotencyKey, LegSpec, NodeName, Refusal};
+use proto::convert::{FieldError, Problem, delete_to_wire, report_from_wire, update_to_wire};
+use proto::media_v1::Call;
+use tokio::time::Instant;
+
+use crate::client::Context;
+use crate::node::Node;
+use crate::outcome::{Outcome, attempt};
+use crate::{Failure, Operation, orphans};
+
+/// How long to wait before asking a node again that was busy or could not be reached.
+const PAUSE: Duration = Duration::from_millis(50);
+
+type Done = Result<(NodeName, CallReport), Failure>;
+
+/// Changes a call on the node that has it.
+pub(crate) async fn update(
+    context: &Context,
+    key: &IdempotencyKey,
+    call: &CallId,
+    node: Option<&NodeName>,
+    legs: &[LegSpec],
+) -> Done {
+    let node = context.node(node)?;
+    let until = Instant::now() + context.config.deadline;
+    let outcome = again(until, || async {
+        let wire = update_to_wire(key, call, legs);
+        let outcome = attempt(context.timeout(until), node.stub().update_call(wire), |answer| {
+            report(answer.call)
+        })
+        .await;
+        context.counters.attempt(Operation::Update, outcome.label());
+        outcome
+    })
+    .await;
+    match outcome {
+        Outcome::Done(report) => Ok((node.name.clone(), report)),
+        Outcome::Refused(refusal) => Err(Failure::Refused(refusal)),
+        Outcome::NotReached | Outcome::Unclear => Err(Failure::Lost),
+    }
+}
+
+/// Removes a call from the node that has it. Its lease is not renewed from now on; when the node does not answer in
+/// time the delete is tried later, without the owner.
+pub(crate) async fn delete(
+    context: &Context,
+    key: &IdempotencyKey,
+    call: &CallId,
+    node: Option<&NodeName>,
+) -> Done {
+    let node = context.node(node)?;
+    node.state().held.remove(call);
+    let until = Instant::now() + context.config.deadline;
+    let outcome = again(until, || async {
+        let wire = delete_to_wire(key, call);
+        let outcome = attempt(context.timeout(until), node.stub().delete_call(wire), |answer| {
+            report(answer.call)
+        })
+        .await;
+        context.counters.attempt(Operation::Delete, outcome.label());
+        outcome
+    })
+    .await;
+    match outcome {
+        Outcome::Done(report) => Ok((node.name.clone(), report)),
+        Outcome::Refused(refusal) => {
+            if refusal != Refusal::UnknownCall {
+                orphans::note(context, &node, call);
+            }
+            Err(Failure::Refused(refusal))
+        }
+        Outcome::NotReached | Outcome::Unclear => {
+            orphans::note(context, &node, call);
+            Err(Failure::Lost)
+        }
+    }
+}
+
+/// Tries until there is a clear answer or the time is over. `Busy` clears up by itself, so it is tried again too.
+async fn again<F>(until: Instant, mut once: impl FnMut() -> F) -> Outcome<CallReport>
+where
+    F: Future<Output = Outcome<CallReport>>,
+{
+    loop {
+        let outcome = once().await;
+        let final_one = match outcome {
+            Outcome::Done(_) => true,
+            Outcome::Refused(refusal) => refusal != Refusal::Busy,
+            Outcome::NotReached | Outcome::Unclear => false,
+        };
+        if final_one || Instant::now() + PAUSE >= until {
+            return outcome;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn report(call: Option<Call>) -> Result<CallReport, FieldError> {
+    report_from_wire(call.ok_or_else(|| FieldError::new("call", Problem::Missing))?)
+}
+
+impl Context {
+    fn node(&self, name: Option<&NodeName>) -> Result<Arc<Node>, Failure> {
+        let found = self.nodes.iter().find(|node| Some(&node.name) == name);
+        found.cloned().ok_or(Failure::Refused(Refusal::UnknownCall))
+    }
+
+    fn timeout(&self, until: Instant) -> Duration {
+        self.config
+            .attempt_timeout
+            .min(until.saturating_duration_since(Instant::now()))
+    }
+}

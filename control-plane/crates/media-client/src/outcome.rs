@@ -1,0 +1,91 @@
+use std::error::Error as _;
+use std::time::Duration;
+
+use media_types::Refusal;
+use proto::convert::{FieldError, refusal_from_status};
+use tonic::{Code, ConnectError, Response, Status};
+
+/// What one attempt at one node came to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome<T> {
+    /// Done.
+    Done(T),
+    /// The node decided not to.
+    Refused(Refusal),
+    /// The node was not reached: nothing was done.
+    NotReached,
+    /// The node may have done it or not: it was late, the connection broke, the answer made no sense.
+    Unclear,
+}
+
+impl<T> Outcome<T> {
+    /// The label of the attempt counter.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Refused(refusal) => refusal.reason(),
+            Self::NotReached => "not_reached",
+            Self::Unclear => "unclear",
+        }
+    }
+}
+
+/// Runs one attempt for at most `timeout` and reads its answer with `convert`.
+pub(crate) async fn attempt<W, T>(
+    timeout: Duration,
+    call: impl Future<Output = Result<Response<W>, Status>>,
+    convert: impl FnOnce(W) -> Result<T, FieldError>,
+) -> Outcome<T> {
+    match tokio::time::timeout(timeout, call).await {
+        Err(_elapsed) => Outcome::Unclear,
+        Ok(Err(status)) => from_status(&status),
+        Ok(Ok(response)) => match convert(response.into_inner()) {
+            Ok(value) => Outcome::Done(value),
+            Err(error) => {
+                tracing::warn!(%error, "a media node's answer makes no sense");
+                Outcome::Unclear
+            }
+        },
+    }
+}
+
+fn from_status<T>(status: &Status) -> Outcome<T> {
+    if let Some(refusal) = refusal_from_status(status) {
+        return Outcome::Refused(refusal);
+    }
+    let mut source = status.source();
+    while let Some(error) = source {
+        if error.is::<ConnectError>() {
+            return Outcome::NotReached;
+        }
+        source = error.source();
+    }
+    match status.code() {
+        // Said before anything is done: by a node of another version, or one that does not know us.
+        Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied => Outcome::NotReached,
+        _ => Outcome::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_certainly_did_nothing_counts_as_not_reached() {
+        let outcome = |code| from_status::<()>(&Status::new(code, "x"));
+        assert_eq!(outcome(Code::Unimplemented), Outcome::NotReached);
+        assert_eq!(outcome(Code::PermissionDenied), Outcome::NotReached);
+        for code in [
+            Code::Unavailable,
+            Code::Cancelled,
+            Code::DeadlineExceeded,
+            Code::Internal,
+            Code::Unknown,
+        ] {
+            assert_eq!(outcome(code), Outcome::Unclear, "{code:?}");
+        }
+        let refused = proto::convert::refusal_to_status(Refusal::NoPorts);
+        assert_eq!(from_status::<()>(&refused), Outcome::Refused(Refusal::NoPorts));
+    }
+}
