@@ -1,6 +1,8 @@
 //! SIP without sockets and clocks: messages, transactions, dialogs (RFC 3261 and its updates).
 #![forbid(unsafe_code)]
 
+pub mod message;
 mod route;
 
+pub use message::{HeaderName, Message, Method};
 pub use route::{Destination, FlowId, Source, Transmit, Transport};

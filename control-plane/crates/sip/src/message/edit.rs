@@ -1,0 +1,274 @@
+use std::fmt;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use super::grammar::{Values, trim};
+use super::printer::Printer;
+use super::{BuildError, FieldName, Header, HeaderName, Message, Params, Via};
+
+/// A changed copy of a message: everything that is not changed stays as it was, known names in long form.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is made before build()"]
+pub struct Edit<'a> {
+    message: &'a Message,
+    request_uri: Option<&'a str>,
+    removed: Vec<FieldName<'a>>,
+    first_value: Vec<(HeaderName, String)>,
+    front: Vec<(FieldName<'a>, String)>,
+    back: Vec<(FieldName<'a>, String)>,
+    body: Option<(Option<&'a str>, &'a [u8])>,
+}
+
+impl Message {
+    /// A copy to be changed.
+    pub const fn edit(&self) -> Edit<'_> {
+        Edit {
+            message: self,
+            request_uri: None,
+            removed: Vec::new(),
+            first_value: Vec::new(),
+            front: Vec::new(),
+            back: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// A copy whose topmost `Via` has these `received` and `rport` and no others: what a server adds on receipt
+    /// (RFC 3261 §18.2.1, RFC 3581 §4). A `None` leaves the parameter out, except that an `rport` flag stays.
+    ///
+    /// # Errors
+    /// [`BuildError::Value`] without a readable `Via`, [`BuildError::Refused`] when the limits are passed.
+    pub fn with_top_via_params(
+        &self,
+        received: Option<IpAddr>,
+        rport: Option<u16>,
+    ) -> Result<Self, BuildError> {
+        let error = BuildError::Value(HeaderName::Via);
+        let text = self.values(HeaderName::Via).next().ok_or(error)?;
+        let via = Via::parse(text).map_err(|_| error)?;
+        let mut value = text[..text.len() - via.params.as_str().len()]
+            .trim_end_matches([' ', '\t'])
+            .to_owned();
+        append_params(&mut value, via.params, received, rport);
+        self.edit().replace_first_value(HeaderName::Via, value).build()
+    }
+}
+
+fn append_params(value: &mut String, params: Params<'_>, received: Option<IpAddr>, rport: Option<u16>) {
+    for param in params.iter() {
+        let replaced = param.name.eq_ignore_ascii_case("received")
+            || (param.name.eq_ignore_ascii_case("rport") && (rport.is_some() || param.value.is_some()));
+        if !replaced {
+            value.extend([";", param.name]);
+            value.extend(param.value.iter().flat_map(|value| ["=", value]));
+        }
+    }
+    // Writing to a String does not fail.
+    let _ = received.map(|address| write!(value, ";received={address}"));
+    let _ = rport.map(|port| write!(value, ";rport={port}"));
+}
+
+impl<'a> Edit<'a> {
+    /// Another request URI.
+    pub const fn request_uri(mut self, uri: &'a str) -> Self {
+        self.request_uri = Some(uri);
+        self
+    }
+
+    /// A field before all fields of that name: a `Via` or `Route` on top.
+    pub fn prepend(mut self, name: impl Into<FieldName<'a>>, value: impl fmt::Display) -> Self {
+        self.front.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// A field after all others.
+    pub fn append(mut self, name: impl Into<FieldName<'a>>, value: impl fmt::Display) -> Self {
+        self.back.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// No field of that name. Fields that this edit adds stay.
+    pub fn remove(mut self, name: impl Into<FieldName<'a>>) -> Self {
+        self.removed.push(name.into());
+        self
+    }
+
+    /// One field of that name with that value, in place of all that were there.
+    pub fn set(self, name: impl Into<FieldName<'a>>, value: impl fmt::Display) -> Self {
+        let name = name.into();
+        self.remove(name).append(name, value)
+    }
+
+    /// Another value in place of the first of a list header; an empty one takes it away.
+    pub fn replace_first_value(mut self, name: HeaderName, value: impl fmt::Display) -> Self {
+        self.first_value.push((name, value.to_string()));
+        self
+    }
+
+    /// Without the first value of a list header: the topmost `Via` or `Route`.
+    pub fn remove_first_value(self, name: HeaderName) -> Self {
+        self.replace_first_value(name, "")
+    }
+
+    /// Another body with its `Content-Type`.
+    pub const fn body(mut self, content_type: &'a str, body: &'a [u8]) -> Self {
+        self.body = Some((Some(content_type), body));
+        self
+    }
+
+    /// No body and no `Content-Type`.
+    pub const fn without_body(mut self) -> Self {
+        self.body = Some((None, &[]));
+        self
+    }
+
+    /// The changed message.
+    ///
+    /// # Errors
+    /// The first thing that was refused.
+    pub fn build(mut self) -> Result<Message, BuildError> {
+        let message = self.message;
+        let mut printer = match (message.method(), message.request_uri()) {
+            (Some(method), Some(uri)) => Printer::request(method.as_str(), self.request_uri.unwrap_or(uri)),
+            _ => Printer::response(
+                message.status().unwrap_or_default(),
+                message.reason_phrase().unwrap_or_default(),
+            ),
+        };
+        // Fields that go on top of their like come first of all when there is no like.
+        for (name, value) in self.front.iter().rev() {
+            if !message
+                .headers()
+                .any(|header| name.matches(header.id, header.name))
+            {
+                printer.field(*name, value);
+            }
+        }
+        for header in message.headers() {
+            self.print_field(&mut printer, header);
+        }
+        for (name, value) in &self.back {
+            printer.field(*name, value);
+        }
+        let body = match self.body {
+            Some((content_type, body)) => {
+                if let Some(content_type) = content_type {
+                    printer.field(HeaderName::ContentType.into(), content_type);
+                }
+                body
+            }
+            None => message.body(),
+        };
+        printer.finish(body)
+    }
+
+    fn print_field(&mut self, printer: &mut Printer, header: Header<'_>) {
+        // The one added last stands on top.
+        for index in (0..self.front.len()).rev() {
+            if self.front[index].0.matches(header.id, header.name) {
+                let (name, value) = self.front.remove(index);
+                printer.field(name, value);
+            }
+        }
+        let replaced_body = self.body.is_some() && header.id == HeaderName::ContentType;
+        let removed = self
+            .removed
+            .iter()
+            .any(|name| name.matches(header.id, header.name));
+        if header.id == HeaderName::ContentLength || replaced_body || removed {
+            return;
+        }
+        let Some(index) = self.first_value.iter().position(|(name, _)| *name == header.id) else {
+            return printer.copy(header);
+        };
+        let (_, first) = self.first_value.swap_remove(index);
+        let mut values = Values::new(header.value);
+        values.next();
+        let rest = trim(values.rest());
+        match (first.is_empty(), rest.is_empty()) {
+            (true, true) => {}
+            (true, false) => printer.field(header.id.into(), rest),
+            (false, true) => printer.field(header.id.into(), first),
+            (false, false) => printer.field(header.id.into(), format_args!("{first}, {rest}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn message() -> Message {
+        let text = "BYE sip:b@h SIP/2.0\r\nv: SIP/2.0/UDP a.example:5070;rport;branch=z9hG4bK1;received=1.2.3.4, SIP/2.0/TCP b\r\n\
+            Route: <sip:p1;lr>\r\nroute: <sip:p2;lr>, <sip:p3;lr>\r\nf: <sip:a@h>;tag=1\r\nt: <sip:b@h>;tag=2\r\ni: x\r\n\
+            CSeq: 1 BYE\r\nX-Odd:   a\t b \r\nl: 0\r\n\r\n";
+        Message::parse_datagram(Bytes::from(text)).unwrap()
+    }
+
+    #[test]
+    fn top_via_gets_received_and_rport_of_ours_alone() {
+        let edited = message()
+            .with_top_via_params(Some([192, 0, 2, 9].into()), Some(40000))
+            .unwrap();
+        let values: Vec<_> = edited.values(HeaderName::Via).collect();
+        assert_eq!(
+            values,
+            [
+                "SIP/2.0/UDP a.example:5070;branch=z9hG4bK1;received=192.0.2.9;rport=40000",
+                "SIP/2.0/TCP b"
+            ]
+        );
+        let edited = message().with_top_via_params(None, None).unwrap();
+        assert_eq!(
+            edited.values(HeaderName::Via).next(),
+            Some("SIP/2.0/UDP a.example:5070;rport;branch=z9hG4bK1")
+        );
+    }
+
+    #[test]
+    fn values_are_put_on_top_and_taken_off() {
+        let message = message();
+        let edited = message
+            .edit()
+            .request_uri("sip:c@h")
+            .prepend(HeaderName::Via, "SIP/2.0/UDP me;branch=z9hG4bK2")
+            .prepend(HeaderName::RecordRoute, "<sip:me;lr>")
+            .remove_first_value(HeaderName::Route)
+            .set("X-Odd", "c")
+            .append(HeaderName::MaxForwards, 69)
+            .body("text/plain", b"hi")
+            .build()
+            .unwrap();
+        assert_eq!(edited.request_uri(), Some("sip:c@h"));
+        assert_eq!(edited.via().unwrap().branch(), Some("z9hG4bK2"));
+        assert_eq!(edited.vias().count(), 3);
+        assert_eq!(edited.routes().count(), 2);
+        assert_eq!(edited.header("x-odd"), Some("c"));
+        assert_eq!((edited.max_forwards(), edited.body()), (Ok(Some(69)), &b"hi"[..]));
+        let again = edited
+            .edit()
+            .remove_first_value(HeaderName::Route)
+            .without_body()
+            .build()
+            .unwrap();
+        assert_eq!(
+            again.values(HeaderName::Route).collect::<Vec<_>>(),
+            ["<sip:p3;lr>"]
+        );
+        assert_eq!((again.content_type(), again.body()), (None, &b""[..]));
+    }
+
+    #[test]
+    fn unchanged_copy_has_long_names_and_unknown_ones_as_written() {
+        let copy = message().edit().build().unwrap();
+        let text = std::str::from_utf8(copy.bytes()).unwrap();
+        assert!(
+            text.contains("\r\nVia: ")
+                && text.contains("\r\nX-Odd: a\t b\r\n")
+                && text.ends_with("\r\nContent-Length: 0\r\n\r\n")
+        );
+        assert_eq!(copy.edit().build().unwrap(), copy);
+    }
+}

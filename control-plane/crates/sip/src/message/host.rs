@@ -1,0 +1,150 @@
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::SyntaxError;
+use super::grammar::number;
+
+/// The host of a URI or of a `Via` (RFC 3261 §25.1 `host`, RFC 5954).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Host<'a> {
+    /// A domain name. Names compare without case.
+    Name(&'a str),
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address; in brackets on the wire.
+    V6(Ipv6Addr),
+}
+
+impl<'a> Host<'a> {
+    /// Parses a host, an IPv6 address only in its brackets.
+    ///
+    /// # Errors
+    /// [`SyntaxError::Host`] for text that is none of the three.
+    pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
+        if let Some(inner) = text.strip_prefix('[') {
+            let inner = inner.strip_suffix(']').ok_or(SyntaxError::Host)?;
+            return inner.parse().map(Self::V6).map_err(|_| SyntaxError::Host);
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Self::V4(address));
+        }
+        if is_host_name(text) {
+            Ok(Self::Name(text))
+        } else {
+            Err(SyntaxError::Host)
+        }
+    }
+
+    /// Parses `host [ ":" port ]`. White space around the colon is the caller's to refuse or remove.
+    pub(super) fn parse_with_port(text: &'a str) -> Result<(Self, Option<&'a str>), SyntaxError> {
+        let bytes = text.as_bytes();
+        let host_end = if bytes.first() == Some(&b'[') {
+            memchr::memchr(b']', bytes).ok_or(SyntaxError::Host)? + 1
+        } else {
+            memchr::memchr(b':', bytes).unwrap_or(bytes.len())
+        };
+        let (host, rest) = text.split_at(host_end);
+        let host = Self::parse(host.trim_end_matches([' ', '\t']))?;
+        match rest.trim_start_matches([' ', '\t']) {
+            "" => Ok((host, None)),
+            rest => Ok((host, Some(rest.strip_prefix(':').ok_or(SyntaxError::Host)?))),
+        }
+    }
+
+    /// The address, if the host is one.
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Name(_) => None,
+            Self::V4(address) => Some(IpAddr::V4(*address)),
+            Self::V6(address) => Some(IpAddr::V6(*address)),
+        }
+    }
+
+    /// Whether both are the same host: names without case, addresses by value.
+    pub fn is_same(&self, other: &Host<'_>) -> bool {
+        match (self, other) {
+            (Self::Name(a), Host::Name(b)) => a.eq_ignore_ascii_case(b),
+            (a, b) => a.ip().is_some() && a.ip() == b.ip(),
+        }
+    }
+}
+
+impl From<IpAddr> for Host<'_> {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => Self::V6(address),
+        }
+    }
+}
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::V4(address) => write!(f, "{address}"),
+            Self::V6(address) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+/// A port number, 0 to 65535.
+pub(super) fn port(text: &str) -> Result<u16, SyntaxError> {
+    number(text, u32::from(u16::MAX))
+        .and_then(|port| u16::try_from(port).ok())
+        .ok_or(SyntaxError::Port)
+}
+
+/// `hostname`, a little wider: an underscore is let pass, and the last label may start with a digit as container names
+/// do, but not consist of digits alone, since that would be a broken address.
+fn is_host_name(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    name.len() <= 253
+        && name.split('.').all(label)
+        && name
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| !last.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports() {
+        assert_eq!(
+            Host::parse_with_port("a.example.com:5060"),
+            Ok((Host::Name("a.example.com"), Some("5060")))
+        );
+        assert_eq!(
+            Host::parse_with_port("[2001:db8::1]:70"),
+            Ok((Host::V6("2001:db8::1".parse().unwrap()), Some("70")))
+        );
+        assert_eq!(Host::parse("192.0.2.1"), Ok(Host::V4([192, 0, 2, 1].into())));
+        assert_eq!(Host::parse("3f2a9c"), Ok(Host::Name("3f2a9c")));
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "-a",
+            "a-",
+            "1.2.3.400",
+            "2001:db8::1",
+            "[::1",
+            "[]",
+            "a b",
+            "ä",
+        ] {
+            assert_eq!(Host::parse(text), Err(SyntaxError::Host), "{text}");
+        }
+    }
+}

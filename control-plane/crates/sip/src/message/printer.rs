@@ -1,0 +1,119 @@
+use std::fmt;
+use std::io::Write;
+
+use bytes::Bytes;
+
+use super::grammar::is_token;
+use super::scan::Scan;
+use super::{BuildError, FieldName, Header, HeaderName, Limits, Message, ParseError};
+
+/// Writes a message line by line. The first fault sticks and comes out at the end, so callers can chain.
+#[derive(Clone, Debug)]
+pub(super) struct Printer {
+    out: Vec<u8>,
+    error: Option<BuildError>,
+}
+
+/// Room for an ordinary message, so that most are written with one allocation.
+const CAPACITY: usize = 1024;
+
+impl Printer {
+    pub(super) fn request(method: &str, uri: &str) -> Self {
+        let mut printer = Self {
+            out: Vec::with_capacity(CAPACITY),
+            error: None,
+        };
+        if !is_token(method) {
+            printer.fail(BuildError::Method);
+        }
+        if uri.is_empty() || uri.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+            printer.fail(BuildError::RequestUri);
+        }
+        printer.put(&[method, " ", uri, " SIP/2.0\r\n"]);
+        printer
+    }
+
+    pub(super) fn response(status: u16, reason: &str) -> Self {
+        let mut printer = Self {
+            out: Vec::with_capacity(CAPACITY),
+            error: None,
+        };
+        if !(100..700).contains(&status) {
+            printer.fail(BuildError::Status);
+        }
+        if reason.bytes().any(|byte| byte < b' ' && byte != b'\t') {
+            printer.fail(BuildError::Reason);
+        }
+        printer.put(&["SIP/2.0 "]);
+        printer.display(format_args!("{status} "));
+        printer.put(&[reason, "\r\n"]);
+        printer
+    }
+
+    pub(super) fn fail(&mut self, error: BuildError) {
+        self.error.get_or_insert(error);
+    }
+
+    fn put(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    fn display(&mut self, value: impl fmt::Display) {
+        // Writing to memory fails only if the value's own Display does.
+        if write!(self.out, "{value}").is_err() {
+            self.fail(BuildError::Value(HeaderName::Other));
+        }
+    }
+
+    /// A header field. The value comes from outside: it must not bring a line end or NUL with it.
+    pub(super) fn field(&mut self, name: FieldName<'_>, value: impl fmt::Display) {
+        let text = name.as_str();
+        if !is_token(text) {
+            return self.fail(BuildError::Name);
+        }
+        if name.id() == HeaderName::ContentLength {
+            return self.fail(BuildError::Value(HeaderName::ContentLength));
+        }
+        self.put(&[text, ": "]);
+        let start = self.out.len();
+        self.display(value);
+        if self.out[start..]
+            .iter()
+            .any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+        {
+            self.fail(BuildError::Value(name.id()));
+        }
+        self.put(&["\r\n"]);
+    }
+
+    /// A field of a parsed message: known names in long form, others byte for byte. Its value has no line end.
+    pub(super) fn copy(&mut self, header: Header<'_>) {
+        let name = if header.id == HeaderName::Other {
+            header.name
+        } else {
+            header.id.as_str()
+        };
+        self.put(&[name, ": ", header.value, "\r\n"]);
+    }
+
+    /// `Content-Length`, the empty line and the body; then the message as the parser sees it.
+    pub(super) fn finish(mut self, body: &[u8]) -> Result<Message, BuildError> {
+        self.display(format_args!("Content-Length: {}\r\n\r\n", body.len()));
+        self.out.extend_from_slice(body);
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let limits = Limits::default();
+        if body.len() > limits.body_bytes {
+            return Err(BuildError::Refused(ParseError::BodyTooLarge));
+        }
+        let scan = Scan::of(&self.out, &limits);
+        if let Some(error) = scan.error {
+            return Err(BuildError::Refused(error));
+        }
+        scan.assemble(Bytes::from(self.out), scan.head_len)
+            .ok_or(BuildError::Refused(ParseError::NotSip))
+    }
+}
