@@ -3,6 +3,7 @@
 
 pub mod message;
 mod route;
+pub mod transaction;
 
 pub use message::{HeaderName, Message, Method};
 pub use route::{Destination, FlowId, Source, Transmit, Transport};

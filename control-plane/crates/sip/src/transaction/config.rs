@@ -1,0 +1,58 @@
+use std::net::SocketAddr;
+
+use super::timers::Timers;
+use crate::Transport;
+
+/// What a [`Layer`](super::Layer) is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Lengths of the timers.
+    pub timers: Timers,
+    /// Most transactions at once, those included that linger after their final response. At the limit requests are
+    /// answered 503 with `Retry-After` and without state, and [`send_request`](super::Layer::send_request) refuses.
+    ///
+    /// The last sixteenth is kept for requests inside dialogs: an overloaded server still takes the BYE.
+    pub transactions_max: usize,
+    /// The `Retry-After` of those 503, in seconds.
+    pub retry_after_s: u32,
+    /// Our listening addresses, for the Via of what we send.
+    pub listeners: Vec<Listener>,
+}
+
+/// An address that we listen at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The protocol.
+    pub transport: Transport,
+    /// The bound address.
+    pub local: SocketAddr,
+    /// Host and port that answers shall come to, as a Via has them: `198.51.100.7:5060`, `[2001:db8::1]:5060`.
+    pub sent_by: String,
+}
+
+impl Listener {
+    /// A listener that is reached at the very address it is bound to.
+    pub fn new(transport: Transport, local: SocketAddr) -> Self {
+        Self { transport, local, sent_by: local.to_string() }
+    }
+}
+
+impl Config {
+    /// The RFC's timers and 200,000 transactions, which is five thousand calls a second for as long as the
+    /// transactions of a call linger on a `with_linger(5 s)` profile, or 64 MB.
+    pub fn new(listeners: Vec<Listener>) -> Self {
+        Self { timers: Timers::default(), transactions_max: 200_000, retry_after_s: 5, listeners }
+    }
+
+    /// The listener whose address stands in the Via of a request to `remote`: of the same protocol, of the same
+    /// address family if there is one.
+    pub(super) fn listener(&self, transport: Transport, remote: SocketAddr) -> Option<&Listener> {
+        let usable = || self.listeners.iter().filter(move |listener| listener.transport == transport);
+        usable().find(|listener| listener.local.is_ipv4() == remote.is_ipv4()).or_else(|| usable().next())
+    }
+
+    /// How many transactions requests outside dialogs may fill.
+    pub(super) fn transactions_max_out_of_dialog(&self) -> usize {
+        self.transactions_max - self.transactions_max / 16
+    }
+}
