@@ -1,6 +1,7 @@
 //! SIP without sockets and clocks: messages, transactions, dialogs (RFC 3261 and its updates).
 #![forbid(unsafe_code)]
 
+pub mod dialog;
 pub mod message;
 mod route;
 pub mod transaction;

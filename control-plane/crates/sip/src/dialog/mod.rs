@@ -1,0 +1,16 @@
+//! Dialogs: what two user agents remember of each other between transactions (RFC 3261 §12), the repetition of 2xx
+//! responses and their ACKs (§13).
+
+mod accept_retransmit;
+#[expect(clippy::module_inception, reason = "the noun of the file is the noun of the folder")]
+mod dialog;
+mod error;
+mod id;
+mod route_set;
+mod set;
+
+pub use accept_retransmit::{AcceptRetransmit, AcceptStep};
+pub use dialog::{Dialog, DialogState};
+pub use error::DialogError;
+pub use id::{DialogId, new_call_id, new_tag};
+pub use set::{DialogSet, SetChange};
