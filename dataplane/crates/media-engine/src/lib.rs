@@ -11,6 +11,28 @@
 //! * **Getters** (`query`, `call_ids`, `capacity`): reports.
 #![forbid(unsafe_code)]
 
+mod call;
+mod capacity;
+mod config;
+mod counters;
+mod drop_reason;
+mod engine;
+mod event_queue;
+mod format;
+mod latch;
+mod line;
+mod port_pool;
 mod ports;
+mod settings;
+mod stream;
+mod timers;
+mod tombstones;
+mod verdict;
 
+pub use capacity::Capacity;
+pub use config::{Address, EngineConfig, Interface, Learning, Limits};
+pub use counters::Counters;
+pub use drop_reason::DropReason;
+pub use engine::Engine;
 pub use ports::{OpenError, PortId, Ports};
+pub use verdict::Verdict;

@@ -1,0 +1,69 @@
+use crate::DropReason;
+
+/// Totals of one engine since it was made. Every packet handed over is in exactly one of `rtp_forwarded`,
+/// `rtcp_forwarded` and the drops.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// RTP packets forwarded.
+    pub rtp_forwarded: u64,
+    /// RTCP datagrams forwarded.
+    pub rtcp_forwarded: u64,
+    /// Bytes of UDP payload forwarded.
+    pub bytes_forwarded: u64,
+    /// Sources learned and locked.
+    pub latches: u64,
+    /// Streams whose statistics gave way to those of a newer one.
+    pub streams_evicted: u64,
+    /// Events that nobody polled in time.
+    pub events_missed: u64,
+    /// Calls made.
+    pub calls_created: u64,
+    /// Calls that their control plane deleted.
+    pub calls_deleted: u64,
+    /// Calls that the engine ended.
+    pub calls_ended: u64,
+    /// Ports that did not open because something else had them.
+    pub ports_in_use: u64,
+    pub(crate) drops: Drops,
+}
+
+impl Counters {
+    /// Packets forwarded, RTP and RTCP.
+    pub const fn forwarded(&self) -> u64 {
+        self.rtp_forwarded + self.rtcp_forwarded
+    }
+
+    /// Packets dropped for one reason.
+    pub const fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops.0[reason as usize]
+    }
+
+    /// Packets dropped for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.drops.0.iter().sum()
+    }
+
+    /// Packets handed over.
+    pub fn received(&self) -> u64 {
+        self.forwarded() + self.dropped_total()
+    }
+}
+
+/// A counter a reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drops([u64; DropReason::COUNT]);
+
+impl Drops {
+    pub(crate) const fn count(&mut self, reason: DropReason) {
+        self.0[reason as usize] += 1;
+    }
+
+    /// Those that are not zero, by label.
+    pub(crate) fn report(&self) -> Vec<(&'static str, u64)> {
+        let counted = DropReason::ALL.iter().zip(self.0);
+        counted
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| (reason.reason(), count))
+            .collect()
+    }
+}

@@ -1,0 +1,156 @@
+use rtp::rtcp::RtcpError;
+use rtp::{Class, PacketError};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident => $label:literal,)*) => {
+        /// Why a packet was dropped. Each has a counter on the line and one on the node.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The label of the counter.
+            pub const fn reason(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The port is not of this engine, or its call is gone.
+    UnknownPort => "unknown_port",
+    /// STUN by its first byte (RFC 7983).
+    Stun => "stun",
+    /// ZRTP by its first byte.
+    Zrtp => "zrtp",
+    /// DTLS by its first byte.
+    Dtls => "dtls",
+    /// TURN channel data by its first byte.
+    TurnChannel => "turn_channel",
+    /// Nothing that belongs on a media port, or an empty datagram.
+    NotMedia => "not_media",
+    /// RTP shorter than its header.
+    RtpTruncated => "rtp_truncated",
+    /// RTP of another version than 2.
+    RtpVersion => "rtp_version",
+    /// RTP whose header extension runs beyond the end.
+    RtpExtension => "rtp_extension",
+    /// RTP whose padding does not fit.
+    RtpPadding => "rtp_padding",
+    /// RTCP shorter than a header.
+    RtcpTruncated => "rtcp_truncated",
+    /// RTCP of another version than 2.
+    RtcpVersion => "rtcp_version",
+    /// A compound with a packet type outside 192 to 223.
+    RtcpPacketType => "rtcp_packet_type",
+    /// RTCP whose length runs beyond the end.
+    RtcpLength => "rtcp_length",
+    /// RTCP too short for its contents.
+    RtcpContents => "rtcp_contents",
+    /// RTCP whose padding does not fit.
+    RtcpPadding => "rtcp_padding",
+    /// RTP that came to the RTCP port.
+    RtpOnRtcpPort => "rtp_on_rtcp_port",
+    /// RTCP on the RTP port of a party that does not multiplex (RFC 5761).
+    RtcpNotMuxed => "rtcp_not_muxed",
+    /// From another source than the one that is locked.
+    SourceLocked => "source_locked",
+    /// From a source that the latching policy does not allow.
+    SourceRefused => "source_refused",
+    /// From a source that may be learned and has not sent enough yet.
+    SourceLearning => "source_learning",
+    /// From a source that could be learned, with a payload type that the line does not have.
+    PayloadType => "payload_type",
+    /// RTCP from elsewhere than the party.
+    RtcpSource => "rtcp_source",
+    /// RTP from a party that said that it would not send (`recvonly`, `inactive`).
+    PartyNotSending => "party_not_sending",
+    /// RTP for a party that does not want any (`sendonly`, `inactive`, on hold).
+    PeerNotReceiving => "peer_not_receiving",
+    /// The other party has not said where it wants media, and nothing was learned.
+    NoDestination => "no_destination",
+}
+
+impl DropReason {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// The reason to drop what is neither RTP nor RTCP; `None` for those two.
+    pub(crate) const fn of_class(class: Class) -> Option<Self> {
+        match class {
+            Class::Stun => Some(Self::Stun),
+            Class::Zrtp => Some(Self::Zrtp),
+            Class::Dtls => Some(Self::Dtls),
+            Class::TurnChannel => Some(Self::TurnChannel),
+            Class::Unknown => Some(Self::NotMedia),
+            Class::Rtp | Class::Rtcp => None,
+        }
+    }
+}
+
+impl From<PacketError> for DropReason {
+    fn from(error: PacketError) -> Self {
+        match error {
+            PacketError::Truncated => Self::RtpTruncated,
+            PacketError::Version => Self::RtpVersion,
+            PacketError::Extension => Self::RtpExtension,
+            PacketError::Padding => Self::RtpPadding,
+        }
+    }
+}
+
+impl From<RtcpError> for DropReason {
+    fn from(error: RtcpError) -> Self {
+        match error {
+            RtcpError::Truncated => Self::RtcpTruncated,
+            RtcpError::Version => Self::RtcpVersion,
+            RtcpError::PacketType => Self::RtcpPacketType,
+            RtcpError::Length => Self::RtcpLength,
+            RtcpError::Contents => Self::RtcpContents,
+            RtcpError::Padding => Self::RtcpPadding,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_follow_the_list_and_labels_are_distinct() {
+        let mut labels = Vec::new();
+        for (number, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, number);
+            labels.push(reason.reason());
+        }
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), DropReason::COUNT);
+    }
+
+    #[test]
+    fn parse_errors_keep_their_labels() {
+        use rtp::{PacketError as P, rtcp::RtcpError as R};
+        for error in [P::Truncated, P::Version, P::Extension, P::Padding] {
+            assert_eq!(DropReason::from(error).reason(), error.reason());
+        }
+        for error in [
+            R::Truncated,
+            R::Version,
+            R::PacketType,
+            R::Length,
+            R::Contents,
+            R::Padding,
+        ] {
+            assert_eq!(DropReason::from(error).reason(), error.reason());
+        }
+    }
+}

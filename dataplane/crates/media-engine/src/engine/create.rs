@@ -1,0 +1,195 @@
+use media_types::{CallReport, CallSpec, IdempotencyKey, LegSpec, Refusal};
+use sans_io::Timestamp;
+
+use super::Engine;
+use super::opening::Opened;
+use crate::Ports;
+use crate::call::{Call, Leg};
+use crate::line::{Line, LinePorts};
+use crate::port_pool::{AddressKey, Pair};
+use crate::settings::{LineSettings, Remote};
+
+/// A leg that was checked and has no ports yet.
+struct Planned {
+    address: AddressKey,
+    lines: Vec<LineSettings>,
+}
+
+impl Engine {
+    /// Makes a call: allocates and opens its ports. A repetition with the same key answers with the call as it is now
+    /// and changes nothing.
+    pub fn create(
+        &mut self,
+        now: Timestamp,
+        ports: &mut impl Ports,
+        key: &IdempotencyKey,
+        spec: &CallSpec,
+    ) -> Result<CallReport, Refusal> {
+        if let Some(call) = self.key(&spec.id) {
+            return match self.call(call).created_with == *key {
+                true => Ok(self.report(now, call)),
+                false => Err(Refusal::CallExists),
+            };
+        }
+        let (first, second) = self.plan(spec)?;
+        if self.calls.len() >= self.config.calls_max {
+            return Err(Refusal::NoCapacity);
+        }
+        self.pool.reclaim(now);
+        let opened = self.open_all(now, ports, [&first, &second])?;
+        Ok(self.commit(now, key, spec, [first, second], opened))
+    }
+
+    /// Checks a specification against the limits and the interfaces.
+    fn plan(&self, spec: &CallSpec) -> Result<(Planned, Planned), Refusal> {
+        if spec.lease > self.config.lease_max {
+            return Err(Refusal::Invalid("the lease is longer than the node's limit"));
+        }
+        let [first, second] = spec.legs.as_slice() else {
+            return Err(Refusal::Invalid("a call has exactly two legs"));
+        };
+        if first.id == second.id {
+            return Err(Refusal::Invalid("the legs have the same name"));
+        }
+        if first.lines.len() != second.lines.len() {
+            return Err(Refusal::Invalid("the legs differ in their number of lines"));
+        }
+        Ok((self.plan_leg(first)?, self.plan_leg(second)?))
+    }
+
+    fn plan_leg(&self, spec: &LegSpec) -> Result<Planned, Refusal> {
+        let address = self.pool.address(spec.interface.as_ref(), spec.ipv6);
+        let address = address.ok_or(Refusal::UnknownInterface)?;
+        Ok(Planned {
+            address,
+            lines: self.check_lines(spec)?,
+        })
+    }
+
+    /// Checks the lines of a leg.
+    pub(super) fn check_lines(&self, spec: &LegSpec) -> Result<Vec<LineSettings>, Refusal> {
+        let limits = &self.config.limits;
+        if spec.lines.is_empty() {
+            return Err(Refusal::Invalid("a leg has no line"));
+        }
+        if spec.lines.len() > limits.lines_max {
+            return Err(Refusal::Invalid("a leg has more lines than the node's limit"));
+        }
+        spec.lines
+            .iter()
+            .map(|line| LineSettings::new(line, spec.ipv6, limits))
+            .collect()
+    }
+
+    /// Opens the ports of all enabled lines, or none.
+    fn open_all(
+        &mut self,
+        now: Timestamp,
+        ports: &mut impl Ports,
+        legs: [&Planned; 2],
+    ) -> Result<Vec<LinePorts>, Refusal> {
+        let mut opened: Vec<LinePorts> = Vec::new();
+        let mut failed = None;
+        for leg in legs {
+            for line in leg.lines.iter().filter(|line| line.enabled) {
+                match self.open_pair(now, ports, leg.address, !line.rtcp_mux) {
+                    Ok(pair) => opened.push(pair),
+                    Err(refusal) => {
+                        failed.get_or_insert(refusal);
+                    }
+                }
+                if failed.is_some() {
+                    break;
+                }
+            }
+        }
+        let pairs: Vec<Pair> = opened.iter().map(|ports| ports.pair).collect();
+        let lines = legs.into_iter().flat_map(|leg| &leg.lines);
+        let failed = failed.or_else(|| self.check_loops(lines, &pairs).err());
+        match failed {
+            None => Ok(opened),
+            Some(refusal) => {
+                self.take_back(ports, opened.into_iter().map(Opened::Pair));
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Refuses lines that would send to the call's own ports `ours`.
+    pub(super) fn check_loops<'a>(
+        &self,
+        lines: impl IntoIterator<Item = &'a LineSettings>,
+        ours: &[Pair],
+    ) -> Result<(), Refusal> {
+        for line in lines {
+            let rtp = match line.remote {
+                Remote::Address(address) => Some(address),
+                Remote::Unknown | Remote::Held => None,
+            };
+            if [rtp, line.remote_rtcp]
+                .into_iter()
+                .flatten()
+                .any(|remote| self.leads_back(remote, ours))
+            {
+                return Err(Refusal::Invalid("a remote address leads back to the call itself"));
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        now: Timestamp,
+        key: &IdempotencyKey,
+        spec: &CallSpec,
+        planned: [Planned; 2],
+        opened: Vec<LinePorts>,
+    ) -> CallReport {
+        let or_default =
+            |wanted: std::time::Duration, default| if wanted.is_zero() { default } else { wanted };
+        let lease = or_default(spec.lease, self.config.lease_default);
+        let leg = |at: usize| Leg {
+            id: spec.legs[at].id.clone(),
+            address: planned[at].address,
+            lines: Vec::with_capacity(planned[at].lines.len()),
+        };
+        let call = self.calls.insert(Call {
+            id: spec.id.clone(),
+            legs: [leg(0), leg(1)],
+            created: now,
+            lease,
+            lease_until: now + lease,
+            media_timeout: or_default(spec.media_timeout, self.config.media_timeout_default),
+            timer: Timestamp::MAX,
+            created_with: key.clone(),
+            updated_with: None,
+        }) as u32;
+        self.names.insert(spec.id.clone(), call);
+        let mut opened = opened.into_iter();
+        for (leg, planned) in planned.into_iter().enumerate() {
+            for settings in planned.lines {
+                let line = self.add_line(call, leg);
+                if settings.enabled
+                    && let Some(ports) = opened.next()
+                {
+                    self.attach(line, Opened::Pair(ports));
+                }
+                self.line_mut(line).apply(settings);
+            }
+        }
+        self.wire(now, call);
+        self.timers.set(Timestamp::MAX, call);
+        self.arm(now, call);
+        self.counters.calls_created += 1;
+        self.report(now, call)
+    }
+
+    /// Adds a line at the end of a leg.
+    pub(super) fn add_line(&mut self, call: u32, leg: usize) -> u32 {
+        let place = self.call(call).legs[leg].lines.len() as u16;
+        let streams_max = self.config.limits.streams_per_line_max;
+        let line = self.lines.insert(Line::new(call, leg as u8, place, streams_max)) as u32;
+        self.call_mut(call).legs[leg].lines.push(line);
+        line
+    }
+}

@@ -1,0 +1,139 @@
+//! The central machine. `create`, `update` and `remove` hold the commands, `packet` what the network did, `timeout`
+//! what the clock did; this file has the state and what they share.
+
+mod create;
+mod opening;
+mod packet;
+mod remove;
+mod status;
+mod timeout;
+mod update;
+mod wiring;
+
+use std::collections::HashMap;
+
+use media_types::{CallId, Event, EventKind};
+use sans_io::{Random, Timestamp};
+use slab::Slab;
+
+use crate::call::Call;
+use crate::event_queue::EventQueue;
+use crate::line::Line;
+use crate::port_pool::PortPool;
+use crate::timers::Timers;
+use crate::tombstones::Tombstones;
+use crate::{Counters, EngineConfig};
+
+/// The media engine of one worker. The crate's documentation has the calling contract.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    random: Random,
+    /// By [`crate::PortId`].
+    slots: Vec<Slot>,
+    lines: Slab<Line>,
+    calls: Slab<Call>,
+    names: HashMap<CallId, u32>,
+    pool: PortPool,
+    timers: Timers,
+    tombstones: Tombstones,
+    events: EventQueue,
+    counters: Counters,
+}
+
+/// What a port is for.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// The slab key of its line; [`Slot::FREE`] when the port is not ours.
+    line: u32,
+    component: Component,
+}
+
+/// The two ports of a line (RFC 8445 calls them components).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Component {
+    Rtp,
+    Rtcp,
+}
+
+impl Slot {
+    const FREE: u32 = u32::MAX;
+}
+
+impl Engine {
+    /// An engine without calls. `random` chooses ports: production seeds it from the operating system.
+    pub fn new(config: EngineConfig, random: Random) -> Self {
+        let limits = &config.limits;
+        Self {
+            pool: PortPool::new(&config.interfaces, config.quarantine, limits.set_aside),
+            tombstones: Tombstones::new(limits.tombstones_max, limits.tombstone_time),
+            events: EventQueue::new(limits.events_max),
+            config,
+            random,
+            slots: Vec::new(),
+            lines: Slab::new(),
+            calls: Slab::new(),
+            names: HashMap::new(),
+            timers: Timers::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The next thing to tell the control plane. Poll until `None` after every command, batch and timeout.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// Events lost since this was last asked, because [`crate::Limits::events_max`] were waiting.
+    pub fn take_missed_events(&mut self) -> u64 {
+        self.events.take_missed()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called next; `None` while nothing is pending.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        // Ports end their rest in whole seconds, so that a busy node is not woken for each.
+        const SECOND_NS: u64 = 1_000_000_000;
+        let rested = self
+            .pool
+            .reclaim_at()
+            .map(|at| Timestamp::from_nanos(at.as_nanos().div_ceil(SECOND_NS).saturating_mul(SECOND_NS)));
+        [self.timers.next(), rested].into_iter().flatten().min()
+    }
+
+    /// The slab key of a call.
+    fn key(&self, id: &CallId) -> Option<u32> {
+        self.names.get(id).copied()
+    }
+
+    fn call(&self, key: u32) -> &Call {
+        &self.calls[key as usize]
+    }
+
+    fn call_mut(&mut self, key: u32) -> &mut Call {
+        &mut self.calls[key as usize]
+    }
+
+    fn line(&self, key: u32) -> &Line {
+        &self.lines[key as usize]
+    }
+
+    fn line_mut(&mut self, key: u32) -> &mut Line {
+        &mut self.lines[key as usize]
+    }
+
+    /// The slab keys of all lines of a call: first leg, then second.
+    fn line_keys(&self, call: u32) -> impl Iterator<Item = u32> + use<> {
+        let [first, second] = &self.call(call).legs;
+        let keys: Vec<u32> = first.lines.iter().chain(&second.lines).copied().collect();
+        keys.into_iter()
+    }
+
+    /// Queues an event about a call.
+    fn tell(&mut self, call: u32, kind: EventKind) {
+        let call = self.call(call).id.clone();
+        if !self.events.push(Event { call, kind }) {
+            self.counters.events_missed += 1;
+        }
+    }
+}

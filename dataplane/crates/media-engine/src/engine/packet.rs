@@ -1,0 +1,159 @@
+use std::net::SocketAddr;
+
+use media_types::EventKind;
+use rtp::rtcp::Compound;
+use rtp::{Class, Packet, classify};
+use sans_io::Timestamp;
+
+use super::{Component, Engine, Slot};
+use crate::latch::Admission;
+use crate::line::Egress;
+use crate::stream::Stream;
+use crate::{DropReason, PortId, Verdict};
+
+impl Engine {
+    /// Decides what becomes of a datagram that came to `port` from `source`, and counts it. Neither allocates, locks
+    /// nor logs.
+    pub fn handle_packet(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        source: SocketAddr,
+        payload: &[u8],
+    ) -> Verdict {
+        let (line, component) = match self.slots.get(port.0 as usize) {
+            Some(slot) if slot.line != Slot::FREE => (slot.line, slot.component),
+            _ => {
+                self.counters.drops.count(DropReason::UnknownPort);
+                return Verdict::Drop(DropReason::UnknownPort);
+            }
+        };
+        let class = classify(payload);
+        let way = match class {
+            Class::Rtp => self.handle_rtp(now, line, component, source, payload),
+            Class::Rtcp => self.handle_rtcp(now, line, component, source, payload),
+            other => Err(DropReason::of_class(other).unwrap_or(DropReason::NotMedia)),
+        };
+        match way {
+            Ok(Egress { port, to }) => {
+                self.counters.bytes_forwarded += payload.len() as u64;
+                if class == Class::Rtp {
+                    self.counters.rtp_forwarded += 1;
+                } else {
+                    self.counters.rtcp_forwarded += 1;
+                    self.line_mut(line).rtcp_forwarded += 1;
+                }
+                Verdict::Forward { port, to }
+            }
+            Err(reason) => {
+                self.counters.drops.count(reason);
+                self.line_mut(line).drops.count(reason);
+                Verdict::Drop(reason)
+            }
+        }
+    }
+
+    #[inline]
+    fn handle_rtp(
+        &mut self,
+        now: Timestamp,
+        key: u32,
+        component: Component,
+        source: SocketAddr,
+        payload: &[u8],
+    ) -> Result<Egress, DropReason> {
+        if component == Component::Rtcp {
+            return Err(DropReason::RtpOnRtcpPort);
+        }
+        let packet = Packet::parse(payload)?;
+        let streams_max = self.config.limits.streams_per_line_max;
+        let line = &mut self.lines[key as usize];
+        let types = line.formats.payload_types;
+        if line
+            .latch
+            .admit(now, source, &packet, types, &self.config.learning)?
+            == Admission::Locked
+        {
+            self.rtp_locked(key, source);
+        }
+        let line = &mut self.lines[key as usize];
+        if !line.party_sends {
+            return Err(DropReason::PartyNotSending);
+        }
+        line.latest_rtp = now;
+        line.timed_out = false;
+        let first = !std::mem::replace(&mut line.has_received, true);
+        match line
+            .streams
+            .iter_mut()
+            .find(|stream| stream.ssrc == packet.ssrc())
+        {
+            Some(stream) => stream.observe(now, &packet, &line.formats),
+            None => {
+                let stream = Stream::new(now, &packet, &line.formats);
+                self.counters.streams_evicted += u64::from(line.add_stream(stream, streams_max));
+            }
+        }
+        let (receives, way) = (line.peer_receives, line.rtp_egress);
+        if first {
+            self.first_packet(key);
+        }
+        if !receives {
+            return Err(DropReason::PeerNotReceiving);
+        }
+        way.ok_or(DropReason::NoDestination)
+    }
+
+    fn handle_rtcp(
+        &mut self,
+        _now: Timestamp,
+        key: u32,
+        component: Component,
+        source: SocketAddr,
+        payload: &[u8],
+    ) -> Result<Egress, DropReason> {
+        let line = &mut self.lines[key as usize];
+        if component == Component::Rtp && !line.rtcp_mux {
+            return Err(DropReason::RtcpNotMuxed);
+        }
+        Compound::parse(payload)?;
+        if line.admit_rtcp(source)? {
+            let peer = line.peer;
+            self.route(peer, key);
+        }
+        self.line(key).rtcp_egress.ok_or(DropReason::NoDestination)
+    }
+
+    /// A line has just locked the source of its RTP: what the peer sends now goes there.
+    #[cold]
+    fn rtp_locked(&mut self, key: u32, source: SocketAddr) {
+        let line = self.line_mut(key);
+        line.rtp_locked(source);
+        let (peer, call, leg, place) = (line.peer, line.call, line.leg, line.place);
+        self.route(peer, key);
+        self.counters.latches += 1;
+        let leg = self.call(call).legs[usize::from(leg)].id.clone();
+        self.tell(
+            call,
+            EventKind::Latched {
+                leg,
+                line: usize::from(place),
+                source,
+            },
+        );
+    }
+
+    #[cold]
+    fn first_packet(&mut self, key: u32) {
+        let line = self.line(key);
+        let (call, leg, place) = (line.call, line.leg, line.place);
+        let leg = self.call(call).legs[usize::from(leg)].id.clone();
+        self.tell(
+            call,
+            EventKind::FirstPacket {
+                leg,
+                line: usize::from(place),
+            },
+        );
+    }
+}

@@ -1,0 +1,92 @@
+use media_types::{CallId, CallReport, LegReport, LineReport, LocalLine, StreamReport};
+use sans_io::Timestamp;
+
+use super::Engine;
+use crate::line::Line;
+use crate::stream::Stream;
+use crate::{Capacity, Counters};
+
+impl Engine {
+    /// A call with its statistics; `None` when there is no such call.
+    pub fn query(&self, now: Timestamp, id: &CallId) -> Option<CallReport> {
+        Some(self.report(now, self.key(id)?))
+    }
+
+    /// The names of all calls, in no particular order.
+    pub fn call_ids(&self) -> impl Iterator<Item = &CallId> {
+        self.names.keys()
+    }
+
+    /// What the engine holds and can hold.
+    pub fn capacity(&self) -> Capacity {
+        let (port_pairs, port_pairs_free, port_pairs_quarantined) = self.pool.counts();
+        Capacity {
+            calls: self.calls.len(),
+            calls_max: self.config.calls_max,
+            port_pairs,
+            port_pairs_free,
+            port_pairs_quarantined,
+        }
+    }
+
+    /// Totals since the engine was made.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn report(&self, now: Timestamp, key: u32) -> CallReport {
+        let call = self.call(key);
+        let leg = |leg: &crate::call::Leg| LegReport {
+            id: leg.id.clone(),
+            lines: leg
+                .lines
+                .iter()
+                .map(|line| self.report_line(now, self.line(*line)))
+                .collect(),
+        };
+        CallReport {
+            id: call.id.clone(),
+            age: now.saturating_since(call.created),
+            lease_left: call.lease_until.saturating_since(now),
+            legs: call.legs.iter().map(leg).collect(),
+        }
+    }
+
+    fn report_line(&self, now: Timestamp, line: &Line) -> LineReport {
+        let local = line.ports.map(|ports| LocalLine {
+            rtp: self.pool.advertised(ports.pair, 0),
+            rtcp: self.pool.advertised(ports.pair, u16::from(!line.rtcp_mux)),
+        });
+        LineReport {
+            local,
+            learned: line.latch.locked(),
+            path: self.config.path,
+            path_reason: self.config.path_reason,
+            drops: line.drops.report(),
+            rtcp_forwarded: line.rtcp_forwarded,
+            streams: line
+                .streams
+                .iter()
+                .map(|stream| report_stream(now, stream))
+                .collect(),
+        }
+    }
+}
+
+fn report_stream(now: Timestamp, stream: &Stream) -> StreamReport {
+    let statistics = &stream.statistics;
+    let microseconds = |nanoseconds: u64| u32::try_from(nanoseconds / 1_000).unwrap_or(u32::MAX);
+    StreamReport {
+        ssrc: stream.ssrc.0,
+        payload_type: statistics.payload_type().value(),
+        packets: statistics.packets(),
+        bytes: statistics.bytes(),
+        lost: statistics.lost(),
+        reordered: statistics.reordered(),
+        duplicates: statistics.duplicates(),
+        jitter_us: microseconds(statistics.jitter_ns()),
+        jitter_us_max: microseconds(statistics.jitter_max_ns()),
+        idle: now.saturating_since(stream.latest),
+        mos_x100: 0,
+    }
+}

@@ -1,0 +1,386 @@
+use std::net::SocketAddr;
+
+use media_types::Latching;
+use rtp::{Packet, PayloadTypeSet, Seq, Ssrc};
+use sans_io::Timestamp;
+
+use crate::{DropReason, Learning};
+
+/// Sources that are watched at once while one is learned.
+const CANDIDATES: usize = 3;
+/// The furthest that the sequence number may move between two packets of a consistent source.
+const SEQUENCE_STEP_MAX: u16 = 16;
+
+/// From where a party's RTP is taken: symmetric RTP that learns once and then locks.
+///
+/// ```text
+///               signalled address sends, or
+///               one allowed source sends N consistent packets
+///   learning ─────────────────────────────────────────────────► locked on that source
+///      ▲                                                           │
+///      └── the remote address changes, `relearn`, or the policy ───┘
+///          no longer allows the source
+/// ```
+///
+/// While learning, packets of other allowed sources are dropped: one packet from a stranger is never forwarded. Once
+/// locked, every other source is dropped (the flaw class of CVE-2025-53399 is a lock that a stranger can move).
+#[derive(Clone, Debug)]
+pub(crate) struct Latch {
+    locked: Option<SocketAddr>,
+    signalled: Option<SocketAddr>,
+    candidates: [Option<Candidate>; CANDIDATES],
+    policy: Latching,
+}
+
+/// A source on trial.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    since: Timestamp,
+    source: SocketAddr,
+    ssrc: Ssrc,
+    seq: Seq,
+    packets: u8,
+}
+
+/// A packet that may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// From the locked source.
+    Known,
+    /// This packet has just locked its source.
+    Locked,
+}
+
+/// Whether two addresses are the same for a peer: an IPv6 flow label does not matter.
+pub(crate) fn is_same(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.ip() == b.ip()
+}
+
+impl Latch {
+    pub(crate) const fn new(policy: Latching, signalled: Option<SocketAddr>) -> Self {
+        Self {
+            locked: None,
+            signalled,
+            candidates: [None; CANDIDATES],
+            policy,
+        }
+    }
+
+    /// The source that RTP is taken from.
+    pub(crate) const fn locked(&self) -> Option<SocketAddr> {
+        self.locked
+    }
+
+    /// What the party's description says.
+    pub(crate) const fn signalled(&self) -> Option<SocketAddr> {
+        self.signalled
+    }
+
+    /// The policy.
+    pub(crate) const fn policy(&self) -> Latching {
+        self.policy
+    }
+
+    /// Where RTP for the party goes: to the learned source, before that to the signalled address.
+    pub(crate) fn destination(&self) -> Option<SocketAddr> {
+        self.locked.or(self.signalled)
+    }
+
+    /// Takes over a new description. The lock stays unless the remote address changes, `relearn` is asked for or the
+    /// new policy does not allow the locked source. True when the lock was lifted.
+    pub(crate) fn change(&mut self, policy: Latching, signalled: Option<SocketAddr>, relearn: bool) -> bool {
+        let moved = match (self.signalled, signalled) {
+            (Some(old), Some(new)) => !is_same(old, new),
+            (None, None) => false,
+            _ => true,
+        };
+        (self.policy, self.signalled) = (policy, signalled);
+        let Some(locked) = self.locked else {
+            if moved || relearn {
+                self.candidates = [None; CANDIDATES];
+            }
+            return false;
+        };
+        // A party that names the very address that was learned has not moved.
+        let named = signalled.is_some_and(|signalled| is_same(signalled, locked));
+        if relearn || (moved && !named) || !self.allows(locked) {
+            *self = Self::new(policy, signalled);
+            return true;
+        }
+        false
+    }
+
+    /// Judges the source of a valid RTP packet. Does not allocate.
+    #[inline]
+    pub(crate) fn admit(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        packet: &Packet<'_>,
+        payload_types: PayloadTypeSet,
+        learning: &Learning,
+    ) -> Result<Admission, DropReason> {
+        match self.locked {
+            Some(locked) if is_same(locked, source) => Ok(Admission::Known),
+            Some(_) => Err(DropReason::SourceLocked),
+            None => self.learn(now, source, packet, payload_types, learning),
+        }
+    }
+
+    #[cold]
+    fn learn(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        packet: &Packet<'_>,
+        payload_types: PayloadTypeSet,
+        learning: &Learning,
+    ) -> Result<Admission, DropReason> {
+        if !self.allows(source) {
+            return Err(DropReason::SourceRefused);
+        }
+        if !payload_types.is_empty() && !payload_types.contains(packet.payload_type()) {
+            return Err(DropReason::PayloadType);
+        }
+        let signalled = self.signalled.is_some_and(|signalled| is_same(signalled, source));
+        if signalled || self.try_source(now, source, packet, learning) >= learning.packets {
+            self.locked = Some(source);
+            self.candidates = [None; CANDIDATES];
+            return Ok(Admission::Locked);
+        }
+        Err(DropReason::SourceLearning)
+    }
+
+    /// Whether the policy lets RTP come from `source`.
+    fn allows(&self, source: SocketAddr) -> bool {
+        match (self.policy, self.signalled) {
+            (Latching::AnyAddress, _) => true,
+            (Latching::SameAddress, Some(signalled)) => signalled.ip() == source.ip(),
+            (Latching::Off, Some(signalled)) => is_same(signalled, source),
+            (Latching::SameAddress | Latching::Off, None) => false,
+        }
+    }
+
+    /// Counts a packet for its source; how many consistent ones there are now.
+    fn try_source(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        packet: &Packet<'_>,
+        learning: &Learning,
+    ) -> u8 {
+        let first = Candidate {
+            since: now,
+            source,
+            ssrc: packet.ssrc(),
+            seq: packet.seq(),
+            packets: 1,
+        };
+        let known = self
+            .candidates
+            .iter_mut()
+            .flatten()
+            .find(|candidate| is_same(candidate.source, source));
+        if let Some(candidate) = known {
+            let step = packet.seq().distance_from(candidate.seq).unsigned_abs();
+            let follows = packet.ssrc() == candidate.ssrc
+                && (1..=SEQUENCE_STEP_MAX).contains(&step)
+                && now.saturating_since(candidate.since) <= learning.window;
+            if follows {
+                candidate.packets = candidate.packets.saturating_add(1);
+                candidate.seq = packet.seq();
+            } else {
+                *candidate = first;
+            }
+            return candidate.packets;
+        }
+        // A stranger takes a free place, else that of a candidate whose window is over, else that of the one with the
+        // fewest packets and of these the oldest.
+        let rank = |candidate: &Option<Candidate>| match candidate {
+            None => (0, 0, Timestamp::ZERO),
+            Some(old) if now.saturating_since(old.since) > learning.window => (1, 0, old.since),
+            Some(young) => (2, young.packets, young.since),
+        };
+        if let Some(place) = self.candidates.iter_mut().min_by_key(|candidate| rank(candidate)) {
+            *place = Some(first);
+        }
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SIGNALLED: &str = "192.0.2.1:4000";
+    const LEARNING: Learning = Learning {
+        packets: 3,
+        window: Duration::from_secs(2),
+    };
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn rtp(payload_type: u8, seq: u16, ssrc: u32) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[0] = 0x80;
+        bytes[1] = payload_type;
+        bytes[2..4].copy_from_slice(&seq.to_be_bytes());
+        bytes[8..].copy_from_slice(&ssrc.to_be_bytes());
+        bytes
+    }
+
+    /// A latch with its clock: one packet each 20 ms.
+    struct Bench {
+        latch: Latch,
+        now: Timestamp,
+        types: PayloadTypeSet,
+    }
+
+    impl Bench {
+        fn new(policy: Latching, signalled: Option<&str>) -> Self {
+            let mut types = PayloadTypeSet::EMPTY;
+            types.insert(rtp::PayloadType::PCMA);
+            Self {
+                latch: Latch::new(policy, signalled.map(at)),
+                now: Timestamp::ZERO,
+                types,
+            }
+        }
+
+        fn packet(&mut self, source: &str, bytes: &[u8]) -> Result<Admission, DropReason> {
+            self.now = self.now + Duration::from_millis(20);
+            let packet = Packet::parse(bytes).unwrap();
+            self.latch
+                .admit(self.now, at(source), &packet, self.types, &LEARNING)
+        }
+    }
+
+    #[test]
+    fn the_signalled_address_is_locked_at_its_first_packet() {
+        for policy in [Latching::Off, Latching::SameAddress, Latching::AnyAddress] {
+            let mut bench = Bench::new(policy, Some(SIGNALLED));
+            assert_eq!(
+                bench.packet(SIGNALLED, &rtp(8, 1, 1)),
+                Ok(Admission::Locked),
+                "{policy:?}"
+            );
+            assert_eq!(bench.packet(SIGNALLED, &rtp(8, 2, 1)), Ok(Admission::Known));
+            assert_eq!(
+                bench.packet("192.0.2.1:4001", &rtp(8, 3, 1)),
+                Err(DropReason::SourceLocked)
+            );
+            assert_eq!(bench.latch.locked(), Some(at(SIGNALLED)));
+        }
+    }
+
+    #[test]
+    fn the_policy_says_who_may_be_learned() {
+        let (same_address, stranger) = ("192.0.2.1:9", "203.0.113.9:4000");
+        for (policy, signalled, source, learns) in [
+            (Latching::Off, Some(SIGNALLED), same_address, false),
+            (Latching::Off, None, same_address, false),
+            (Latching::SameAddress, Some(SIGNALLED), same_address, true),
+            (Latching::SameAddress, Some(SIGNALLED), stranger, false),
+            (Latching::SameAddress, None, stranger, false),
+            (Latching::AnyAddress, Some(SIGNALLED), stranger, true),
+            (Latching::AnyAddress, None, stranger, true),
+        ] {
+            let mut bench = Bench::new(policy, signalled);
+            let verdicts: Vec<_> = (1..=3).map(|seq| bench.packet(source, &rtp(8, seq, 1))).collect();
+            let expected = if learns {
+                let learning = Err(DropReason::SourceLearning);
+                vec![learning, learning, Ok(Admission::Locked)]
+            } else {
+                vec![Err(DropReason::SourceRefused); 3]
+            };
+            assert_eq!(verdicts, expected, "{policy:?} {signalled:?} {source}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_learned_from_consistent_packets_only() {
+        let source = "203.0.113.9:4000";
+        let mut bench = Bench::new(Latching::AnyAddress, None);
+        let learning = Err(DropReason::SourceLearning);
+        assert_eq!(bench.packet(source, &rtp(8, 1, 1)), learning);
+        assert_eq!(
+            bench.packet(source, &rtp(8, 2, 2)),
+            learning,
+            "another SSRC begins anew"
+        );
+        assert_eq!(bench.packet(source, &rtp(8, 3, 2)), learning);
+        assert_eq!(
+            bench.packet(source, &rtp(8, 3, 2)),
+            learning,
+            "a repetition begins anew"
+        );
+        assert_eq!(
+            bench.packet(source, &rtp(8, 40, 2)),
+            learning,
+            "a jump begins anew"
+        );
+        assert_eq!(bench.packet(source, &rtp(0, 41, 2)), Err(DropReason::PayloadType));
+        assert_eq!(bench.packet(source, &rtp(8, 41, 2)), learning);
+        bench.now = bench.now + LEARNING.window;
+        assert_eq!(
+            bench.packet(source, &rtp(8, 42, 2)),
+            learning,
+            "too late begins anew"
+        );
+        assert_eq!(bench.packet(source, &rtp(8, 44, 2)), learning);
+        assert_eq!(
+            bench.packet(source, &rtp(8, 43, 2)),
+            Ok(Admission::Locked),
+            "reordering does no harm"
+        );
+    }
+
+    #[test]
+    fn strangers_in_between_do_not_stop_the_party_from_being_learned() {
+        let mut bench = Bench::new(Latching::AnyAddress, None);
+        for seq in 1..=3 {
+            let verdict = bench.packet("203.0.113.9:4000", &rtp(8, seq, 1));
+            assert_eq!(verdict.is_ok(), seq == 3);
+            for port in 0..2 {
+                let stranger = format!("198.51.100.7:{}", 1_000 + 10 * seq + port);
+                assert!(bench.packet(&stranger, &rtp(8, seq, 9)).is_err());
+            }
+        }
+        assert_eq!(bench.latch.locked(), Some(at("203.0.113.9:4000")));
+    }
+
+    #[test]
+    fn the_lock_is_lifted_by_a_new_address_relearn_or_a_stricter_policy() {
+        let nat = "192.0.2.1:7777";
+        let locked = || {
+            let mut bench = Bench::new(Latching::SameAddress, Some(SIGNALLED));
+            let last = (1..=3)
+                .map(|seq| bench.packet(nat, &rtp(8, seq, 1)))
+                .last()
+                .unwrap();
+            assert_eq!(last, Ok(Admission::Locked));
+            bench.latch
+        };
+        let same = Latching::SameAddress;
+        assert!(!locked().change(same, Some(at(SIGNALLED)), false));
+        assert!(!locked().change(Latching::AnyAddress, Some(at(SIGNALLED)), false));
+        assert!(
+            !locked().change(same, Some(at(nat)), false),
+            "the learned address itself was signalled"
+        );
+        assert!(locked().change(same, Some(at(SIGNALLED)), true));
+        assert!(locked().change(same, Some(at("192.0.2.1:4002")), false));
+        assert!(locked().change(Latching::Off, Some(at(SIGNALLED)), false));
+        assert!(locked().change(same, None, false));
+        let mut latch = locked();
+        latch.change(same, Some(at("192.0.2.8:1")), false);
+        assert_eq!(
+            (latch.locked(), latch.destination()),
+            (None, Some(at("192.0.2.8:1")))
+        );
+    }
+}

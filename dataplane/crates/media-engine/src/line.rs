@@ -1,0 +1,222 @@
+use std::net::SocketAddr;
+
+use media_types::Latching;
+use sans_io::Timestamp;
+
+use crate::counters::Drops;
+use crate::format::{Format, Formats};
+use crate::latch::{Latch, is_same};
+use crate::port_pool::Pair;
+use crate::settings::{LineSettings, Remote};
+use crate::stream::Stream;
+use crate::{DropReason, PortId};
+
+/// The local ports of a line that is enabled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinePorts {
+    pub(crate) pair: Pair,
+    pub(crate) rtp: PortId,
+    /// `None` while RTCP shares the RTP port: then the second port of the pair is reserved and not open.
+    pub(crate) rtcp: Option<PortId>,
+}
+
+/// Where packets leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Egress {
+    pub(crate) to: SocketAddr,
+    pub(crate) port: PortId,
+}
+
+/// One media line of one leg: what comes in from the party, and where it goes.
+///
+/// What each packet reads comes first: `rtp_egress` and `rtcp_egress` are the *peer* line's way out, kept here so
+/// that a packet touches one line only.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Line {
+    pub(crate) latch: Latch,
+    pub(crate) rtp_egress: Option<Egress>,
+    pub(crate) rtcp_egress: Option<Egress>,
+    /// The source that RTCP was learned from, when it has a port of its own.
+    pub(crate) rtcp_source: Option<SocketAddr>,
+    pub(crate) latest_rtp: Timestamp,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) formats: Formats,
+    /// The slab keys of the call and of the line that this one is relayed to.
+    pub(crate) call: u32,
+    pub(crate) peer: u32,
+    /// 0 or 1, and the line's place in the description.
+    pub(crate) leg: u8,
+    pub(crate) place: u16,
+    pub(crate) rtcp_mux: bool,
+    pub(crate) party_sends: bool,
+    pub(crate) peer_receives: bool,
+    pub(crate) has_received: bool,
+    pub(crate) timed_out: bool,
+    /// Media should flow from this party: both may, and both have said where.
+    pub(crate) expects_media: bool,
+    /// Since when.
+    pub(crate) expects_since: Timestamp,
+    // Cold from here.
+    pub(crate) drops: Drops,
+    pub(crate) rtcp_forwarded: u64,
+    pub(crate) ports: Option<LinePorts>,
+    pub(crate) remote_rtcp: Option<SocketAddr>,
+    pub(crate) held: bool,
+    pub(crate) party_receives: bool,
+    pub(crate) is_audio: bool,
+    pub(crate) own_formats: Box<[Format]>,
+}
+
+impl Line {
+    /// A line without ports, formats and peer yet; memory for its streams is reserved here.
+    pub(crate) fn new(call: u32, leg: u8, place: u16, streams_max: usize) -> Self {
+        Self {
+            latch: Latch::new(Latching::Off, None),
+            rtp_egress: None,
+            rtcp_egress: None,
+            rtcp_source: None,
+            latest_rtp: Timestamp::ZERO,
+            streams: Vec::with_capacity(streams_max),
+            formats: Formats::default(),
+            call,
+            peer: u32::MAX,
+            leg,
+            place,
+            rtcp_mux: false,
+            party_sends: false,
+            peer_receives: false,
+            has_received: false,
+            timed_out: false,
+            expects_media: false,
+            expects_since: Timestamp::ZERO,
+            drops: Drops::default(),
+            rtcp_forwarded: 0,
+            ports: None,
+            remote_rtcp: None,
+            held: false,
+            party_receives: false,
+            is_audio: false,
+            own_formats: Box::default(),
+        }
+    }
+
+    /// Takes over a specification. Ports and what depends on the peer are the engine's part.
+    pub(crate) fn apply(&mut self, settings: LineSettings) {
+        let signalled = match settings.remote {
+            Remote::Address(address) => Some(address),
+            Remote::Unknown => None,
+            Remote::Held => self.latch.signalled(),
+        };
+        let rtcp_moved = self.remote_rtcp != settings.remote_rtcp || self.rtcp_mux != settings.rtcp_mux;
+        if self.latch.change(settings.latching, signalled, settings.relearn) || settings.relearn || rtcp_moved
+        {
+            self.rtcp_source = None;
+        }
+        self.held = settings.remote == Remote::Held;
+        self.remote_rtcp = settings.remote_rtcp;
+        self.rtcp_mux = settings.rtcp_mux;
+        self.party_sends = settings.direction.sends();
+        self.party_receives = settings.direction.receives();
+        self.is_audio = settings.kind == media_types::MediaKind::Audio;
+        self.own_formats = settings.formats;
+    }
+
+    /// The way out to this line's party for RTP.
+    pub(crate) fn rtp_way(&self) -> Option<Egress> {
+        let ports = self.ports?;
+        if self.held {
+            return None;
+        }
+        Some(Egress {
+            to: self.latch.destination()?,
+            port: ports.rtp,
+        })
+    }
+
+    /// The way out to this line's party for RTCP: where its RTCP comes from, else where it says, else the port after
+    /// the signalled one (RFC 3550 §11) unless its RTP turned out to come from another address.
+    pub(crate) fn rtcp_way(&self) -> Option<Egress> {
+        if self.rtcp_mux {
+            return self.rtp_way();
+        }
+        let port = self.ports?.rtcp?;
+        if self.held {
+            return None;
+        }
+        if let Some(to) = self.rtcp_source {
+            return Some(Egress { to, port });
+        }
+        let to = self.signalled_rtcp()?;
+        match self.latch.locked() {
+            Some(locked) if locked.ip() != to.ip() && self.remote_rtcp.is_none() => None,
+            _ => Some(Egress { to, port }),
+        }
+    }
+
+    /// Where the party's description has its RTCP.
+    fn signalled_rtcp(&self) -> Option<SocketAddr> {
+        self.remote_rtcp.or_else(|| {
+            let rtp = self.latch.signalled()?;
+            Some(SocketAddr::new(rtp.ip(), rtp.port().checked_add(1)?))
+        })
+    }
+
+    /// Judges the source of RTCP. True when this packet has just locked it. Does not allocate.
+    pub(crate) fn admit_rtcp(&mut self, source: SocketAddr) -> Result<bool, DropReason> {
+        let same = |known: Option<SocketAddr>| known.is_some_and(|known| is_same(known, source));
+        if self.rtcp_mux {
+            // It shares the port, so it shares the lock. It does not make one: a lock takes RTP.
+            return match same(self.latch.destination()) {
+                true => Ok(false),
+                false => Err(DropReason::RtcpSource),
+            };
+        }
+        if self.rtcp_source.is_some() {
+            return match same(self.rtcp_source) {
+                true => Ok(false),
+                false => Err(DropReason::RtcpSource),
+            };
+        }
+        let address_known = match (self.latch.policy(), self.latch.locked()) {
+            (Latching::Off, _) => false,
+            (_, Some(locked)) => locked.ip() == source.ip(),
+            (Latching::SameAddress, None) => self
+                .latch
+                .signalled()
+                .is_some_and(|signalled| signalled.ip() == source.ip()),
+            (Latching::AnyAddress, None) => false,
+        };
+        if !address_known && !same(self.signalled_rtcp()) {
+            return Err(DropReason::RtcpSource);
+        }
+        self.rtcp_source = Some(source);
+        Ok(true)
+    }
+
+    /// RTP was locked on `source`: RTCP learned from another address before was not this party's.
+    pub(crate) fn rtp_locked(&mut self, source: SocketAddr) {
+        if self.rtcp_source.is_some_and(|rtcp| rtcp.ip() != source.ip()) {
+            self.rtcp_source = None;
+        }
+    }
+
+    /// Adds a stream; within the memory reserved by evicting the one that was silent for longest. True when one was
+    /// evicted. Does not allocate.
+    pub(crate) fn add_stream(&mut self, stream: Stream, streams_max: usize) -> bool {
+        let full = self.streams.len() >= streams_max;
+        if full {
+            let oldest = self
+                .streams
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, stream)| stream.latest);
+            match oldest.map(|(at, _)| at) {
+                Some(at) => drop(self.streams.remove(at)),
+                None => return true,
+            }
+        }
+        self.streams.push(stream);
+        full
+    }
+}

@@ -1,0 +1,192 @@
+use std::net::{IpAddr, SocketAddr};
+
+use media_types::{Direction, Latching, LineSpec, MediaKind, Refusal};
+
+use crate::Limits;
+use crate::format::Format;
+
+/// A line's specification, checked and in the form that the engine keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LineSettings {
+    pub(crate) kind: MediaKind,
+    pub(crate) enabled: bool,
+    pub(crate) direction: Direction,
+    pub(crate) latching: Latching,
+    pub(crate) relearn: bool,
+    pub(crate) rtcp_mux: bool,
+    pub(crate) remote: Remote,
+    /// Explicit RTCP address (RFC 3605).
+    pub(crate) remote_rtcp: Option<SocketAddr>,
+    pub(crate) formats: Box<[Format]>,
+}
+
+/// Where a party wants RTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remote {
+    /// It has not said so.
+    Unknown,
+    /// Here.
+    Address(SocketAddr),
+    /// `0.0.0.0` or `::`: nothing shall be sent, neither RTP nor RTCP (RFC 3264 §8.4, the hold of RFC 2543). What was
+    /// signalled and learned before stays, for the party may go on sending.
+    Held,
+}
+
+impl LineSettings {
+    /// Checks `spec` for a leg whose local address is of the given family.
+    pub(crate) fn new(spec: &LineSpec, ipv6: bool, limits: &Limits) -> Result<Self, Refusal> {
+        if spec.codecs.len() > limits.codecs_max {
+            return Err(Refusal::Invalid("a line has more codecs than the node's limit"));
+        }
+        let formats: Option<Box<[Format]>> = spec.codecs.iter().map(Format::new).collect();
+        let Some(formats) = formats else {
+            return Err(Refusal::Invalid(
+                "a codec has a payload type above 127 or a clock rate of zero",
+            ));
+        };
+        // A disabled line keeps its place only; its addresses mean nothing (RFC 3264 §6).
+        let (remote, remote_rtcp) = match spec.enabled {
+            true => (remote(spec.remote, ipv6)?, remote(spec.remote_rtcp, ipv6)?),
+            false => (Remote::Unknown, Remote::Unknown),
+        };
+        let remote_rtcp = match remote_rtcp {
+            Remote::Address(address) => Some(address),
+            Remote::Unknown | Remote::Held => None,
+        };
+        Ok(Self {
+            kind: spec.kind,
+            enabled: spec.enabled,
+            direction: spec.direction,
+            latching: spec.latching,
+            relearn: spec.relearn,
+            rtcp_mux: spec.rtcp_mux,
+            remote,
+            remote_rtcp,
+            formats,
+        })
+    }
+}
+
+fn remote(address: Option<SocketAddr>, ipv6: bool) -> Result<Remote, Refusal> {
+    let Some(address) = address else {
+        return Ok(Remote::Unknown);
+    };
+    if address.is_ipv6() != ipv6 {
+        return Err(Refusal::Invalid(
+            "a remote address is of another family than the leg's local address",
+        ));
+    }
+    if address.ip().is_unspecified() {
+        return Ok(Remote::Held);
+    }
+    if address.port() == 0 {
+        return Err(Refusal::Invalid("a remote address has port 0"));
+    }
+    let broadcast = matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());
+    if address.ip().is_multicast() || broadcast {
+        return Err(Refusal::Invalid("a remote address is multicast or broadcast"));
+    }
+    if matches!(address.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some()) {
+        return Err(Refusal::Invalid(
+            "a remote address is an IPv4-mapped IPv6 address",
+        ));
+    }
+    Ok(Remote::Address(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use media_types::Codec;
+
+    use super::*;
+
+    fn spec(remote: Option<&str>) -> LineSpec {
+        LineSpec {
+            kind: MediaKind::Audio,
+            enabled: true,
+            direction: Direction::SendRecv,
+            remote: remote.map(|text| text.parse().unwrap()),
+            remote_rtcp: None,
+            rtcp_mux: false,
+            latching: Latching::SameAddress,
+            relearn: false,
+            codecs: Vec::new(),
+        }
+    }
+
+    fn codec(payload_type: u8, clock_rate_hz: u32) -> Codec {
+        Codec {
+            payload_type,
+            name: "x".into(),
+            clock_rate_hz,
+            channels: 1,
+            ptime_ms: 20,
+        }
+    }
+
+    #[test]
+    fn remote_addresses_that_nobody_can_have_are_refused() {
+        let limits = Limits::default();
+        for (remote, ipv6, ok) in [
+            ("192.0.2.1:4000", false, true),
+            ("127.0.0.1:4000", false, true),
+            ("0.0.0.0:4000", false, true),
+            ("0.0.0.0:0", false, true),
+            ("192.0.2.1:0", false, false),
+            ("224.0.0.1:4000", false, false),
+            ("255.255.255.255:4000", false, false),
+            ("192.0.2.1:4000", true, false),
+            ("[2001:db8::1]:4000", false, false),
+            ("[2001:db8::1]:4000", true, true),
+            ("[::]:4000", true, true),
+            ("[ff02::1]:4000", true, false),
+            ("[::ffff:192.0.2.1]:4000", true, false),
+        ] {
+            let settings = LineSettings::new(&spec(Some(remote)), ipv6, &limits);
+            assert_eq!(settings.is_ok(), ok, "{remote}");
+            let mut rtcp = spec(Some(if ipv6 { "[2001:db8::1]:1" } else { "192.0.2.1:1" }));
+            rtcp.remote_rtcp = Some(remote.parse().unwrap());
+            assert_eq!(
+                LineSettings::new(&rtcp, ipv6, &limits).is_ok(),
+                ok,
+                "RTCP {remote}"
+            );
+        }
+        let held = LineSettings::new(&spec(Some("0.0.0.0:9")), false, &limits).unwrap();
+        assert_eq!(held.remote, Remote::Held);
+    }
+
+    #[test]
+    fn a_disabled_line_may_have_any_address() {
+        let mut spec = spec(Some("192.0.2.1:0"));
+        spec.enabled = false;
+        assert_eq!(
+            LineSettings::new(&spec, false, &Limits::default())
+                .unwrap()
+                .remote,
+            Remote::Unknown
+        );
+    }
+
+    #[test]
+    fn codecs_out_of_range_are_refused() {
+        let limits = Limits {
+            codecs_max: 2,
+            ..Limits::default()
+        };
+        for (codecs, ok) in [
+            (vec![codec(127, 8_000), codec(0, 1)], true),
+            (vec![codec(128, 8_000)], false),
+            (vec![codec(0, 0)], false),
+            (vec![codec(0, 8_000); 3], false),
+        ] {
+            let spec = LineSpec { codecs, ..spec(None) };
+            assert_eq!(
+                LineSettings::new(&spec, false, &limits).is_ok(),
+                ok,
+                "{:?}",
+                spec.codecs
+            );
+        }
+    }
+}
