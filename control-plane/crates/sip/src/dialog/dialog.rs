@@ -61,7 +61,8 @@ impl Dialog {
     /// The dialog of a client whose `request` drew `response`, a 101 to 299 with a To tag (§12.1.2). Early or confirmed
     /// by the response's status.
     pub fn of_client(request: &Message, response: &Message) -> Result<Self, DialogError> {
-        let status = response.status().filter(|status| (101..300).contains(status)).ok_or(DialogError::NoDialog)?;
+        let status =
+            response.status().filter(|status| (101..300).contains(status)).ok_or(DialogError::NoDialog)?;
         let (from, to) = (request.from()?, response.to()?);
         let remote_tag = to.tag().ok_or(DialogError::NoDialog)?;
         Ok(Self {

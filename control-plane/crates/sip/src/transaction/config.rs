@@ -11,7 +11,8 @@ pub struct Config {
     /// Most transactions at once, those included that linger after their final response. At the limit requests are
     /// answered 503 with `Retry-After` and without state, and [`send_request`](super::Layer::send_request) refuses.
     ///
-    /// The last sixteenth is kept for requests inside dialogs: an overloaded server still takes the BYE.
+    /// The last sixteenth is kept for requests inside dialogs: an overloaded server still takes the BYE. More than
+    /// 2**30 count as 2**30.
     pub transactions_max: usize,
     /// The `Retry-After` of those 503, in seconds.
     pub retry_after_s: u32,
@@ -38,8 +39,8 @@ impl Listener {
 }
 
 impl Config {
-    /// The RFC's timers and 200,000 transactions, which is five thousand calls a second for as long as the
-    /// transactions of a call linger on a `with_linger(5 s)` profile, or 64 MB.
+    /// The RFC's timers and 200,000 transactions: a call of two legs has four (two INVITE, two BYE), so 1,500 calls a
+    /// second for the 32 s that a finished transaction lingers.
     pub fn new(listeners: Vec<Listener>) -> Self {
         Self { timers: Timers::default(), transactions_max: 200_000, retry_after_s: 5, listeners }
     }
@@ -51,8 +52,13 @@ impl Config {
         usable().find(|listener| listener.local.is_ipv4() == remote.is_ipv4()).or_else(|| usable().next())
     }
 
+    /// How many transactions there may be.
+    pub(super) fn limit(&self) -> usize {
+        self.transactions_max.min(1 << 30)
+    }
+
     /// How many transactions requests outside dialogs may fill.
-    pub(super) fn transactions_max_out_of_dialog(&self) -> usize {
-        self.transactions_max - self.transactions_max / 16
+    pub(super) fn limit_out_of_dialog(&self) -> usize {
+        self.limit() - self.limit() / 16
     }
 }

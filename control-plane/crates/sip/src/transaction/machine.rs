@@ -150,6 +150,11 @@ impl Machine {
         }
     }
 
+    /// Whether the user may give a 2xx again.
+    pub(super) fn is_accepted_server(self) -> bool {
+        self == Self::ServerInvite(server_invite::State::Accepted)
+    }
+
     /// Whether a message may have to be sent again in this state.
     pub(super) fn holds_message(self) -> bool {
         self.is_pending()

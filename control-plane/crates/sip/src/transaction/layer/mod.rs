@@ -124,7 +124,7 @@ impl Layer {
             Method::Invite => Machine::ClientInvite(client_invite::START.0),
             _ => Machine::ClientNonInvite(client_non_invite::START.0),
         };
-        if self.records.len() >= self.config.transactions_max {
+        if self.records.len() >= self.config.limit() {
             return Err(SendError::AtLimit);
         }
         let request = self.add_via(&request, &destination)?;
@@ -180,7 +180,7 @@ impl Layer {
         let input = Input::of_status(status);
         match record.machine {
             Machine::ServerInvite(_) => {
-                let again = input == Input::Success && record.machine.step(input).1.len() == 1;
+                let again = input == Input::Success && record.machine.is_accepted_server();
                 if !record.machine.is_pending() && !again {
                     return Err(RespondError::Answered);
                 }

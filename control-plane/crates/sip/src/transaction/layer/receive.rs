@@ -38,8 +38,13 @@ impl Layer {
     }
 
     fn handle_ack(&mut self, now: Timestamp, source: Source, ack: Message) -> Option<()> {
-        let key = self.find_invite(&ack)?;
+        let invite = fingerprint(&self.secret, &ack, "INVITE")?;
+        let key = self.servers.get(&invite).copied();
         let to_tag = self.secret.tag(ack.to().ok()?.tag());
+        if key.is_none() && ack.to().ok()?.tag() == Some(&self.secret.own_tag(invite)) {
+            // It is for an answer that we gave without state, and ends there (§8.2.7).
+            return Some(());
+        }
         // With a branch of its own making the client has said enough; one of RFC 2543 repeats our To tag (§17.2.3).
         let by_branch = ack.via().ok()?.unique_branch().is_some();
         let key = key
@@ -73,7 +78,7 @@ impl Layer {
             record.cancel = Cancel::Done;
         }
         let answer = generated::response(&cancel, 200, "OK", &own_tag, None)?;
-        if self.records.len() < self.config.transactions_max {
+        if self.records.len() < self.config.limit() {
             let machine = Machine::ServerNonInvite(server_non_invite::START.0);
             let key = self.begin_server(&source, &cancel, machine, fingerprint, None)?;
             if let Some(record) = self.records.find_mut(key) {
@@ -108,8 +113,8 @@ impl Layer {
             return self.answer(&source, &request, fingerprint, 482, "Loop Detected", None);
         }
         let max = match in_dialog {
-            true => self.config.transactions_max,
-            false => self.config.transactions_max_out_of_dialog(),
+            true => self.config.limit(),
+            false => self.config.limit_out_of_dialog(),
         };
         if self.records.len() >= max {
             self.counters.refused_requests += 1;
