@@ -1,1 +1,55 @@
-fn main() {}
+//! The media node `ringpath-dataplane`: arguments, configuration, and the wiring of workers, gRPC and operators' HTTP.
+#![forbid(unsafe_code)]
+
+mod app;
+mod arguments;
+mod bell;
+mod config;
+mod file_limit;
+mod grpc;
+mod metrics;
+mod node;
+mod start;
+mod worker;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+use clap::Parser as _;
+use config::Config;
+
+/// Exit status for a configuration that cannot be used, and, from clap, for wrong arguments.
+const EXIT_CONFIG: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match read_config(&arguments) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if arguments.check_config {
+        return ExitCode::SUCCESS;
+    }
+    match app::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Whole, with every cause; logging may not have started.
+            eprintln!("ringpath-dataplane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The configuration, with what the arguments override, checked as far as it can be without starting anything.
+fn read_config(arguments: &Arguments) -> Result<Config, String> {
+    let mut config: Config = ops::config::load(&arguments.config, config::ENVIRONMENT_PREFIX)
+        .map_err(|error| error.to_string())?;
+    grpc::check_tls(&config.grpc).map_err(|error| format!("{}: {error:#}", arguments.config.display()))?;
+    if let Some(backend) = arguments.backend {
+        config.workers.backend = backend;
+    }
+    Ok(config)
+}

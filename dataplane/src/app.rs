@@ -1,0 +1,286 @@
+//! The life of the process: start, serve, stop.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ops::clock::MonotonicClock;
+use ops::http::{Ops, Readiness};
+use proto::media_v1::media_node_server::MediaNodeServer;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+use crate::bell::Bell;
+use crate::config::Config;
+use crate::file_limit::FileLimit;
+use crate::grpc::{self, Incoming};
+use crate::metrics;
+use crate::node::{Lane, Node};
+use crate::start::{self, Workers};
+
+/// Time for requests under way, and for scrapes, once the workers have stopped. A client that keeps a stream open
+/// (health) loses it then.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Time for workers to end their calls.
+const WORKERS_STOP: Duration = Duration::from_secs(20);
+
+/// Runs the node until a signal asks it to stop.
+///
+/// # Errors
+/// When it cannot start, or a worker ends by itself: a node that has lost a worker has lost that worker's calls, and
+/// must not go on looking healthy.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    ops::logging::init(&config.log)?;
+    log_panics();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(serve(config));
+    // Tasks that still hold connections are dropped, not awaited.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::install()?;
+    let limit = FileLimit::raise().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+        FileLimit::now()
+    });
+    let clock = MonotonicClock::start();
+    let (bell, listener) = Bell::new()?;
+    let Workers {
+        identity,
+        handles,
+        calls_max,
+    } = start::workers(&config, limit, clock, &bell)?;
+    say(&format!(
+        "backend {}: {}",
+        identity.backend, identity.backend_reason
+    ));
+
+    let queue = config.limits.command_queue;
+    let mut lanes = Vec::new();
+    let mut ends = Vec::new();
+    for handle in handles {
+        let rings = handle.rings;
+        lanes.push(Lane::new(
+            rings.waker,
+            rings.published,
+            rings.commands,
+            rings.words,
+            queue,
+        ));
+        ends.push((handle.ended, handle.thread));
+    }
+    let node = Arc::new(Node::new(
+        identity,
+        clock,
+        lanes,
+        calls_max,
+        config.limits.event_queue,
+    ));
+    let mut listening = tokio::spawn({
+        let node = node.clone();
+        async move { node.listen(listener).await }
+    });
+    let measuring = tokio::spawn({
+        let node = node.clone();
+        async move { node.measure().await }
+    });
+
+    let (readiness, watched) = watch::channel(Readiness::NotReady("starting".into()));
+    let stopping = watch::Sender::new(false);
+    let (stop, stopped) = watch::channel(false);
+    let incoming = Incoming::bind(
+        &config.grpc.listen,
+        config.grpc.connections_max,
+        node.tally().clone(),
+    )
+    .await
+    .with_context(|| format!("grpc.listen: {}", config.grpc.listen))?;
+    let grpc_address = incoming.address()?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<MediaNodeServer<grpc::Service>>().await;
+    let mut grpc_server = tokio::spawn({
+        let (config, node, stopped) = (config.grpc.clone(), node.clone(), asked(stopped.clone()));
+        async move { grpc::serve(&config, incoming, node, health_service, stopped).await }
+    });
+    let ops_listener = TcpListener::bind(config.ops.listen)
+        .await
+        .with_context(|| format!("ops.listen: {}", config.ops.listen))?;
+    let ops_address = ops_listener.local_addr()?;
+    let ops = Ops {
+        registry: Arc::new(metrics::registry(&node)),
+        readiness: watched,
+    };
+    let ops_server = tokio::spawn(ops::http::serve(ops_listener, ops, asked(stopped)));
+
+    say(&format!("listening grpc {grpc_address}"));
+    say(&format!("listening ops http {ops_address}"));
+    let telling = tokio::spawn(tell_readiness(node.draining(), stopping.subscribe(), readiness));
+    say("ready");
+    tracing::info!(
+        node_id = config.node_id,
+        workers = ends.len(),
+        calls_max = node.identity().calls_max,
+        "ready"
+    );
+
+    let mut threads = Vec::new();
+    let mut results = Vec::new();
+    for (ended, thread) in ends {
+        results.push(ended);
+        threads.push(thread);
+    }
+    let mut broken = Box::pin(any_ended(&mut results));
+    tokio::select! {
+        signal = signals.next() => tracing::info!(signal, calls = node.calls(), "stopping"),
+        reason = &mut broken => anyhow::bail!("{reason}"),
+        result = &mut grpc_server => anyhow::bail!("the gRPC server ended: {}", outcome(result)),
+        result = &mut listening => anyhow::bail!("the control thread's bell ended: {result:?}"),
+    }
+
+    // New calls are refused from here; those that exist have their time.
+    stopping.send_replace(true);
+    health.set_not_serving::<MediaNodeServer<grpc::Service>>().await;
+    node.drain(true);
+    tokio::select! {
+        () = node.emptied() => {}
+        () = tokio::time::sleep(config.shutdown.grace()) => {}
+        signal = signals.next() => tracing::info!(signal, "the grace ends"),
+        reason = &mut broken => anyhow::bail!("{reason}"),
+    }
+    drop(broken);
+    let left = node.calls();
+    if left > 0 {
+        tracing::warn!(calls = left, "calls end with the node");
+    }
+    tokio::time::timeout(WORKERS_STOP, node.stop_workers())
+        .await
+        .context("the workers do not stop")?;
+    // The workers' last events are with the watchers' tasks now; the streams end behind them.
+    node.close();
+    stop.send_replace(true);
+    if tokio::time::timeout(LAST_ANSWERS, async { (grpc_server.await, ops_server.await) })
+        .await
+        .is_err()
+    {
+        tracing::debug!("connections cut off");
+    }
+    telling.abort();
+    measuring.abort();
+    listening.abort();
+    for (index, (thread, result)) in threads.into_iter().zip(results).enumerate() {
+        match result.await {
+            Ok(Ok(())) => thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("worker {index} panicked at its end"))?,
+            Ok(Err(error)) => {
+                return Err(error).with_context(|| format!("worker {index} broke while it stopped"));
+            }
+            Err(_) => anyhow::bail!("worker {index} panicked while it stopped"),
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// SIGTERM and SIGINT, one after the other.
+struct Signals(watch::Receiver<&'static str>);
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        let (tell, told) = watch::channel("");
+        let first = ops::signal::terminated()?;
+        tokio::spawn(async move {
+            // A handler that is installed twice hears the same signal twice, so the second comes after the first.
+            tell.send_replace(first.await);
+            while let Ok(next) = ops::signal::terminated() {
+                tell.send_replace(next.await);
+            }
+        });
+        Ok(Self(told))
+    }
+
+    /// The name of the next signal.
+    async fn next(&mut self) -> &'static str {
+        match self.0.changed().await {
+            Ok(()) => *self.0.borrow_and_update(),
+            // Handlers cannot be installed any more: wait for ever, the grace has its own end.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Completes when one of the workers has ended, with the words for it.
+async fn any_ended(results: &mut [oneshot::Receiver<io::Result<()>>]) -> String {
+    let mut waiting: Vec<_> = results.iter_mut().enumerate().collect();
+    std::future::poll_fn(move |cx| {
+        for (index, result) in &mut waiting {
+            if let std::task::Poll::Ready(end) = Future::poll(std::pin::Pin::new(&mut **result), cx) {
+                return std::task::Poll::Ready(match end {
+                    Ok(Ok(())) => format!("worker {index} ended by itself"),
+                    Ok(Err(error)) => format!("worker {index} broke: {error}"),
+                    Err(_) => format!("worker {index} panicked"),
+                });
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+/// Ready is a node whose workers run and whose gRPC is bound, and that takes new calls. A draining node still answers for the
+/// calls that it has: it is to be left out of the choice, not killed.
+async fn tell_readiness(
+    mut draining: watch::Receiver<bool>,
+    mut stopping: watch::Receiver<bool>,
+    readiness: watch::Sender<Readiness>,
+) {
+    loop {
+        let state = match (*stopping.borrow_and_update(), *draining.borrow_and_update()) {
+            (true, _) => Readiness::NotReady("stopping".into()),
+            (_, true) => Readiness::NotReady("draining".into()),
+            _ => Readiness::Ready,
+        };
+        readiness.send_replace(state);
+        let changed = tokio::select! {
+            changed = draining.changed() => changed,
+            changed = stopping.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+async fn asked(mut stopped: watch::Receiver<bool>) {
+    // Fails when the sender is gone, which means the same.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+fn outcome(result: Result<anyhow::Result<()>, tokio::task::JoinError>) -> String {
+    match result {
+        Ok(Ok(())) => "without an error".to_owned(),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A line on standard output, at once: whoever started the node reads them.
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    // A reader that went away is no reason not to serve.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Panics go to the log, too, before the process aborts (release) or the worker's end is noticed (development).
+fn log_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!(thread = std::thread::current().name().unwrap_or("?"), "{panic}");
+        default(panic);
+    }));
+}

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use net_io::{IoConfig, SocketOptions};
+use ops::config::{Problems, Validate};
+use serde::Deserialize;
+
+/// How each worker receives and sends.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Io {
+    /// Packet buffers of a worker, 2 KiB each; a power of two. When none is free, packets wait in the kernel.
+    pub frames: u32,
+    /// Datagrams of one system call at most (`socket` back-end).
+    pub batch: u32,
+    /// How long a worker that has received something waits for more, to handle it together. Added to the delay of packets.
+    pub gather_us: u64,
+    /// Differentiated services code point of media, 0 to 63. 46 is expedited forwarding, the class of voice (RFC 4594 §4.1).
+    pub dscp: u8,
+    /// Receive buffer of a media port in bytes; 0 leaves the system's default.
+    pub receive_buffer_bytes: u32,
+    /// Send buffer of a media port in bytes; 0 leaves the system's default.
+    pub send_buffer_bytes: u32,
+}
+
+impl Default for Io {
+    fn default() -> Self {
+        let io = IoConfig::default();
+        Self {
+            frames: io.frames,
+            batch: io.batch,
+            gather_us: io.gather.as_micros() as u64,
+            dscp: io.socket.dscp,
+            receive_buffer_bytes: io.socket.receive_buffer.unwrap_or(0),
+            send_buffer_bytes: io.socket.send_buffer.unwrap_or(0),
+        }
+    }
+}
+
+impl Io {
+    /// For a worker that opens at most so many ports.
+    pub fn config(&self, ports_max: u32) -> IoConfig {
+        let buffer = |bytes: u32| (bytes != 0).then_some(bytes);
+        IoConfig {
+            frames: self.frames,
+            ports_max,
+            batch: self.batch,
+            gather: Duration::from_micros(self.gather_us),
+            socket: SocketOptions {
+                receive_buffer: buffer(self.receive_buffer_bytes),
+                send_buffer: buffer(self.send_buffer_bytes),
+                dscp: self.dscp,
+            },
+            ..IoConfig::default()
+        }
+    }
+}
+
+impl Validate for Io {
+    fn validate(&self, problems: &mut Problems) {
+        let (min, max) = (IoConfig::FRAMES_MIN, IoConfig::FRAMES_MAX);
+        if !(min..=max).contains(&self.frames) || !self.frames.is_power_of_two() {
+            problems.push(
+                "frames",
+                format!("must be a power of two from {min} to {max}, not {}", self.frames),
+            );
+        }
+        problems.range("batch", self.batch, 1..=1_024);
+        problems.range("gather_us", self.gather_us, 0..=20_000);
+        problems.range("dscp", self.dscp, 0..=63);
+        for (key, bytes) in [
+            ("receive_buffer_bytes", self.receive_buffer_bytes),
+            ("send_buffer_bytes", self.send_buffer_bytes),
+        ] {
+            if bytes != 0 {
+                problems.range(key, bytes, 4_096..=1 << 30);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+use std::future::Future as _;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::Sleep;
+use tokio_stream::Stream;
+
+use super::connection::Connection;
+use crate::config::ListenAddress;
+use crate::node::Tally;
+
+/// Rest after an error of accepting (no file left): the connections wait in the kernel meanwhile.
+const REST: Duration = Duration::from_millis(100);
+
+/// The connections that come in, at most so many at once.
+pub struct Incoming {
+    listener: Listener,
+    places: Arc<Semaphore>,
+    tally: Tally,
+    rest: Option<Pin<Box<Sleep>>>,
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+/// Removes the socket's file when the node stops.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Someone may have removed it before.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Incoming {
+    /// Listens at `address`; within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the address is taken, or is not ours.
+    pub async fn bind(address: &ListenAddress, connections_max: usize, tally: Tally) -> io::Result<Self> {
+        let listener = match address {
+            ListenAddress::Tcp(address) => Listener::Tcp(TcpListener::bind(address).await?),
+            ListenAddress::Unix(path) => {
+                remove_stale(path)?;
+                let listener = UnixListener::bind(path)?;
+                let file = SocketFile(path.clone());
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+                Listener::Unix(listener, file)
+            }
+        };
+        Ok(Self {
+            listener,
+            places: Arc::new(Semaphore::new(connections_max)),
+            tally,
+            rest: None,
+        })
+    }
+
+    /// Where it listens, with the port that the kernel chose if that was 0.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn address(&self) -> io::Result<ListenAddress> {
+        Ok(match &self.listener {
+            Listener::Tcp(listener) => ListenAddress::Tcp(listener.local_addr()?),
+            Listener::Unix(_, file) => ListenAddress::Unix(file.0.clone()),
+        })
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        Poll::Ready(match &self.listener {
+            Listener::Tcp(listener) => {
+                ready!(listener.poll_accept(cx)).map(|(stream, peer)| Accepted::Tcp(stream, peer))
+            }
+            Listener::Unix(listener, _) => {
+                ready!(listener.poll_accept(cx)).map(|(stream, _)| Accepted::Unix(stream))
+            }
+        })
+    }
+}
+
+enum Accepted {
+    Tcp(tokio::net::TcpStream, SocketAddr),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(rest) = &mut self.rest {
+                ready!(rest.as_mut().poll(cx));
+                self.rest = None;
+            }
+            let accepted = match ready!(self.poll_accept(cx)) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.tally.count_accept_error();
+                    tracing::warn!(%error, "a gRPC connection cannot be accepted");
+                    self.rest = Some(Box::pin(tokio::time::sleep(REST)));
+                    continue;
+                }
+            };
+            let Ok(place) = self.places.clone().try_acquire_owned() else {
+                self.tally.count_refused_connection();
+                continue;
+            };
+            self.tally.count_connection();
+            return Poll::Ready(Some(Ok(match accepted {
+                Accepted::Tcp(stream, peer) => {
+                    tracing::debug!(%peer, "gRPC connection");
+                    // Small answers must not wait for each other; where it fails they merely come later.
+                    let _ = stream.set_nodelay(true);
+                    Connection::new(stream, place)
+                }
+                Accepted::Unix(stream) => {
+                    let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
+                    tracing::debug!(process, "gRPC connection");
+                    Connection::new(stream, place)
+                }
+            })));
+        }
+    }
+}
+
+/// Removes a socket's file that a process left when it was killed. One that somebody listens at, or another kind of file,
+/// stays, and binding fails.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the path is there and is not a socket",
+        ));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        _ => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another process listens there",
+        )),
+    }
+}

@@ -1,0 +1,10 @@
+//! The gRPC front of the node: where it listens, who may come in, and the service.
+
+mod connection;
+mod incoming;
+mod server;
+mod service;
+
+pub use incoming::Incoming;
+pub use server::{check_tls, serve};
+pub use service::Service;

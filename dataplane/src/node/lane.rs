@@ -1,0 +1,137 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use media_types::{CallId, Refusal};
+use net_io::Waker;
+use rtrb::{Consumer, Producer};
+use tokio::sync::oneshot;
+
+use crate::worker::{Answer, Command, Published, Ticket, Word};
+
+/// The control thread's end of one worker's rings. The lock is for the compiler's sake: only tasks of the control thread
+/// take it, and none holds it across an await.
+#[derive(Debug)]
+pub struct Lane {
+    waker: Waker,
+    published: Arc<Published>,
+    ends: Mutex<Ends>,
+}
+
+#[derive(Debug)]
+struct Ends {
+    commands: Producer<(Ticket, Command)>,
+    words: Consumer<Word>,
+    under_way: HashMap<Ticket, UnderWay>,
+    under_way_max: usize,
+    tickets: u64,
+}
+
+/// A command whose answer has not come.
+#[derive(Debug)]
+pub struct UnderWay {
+    /// What its answer means for the placements. Obeyed even when the caller has gone.
+    pub effect: Effect,
+    /// The caller.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// What an answer means for the placements.
+#[derive(Debug)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// The call was created, or was not.
+    Create(CallId),
+    /// The call was removed, or is not there.
+    Delete(CallId),
+    /// The calls that exist were counted afresh.
+    Inventory,
+}
+
+/// What a worker said.
+#[derive(Debug)]
+pub enum Heard {
+    /// The answer to a command.
+    Answer(UnderWay, Answer),
+    /// An event.
+    Event(media_types::Event),
+}
+
+impl Lane {
+    /// The control thread's end of these rings. `under_way_max` is how many answers the worker keeps places for.
+    pub fn new(
+        waker: Waker,
+        published: Arc<Published>,
+        commands: Producer<(Ticket, Command)>,
+        words: Consumer<Word>,
+        under_way_max: usize,
+    ) -> Self {
+        let ends = Ends {
+            commands,
+            words,
+            under_way: HashMap::new(),
+            under_way_max,
+            tickets: 0,
+        };
+        Self {
+            waker,
+            published,
+            ends: Mutex::new(ends),
+        }
+    }
+
+    /// What the worker published.
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
+    }
+
+    /// Commands under way.
+    pub fn queue_length(&self) -> usize {
+        self.ends().under_way.len()
+    }
+
+    /// Whether the worker's end of the rings is gone.
+    pub fn has_stopped(&self) -> bool {
+        self.ends().commands.is_abandoned()
+    }
+
+    /// Hands a command to the worker; the answer comes through the receiver. A receiver that fails belongs to a worker
+    /// that has stopped.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when as many commands are under way as the configuration allows, or the worker has stopped.
+    pub fn submit(&self, command: Command, effect: Effect) -> Result<oneshot::Receiver<Answer>, Refusal> {
+        let mut ends = self.ends();
+        if ends.under_way.len() >= ends.under_way_max || ends.commands.is_abandoned() {
+            return Err(Refusal::Busy);
+        }
+        let ticket = Ticket(ends.tickets);
+        ends.commands.push((ticket, command)).map_err(|_| Refusal::Busy)?;
+        ends.tickets += 1;
+        let (reply, answer) = oneshot::channel();
+        ends.under_way.insert(ticket, UnderWay { effect, reply });
+        drop(ends);
+        self.waker.wake();
+        Ok(answer)
+    }
+
+    /// The next thing that the worker said.
+    pub fn hear(&self) -> Option<Heard> {
+        let mut ends = self.ends();
+        loop {
+            match ends.words.pop().ok()? {
+                Word::Event(event) => return Some(Heard::Event(event)),
+                Word::Answer(ticket, answer) => {
+                    if let Some(under_way) = ends.under_way.remove(&ticket) {
+                        return Some(Heard::Answer(under_way, answer));
+                    }
+                }
+            }
+        }
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        // A panic in a task of the control thread ends the process in release builds; in tests the rings are whole.
+        self.ends.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,507 @@
+//! The node as its control planes see it: the calls of all workers under one roof.
+//!
+//! Everything here runs on the control thread. Commands go to workers through bounded rings ([`lane`]); what workers say
+//! comes back in one place, [`Node::listen`], which keeps the placements right whether or not a caller still waits.
+
+mod lane;
+mod placements;
+mod tally;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use media_types::{CallId, CallReport, CallSpec, Event, EventKind, IdempotencyKey, LegSpec, Refusal};
+use ops::clock::MonotonicClock;
+use sans_io::Timestamp;
+use tokio::sync::{Notify, broadcast, watch};
+
+use crate::bell::Listener;
+use crate::worker::{Answer, Command, QUERY_MAX, RENEW_MAX};
+use lane::{Effect, Heard};
+use placements::Placements;
+
+pub use lane::Lane;
+pub use tally::{Operation, Tally};
+
+/// What the node is; it does not change while it runs.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its name.
+    pub node_id: String,
+    /// The packet back-end.
+    pub backend: &'static str,
+    /// Why it was chosen.
+    pub backend_reason: &'static str,
+    /// Interfaces as a control plane sees them.
+    pub interfaces: Vec<proto::media_v1::Interface>,
+    /// Calls at once, of all workers.
+    pub calls_max: usize,
+}
+
+/// What a watcher of events is told.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// An event.
+    Event(Arc<Event>),
+    /// So many events were lost.
+    Missed(u64),
+    /// The node stops; nothing follows.
+    Closing,
+}
+
+/// Every worker, and which call is where.
+#[derive(Debug)]
+pub struct Node {
+    identity: Identity,
+    clock: MonotonicClock,
+    started: Timestamp,
+    lanes: Vec<Lane>,
+    placements: Mutex<Placements>,
+    /// Rung whenever the last call is gone.
+    empty: Notify,
+    notices: broadcast::Sender<Notice>,
+    draining: watch::Sender<bool>,
+    /// True from when the node stops answering watchers.
+    closing: watch::Sender<bool>,
+    /// Packets received in the last full second.
+    packets_per_s: AtomicU64,
+    /// Events lost that watchers were told of, a worker.
+    lost_told: Vec<AtomicU64>,
+    tally: Tally,
+}
+
+/// Renewal of many leases.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// Calls that the node does not have.
+    pub unknown: Vec<CallId>,
+    /// Calls whose worker could not take the command.
+    pub busy: Vec<CallId>,
+}
+
+impl Node {
+    /// The node over these workers, which take so many calls each; a watcher may be `event_queue` events behind.
+    pub fn new(
+        identity: Identity,
+        clock: MonotonicClock,
+        lanes: Vec<Lane>,
+        calls_max: Vec<usize>,
+        event_queue: usize,
+    ) -> Self {
+        Self {
+            identity,
+            clock,
+            started: clock.now(),
+            lost_told: lanes.iter().map(|_| AtomicU64::new(0)).collect(),
+            lanes,
+            placements: Mutex::new(Placements::new(calls_max)),
+            empty: Notify::new(),
+            notices: broadcast::channel(event_queue).0,
+            draining: watch::channel(false).0,
+            closing: watch::channel(false).0,
+            packets_per_s: AtomicU64::new(0),
+            tally: Tally::default(),
+        }
+    }
+
+    /// What the node is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The workers.
+    pub fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    /// The counters of the control thread.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Whole seconds since the start.
+    pub fn uptime_s(&self) -> u64 {
+        self.clock.now().saturating_since(self.started).as_secs()
+    }
+
+    /// Calls that are there or about to be.
+    pub fn calls(&self) -> usize {
+        self.placements().count()
+    }
+
+    /// Packets received in the last full second.
+    pub fn packets_per_s(&self) -> u64 {
+        self.packets_per_s.load(Ordering::Relaxed)
+    }
+
+    /// Allocates a call on the worker with the most free capacity. When that one has no ports left the others are asked
+    /// too. A repetition goes to the worker that has the call.
+    ///
+    /// # Errors
+    /// The refusal of the last worker that was asked, or [`Refusal::Draining`] for a new call on a draining node.
+    pub async fn create(&self, key: IdempotencyKey, spec: CallSpec) -> Result<Box<CallReport>, Refusal> {
+        let mut asked = vec![false; self.lanes.len()];
+        let mut last = Refusal::NoCapacity;
+        loop {
+            let Some((worker, new)) = self.place(&spec.id, &asked)? else {
+                return Err(last);
+            };
+            asked[worker] = true;
+            let command = Command::Create {
+                key: key.clone(),
+                spec: Box::new(spec.clone()),
+            };
+            let effect = Effect::Create(spec.id.clone());
+            let answer = match self.lanes[worker].submit(command, effect) {
+                Ok(answer) => call_answer(answer.await),
+                Err(refusal) => {
+                    self.change(|placements| placements.finish_create(&spec.id, false));
+                    Err(refusal)
+                }
+            };
+            match answer {
+                Err(refusal) if new && refusal.is_capacity() => last = refusal,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Where a request to create goes, and whether the call is new; `None` when every worker was asked.
+    fn place(&self, call: &CallId, asked: &[bool]) -> Result<Option<(usize, bool)>, Refusal> {
+        let mut placements = self.placements();
+        let known = placements.is_known(call);
+        if !known && self.is_draining() {
+            return Err(Refusal::Draining);
+        }
+        let worker = match placements.worker(call).filter(|_| known) {
+            Some(worker) => Some(worker),
+            None => {
+                let ports_free = |worker: usize| self.lanes[worker].published().port_pairs_free();
+                placements.best(|worker| !asked[worker], ports_free)
+            }
+        };
+        Ok(worker.map(|worker| (placements.begin_create(call, worker), !known)))
+    }
+
+    /// Gives legs of a call new media.
+    ///
+    /// # Errors
+    /// The worker's refusal.
+    pub async fn update(
+        &self,
+        key: IdempotencyKey,
+        call: CallId,
+        legs: Vec<LegSpec>,
+    ) -> Result<Box<CallReport>, Refusal> {
+        let worker = self.placements().worker(&call).ok_or(Refusal::UnknownCall)?;
+        call_answer(
+            self.lanes[worker]
+                .submit(Command::Update { key, call, legs }, Effect::None)?
+                .await,
+        )
+    }
+
+    /// Removes a call.
+    ///
+    /// # Errors
+    /// The worker's refusal.
+    pub async fn delete(&self, key: IdempotencyKey, call: CallId) -> Result<Box<CallReport>, Refusal> {
+        let worker = self.placements().worker(&call).ok_or(Refusal::UnknownCall)?;
+        let effect = Effect::Delete(call.clone());
+        call_answer(
+            self.lanes[worker]
+                .submit(Command::Delete { key, call }, effect)?
+                .await,
+        )
+    }
+
+    /// One call.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownCall`], [`Refusal::Busy`].
+    pub async fn query(&self, call: CallId) -> Result<CallReport, Refusal> {
+        let worker = self.placements().worker(&call).ok_or(Refusal::UnknownCall)?;
+        self.reports(worker, vec![call])
+            .await?
+            .pop()
+            .ok_or(Refusal::UnknownCall)
+    }
+
+    /// Those of `calls` that still exist, at most [`QUERY_MAX`] of one worker.
+    async fn reports(&self, worker: usize, calls: Vec<CallId>) -> Result<Vec<CallReport>, Refusal> {
+        debug_assert!(calls.len() <= QUERY_MAX);
+        match self.lanes[worker]
+            .submit(Command::Query(calls), Effect::None)?
+            .await
+        {
+            Ok(Answer::Reports(reports)) => Ok(reports),
+            _ => Err(Refusal::Busy),
+        }
+    }
+
+    /// The calls of all workers in pieces that one command can report on.
+    pub fn pieces(&self) -> Vec<Piece> {
+        let placements = self.placements();
+        let mut pieces = Vec::new();
+        for worker in 0..self.lanes.len() {
+            let calls: Vec<CallId> = placements.live_on(worker).cloned().collect();
+            pieces.extend(calls.chunks(QUERY_MAX).map(|calls| Piece {
+                worker,
+                calls: calls.to_vec(),
+            }));
+        }
+        pieces
+    }
+
+    /// Reports on one of [`Self::pieces`].
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`].
+    pub async fn piece(&self, piece: Piece) -> Result<Vec<CallReport>, Refusal> {
+        self.reports(piece.worker, piece.calls).await
+    }
+
+    /// Renews leases, with one command for each thousand calls of a worker.
+    pub async fn renew(&self, calls: Vec<CallId>) -> Renewal {
+        let mut renewal = Renewal::default();
+        let mut shares = vec![Vec::new(); self.lanes.len()];
+        {
+            let placements = self.placements();
+            for call in calls {
+                match placements.worker(&call).filter(|_| placements.is_live(&call)) {
+                    Some(worker) => shares[worker].push(call),
+                    None => renewal.unknown.push(call),
+                }
+            }
+        }
+        let mut waiting = Vec::new();
+        for (worker, share) in shares.into_iter().enumerate() {
+            for calls in share.chunks(RENEW_MAX) {
+                match self.lanes[worker].submit(Command::Renew(calls.to_vec()), Effect::None) {
+                    Ok(answer) => waiting.push((answer, calls.to_vec())),
+                    Err(_) => renewal.busy.extend_from_slice(calls),
+                }
+            }
+        }
+        for (answer, calls) in waiting {
+            match answer.await {
+                Ok(Answer::Unknown(unknown)) => renewal.unknown.extend(unknown),
+                _ => renewal.busy.extend(calls),
+            }
+        }
+        renewal
+    }
+
+    /// At most `count` calls after `after`, in the order of their names.
+    pub fn page(&self, after: Option<&CallId>, count: usize) -> Vec<CallId> {
+        self.placements().page(after, count)
+    }
+
+    /// Events and what was missed, from now on.
+    pub fn watch(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+
+    /// Becomes true when the node stops.
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// Whether new calls are refused.
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Changes with [`Self::drain`].
+    pub fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
+    }
+
+    /// Refuses new calls, or takes them again; says how many there are.
+    pub fn drain(&self, drain: bool) -> usize {
+        self.draining.send_replace(drain);
+        self.calls()
+    }
+
+    /// Completes when there is no call.
+    pub async fn emptied(&self) {
+        loop {
+            let emptied = self.empty.notified();
+            if self.calls() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Ends every call and stops every worker; their last events reach the watchers. Needs [`Self::listen`] to run.
+    pub async fn stop_workers(&self) {
+        let mut answers = Vec::new();
+        for lane in &self.lanes {
+            // Busy passes: nothing is put into the lane but what its worker takes out, or the worker has stopped.
+            loop {
+                match lane.submit(Command::Stop, Effect::None) {
+                    Ok(answer) => break answers.push(answer),
+                    Err(_) if lane.has_stopped() => break,
+                    Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+                }
+            }
+        }
+        for answer in answers {
+            // Fails when the worker broke while it stopped; whoever watches its thread tells that.
+            let _ = answer.await;
+        }
+    }
+
+    /// Ends every watcher's stream, behind the events that were told before.
+    pub fn close(&self) {
+        // Nobody may be listening.
+        let _ = self.notices.send(Notice::Closing);
+        self.closing.send_replace(true);
+    }
+
+    /// Listens to the workers for ever.
+    ///
+    /// # Errors
+    /// When the bell breaks, with the runtime.
+    pub async fn listen(&self, bell: Listener) -> std::io::Result<()> {
+        loop {
+            self.hear_all();
+            bell.heard().await?;
+        }
+    }
+
+    /// Counts received packets a second, for ever.
+    pub async fn measure(&self) {
+        let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut at, mut packets) = (self.clock.now(), self.packets_received());
+        second.tick().await;
+        loop {
+            second.tick().await;
+            let (now, received) = (self.clock.now(), self.packets_received());
+            let elapsed_ms = now.saturating_since(at).as_millis().max(1) as u64;
+            self.packets_per_s
+                .store((received - packets) * 1_000 / elapsed_ms, Ordering::Relaxed);
+            (at, packets) = (now, received);
+        }
+    }
+
+    /// Packets that all workers received.
+    pub fn packets_received(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.published().received()).sum()
+    }
+
+    /// Takes everything out of the workers' rings. Synchronous, so that placements and answers change together.
+    fn hear_all(&self) {
+        for (worker, lane) in self.lanes.iter().enumerate() {
+            while let Some(heard) = lane.hear() {
+                match heard {
+                    Heard::Answer(under_way, answer) => {
+                        self.obey(worker, &under_way.effect, &answer);
+                        // The caller may have gone; its command was carried out all the same.
+                        let _ = under_way.reply.send(answer);
+                    }
+                    Heard::Event(event) => self.tell(event),
+                }
+            }
+            self.tell_lost(worker, lane);
+        }
+    }
+
+    fn obey(&self, worker: usize, effect: &Effect, answer: &Answer) {
+        match (effect, answer) {
+            (Effect::Create(call), Answer::Call(result)) => {
+                self.change(|placements| placements.finish_create(call, result.is_ok()));
+            }
+            (Effect::Delete(call), Answer::Call(Ok(_) | Err(Refusal::UnknownCall))) => {
+                self.change(|placements| placements.end(self.clock.now(), call));
+            }
+            (Effect::Inventory, Answer::Inventory(there)) => {
+                let there: std::collections::HashSet<_> = there.iter().collect();
+                let now = self.clock.now();
+                self.change(|placements| {
+                    let gone: Vec<_> = placements
+                        .live_on(worker)
+                        .filter(|call| !there.contains(call))
+                        .cloned()
+                        .collect();
+                    gone.iter().for_each(|call| placements.end(now, call));
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        match &event.kind {
+            EventKind::Ended { cause, .. } => {
+                tracing::info!(call = %event.call, ?cause, "call ended by the node");
+                self.change(|placements| placements.end(self.clock.now(), &event.call));
+            }
+            EventKind::MediaTimeout { leg, line } => {
+                tracing::info!(call = %event.call, %leg, line, "media timeout")
+            }
+            EventKind::Latched { leg, line, source } => {
+                tracing::debug!(call = %event.call, %leg, line, %source, "source learned");
+            }
+            EventKind::FirstPacket { leg, line } => {
+                tracing::debug!(call = %event.call, %leg, line, "first packet")
+            }
+        }
+        // Nobody may be listening.
+        let _ = self.notices.send(Notice::Event(Arc::new(event)));
+    }
+
+    /// Tells watchers of events that found no place in a worker's ring, and counts that worker's calls afresh, since
+    /// one of them may have ended unheard.
+    fn tell_lost(&self, worker: usize, lane: &Lane) {
+        let lost = lane.published().events_lost();
+        let told = self.lost_told[worker].load(Ordering::Relaxed);
+        if lost == told {
+            return;
+        }
+        // Busy: the next word of the worker brings us here again.
+        if lane.submit(Command::Inventory, Effect::Inventory).is_ok() {
+            tracing::warn!(
+                worker,
+                lost = lost - told,
+                "events lost: the control thread was too slow"
+            );
+            self.lost_told[worker].store(lost, Ordering::Relaxed);
+            let _ = self.notices.send(Notice::Missed(lost - told));
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Placements)) {
+        let mut placements = self.placements();
+        change(&mut placements);
+        if placements.count() == 0 {
+            self.empty.notify_waiters();
+        }
+    }
+
+    fn placements(&self) -> MutexGuard<'_, Placements> {
+        // See `Lane::ends`.
+        self.placements
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Calls of one worker that one command can report on.
+#[derive(Debug)]
+pub struct Piece {
+    worker: usize,
+    calls: Vec<CallId>,
+}
+
+/// A worker that stops without an answer is as good as busy: the caller asks another node.
+fn call_answer(
+    answer: Result<Answer, tokio::sync::oneshot::error::RecvError>,
+) -> Result<Box<CallReport>, Refusal> {
+    match answer {
+        Ok(Answer::Call(result)) => result,
+        _ => Err(Refusal::Busy),
+    }
+}

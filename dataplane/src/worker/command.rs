@@ -1,0 +1,70 @@
+use media_types::{CallId, CallReport, CallSpec, Event, IdempotencyKey, LegSpec, Refusal};
+
+/// What the control thread asks of a worker. Applied between batches of packets.
+#[derive(Debug)]
+pub enum Command {
+    /// Allocates a call.
+    Create {
+        /// The caller's key.
+        key: IdempotencyKey,
+        /// The call.
+        spec: Box<CallSpec>,
+    },
+    /// Gives legs new media.
+    Update {
+        /// The caller's key.
+        key: IdempotencyKey,
+        /// The call.
+        call: CallId,
+        /// The legs that change.
+        legs: Vec<LegSpec>,
+    },
+    /// Removes a call.
+    Delete {
+        /// The caller's key.
+        key: IdempotencyKey,
+        /// The call.
+        call: CallId,
+    },
+    /// Reports on calls, at most [`QUERY_MAX`] at a time; unknown ones are left out of the answer.
+    Query(Vec<CallId>),
+    /// Renews leases, at most [`RENEW_MAX`] at a time.
+    Renew(Vec<CallId>),
+    /// Names every call that the worker has.
+    Inventory,
+    /// Ends every call, closes every port and then the worker.
+    Stop,
+}
+
+/// Reports in one command: what a worker makes of them in well under a millisecond.
+pub const QUERY_MAX: usize = 32;
+/// Renewals in one command, for the same reason.
+pub const RENEW_MAX: usize = 1_024;
+
+/// What a worker answers to a [`Command`].
+#[derive(Debug)]
+pub enum Answer {
+    /// To `Create`, `Update` and `Delete`.
+    Call(Result<Box<CallReport>, Refusal>),
+    /// To `Query`.
+    Reports(Vec<CallReport>),
+    /// To `Renew`: the calls that the worker does not have.
+    Unknown(Vec<CallId>),
+    /// To `Inventory`.
+    Inventory(Vec<CallId>),
+    /// To `Stop`: the last word of a worker.
+    Stopped,
+}
+
+/// Ties an answer to its command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// What a worker tells the control thread, in one order: an event of a call never overtakes the answer before it.
+#[derive(Debug)]
+pub enum Word {
+    /// An answer.
+    Answer(Ticket, Answer),
+    /// Something that the engine tells unasked.
+    Event(Event),
+}

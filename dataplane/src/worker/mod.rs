@@ -1,0 +1,201 @@
+//! A worker: one pinned thread that owns its packet I/O, its engine and their counters, and shares nothing.
+//!
+//! Each turn of its loop waits for packets, a command or the engine's next timeout, hands every packet to the engine,
+//! applies a few commands, tells events and publishes its counters. Nothing on the way of a packet allocates, locks or
+//! logs: that begins only with a command, an event or a timeout.
+
+mod affinity;
+mod command;
+mod published;
+mod thread;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use media_engine::{Engine, Verdict};
+use media_types::{CallId, CallReport, Event};
+use net_io::PacketIo;
+use ops::clock::MonotonicClock;
+use rtrb::{Consumer, Producer};
+use sans_io::Timestamp;
+
+use crate::bell::Bell;
+
+pub use affinity::{allowed_cores, assign};
+pub use command::{Answer, Command, QUERY_MAX, RENEW_MAX, Ticket, Word};
+pub use published::Published;
+pub use thread::{Handle, Plan, start};
+
+/// Packets of one turn. What is left waits in the back-end for the next turn, after the commands: a flood of packets
+/// does not lock the control plane out.
+const PACKETS_PER_TURN: usize = 1_024;
+
+/// Commands of one turn. Packets wait meanwhile, and a call's ports take some ten microseconds each to open.
+const COMMANDS_PER_TURN: usize = 8;
+
+/// How long a worker that stops waits for the control thread to take its last events.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The worker's end of its rings, and all that it owns.
+#[derive(Debug)]
+pub struct Worker<Io> {
+    io: Io,
+    engine: Engine,
+    clock: MonotonicClock,
+    commands: Consumer<(Ticket, Command)>,
+    words: Producer<Word>,
+    /// Places of `words` that are kept for answers.
+    answers_max: usize,
+    bell: Bell,
+    published: Arc<Published>,
+}
+
+impl<Io: PacketIo> Worker<Io> {
+    /// Runs until [`Command::Stop`].
+    ///
+    /// # Errors
+    /// When the back-end breaks: the worker can't go on, and so can't the node.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut more = false;
+        loop {
+            let wait = if more { Some(Duration::ZERO) } else { self.wait() };
+            self.io.poll(wait)?;
+            let now = self.clock.now();
+            more = self.handle_packets(now);
+            if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+                self.engine.handle_timeout(now, &mut self.io);
+            }
+            let mut told = self.tell_events();
+            let mut stop = None;
+            for _ in 0..COMMANDS_PER_TURN {
+                let Ok((ticket, command)) = self.commands.pop() else {
+                    break;
+                };
+                told = true;
+                match command {
+                    Command::Stop => stop = Some(ticket),
+                    command => {
+                        let answer = self.apply(now, command);
+                        self.tell(Word::Answer(ticket, answer));
+                    }
+                }
+                self.tell_events();
+            }
+            more |= !self.commands.is_empty();
+            if let Some(ticket) = stop {
+                return self.stop(now, ticket);
+            }
+            self.published.store(&self.engine, self.io.counters());
+            if told {
+                self.bell.ring();
+            }
+        }
+    }
+
+    /// How long nothing has to be done, as far as the engine knows.
+    fn wait(&self) -> Option<Duration> {
+        Some(self.engine.poll_timeout()?.saturating_since(self.clock.now()))
+    }
+
+    /// Gives what came in to the engine. True when some of it may be left for the next turn.
+    ///
+    /// Does not allocate, lock or log.
+    fn handle_packets(&mut self, now: Timestamp) -> bool {
+        for _ in 0..PACKETS_PER_TURN {
+            let Some(received) = self.io.receive() else {
+                return false;
+            };
+            let payload = self.io.payload(&received.frame);
+            match self
+                .engine
+                .handle_packet(now, received.port, received.source, payload)
+            {
+                Verdict::Forward { port, to } => self.io.send(received.frame, port, to),
+                // The engine has counted the reason.
+                Verdict::Drop(_) => self.io.release(received.frame),
+            }
+        }
+        true
+    }
+
+    fn apply(&mut self, now: Timestamp, command: Command) -> Answer {
+        let (engine, io) = (&mut self.engine, &mut self.io);
+        match command {
+            Command::Create { key, spec } => Answer::Call(engine.create(now, io, &key, &spec).map(Box::new)),
+            Command::Update { key, call, legs } => {
+                Answer::Call(engine.update(now, io, &key, &call, &legs).map(Box::new))
+            }
+            Command::Delete { key, call } => Answer::Call(engine.delete(now, io, &key, &call).map(Box::new)),
+            Command::Query(calls) => {
+                let reports: Vec<CallReport> =
+                    calls.iter().filter_map(|call| engine.query(now, call)).collect();
+                Answer::Reports(reports)
+            }
+            Command::Renew(mut calls) => {
+                calls.retain(|call| !engine.renew(now, call));
+                Answer::Unknown(calls)
+            }
+            Command::Inventory => Answer::Inventory(engine.call_ids().cloned().collect::<Vec<CallId>>()),
+            Command::Stop => Answer::Stopped,
+        }
+    }
+
+    /// Tells the engine's events; true when there were any. Those that find no place are counted and lost: the
+    /// control thread sees the count and asks for an inventory.
+    fn tell_events(&mut self) -> bool {
+        let mut told = false;
+        while let Some(event) = self.engine.poll_event() {
+            told = true;
+            self.tell_event(event);
+        }
+        told
+    }
+
+    fn tell_event(&mut self, event: Event) {
+        self.published.count_event(&event.kind);
+        if self.words.slots() > self.answers_max {
+            self.tell(Word::Event(event));
+        } else {
+            self.published.count_lost_event();
+        }
+    }
+
+    /// The control thread never has more commands under way than places are kept for their answers, so a full ring is
+    /// a bug there.
+    fn tell(&mut self, word: Word) {
+        let full = self.words.push(word).is_err();
+        debug_assert!(
+            !full,
+            "the ring to the control thread has a place for every answer"
+        );
+    }
+
+    /// Ends every call and closes the ports; the last packets still leave. Events that find no place wait for the control
+    /// thread, but not for ever.
+    fn stop(mut self, now: Timestamp, ticket: Ticket) -> io::Result<()> {
+        self.engine.shutdown(now, &mut self.io);
+        let deadline = now + STOP_PATIENCE;
+        while let Some(event) = self.engine.poll_event() {
+            while self.words.slots() <= self.answers_max && self.clock.now() < deadline {
+                self.bell.ring();
+                self.flush(Duration::from_millis(1))?;
+            }
+            self.tell_event(event);
+        }
+        self.flush(Duration::ZERO)?;
+        self.published.store(&self.engine, self.io.counters());
+        self.tell(Word::Answer(ticket, Answer::Stopped));
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Sends what is queued; what comes in belongs to nobody any more.
+    fn flush(&mut self, wait: Duration) -> io::Result<()> {
+        self.io.poll(Some(wait))?;
+        while let Some(received) = self.io.receive() {
+            self.io.release(received.frame);
+        }
+        Ok(())
+    }
+}

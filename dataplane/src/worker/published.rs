@@ -1,0 +1,228 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use media_engine::{DropReason, Engine};
+use media_types::{EndCause, EventKind};
+use net_io::{IoCounters, SendError};
+
+/// What a worker lets others read of its counters. The worker alone writes, after each turn of its loop; whoever scrapes
+/// reads. Each number is right by itself; two of them may be a turn apart.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Published {
+    received: AtomicU64,
+    received_bytes: AtomicU64,
+    sent: AtomicU64,
+    sent_bytes: AtomicU64,
+    send_errors: [AtomicU64; SendError::COUNT],
+    receive_errors: AtomicU64,
+    truncated: AtomicU64,
+    port_closed: AtomicU64,
+    no_buffer: AtomicU64,
+    kernel_drops: AtomicU64,
+    wake_ups: AtomicU64,
+    system_calls: AtomicU64,
+    rtp_forwarded: AtomicU64,
+    rtcp_forwarded: AtomicU64,
+    dropped: [AtomicU64; DropReason::COUNT],
+    latches: AtomicU64,
+    streams_evicted: AtomicU64,
+    ports_in_use: AtomicU64,
+    calls: AtomicU64,
+    port_pairs: AtomicU64,
+    port_pairs_free: AtomicU64,
+    port_pairs_quarantined: AtomicU64,
+    events: [AtomicU64; EVENT_KINDS.len()],
+    events_lost: AtomicU64,
+    engine_events_missed: AtomicU64,
+    turns: AtomicU64,
+    /// The core that the worker is pinned to, plus one; 0 when it is not pinned.
+    core: AtomicU64,
+}
+
+/// The labels of events, in the order of [`Published::events`].
+pub const EVENT_KINDS: [&str; 5] = [
+    "first_packet",
+    "latched",
+    "media_timeout",
+    "ended_lease_expired",
+    "ended_shutdown",
+];
+
+/// Place of an event in [`EVENT_KINDS`].
+const fn event_place(kind: &EventKind) -> usize {
+    match kind {
+        EventKind::FirstPacket { .. } => 0,
+        EventKind::Latched { .. } => 1,
+        EventKind::MediaTimeout { .. } => 2,
+        EventKind::Ended {
+            cause: EndCause::LeaseExpired,
+            ..
+        } => 3,
+        EventKind::Ended {
+            cause: EndCause::Shutdown,
+            ..
+        } => 4,
+    }
+}
+
+fn put(place: &AtomicU64, value: u64) {
+    place.store(value, Ordering::Relaxed);
+}
+
+macro_rules! readers {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        impl Published {
+            $($(#[$doc])*
+            pub fn $name(&self) -> u64 {
+                self.$name.load(Ordering::Relaxed)
+            })*
+        }
+    };
+}
+
+readers! {
+    /// Datagrams received and handed to the engine.
+    received;
+    /// Their payload in bytes.
+    received_bytes;
+    /// Packets that the kernel took for sending.
+    sent;
+    /// Their payload in bytes.
+    sent_bytes;
+    /// Errors of receiving calls.
+    receive_errors;
+    /// Datagrams too large for a frame.
+    truncated;
+    /// Datagrams whose port was closed before they were looked at.
+    port_closed;
+    /// Times that no frame was free.
+    no_buffer;
+    /// Datagrams that the kernel dropped at full sockets, as far as it tells.
+    kernel_drops;
+    /// Waits ended by a command.
+    wake_ups;
+    /// System calls on the packet path.
+    system_calls;
+    /// RTP packets forwarded.
+    rtp_forwarded;
+    /// RTCP datagrams forwarded.
+    rtcp_forwarded;
+    /// Sources learned.
+    latches;
+    /// Streams whose statistics gave way to newer ones.
+    streams_evicted;
+    /// Ports that something else on the machine had.
+    ports_in_use;
+    /// Calls.
+    calls;
+    /// Port pairs in all.
+    port_pairs;
+    /// Port pairs free.
+    port_pairs_free;
+    /// Port pairs that rest after their calls.
+    port_pairs_quarantined;
+    /// Turns of the worker's loop.
+    turns;
+}
+
+impl Published {
+    /// Copies what the engine and the back-end have counted. Does not allocate.
+    pub(super) fn store(&self, engine: &Engine, io: &IoCounters) {
+        put(&self.received, io.received);
+        put(&self.received_bytes, io.received_bytes);
+        put(&self.sent, io.sent);
+        put(&self.sent_bytes, io.sent_bytes);
+        for (place, count) in self.send_errors.iter().zip(io.send_errors) {
+            put(place, count);
+        }
+        put(&self.receive_errors, io.receive_errors);
+        put(&self.truncated, io.truncated);
+        put(&self.port_closed, io.port_closed);
+        put(&self.no_buffer, io.no_buffer);
+        put(&self.kernel_drops, io.kernel_drops.unwrap_or_default());
+        put(&self.wake_ups, io.wake_ups);
+        put(&self.system_calls, io.system_calls);
+        let counters = engine.counters();
+        put(&self.rtp_forwarded, counters.rtp_forwarded);
+        put(&self.rtcp_forwarded, counters.rtcp_forwarded);
+        for (place, reason) in self.dropped.iter().zip(DropReason::ALL) {
+            put(place, counters.dropped(*reason));
+        }
+        put(&self.latches, counters.latches);
+        put(&self.streams_evicted, counters.streams_evicted);
+        put(&self.ports_in_use, counters.ports_in_use);
+        put(&self.engine_events_missed, counters.events_missed);
+        let capacity = engine.capacity();
+        put(&self.calls, capacity.calls as u64);
+        put(&self.port_pairs, capacity.port_pairs as u64);
+        put(&self.port_pairs_free, capacity.port_pairs_free as u64);
+        put(
+            &self.port_pairs_quarantined,
+            capacity.port_pairs_quarantined as u64,
+        );
+        put(&self.turns, self.turns() + 1);
+    }
+
+    /// Counts an event that the engine told, whether or not it finds a place.
+    pub(super) fn count_event(&self, kind: &EventKind) {
+        let place = &self.events[event_place(kind)];
+        put(place, place.load(Ordering::Relaxed) + 1);
+    }
+
+    /// Counts an event that found no place in the ring.
+    pub(super) fn count_lost_event(&self) {
+        put(&self.events_lost, self.events_lost.load(Ordering::Relaxed) + 1);
+    }
+
+    /// The worker is pinned to this core.
+    pub(super) fn set_core(&self, core: usize) {
+        put(&self.core, core as u64 + 1);
+    }
+
+    /// The core that the worker is pinned to.
+    pub fn core(&self) -> Option<u64> {
+        self.core.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Packets that the kernel did not take, by the label of the kind.
+    pub fn send_errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        SendError::ALL
+            .iter()
+            .zip(&self.send_errors)
+            .map(|(kind, n)| (kind.reason(), n.load(Ordering::Relaxed)))
+    }
+
+    /// Packets that the engine dropped, by the label of the reason.
+    pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        DropReason::ALL
+            .iter()
+            .zip(&self.dropped)
+            .map(|(reason, n)| (reason.reason(), n.load(Ordering::Relaxed)))
+    }
+
+    /// Packets received and not forwarded, for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped().map(|(_, count)| count).sum::<u64>() + self.truncated() + self.port_closed()
+    }
+
+    /// Events that the engine told, by their labels.
+    pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        EVENT_KINDS
+            .into_iter()
+            .zip(&self.events)
+            .map(|(kind, n)| (kind, n.load(Ordering::Relaxed)))
+    }
+
+    /// Events of one of [`EVENT_KINDS`].
+    pub fn events_of(&self, kind: &str) -> u64 {
+        self.events()
+            .filter(|(label, _)| *label == kind)
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// Events that nobody was told: no place in the engine's queue, or in the worker's ring.
+    pub fn events_lost(&self) -> u64 {
+        self.events_lost.load(Ordering::Relaxed) + self.engine_events_missed.load(Ordering::Relaxed)
+    }
+}
