@@ -248,3 +248,261 @@ impl StreamStatistics {
         (self.jitter_ns() as u128 * self.clock_rate_hz as u128 / 1_000_000_000) as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Header;
+
+    const MS: u64 = 1_000_000;
+
+    /// Feeds packets of 172 bytes to statistics.
+    #[derive(Default)]
+    struct Feed(Option<StreamStatistics>);
+
+    impl Feed {
+        fn packet(
+            &mut self,
+            seq: u16,
+            timestamp: u32,
+            clock_rate_hz: u32,
+            arrival_ns: u64,
+        ) -> Option<Arrival> {
+            let header = Header {
+                seq: Seq(seq),
+                timestamp: RtpTimestamp(timestamp),
+                ..Header::default()
+            };
+            let mut bytes = [0; 172];
+            header.write(&[0; 160], &mut bytes).unwrap();
+            let packet = Packet::parse(&bytes).unwrap();
+            match &mut self.0 {
+                Some(statistics) => Some(statistics.observe(&packet, clock_rate_hz, arrival_ns)),
+                None => {
+                    self.0 = Some(StreamStatistics::new(&packet, clock_rate_hz, arrival_ns));
+                    None
+                }
+            }
+        }
+
+        /// Packets that only their number matters of.
+        fn numbers(numbers: &[u16]) -> (Vec<Arrival>, StreamStatistics) {
+            let mut feed = Self::default();
+            let arrivals = numbers
+                .iter()
+                .filter_map(|seq| feed.packet(*seq, 0, 0, 0))
+                .collect();
+            (arrivals, feed.0.expect("there was a packet"))
+        }
+    }
+
+    #[test]
+    fn loss_reordering_and_duplicates_are_told_apart() {
+        use Arrival::{Duplicate, Late, Newest};
+        let (arrivals, statistics) = Feed::numbers(&[10, 11, 14, 12, 12, 14, 15]);
+        assert_eq!(arrivals, [Newest, Newest, Late, Duplicate, Duplicate, Newest]);
+        assert_eq!((statistics.packets(), statistics.bytes()), (7, 7 * 172));
+        assert_eq!(
+            (statistics.lost(), statistics.reordered(), statistics.duplicates()),
+            (1, 1, 2)
+        );
+        assert!((statistics.loss_ratio() - 1.0 / 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_wrap_is_no_loss() {
+        let (_, statistics) = Feed::numbers(&[65_533, 65_534, 65_535, 0, 1]);
+        assert_eq!((statistics.lost(), statistics.highest().0), (0, 2 * 65_536 + 1));
+    }
+
+    #[test]
+    fn a_packet_from_before_the_first_extends_the_sequence_backwards() {
+        let (arrivals, statistics) = Feed::numbers(&[100, 101, 98]);
+        assert_eq!(arrivals[1], Arrival::Late);
+        assert_eq!(
+            (statistics.lost(), statistics.reordered()),
+            (1, 1),
+            "99 is missing"
+        );
+    }
+
+    /// RFC 3550 §A.1: a large jump counts only once a second packet follows it.
+    #[test]
+    fn a_restart_needs_two_packets_in_sequence_and_keeps_earlier_losses() {
+        use Arrival::{Newest, Restart, Stray};
+        let (arrivals, statistics) = Feed::numbers(&[1, 2, 4, 30_000, 5, 30_000, 30_001, 30_003]);
+        assert_eq!(arrivals, [Newest, Newest, Stray, Newest, Stray, Restart, Newest]);
+        assert_eq!((statistics.lost(), statistics.strays()), (2, 1), "3 and 30,002");
+        assert_eq!(statistics.packets(), 8);
+    }
+
+    #[test]
+    fn a_source_is_valid_after_two_packets_in_sequence() {
+        let (_, one) = Feed::numbers(&[7]);
+        assert!(!one.is_valid());
+        let (arrivals, skipping) = Feed::numbers(&[7, 9, 11]);
+        assert_eq!(arrivals, [Arrival::Restart, Arrival::Restart]);
+        assert!(!skipping.is_valid());
+        assert_eq!(skipping.lost(), 0, "a source on probation has lost nothing yet");
+        assert!(Feed::numbers(&[7, 9, 10]).1.is_valid());
+    }
+
+    #[test]
+    fn the_borders_of_dropout_and_misorder_are_those_of_the_rfc() {
+        let last = |number: u16| *Feed::numbers(&[1_000, 1_001, number]).0.last().unwrap();
+        assert_eq!(last(1_001 + DROPOUT_MAX - 1), Arrival::Newest);
+        assert_eq!(last(1_001 + DROPOUT_MAX), Arrival::Stray);
+        assert_eq!(last(1_001 - MISORDER_MAX + 1), Arrival::Late);
+        assert_eq!(last(1_001 - MISORDER_MAX), Arrival::Stray);
+    }
+
+    #[test]
+    fn a_steady_stream_has_no_jitter_at_any_clock_rate() {
+        for clock_rate_hz in [8_000u32, 16_000, 44_100, 48_000, 90_000] {
+            let mut feed = Feed::default();
+            for n in 0..500u64 {
+                let timestamp = (n * u64::from(clock_rate_hz) / 50) as u32;
+                feed.packet(n as u16, timestamp, clock_rate_hz, n * 20 * MS);
+            }
+            assert!(feed.0.unwrap().jitter_ns() <= 1, "{clock_rate_hz} Hz");
+        }
+    }
+
+    /// Alternating 5 ms early and late: |D| is 10 ms from packet to packet, and the mean converges to it.
+    #[test]
+    fn jitter_converges_to_the_mean_difference() {
+        let mut feed = Feed::default();
+        for n in 0..400u64 {
+            feed.packet(n as u16, n as u32 * 160, 8_000, n * 20 * MS + n % 2 * 10 * MS);
+        }
+        let statistics = feed.0.unwrap();
+        assert!(
+            statistics.jitter_ns().abs_diff(10 * MS) < MS / 100,
+            "{}",
+            statistics.jitter_ns()
+        );
+        assert_eq!(
+            statistics.jitter_rtp_units(),
+            statistics.jitter_ns() as u32 / 125_000
+        );
+    }
+
+    #[test]
+    fn new_timestamps_events_and_another_clock_are_no_jitter() {
+        let mut feed = Feed::default();
+        feed.packet(1, 0, 8_000, 0);
+        feed.packet(2, 160, 8_000, 20 * MS);
+        feed.packet(3, 1_000_000_000, 8_000, 40 * MS);
+        feed.packet(4, 1_000_000_160, 8_000, 60 * MS);
+        feed.packet(5, 1_000_000_160, 0, 80 * MS);
+        feed.packet(6, 1_000_000_160, 0, 100 * MS);
+        feed.packet(7, 1_000_000_640, 8_000, 120 * MS);
+        feed.packet(8, 77, 16_000, 140 * MS);
+        feed.packet(9, 77 + 320, 16_000, 160 * MS);
+        assert_eq!(feed.0.unwrap().jitter_max_ns(), 0);
+    }
+
+    /// What the network did to one packet of a stream sent without a break.
+    #[derive(Clone, Debug)]
+    struct Fate {
+        copies: u8,
+        /// Places that it is late by.
+        late: u8,
+        delay_ms: u8,
+    }
+
+    fn fate() -> impl Strategy<Value = Fate> {
+        (
+            prop_oneof![1 => Just(0u8), 8 => Just(1), 1 => Just(2)],
+            prop_oneof![4 => Just(0u8), 1 => 0u8..40],
+            0u8..60,
+        )
+            .prop_map(|(copies, late, delay_ms)| Fate {
+                copies,
+                late,
+                delay_ms,
+            })
+    }
+
+    proptest! {
+        /// Against sets of numbers and the floating-point formula of RFC 3550 §6.4.1.
+        #[test]
+        fn statistics_equal_a_naive_model(first: u16, fates in proptest::collection::vec(fate(), 0..400)) {
+            // The first two arrive in order, which makes the stream valid; the rest as the network likes.
+            let mut arriving: Vec<(u64, u64)> = vec![(0, 0), (1, 1)];
+            let mut rest: Vec<(u64, u64)> = Vec::new();
+            for (n, fate) in fates.iter().enumerate() {
+                let n = n as u64 + 2;
+                for copy in 0..u64::from(fate.copies) {
+                    rest.push((n + u64::from(fate.late) + copy * 3, n));
+                }
+            }
+            rest.sort();
+            arriving.extend(rest);
+            let mut feed = Feed::default();
+            let mut seen = HashSet::new();
+            let (mut duplicates, mut reordered, mut newest) = (0, 0, 0);
+            let (mut jitter, mut before): (f64, Option<(f64, f64)>) = (0.0, None);
+            let mut now_ms = 0u64;
+            for (_, n) in &arriving {
+                now_ms += fates.get(*n as usize).map_or(20, |fate| u64::from(fate.delay_ms));
+                feed.packet(first.wrapping_add(*n as u16), *n as u32 * 160, 8_000, now_ms * MS);
+                if !seen.insert(*n) {
+                    duplicates += 1;
+                    continue;
+                }
+                reordered += u64::from(*n < newest);
+                newest = newest.max(*n);
+                let (arrived, sent) = (now_ms as f64, *n as f64 * 20.0);
+                if let Some((arrived_before, sent_before)) = before {
+                    let difference = (arrived - arrived_before) - (sent - sent_before);
+                    jitter += (difference.abs() - jitter) / 16.0;
+                }
+                before = Some((arrived, sent));
+            }
+            let statistics = feed.0.unwrap();
+            prop_assert_eq!(statistics.packets(), arriving.len() as u64);
+            prop_assert_eq!(statistics.duplicates(), duplicates);
+            prop_assert_eq!(statistics.reordered(), reordered);
+            prop_assert_eq!(statistics.lost(), newest + 1 - seen.len() as u64);
+            prop_assert_eq!(statistics.highest().seq(), Seq(first.wrapping_add(newest as u16)));
+            let difference = statistics.jitter_ns() as f64 / 1e6 - jitter;
+            prop_assert!(difference.abs() < 0.001, "{} ms off", difference);
+        }
+
+        /// Any numbers at any time: nothing overflows, and every packet is counted once.
+        #[test]
+        fn any_sequence_is_counted(
+            packets in proptest::collection::vec((any::<u16>(), any::<u32>(), any::<u64>(), 0u32..3), 1..300),
+        ) {
+            let mut feed = Feed::default();
+            let mut by_kind = [0u64; 2];
+            for (seq, timestamp, arrival_ns, clock) in &packets {
+                let clock_rate_hz = [0, 8_000, u32::MAX][*clock as usize];
+                match feed.packet(*seq, *timestamp, clock_rate_hz, *arrival_ns) {
+                    Some(Arrival::Duplicate) => by_kind[0] += 1,
+                    Some(Arrival::Late) => by_kind[1] += 1,
+                    _ => {}
+                }
+            }
+            let statistics = feed.0.unwrap();
+            prop_assert_eq!(statistics.packets(), packets.len() as u64);
+            prop_assert_eq!([statistics.duplicates(), statistics.reordered()], by_kind);
+            prop_assert!(statistics.jitter_ns() <= statistics.jitter_max_ns());
+            prop_assert!((0.0..=1.0).contains(&statistics.loss_ratio()));
+        }
+    }
+
+    #[test]
+    fn statistics_are_three_cache_lines_at_most() {
+        assert!(
+            size_of::<StreamStatistics>() <= 192,
+            "{}",
+            size_of::<StreamStatistics>()
+        );
+    }
+}

@@ -281,7 +281,7 @@ mod tests {
             (0x80, 205, 1),
             (0x82, 202, 3),
         ] {
-            let mut bytes = vec![0u8; 4 * (usize::from(words as u8) + 1)];
+            let mut bytes = vec![0u8; 4 * (usize::from(words) + 1)];
             bytes[..4].copy_from_slice(&[first, kind, 0, words]);
             assert_eq!(
                 Compound::parse(&bytes).unwrap_err(),

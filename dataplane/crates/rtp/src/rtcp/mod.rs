@@ -4,11 +4,13 @@ mod compound;
 mod report;
 mod sdes;
 mod short;
+mod writer;
 
 pub use compound::{Compound, Packets, RtcpError, RtcpPacket};
 pub use report::{ReceiverReport, ReportBlock, SenderInfo, SenderReport};
 pub use sdes::{Chunk, Chunks, Item, Items, SourceDescription, item};
 pub use short::{App, Bye, Feedback};
+pub use writer::{COUNT_MAX, CompoundWriter};
 
 /// Packet types (RFC 3550 §12.1, RFC 4585 §6.1, RFC 3611 §2).
 pub mod packet_type {
