@@ -1,4 +1,5 @@
 use media_types::Codec;
+use rtp::emodel::Impairment;
 use rtp::{PayloadType, PayloadTypeSet};
 
 /// The clock of a payload type that no description names, when there is no first format either: that of nearly all
@@ -6,8 +7,9 @@ use rtp::{PayloadType, PayloadTypeSet};
 const CLOCK_RATE_DEFAULT_HZ: u32 = 8_000;
 
 /// What the engine keeps of one payload format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Format {
+    pub(crate) impairment: Impairment,
     pub(crate) clock_rate_hz: u32,
     pub(crate) ptime_ms: u16,
     pub(crate) payload_type: PayloadType,
@@ -22,6 +24,7 @@ impl Format {
             return None;
         }
         Some(Self {
+            impairment: Impairment::of(&codec.name),
             clock_rate_hz: codec.clock_rate_hz,
             ptime_ms: codec.ptime_ms,
             payload_type: PayloadType::new(codec.payload_type)?,
@@ -31,7 +34,7 @@ impl Format {
 }
 
 /// The formats that may come in on a line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Formats {
     list: Box<[Format]>,
     pub(crate) payload_types: PayloadTypeSet,
@@ -62,9 +65,14 @@ impl Formats {
             .find(|format| format.payload_type == payload_type)
     }
 
+    /// The first format that carries media: what a stream is taken for when its latest packet was of another kind.
+    pub(crate) fn first(&self) -> Option<&Format> {
+        self.list.iter().find(|format| !format.is_event)
+    }
+
     /// The clock to measure jitter by; 0 for formats to be left out. An unknown type takes that of the first.
     pub(crate) fn jitter_clock_hz(&self, payload_type: PayloadType) -> u32 {
-        match self.find(payload_type).or(self.list.first()) {
+        match self.find(payload_type).or(self.first()) {
             Some(format) if format.is_event => 0,
             Some(format) => format.clock_rate_hz,
             None => CLOCK_RATE_DEFAULT_HZ,

@@ -23,6 +23,8 @@ mod latch;
 mod line;
 mod port_pool;
 mod ports;
+mod quality;
+mod round_trip;
 mod settings;
 mod stream;
 mod timers;

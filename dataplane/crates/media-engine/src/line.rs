@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use media_types::Latching;
 use sans_io::Timestamp;
@@ -7,6 +8,7 @@ use crate::counters::Drops;
 use crate::format::{Format, Formats};
 use crate::latch::{Latch, is_same};
 use crate::port_pool::Pair;
+use crate::round_trip::PassedReport;
 use crate::settings::{LineSettings, Remote};
 use crate::stream::Stream;
 use crate::{DropReason, PortId};
@@ -60,6 +62,9 @@ pub(crate) struct Line {
     // Cold from here.
     pub(crate) drops: Drops,
     pub(crate) rtcp_forwarded: u64,
+    pub(crate) passed_report: PassedReport,
+    /// From here to the party and back, by its latest answer to a report.
+    pub(crate) round_trip: Option<Duration>,
     pub(crate) ports: Option<LinePorts>,
     pub(crate) remote_rtcp: Option<SocketAddr>,
     pub(crate) held: bool,
@@ -92,6 +97,8 @@ impl Line {
             expects_since: Timestamp::ZERO,
             drops: Drops::default(),
             rtcp_forwarded: 0,
+            passed_report: PassedReport::default(),
+            round_trip: None,
             ports: None,
             remote_rtcp: None,
             held: false,

@@ -6,7 +6,7 @@ use crate::Limits;
 use crate::format::Format;
 
 /// A line's specification, checked and in the form that the engine keeps.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LineSettings {
     pub(crate) kind: MediaKind,
     pub(crate) enabled: bool,

@@ -106,7 +106,7 @@ impl Engine {
 
     fn handle_rtcp(
         &mut self,
-        _now: Timestamp,
+        now: Timestamp,
         key: u32,
         component: Component,
         source: SocketAddr,
@@ -116,10 +116,15 @@ impl Engine {
         if component == Component::Rtp && !line.rtcp_mux {
             return Err(DropReason::RtcpNotMuxed);
         }
-        Compound::parse(payload)?;
-        if line.admit_rtcp(source)? {
-            let peer = line.peer;
+        let compound = Compound::parse(payload)?;
+        let locked = line.admit_rtcp(source)?;
+        line.passed_report.note(now, &compound);
+        let peer = line.peer;
+        if locked {
             self.route(peer, key);
+        }
+        if let Some(round_trip) = self.line(peer).passed_report.round_trip(now, &compound) {
+            self.line_mut(key).round_trip = Some(round_trip);
         }
         self.line(key).rtcp_egress.ok_or(DropReason::NoDestination)
     }

@@ -4,7 +4,7 @@ use sans_io::Timestamp;
 use super::Engine;
 use crate::line::Line;
 use crate::stream::Stream;
-use crate::{Capacity, Counters};
+use crate::{Capacity, Counters, quality};
 
 impl Engine {
     /// A call with its statistics; `None` when there is no such call.
@@ -67,26 +67,26 @@ impl Engine {
             streams: line
                 .streams
                 .iter()
-                .map(|stream| report_stream(now, stream))
+                .map(|stream| self.report_stream(now, line, stream))
                 .collect(),
         }
     }
-}
 
-fn report_stream(now: Timestamp, stream: &Stream) -> StreamReport {
-    let statistics = &stream.statistics;
-    let microseconds = |nanoseconds: u64| u32::try_from(nanoseconds / 1_000).unwrap_or(u32::MAX);
-    StreamReport {
-        ssrc: stream.ssrc.0,
-        payload_type: statistics.payload_type().value(),
-        packets: statistics.packets(),
-        bytes: statistics.bytes(),
-        lost: statistics.lost(),
-        reordered: statistics.reordered(),
-        duplicates: statistics.duplicates(),
-        jitter_us: microseconds(statistics.jitter_ns()),
-        jitter_us_max: microseconds(statistics.jitter_max_ns()),
-        idle: now.saturating_since(stream.latest),
-        mos_x100: 0,
+    fn report_stream(&self, now: Timestamp, line: &Line, stream: &Stream) -> StreamReport {
+        let statistics = &stream.statistics;
+        let microseconds = |nanoseconds: u64| u32::try_from(nanoseconds / 1_000).unwrap_or(u32::MAX);
+        StreamReport {
+            ssrc: stream.ssrc.0,
+            payload_type: statistics.payload_type().value(),
+            packets: statistics.packets(),
+            bytes: statistics.bytes(),
+            lost: statistics.lost(),
+            reordered: statistics.reordered(),
+            duplicates: statistics.duplicates(),
+            jitter_us: microseconds(statistics.jitter_ns()),
+            jitter_us_max: microseconds(statistics.jitter_max_ns()),
+            idle: now.saturating_since(stream.latest),
+            mos_x100: quality::score_x100(stream, line, self.line(line.peer)),
+        }
     }
 }
