@@ -1,1 +1,31 @@
-//! Placeholder.
+//! SIP over UDP and TCP on Tokio (RFC 3261 §18).
+//!
+//! [`Transport::bind`] opens the listeners. What comes in is parsed here and handed over by [`Transport::receive`], in
+//! an order that serves calls that exist before new ones; [`Transport::send`] sends and never waits.
+//!
+//! Handled here, without the owner: malformed requests (answered without state where the RFC wants an answer),
+//! keep-alives, new requests beyond what the owner keeps up with (503 with `Retry-After`), connections that are idle,
+//! too many, too slow in what they send or too slow in what they take. Each has a counter.
+//!
+//! Not here yet: TLS, WebSocket and DNS (RFC 3263); a [`sip::Destination`] is an address.
+//!
+//! Every limit is in [`Config`]. Absent from this crate: transactions, dialogs, calls.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod class;
+mod config;
+mod counters;
+mod inbox;
+mod intake;
+mod kernel;
+mod large;
+mod outgoing;
+mod tcp;
+mod transport;
+mod udp;
+
+pub use config::{Config, Listen};
+pub use counters::{Direction, Drop, MessageCount, Snapshot};
+pub use inbox::Inbound;
+pub use transport::{Bound, Transport, View};

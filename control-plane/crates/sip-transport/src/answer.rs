@@ -1,0 +1,60 @@
+//! Answers that need no transaction: to malformed requests and to those that there is no room for.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::net::SocketAddr;
+
+use sip::message::{ResponseBuilder, reason_phrase};
+use sip::{Destination, HeaderName, Message, Source, Transmit, Transport};
+
+/// The port of a sent-by without one (RFC 3261 §18.2.2).
+const PORT_DEFAULT: u16 = 5060;
+
+/// Makes the tag of `To`: the same for a request and its repetitions (RFC 3261 §8.2.7), another in each process, and
+/// not to be guessed.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    secret: RandomState,
+}
+
+impl Answers {
+    /// The answer `status` to `request`, which may be one that was not understood as a whole. `None` if not even a
+    /// Via says who asked.
+    pub(crate) fn of(
+        &self,
+        source: &Source,
+        request: &Message,
+        status: u16,
+        retry_after_s: Option<u32>,
+    ) -> Option<Transmit> {
+        let via = request.via().ok()?;
+        let number = self
+            .secret
+            .hash_one((request.header(HeaderName::CallId), via.branch(), source.remote));
+        let ip = source.remote.ip();
+        let rport = via.rport().map(|_| source.remote.port());
+        let symmetric = rport.is_some() && source.transport == Transport::Udp;
+        let sent_by = SocketAddr::new(ip, via.port.unwrap_or(PORT_DEFAULT));
+        let destination = Destination {
+            transport: source.transport,
+            remote: if symmetric { source.remote } else { sent_by },
+            flow: Some(source.flow),
+        };
+        let received = (rport.is_some() || via.host.ip() != Some(ip)).then_some(ip);
+        // A broken request may be one that cannot be edited; then it is answered as it came.
+        let edited = request.with_top_via_params(received, rport);
+        let request = edited.as_ref().unwrap_or(request);
+        let tag = format!("{number:016x}");
+        let mut response = ResponseBuilder::for_request(request, status, reason_phrase(status)).to_tag(&tag);
+        if let Some(least) = retry_after_s {
+            response = response.header(
+                HeaderName::RetryAfter,
+                u64::from(least) + number % (u64::from(least) + 1),
+            );
+        }
+        Some(Transmit {
+            destination,
+            bytes: response.build().ok()?.bytes().clone(),
+        })
+    }
+}

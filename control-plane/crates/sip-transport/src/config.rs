@@ -1,0 +1,74 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sip::Transport;
+use sip::message::Limits;
+
+/// An address to listen at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The protocol.
+    pub transport: Transport,
+    /// Address and port; port 0 takes a free one.
+    pub address: SocketAddr,
+}
+
+/// What a [`crate::Transport`] is made with. Every limit has an answer when it is reached, named here.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen. A request leaves through the first listener of its protocol and address family.
+    pub listen: Vec<Listen>,
+    /// Limits of a message; beyond them 400, 413, 414 or 513, and on a stream the connection's end.
+    pub message: Limits,
+    /// Receive buffer of a UDP socket in bytes, as far as the system lets it (`net.core.rmem_max`).
+    pub receive_buffer_bytes: usize,
+    /// Datagrams taken from a socket before others have their turn.
+    pub datagrams_per_turn: usize,
+    /// New requests (outside dialogs) that may wait for the owner; beyond it 503.
+    pub new_requests_max: usize,
+    /// Responses and requests within dialogs that may wait; beyond it datagrams are dropped, since their sender
+    /// repeats them, and connections are not read.
+    pub urgent_max: usize,
+    /// `Retry-After` of these 503 in seconds; up to as much again is added, a different part for each request, so that
+    /// those who were refused do not come back together.
+    pub retry_after_s: u32,
+    /// Requests of more than 1,300 bytes for a UDP destination go over TCP, and over UDP when there is no connection
+    /// to be had (RFC 3261 §18.1.1). Off, they go over UDP: many peers of today listen on UDP alone and take
+    /// fragments.
+    pub large_requests_over_tcp: bool,
+    /// TCP connections; beyond it a new one is closed at once, or fails.
+    pub connections_max: usize,
+    /// TCP connections from one address; beyond it a new one is closed at once.
+    pub connections_per_source_max: usize,
+    /// A connection over which nothing came or went for so long is closed.
+    pub idle_timeout: Duration,
+    /// A message that began and is not complete after so long closes its connection.
+    pub message_timeout: Duration,
+    /// A connection that does not take what is written for so long is closed; a new one that is not there by then
+    /// fails.
+    pub write_timeout: Duration,
+    /// Messages that may wait for a slow connection; beyond it the connection is closed.
+    pub write_queue_max: usize,
+}
+
+impl Default for Config {
+    /// No listener, and limits for a core of a few thousand calls a second.
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            message: Limits::default(),
+            receive_buffer_bytes: 8 * 1024 * 1024,
+            datagrams_per_turn: 256,
+            new_requests_max: 1_000,
+            urgent_max: 10_000,
+            retry_after_s: 5,
+            large_requests_over_tcp: false,
+            connections_max: 10_000,
+            connections_per_source_max: 100,
+            idle_timeout: Duration::from_secs(300),
+            message_timeout: Duration::from_secs(8),
+            write_timeout: Duration::from_secs(4),
+            write_queue_max: 256,
+        }
+    }
+}

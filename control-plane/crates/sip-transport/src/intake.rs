@@ -1,0 +1,84 @@
+use bytes::Bytes;
+use sip::message::ParseFailure;
+use sip::message::framing::DatagramKind;
+use sip::{Message, Source, Transmit};
+
+use crate::class::Class;
+use crate::counters::{Direction, Drop};
+use crate::inbox::Inbound;
+use crate::transport::Shared;
+
+/// What became of a message that came in.
+pub(crate) enum Intake {
+    /// It waits for the owner.
+    Queued,
+    /// It was refused; the answer, if there is one.
+    Answered(Option<Transmit>),
+    /// There is no room for it now, and it may not be refused.
+    NoRoom(Message),
+}
+
+impl Shared {
+    /// Takes one datagram. Answers go out through the socket that it came by.
+    pub(crate) fn datagram(&self, source: Source, datagram: &[u8]) {
+        match DatagramKind::of(datagram) {
+            DatagramKind::KeepAlive => return self.counters.keep_alive(),
+            DatagramKind::Stun => return self.counters.drop(Drop::Stun),
+            DatagramKind::Sip => {}
+        }
+        // Copied to its own size: a message kept for a transaction's life shall not keep a whole read buffer.
+        let parsed = Message::parse_datagram_with(Bytes::copy_from_slice(datagram), &self.config.message);
+        let answer = match parsed {
+            Err(failure) => self.malformed(&source, &failure),
+            Ok(message) => match self.well_formed(source, message) {
+                Intake::Queued => None,
+                Intake::Answered(answer) => answer,
+                // Its sender repeats it.
+                Intake::NoRoom(_) => {
+                    self.counters.drop(Drop::UrgentFull);
+                    None
+                }
+            },
+        };
+        if let Some(transmit) = answer {
+            self.send(transmit);
+        }
+    }
+
+    /// Counts and queues a message, or refuses it.
+    pub(crate) fn well_formed(&self, source: Source, message: Message) -> Intake {
+        match (message.method(), message.status()) {
+            (Some(method), _) => self.counters.request(Direction::Received, method.as_str()),
+            (None, status) => self.counters.response(Direction::Received, status.unwrap_or(0)),
+        }
+        self.offer(source, message)
+    }
+
+    /// Queues a message that was counted already.
+    pub(crate) fn offer(&self, source: Source, message: Message) -> Intake {
+        let class = Class::of(&message);
+        match (
+            self.inbox.push(class, Inbound::Message { source, message }),
+            class,
+        ) {
+            (Ok(()), _) => Intake::Queued,
+            (Err(Inbound::Message { message, .. }), Class::Urgent) => Intake::NoRoom(message),
+            (Err(Inbound::Message { message, .. }), _) => {
+                self.counters.drop(Drop::Overload);
+                Intake::Answered(
+                    self.answers
+                        .of(&source, &message, 503, Some(self.config.retry_after_s)),
+                )
+            }
+            (Err(Inbound::Failed(_)), _) => Intake::Queued,
+        }
+    }
+
+    /// Counts a malformed message; the answer if it is to have one.
+    pub(crate) fn malformed(&self, source: &Source, failure: &ParseFailure) -> Option<Transmit> {
+        self.counters.malformed(failure.error);
+        tracing::debug!(remote = %source.remote, error = %failure, "malformed message");
+        let (request, status) = failure.answer()?;
+        self.answers.of(source, request, status, None)
+    }
+}

@@ -1,0 +1,117 @@
+use bytes::Bytes;
+use sip::{Destination, FlowId, Transmit, Transport};
+
+use crate::class::Class;
+use crate::counters::Drop;
+use crate::inbox::Inbound;
+use crate::large;
+use crate::transport::Shared;
+
+/// What waits to be written to a connection.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// The wire image.
+    pub(crate) bytes: Bytes,
+    /// What to do when it cannot be written.
+    pub(crate) otherwise: Otherwise,
+}
+
+/// What to do with something that a connection did not take.
+#[derive(Debug)]
+pub(crate) enum Otherwise {
+    /// Tell the owner.
+    Report(Destination),
+    /// Send this over UDP: a large request that had a choice.
+    Udp(Transmit),
+    /// Nothing: a keep-alive's answer, or one of ours without state.
+    Forget,
+}
+
+impl Shared {
+    /// Sends, and never waits. What cannot be sent is reported as [`Inbound::Failed`].
+    pub(crate) fn send(&self, transmit: Transmit) {
+        match transmit.destination.transport {
+            Transport::Udp if self.is_large(&transmit) => match large::for_tcp(&transmit.bytes) {
+                Some(bytes) => {
+                    let destination = Destination {
+                        transport: Transport::Tcp,
+                        flow: None,
+                        ..transmit.destination
+                    };
+                    self.send_tcp(
+                        destination,
+                        Outgoing {
+                            bytes,
+                            otherwise: Otherwise::Udp(transmit),
+                        },
+                    );
+                }
+                None => self.send_udp(&transmit),
+            },
+            Transport::Udp => self.send_udp(&transmit),
+            Transport::Tcp => {
+                let destination = transmit.destination;
+                let otherwise = Otherwise::Report(destination);
+                self.send_tcp(
+                    destination,
+                    Outgoing {
+                        bytes: transmit.bytes,
+                        otherwise,
+                    },
+                );
+            }
+            // The transport of a later version, which this one has no listener for.
+            _ => {
+                self.counters.drop(Drop::NoListener);
+                self.failed(transmit.destination);
+            }
+        }
+    }
+
+    fn is_large(&self, transmit: &Transmit) -> bool {
+        self.config.large_requests_over_tcp && transmit.bytes.len() > large::UDP_REQUEST_BYTES_MAX
+    }
+
+    /// Queues for the connection, which is made if there is none.
+    fn send_tcp(&self, destination: Destination, outgoing: Outgoing) {
+        let found = self.table().find(&destination);
+        let Some((flow, handle)) = found else {
+            return self.connect(destination.remote, outgoing);
+        };
+        if let Err(error) = handle.queue.try_send(outgoing) {
+            // Either it is slow, then it is closed, with what waits for it; or it is closing.
+            if matches!(error, tokio::sync::mpsc::error::TrySendError::Full(_)) {
+                self.counters.drop(Drop::ConnectionStuck);
+            }
+            self.close(flow);
+            self.unsent(error.into_inner());
+        }
+    }
+
+    /// Makes the connection unknown and tells its task to end.
+    pub(crate) fn close(&self, flow: FlowId) {
+        if let Some(handle) = self.table().remove(flow) {
+            handle.close.notify_one();
+        }
+    }
+
+    /// Does what is to be done with something that could not be written.
+    pub(crate) fn unsent(&self, outgoing: Outgoing) {
+        match outgoing.otherwise {
+            Otherwise::Report(destination) => self.failed(destination),
+            Otherwise::Udp(transmit) => self.send_udp(&transmit),
+            Otherwise::Forget => {}
+        }
+    }
+
+    /// Tells the owner that `destination` was not reached.
+    pub(crate) fn failed(&self, destination: Destination) {
+        if self
+            .inbox
+            .push(Class::Urgent, Inbound::Failed(destination))
+            .is_err()
+        {
+            self.counters.drop(Drop::FailureReport);
+        }
+    }
+}

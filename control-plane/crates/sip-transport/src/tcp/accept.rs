@@ -1,0 +1,80 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::connection;
+use crate::counters::Drop;
+use crate::transport::Shared;
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 1_024;
+
+/// How long to wait when none can be accepted, which is mostly for want of file descriptors.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound TCP listener.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    pub(crate) local: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Tcp {
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // A restart shall not wait for connections of the process before.
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from_std(socket.into())?;
+        Ok(Self {
+            local: listener.local_addr()?,
+            listener,
+        })
+    }
+}
+
+/// Accepts for ever.
+pub(crate) async fn accept(shared: Arc<Shared>, tcp: Tcp) {
+    loop {
+        match tcp.listener.accept().await {
+            Ok((stream, remote)) => admit(&shared, stream, remote),
+            Err(error) => {
+                shared.counters.drop(Drop::AcceptError);
+                tracing::warn!(%error, "TCP accept");
+                tokio::time::sleep(ERROR_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Begins with a connection, or closes it at once when there are too many.
+fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
+    let (all, of_source) = {
+        let table = shared.table();
+        (table.len(), table.of_source(remote.ip()))
+    };
+    if all >= shared.config.connections_max {
+        return shared.counters.drop(Drop::ConnectionsMax);
+    }
+    if of_source >= shared.config.connections_per_source_max {
+        return shared.counters.drop(Drop::ConnectionsPerSource);
+    }
+    let (flow, queue, close) = shared.enter(remote);
+    tokio::spawn(connection::run(
+        shared.clone(),
+        flow,
+        remote,
+        stream,
+        queue,
+        close,
+    ));
+}

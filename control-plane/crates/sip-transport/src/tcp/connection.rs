@@ -1,0 +1,245 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sip::message::framing::{StreamFramer, StreamItem};
+use sip::{FlowId, Message, Source, Transmit, Transport};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use crate::counters::Drop;
+use crate::intake::Intake;
+use crate::outgoing::{Otherwise, Outgoing};
+use crate::transport::Shared;
+
+/// Bytes read at once. On the stack while reading: an idle connection holds no buffer.
+const READ_BYTES: usize = 8 * 1024;
+
+/// How long the last answers may take to be written before a connection is closed for being out of step.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+struct Connection {
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    source: Source,
+    started: Instant,
+    /// When something last came or went, in milliseconds from `started`.
+    active_ms: AtomicU64,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The peer closed it.
+    Peer,
+    /// We were told to.
+    Told,
+    /// For this reason.
+    Dropped(Drop),
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    flow: FlowId,
+    remote: SocketAddr,
+    stream: TcpStream,
+    mut queue: mpsc::Receiver<Outgoing>,
+    close: Arc<Notify>,
+) {
+    // Without it small messages wait for acknowledgements; when it cannot be set they do, and arrive all the same.
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().unwrap_or(remote);
+    let source = Source {
+        transport: Transport::Tcp,
+        flow,
+        remote,
+        local,
+    };
+    let connection = Connection {
+        shared,
+        stream,
+        source,
+        started: Instant::now(),
+        active_ms: AtomicU64::new(0),
+    };
+    let mut writing = None;
+    let end = tokio::select! {
+        end = connection.read() => end,
+        end = connection.write(&mut queue, &mut writing) => end,
+        () = close.notified() => End::Told,
+    };
+    connection.shared.close(flow);
+    if let End::Dropped(reason) = end {
+        connection.shared.counters.drop(reason);
+    }
+    tracing::debug!(%remote, ?end, "TCP connection ended");
+    if end == End::Dropped(Drop::ConnectionFraming) {
+        // It has the answer that says why. Nothing else is written after it: the queue is closed by now.
+        let last = tokio::time::timeout(LAST_WORDS, connection.write(&mut queue, &mut writing));
+        let _ = last.await;
+    }
+    queue.close();
+    writing
+        .into_iter()
+        .for_each(|outgoing| connection.shared.unsent(outgoing));
+    while let Ok(outgoing) = queue.try_recv() {
+        connection.shared.unsent(outgoing);
+    }
+}
+
+impl Connection {
+    fn active(&self) {
+        self.active_ms
+            .store(self.started.elapsed().as_millis() as u64, Relaxed);
+    }
+
+    /// Reads messages until the connection ends.
+    async fn read(&self) -> End {
+        let config = &self.shared.config;
+        let mut framer = StreamFramer::new(config.message);
+        // When the message that is incomplete began.
+        let mut began: Option<Instant> = None;
+        loop {
+            let idle_at =
+                self.started + Duration::from_millis(self.active_ms.load(Relaxed)) + config.idle_timeout;
+            let until = began.map_or(idle_at, |began| began + config.message_timeout);
+            tokio::select! {
+                ready = self.stream.readable() => {
+                    if ready.is_err() {
+                        return End::Dropped(Drop::ConnectionError);
+                    }
+                }
+                () = tokio::time::sleep_until(until) => {
+                    let idle = Duration::from_millis(self.active_ms.load(Relaxed)) + config.idle_timeout;
+                    match began {
+                        Some(_) => return End::Dropped(Drop::ConnectionSlow),
+                        None if self.started.elapsed() >= idle => return End::Dropped(Drop::ConnectionIdle),
+                        // Something was written meanwhile.
+                        None => continue,
+                    }
+                }
+            }
+            match self.fill(&mut framer) {
+                Ok(0) => return End::Peer,
+                Ok(_) => self.active(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => return End::Dropped(Drop::ConnectionError),
+            }
+            let before = framer.buffered();
+            if let Err(end) = self.take_all(&mut framer).await {
+                return end;
+            }
+            began = match framer.buffered() {
+                0 => None,
+                // Nothing was complete: the clock of the message goes on.
+                left if left == before => began.or_else(|| Some(Instant::now())),
+                _ => Some(Instant::now()),
+            };
+        }
+    }
+
+    fn fill(&self, framer: &mut StreamFramer) -> io::Result<usize> {
+        let mut chunk = [0; READ_BYTES];
+        let length = self.stream.try_read(&mut chunk)?;
+        framer.push(&chunk[..length]);
+        Ok(length)
+    }
+
+    /// Takes every message that is complete.
+    async fn take_all(&self, framer: &mut StreamFramer) -> Result<(), End> {
+        loop {
+            match framer.next() {
+                Ok(None) => return Ok(()),
+                Ok(Some(StreamItem::Message(message))) => self.take(message).await,
+                Ok(Some(StreamItem::Malformed(failure))) => {
+                    self.answer(self.shared.malformed(&self.source, &failure));
+                }
+                Ok(Some(StreamItem::KeepAlive)) => {
+                    self.shared.counters.keep_alive();
+                    self.reply(Bytes::from_static(b"\r\n"));
+                }
+                // The answer to a keep-alive, or something that a later parser knows.
+                Ok(Some(_)) => {}
+                Err(error) => {
+                    self.answer(self.shared.malformed(&self.source, &error.0));
+                    return Err(End::Dropped(Drop::ConnectionFraming));
+                }
+            }
+        }
+    }
+
+    /// Hands a message over. While there is no room for it the connection is not read, which slows its sender.
+    async fn take(&self, message: Message) {
+        let mut intake = self.shared.well_formed(self.source, message);
+        loop {
+            match intake {
+                Intake::Queued => return,
+                Intake::Answered(answer) => return self.answer(answer),
+                Intake::NoRoom(message) => {
+                    self.shared.inbox.room().await;
+                    intake = self.shared.offer(self.source, message);
+                }
+            }
+        }
+    }
+
+    fn answer(&self, answer: Option<Transmit>) {
+        if let Some(transmit) = answer {
+            self.reply(transmit.bytes);
+        }
+    }
+
+    /// Queues something that nobody waits for on this very connection.
+    fn reply(&self, bytes: Bytes) {
+        let handle = self.shared.table().find_flow(self.source.flow);
+        if let Some(handle) = handle {
+            // A full queue is dealt with when something that matters is queued.
+            let _ = handle.queue.try_send(Outgoing {
+                bytes,
+                otherwise: Otherwise::Forget,
+            });
+        }
+    }
+
+    /// Writes what is queued until the connection ends or is forgotten. What is being written stays in `writing`.
+    async fn write(&self, queue: &mut mpsc::Receiver<Outgoing>, writing: &mut Option<Outgoing>) -> End {
+        loop {
+            if writing.is_none() {
+                *writing = queue.recv().await;
+            }
+            let Some(outgoing) = &*writing else {
+                return End::Told;
+            };
+            let written =
+                tokio::time::timeout(self.shared.config.write_timeout, self.write_all(&outgoing.bytes));
+            match written.await {
+                Ok(Ok(())) => {
+                    if outgoing.bytes.len() > 2 {
+                        self.shared.counters.sent(&outgoing.bytes);
+                    }
+                    *writing = None;
+                    self.active();
+                }
+                Ok(Err(_)) => return End::Dropped(Drop::ConnectionError),
+                Err(_elapsed) => return End::Dropped(Drop::ConnectionStuck),
+            }
+        }
+    }
+
+    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.stream.writable().await?;
+            match self.stream.try_write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

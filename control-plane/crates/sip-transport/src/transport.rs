@@ -1,0 +1,162 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use sip::{FlowId, Transmit, Transport as Protocol};
+use tokio::task::JoinSet;
+
+use crate::answer::Answers;
+use crate::counters::Counters;
+use crate::inbox::Inbox;
+use crate::tcp::{self, Table, Tcp};
+use crate::udp::{self, Udp};
+use crate::{Config, Inbound, Snapshot, kernel};
+
+/// The open transport. Dropping it closes the listeners; connections end when they next have nothing to do.
+#[derive(Debug)]
+pub struct Transport {
+    shared: Arc<Shared>,
+    bound: Vec<Bound>,
+    _tasks: JoinSet<()>,
+}
+
+/// A listener as it is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The protocol.
+    pub transport: Protocol,
+    /// The address with its real port.
+    pub local: SocketAddr,
+}
+
+/// What the tasks share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) inbox: Inbox,
+    pub(crate) counters: Counters,
+    pub(crate) answers: Answers,
+    pub(crate) udp: Vec<Udp>,
+    table: Mutex<Table>,
+    /// The next flow's number.
+    flows: AtomicU64,
+    /// For tasks that a call from outside starts.
+    pub(crate) itself: Weak<Self>,
+}
+
+impl Shared {
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that no flow of this process has had: 64 bits do not run out.
+    pub(crate) fn next_flow(&self) -> FlowId {
+        FlowId(self.flows.fetch_add(1, Relaxed))
+    }
+}
+
+impl Transport {
+    /// Opens all listeners, or none. Must run within a Tokio runtime.
+    ///
+    /// # Errors
+    /// The first listener that cannot be opened, with its address.
+    pub fn bind(config: Config) -> Result<Self, (Bound, io::Error)> {
+        let (mut udp, mut tcp, mut bound) = (Vec::new(), Vec::new(), Vec::new());
+        for listen in &config.listen {
+            let wanted = Bound {
+                transport: listen.transport,
+                local: listen.address,
+            };
+            let local = match listen.transport {
+                Protocol::Udp => {
+                    let flow = FlowId(udp.len() as u64);
+                    let socket = Udp::bind(flow, listen.address, config.receive_buffer_bytes)
+                        .map_err(|error| (wanted, error))?;
+                    udp.push(socket);
+                    udp[udp.len() - 1].local
+                }
+                Protocol::Tcp => {
+                    tcp.push(Tcp::bind(listen.address).map_err(|error| (wanted, error))?);
+                    tcp[tcp.len() - 1].local
+                }
+                _ => return Err((wanted, io::ErrorKind::Unsupported.into())),
+            };
+            bound.push(Bound { local, ..wanted });
+        }
+        let shared = Arc::new_cyclic(|itself| Shared {
+            inbox: Inbox::new(config.new_requests_max, config.urgent_max),
+            counters: Counters::default(),
+            answers: Answers::default(),
+            table: Mutex::default(),
+            flows: AtomicU64::new(udp.len() as u64),
+            itself: itself.clone(),
+            udp,
+            config,
+        });
+        let mut tasks = JoinSet::new();
+        for index in 0..shared.udp.len() {
+            tasks.spawn(udp::receive(shared.clone(), index));
+        }
+        for listener in tcp {
+            tasks.spawn(tcp::accept(shared.clone(), listener));
+        }
+        Ok(Self {
+            shared,
+            bound,
+            _tasks: tasks,
+        })
+    }
+
+    /// The listeners in the order of the configuration.
+    pub fn bound(&self) -> &[Bound] {
+        &self.bound
+    }
+
+    /// Waits for what comes in next. Cancel safe.
+    pub async fn receive(&self) -> Inbound {
+        self.shared.inbox.receive().await
+    }
+
+    /// What came in, if anything waits.
+    pub fn try_receive(&self) -> Option<Inbound> {
+        self.shared.inbox.try_receive()
+    }
+
+    /// Sends. Never waits: a datagram goes to the system at once, a message for a connection is queued. What cannot be
+    /// sent comes back as [`Inbound::Failed`].
+    pub fn send(&self, transmit: Transmit) {
+        self.shared.send(transmit);
+    }
+
+    /// A view for metrics that may outlive the transport.
+    pub fn view(&self) -> View {
+        View(self.shared.clone())
+    }
+}
+
+/// What can be read of a transport from elsewhere.
+#[derive(Clone, Debug)]
+pub struct View(Arc<Shared>);
+
+impl View {
+    /// The counters.
+    pub fn counters(&self) -> Snapshot {
+        self.0.counters.snapshot()
+    }
+
+    /// Open TCP connections.
+    pub fn connections(&self) -> usize {
+        self.0.table().len()
+    }
+
+    /// Messages that wait for the owner: of work that exists, and new requests.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.0.inbox.waiting()
+    }
+
+    /// Datagrams that the kernel dropped because the receive buffers were full; `None` where the system does not say.
+    pub fn kernel_drops(&self) -> Option<u64> {
+        kernel::receive_drops(&self.0.udp)
+    }
+}

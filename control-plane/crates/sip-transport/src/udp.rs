@@ -1,0 +1,114 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sip::{FlowId, Source, Transmit, Transport};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+
+use crate::counters::Drop;
+use crate::transport::Shared;
+
+/// The largest payload that UDP has.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// How long to leave a socket alone that cannot be read.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// A bound UDP socket.
+#[derive(Debug)]
+pub(crate) struct Udp {
+    pub(crate) flow: FlowId,
+    pub(crate) local: SocketAddr,
+    pub(crate) socket: UdpSocket,
+}
+
+impl Udp {
+    /// Binds `address` with a receive buffer of `buffer_bytes`, or as much of it as the system gives.
+    pub(crate) fn bind(flow: FlowId, address: SocketAddr, buffer_bytes: usize) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            // So that an IPv4 listener at the same port can stand beside it, and addresses are never mapped ones.
+            socket.set_only_v6(true)?;
+        }
+        socket.set_recv_buffer_size(buffer_bytes)?;
+        socket.set_send_buffer_size(buffer_bytes)?;
+        let got = socket.recv_buffer_size()?;
+        if got < buffer_bytes {
+            tracing::info!(
+                asked = buffer_bytes,
+                got,
+                "UDP receive buffer; net.core.rmem_max sets the limit"
+            );
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        let socket = UdpSocket::from_std(socket.into())?;
+        Ok(Self {
+            flow,
+            local: socket.local_addr()?,
+            socket,
+        })
+    }
+}
+
+/// Takes datagrams for ever: as many as there are, up to the configured number a turn.
+pub(crate) async fn receive(shared: Arc<Shared>, index: usize) {
+    let udp = &shared.udp[index];
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    loop {
+        if let Err(error) = udp.socket.readable().await {
+            failed(&shared, &error).await;
+        }
+        for _ in 0..shared.config.datagrams_per_turn {
+            match udp.socket.try_recv_from(&mut buffer) {
+                Ok((length, remote)) => {
+                    let source = Source {
+                        transport: Transport::Udp,
+                        flow: udp.flow,
+                        remote,
+                        local: udp.local,
+                    };
+                    shared.datagram(source, &buffer[..length]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    failed(&shared, &error).await;
+                    break;
+                }
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn failed(shared: &Shared, error: &io::Error) {
+    shared.counters.drop(Drop::ReceiveError);
+    tracing::warn!(%error, "UDP receive");
+    tokio::time::sleep(ERROR_PAUSE).await;
+}
+
+impl Shared {
+    /// Sends a datagram through the socket of its flow, else the first of its address family.
+    pub(crate) fn send_udp(&self, transmit: &Transmit) {
+        let destination = transmit.destination;
+        let by_flow = self.udp.iter().find(|udp| Some(udp.flow) == destination.flow);
+        let fitting = |udp: &&Udp| udp.local.is_ipv4() == destination.remote.is_ipv4();
+        let Some(udp) = by_flow.or_else(|| self.udp.iter().find(fitting)) else {
+            self.counters.drop(Drop::NoListener);
+            return self.failed(destination);
+        };
+        match udp.socket.try_send_to(&transmit.bytes, destination.remote) {
+            Ok(_) => self.counters.sent(&transmit.bytes),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.counters.drop(Drop::SendBufferFull)
+            }
+            Err(error) => {
+                self.counters.drop(Drop::SendError);
+                tracing::debug!(remote = %destination.remote, %error, "UDP send");
+                self.failed(destination);
+            }
+        }
+    }
+}
