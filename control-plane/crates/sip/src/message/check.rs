@@ -9,7 +9,7 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<(), ParseError
             return Err(ParseError::UriTooLong);
         }
         Uri::parse(text)
-            .and_then(|uri| count(uri.params(), limits))
+            .and_then(|uri| request_uri(uri, limits))
             .map_err(ParseError::RequestUri)?;
     }
     for name in [
@@ -78,6 +78,14 @@ fn each(
         check(value, limits)?;
     }
     Ok(())
+}
+
+/// A request URI has no `headers` (RFC 3261 §19.1.1, table 1; RFC 4475 §3.1.2.11).
+fn request_uri(uri: Uri<'_>, limits: &Limits) -> Result<(), SyntaxError> {
+    if uri.headers().is_some() {
+        return Err(SyntaxError::UriHeaders);
+    }
+    count(uri.params(), limits)
 }
 
 fn via(value: &str, limits: &Limits) -> Result<(), SyntaxError> {

@@ -23,7 +23,10 @@ impl<'a> Host<'a> {
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or(SyntaxError::Host)?;
-            return inner.parse().map(Self::V6).map_err(|_| SyntaxError::Host);
+            // RFC 3261's grammar allowed a third colon before an embedded IPv4 address; RFC 5118 §4.10 advises to drop
+            // it where it comes in.
+            let parsed = inner.parse().or_else(|_| inner.replacen(":::", "::", 1).parse());
+            return parsed.map(Self::V6).map_err(|_| SyntaxError::Host);
         }
         if let Ok(address) = text.parse() {
             return Ok(Self::V4(address));

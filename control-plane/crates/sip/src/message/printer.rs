@@ -69,6 +69,16 @@ impl Printer {
 
     /// A header field. The value comes from outside: it must not bring a line end or NUL with it.
     pub(super) fn field(&mut self, name: FieldName<'_>, value: impl fmt::Display) {
+        self.field_after(name, "", value);
+    }
+
+    /// A field of a parsed message, and `addition` from outside after its value.
+    pub(super) fn copy_with(&mut self, header: Header<'_>, addition: impl fmt::Display) {
+        self.field_after(header.id.into(), header.value, addition);
+    }
+
+    /// `parsed` is from a parsed message; it may hold a quoted NUL (see [`Scan`]), and no line end.
+    fn field_after(&mut self, name: FieldName<'_>, parsed: &str, value: impl fmt::Display) {
         let text = name.as_str();
         if !is_token(text) {
             return self.fail(BuildError::Name);
@@ -76,7 +86,7 @@ impl Printer {
         if name.id() == HeaderName::ContentLength {
             return self.fail(BuildError::Value(HeaderName::ContentLength));
         }
-        self.put(&[text, ": "]);
+        self.put(&[text, ": ", parsed]);
         let start = self.out.len();
         self.display(value);
         if self.out[start..]

@@ -65,7 +65,7 @@ impl<'a> ResponseBuilder<'a> {
         for header in self.request.headers() {
             match header.id {
                 HeaderName::To => match self.to_tag.filter(|_| lacks_tag(header)) {
-                    Some(tag) => printer.field(header.id.into(), format_args!("{};tag={tag}", header.value)),
+                    Some(tag) => printer.copy_with(header, format_args!(";tag={tag}")),
                     None => printer.copy(header),
                 },
                 HeaderName::Via | HeaderName::From | HeaderName::CallId | HeaderName::CSeq => {

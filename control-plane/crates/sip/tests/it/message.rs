@@ -1,0 +1,9 @@
+//! Whole messages: torture, damage, limits, injection, what is printed and read again.
+
+mod answers;
+mod compact;
+mod injection;
+mod limits;
+mod mutation;
+mod properties;
+mod torture;
