@@ -99,6 +99,12 @@ pub struct IoCounters {
     pub wake_ups: u64,
     /// System calls made on the packet path: waiting, receiving and sending, not opening and closing ports.
     pub system_calls: u64,
+    /// Multishot receives that ended by themselves and were asked for again (`uring`).
+    pub receives_rearmed: u64,
+    /// Times that the kernel had more completions than their queue has room for; it keeps them (`uring`).
+    pub completion_overflows: u64,
+    /// Times that the submission queue was full and cost a system call more (`uring`).
+    pub submissions_full: u64,
 }
 
 impl IoCounters {

@@ -3,6 +3,7 @@
 //!
 //! | back-end | made of | when |
 //! |---|---|---|
+//! | [`uring::Uring`] | one io_uring: multishot receives, provided buffers, a file table | Linux 6.1 or later, where it is not refused |
 //! | [`socket::Sockets`] | a UDP socket a port, epoll, `recvmmsg`, `sendmmsg` | every kernel |
 //! | [`sim::Simulated`] | queues in memory, driven by a test | tests of what is built on this crate |
 //!
@@ -17,7 +18,8 @@
 //! 2. **A frame is used with the pool that it came from.** *Checked by:* a pool number in each frame, compared on
 //!    every access.
 //! 3. **Memory that the kernel may still write or read outlives the kernel's right to do so.** With sockets this is
-//!    the length of one system call. *Checked by:* construction (arrays live in the same struct as the call).
+//!    the length of one system call; with io_uring see [`uring`]. *Checked by:* construction (arrays live in the same
+//!    struct as the call).
 //! 4. **Arrays of headers for the kernel point into storage that does not move**: boxed slices, never a growing
 //!    `Vec`. *Checked by:* the types, and by re-pointing every header right before the call that uses it.
 //!
@@ -37,6 +39,7 @@ pub mod frame;
 pub mod packet_io;
 pub mod sim;
 pub mod socket;
+pub mod uring;
 pub mod waker;
 
 mod address;

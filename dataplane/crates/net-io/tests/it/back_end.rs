@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use net_io::socket::Sockets;
+use net_io::uring::Uring;
 use net_io::{Frame, IoConfig, PacketIo, PortId, Received};
 
 /// Longest that a test waits for something that has to happen.
@@ -26,12 +27,40 @@ macro_rules! conformance {
                 super::$name(crate::back_end::sockets(&$config));
             })+
         }
+
+        mod uring {
+            use super::IoConfig;
+
+            $(#[test]
+            fn $name() {
+                let name = concat!(module_path!(), "::", stringify!($name));
+                if let Some(io) = crate::back_end::uring(name, &$config) {
+                    super::$name(io);
+                }
+            })+
+        }
     };
 }
 pub(crate) use conformance;
 
 pub fn sockets(config: &IoConfig) -> Sockets {
     Sockets::new(config).expect("the socket back-end works everywhere")
+}
+
+/// Passes over a check that this machine can't make; under `STRICT=1` that is a failure.
+pub fn skip(name: &str, reason: &str) {
+    println!("SKIP {name}: {reason}");
+    assert!(
+        std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
+        "SKIP {name}: {reason}"
+    );
+}
+
+/// The io_uring back-end, where there is one.
+pub fn uring(name: &str, config: &IoConfig) -> Option<Uring> {
+    Uring::new(config)
+        .map_err(|error| skip(name, &error.to_string()))
+        .ok()
 }
 
 /// A socket of the other side, which gives up after [`PATIENCE`].
@@ -47,9 +76,14 @@ pub fn open(io: &mut impl PacketIo, ip: IpAddr) -> (PortId, SocketAddr) {
     (port, io.local_address(port).expect("the port is open"))
 }
 
-/// A deadline that is counted in polls of a tenth of a second, so that no test reads a clock.
+/// Polls until the condition gives something, for [`PATIENCE`] at most.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test over a real kernel has to end in real time"
+)]
 pub fn poll_until<T>(io: &mut impl PacketIo, mut done: impl FnMut(&mut dyn Dispatch) -> Option<T>) -> T {
-    for _ in 0..PATIENCE.as_millis() / 100 * 50 {
+    let start = std::time::Instant::now();
+    while start.elapsed() < PATIENCE {
         if let Some(result) = done(io) {
             return result;
         }

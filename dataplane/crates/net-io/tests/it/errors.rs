@@ -104,6 +104,7 @@ fn service_resumes_when_kept_frames_are_released(mut io: impl PacketIo) {
     let mut expected = 0u32;
     for _ in 0..3 {
         let mut kept = Vec::new();
+        let before = io.counters().no_buffer;
         for _ in 0..total + 20 {
             outside.send_to(&sent.to_be_bytes(), local).unwrap();
             sent += 1;
@@ -114,7 +115,6 @@ fn service_resumes_when_kept_frames_are_released(mut io: impl PacketIo) {
         });
         assert_eq!(io.frames().held, total);
 
-        let before = io.counters().no_buffer;
         poll_until(&mut io, |io| {
             assert!(io.receive().is_none(), "there is no frame left to receive into");
             (io.counters().no_buffer > before).then_some(())

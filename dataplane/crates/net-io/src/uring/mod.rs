@@ -1,0 +1,575 @@
+//! The io_uring back-end: one ring a worker, and no system call per packet.
+//!
+//! * Each port's socket lives in the ring's *file table* under the port's own index. Its descriptor is closed once it
+//!   is there, so a port costs no entry in the process's descriptor table.
+//! * One *multishot receive* a port goes on until it is cancelled: each datagram is a completion, with the source
+//!   address and the payload in a frame from the ring's *provided buffers*. It also ends by itself (no buffer, an empty
+//!   datagram, a full completion queue, an error) and is then asked for again.
+//! * A packet is sent straight from the frame it came in; the frame goes back to the provided buffers when the
+//!   completion says that the kernel is done. (Requests can ask for no completion on success, but then nothing says
+//!   when the frame is free.)
+//! * One `io_uring_enter` a turn of the loop submits all sends and waits for the next datagrams.
+//!
+//! Needs Linux 6.1: multishot `recvmsg` came with 6.0, a destination on `send` and `DEFER_TASKRUN` with 6.1.
+//!
+//! # Invariants, beyond those of the crate
+//!
+//! 5. **A frame is provided or it is ours.** The kernel writes to the frames in the buffer ring and to no others; a
+//!    completion with a buffer id ends that. *Checked by:* `FrameAccount`, whose parts add up only if every id comes back
+//!    once, and by the ring's model test.
+//! 6. **What a request points to does not move and outlives it**: frames and addresses are boxed for the life of the
+//!    back-end, and dropping it cancels what is with the kernel and takes the last completion before it frees memory
+//!    (or, if the kernel does not answer, never frees it). *Checked by:* the conformance suite, which drops the
+//!    back-end in the midst of traffic.
+//! 7. **One thread.** The ring was built by the thread that uses it. *Checked by:* the compiler: `Uring` is not `Send`.
+
+mod buffer_ring;
+mod port_slots;
+mod ring;
+mod setup;
+mod token;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use io_uring::opcode;
+use io_uring::squeue::Entry;
+use io_uring::types::{Fd, Fixed, RecvMsgOut};
+use media_engine::{OpenError, PortId, Ports};
+use rustix::process::{Resource, getrlimit};
+
+use crate::address::RawAddress;
+use crate::config::{IoConfig, SocketOptions};
+use crate::counters::{IoCounters, SendError};
+use crate::frame::{Extent, Frame, FrameAccount, FramePool, HEADROOM, PAYLOAD_MAX};
+use crate::packet_io::{PacketIo, Received};
+use crate::udp_socket;
+use crate::waker::Waker;
+
+use buffer_ring::BufferRing;
+use port_slots::PortSlots;
+use ring::{Completion, Ring, Waiting};
+use token::Token;
+
+pub use setup::SetupError;
+
+/// The one group of provided buffers.
+const BUFFER_GROUP: u16 = 0;
+
+/// Space for the source address in a received message: `sockaddr_in6`, rounded up so that the payload is aligned to 16.
+const NAME_SPACE: usize = 32;
+
+/// What the kernel puts before the payload: `io_uring_recvmsg_out` (four 32-bit numbers), then the source address.
+const MESSAGE_HEAD: usize = 16 + NAME_SPACE;
+
+/// Where in a frame the kernel begins to write, so that every payload lies at [`HEADROOM`].
+const BUFFER_START: usize = HEADROOM - MESSAGE_HEAD;
+
+/// Longest wait when completions of sends are waited for too. They come within the call that submits them; should one
+/// ever not, this is what it delays a wake-up by.
+const SEND_GRACE: Duration = Duration::from_millis(5);
+
+/// Completions that a gathering wait stops at.
+const GATHER_COMPLETIONS: usize = 256;
+
+/// Turns of the ring that dropping the back-end takes at most to get its memory back.
+const DRAIN_TURNS: usize = 100;
+
+/// The `uring` back-end. Built, used and dropped on its worker's thread.
+pub struct Uring {
+    ring: Ring,
+    buffers: BufferRing,
+    pool: FramePool,
+    slots: PortSlots,
+    options: SocketOptions,
+    waker: Waker,
+    /// Whether a poll of the waker is with the kernel.
+    waker_armed: bool,
+    /// The shape of every receive: how much room the source address has. The kernel reads it when a receive starts.
+    message: Box<libc::msghdr>,
+    received: VecDeque<Arrival>,
+    /// By frame index: where it is being sent, and how many bytes.
+    outgoing: Box<[Outgoing]>,
+    /// Frames being sent.
+    sending: u32,
+    /// Sends submitted with the next turn, whose completions that turn waits for besides what it really waits for.
+    unsubmitted: usize,
+    /// Requests about ports that are to be queued with the next turn, in order.
+    control: VecDeque<Control>,
+    gather: Duration,
+    counters: IoCounters,
+}
+
+/// A datagram received and not yet handed over.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    port: PortId,
+    generation: u32,
+    source: SocketAddr,
+    extent: Extent,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outgoing {
+    to: RawAddress,
+    length: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Control {
+    /// Start a port's receive, if it is still that port.
+    Receive(PortId, u32),
+    /// Cancel a port's receive.
+    Cancel(PortId, u32),
+    /// Take a port's socket out of the file table.
+    CloseFile(PortId, u32),
+}
+
+impl Uring {
+    /// A back-end with no port open, for this thread.
+    ///
+    /// # Errors
+    ///
+    /// The step of the set-up that the kernel refused.
+    pub fn new(config: &IoConfig) -> Result<Self, SetupError> {
+        config.check().map_err(SetupError::at("configuration"))?;
+        let ring = Ring::new(config.submission_entries, config.completion_entries)?;
+
+        // The kernel wants the table no larger than the limit of open files, though its entries don't count there.
+        let files_max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let ports_max = config.ports_max.min(u32::try_from(files_max).unwrap_or(u32::MAX));
+        ring.submitter()
+            .register_files_sparse(ports_max)
+            .map_err(SetupError::at("io_uring_register of a file table"))?;
+
+        let frames = u16::try_from(config.frames).expect("checked: at most 32,768 frames");
+        let buffers = BufferRing::new(frames);
+        let submitter = ring.submitter();
+        // SAFETY: validity and bounds: the address and size of a ring that `Uring` keeps until it has unregistered it
+        // (invariant 6).
+        unsafe { submitter.register_buf_ring_with_flags(buffers.address(), buffers.size(), BUFFER_GROUP, 0) }
+            .map_err(SetupError::at("io_uring_register of a buffer ring"))?;
+
+        let waker = Waker::new().map_err(SetupError::at("eventfd"))?;
+        let mut uring = Self {
+            ring,
+            buffers,
+            pool: FramePool::new(config.frames),
+            slots: PortSlots::new(ports_max),
+            options: config.socket.clone(),
+            waker,
+            waker_armed: false,
+            message: Box::new(libc::msghdr {
+                msg_name: std::ptr::null_mut(),
+                msg_namelen: NAME_SPACE as libc::socklen_t,
+                msg_iov: std::ptr::null_mut(),
+                msg_iovlen: 0,
+                msg_control: std::ptr::null_mut(),
+                msg_controllen: 0,
+                msg_flags: 0,
+            }),
+            received: VecDeque::with_capacity(config.frames as usize),
+            outgoing: vec![
+                Outgoing {
+                    to: RawAddress::EMPTY,
+                    length: 0
+                };
+                config.frames as usize
+            ]
+            .into(),
+            sending: 0,
+            unsubmitted: 0,
+            control: VecDeque::new(),
+            gather: config.gather,
+            counters: IoCounters::default(),
+        };
+        for index in 0..config.frames {
+            uring.provide(index);
+        }
+        Ok(uring)
+    }
+
+    /// Whether [`IoConfig::gather`] has an effect: from Linux 6.12 on.
+    pub fn gathers(&self) -> bool {
+        self.ring.gathers()
+    }
+
+    /// Gives a frame to the kernel to receive into. Nobody else has it.
+    fn provide(&mut self, index: u32) {
+        let address = self.pool.address(index, BUFFER_START) as u64;
+        self.buffers
+            .provide(index as u16, address, (MESSAGE_HEAD + PAYLOAD_MAX) as u32);
+    }
+
+    /// Queues the requests about ports and the waker. What does not fit stays for the next turn.
+    fn queue_control(&mut self) {
+        if !self.waker_armed {
+            let request = opcode::PollAdd::new(Fd(self.waker.as_fd().as_raw_fd()), libc::POLLIN as u32)
+                .multi(true)
+                .build()
+                .user_data(Token::Wake.encode());
+            // SAFETY: validity: the request points to nothing; the eventfd lives as long as `self`.
+            self.waker_armed = unsafe { self.ring.push(&request) };
+        }
+        for _ in 0..self.control.len() {
+            let Some(control) = self.control.pop_front() else {
+                break;
+            };
+            let request = match control {
+                Control::Receive(port, generation) => {
+                    if !self.slots.is_current(port, generation) {
+                        continue;
+                    }
+                    if self.buffers.provided() == 0 {
+                        // It would end at once. The port is asked again when there are buffers.
+                        self.control.push_back(control);
+                        continue;
+                    }
+                    self.receive_request(port, generation)
+                }
+                Control::Cancel(port, generation) => {
+                    if !self.slots.is_armed(port) {
+                        continue;
+                    }
+                    opcode::AsyncCancel::new(Token::Receive { port, generation }.encode())
+                        .build()
+                        .user_data(Token::Cancel.encode())
+                }
+                Control::CloseFile(port, generation) => opcode::Close::new(Fixed(port.0))
+                    .build()
+                    .user_data(Token::CloseFile { port, generation }.encode()),
+            };
+            // SAFETY: validity: a receive points to `self.message`, boxed for the life of the back-end and never written;
+            // the buffers it selects are in the ring that is registered (invariants 5 and 6). The others point to
+            // nothing.
+            if !unsafe { self.ring.push(&request) } {
+                self.control.push_front(control);
+                break;
+            }
+            if let Control::Receive(port, _) = control {
+                self.slots.receive_started(port);
+            }
+        }
+    }
+
+    fn receive_request(&self, port: PortId, generation: u32) -> Entry {
+        opcode::RecvMsgMulti::new(Fixed(port.0), &raw const *self.message, BUFFER_GROUP)
+            .build()
+            .user_data(Token::Receive { port, generation }.encode())
+    }
+
+    /// Submits all that is queued and waits.
+    fn turn(&mut self, waiting: Waiting) -> io::Result<()> {
+        self.queue_control();
+        self.unsubmitted = 0;
+        self.ring.enter(waiting)?;
+        while let Some(completion) = self.ring.complete() {
+            self.complete(completion);
+        }
+        let ring = self.ring.counters();
+        self.counters.system_calls = ring.enters;
+        self.counters.completion_overflows = ring.completion_overflows;
+        self.counters.submissions_full = ring.submissions_full;
+        Ok(())
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion.token {
+            Some(Token::Receive { port, generation }) => self.complete_receive(port, generation, completion),
+            Some(Token::Send { frame }) => self.complete_send(frame, completion.result),
+            Some(Token::Wake) => {
+                self.waker_armed = completion.more;
+                if completion.result >= 0 {
+                    self.waker.acknowledge();
+                    self.counters.wake_ups += 1;
+                }
+            }
+            Some(Token::CloseFile { port, .. }) => self.slots.file_removed(port),
+            Some(Token::Cancel) | None => {}
+        }
+    }
+
+    fn complete_receive(&mut self, port: PortId, generation: u32, completion: Completion) {
+        if let Some(id) = completion.buffer {
+            self.buffers.consumed();
+            let index = u32::from(id);
+            if !self.slots.is_current(port, generation) {
+                self.counters.port_closed += 1;
+                self.provide(index);
+            } else if let Some((source, extent)) = self.read_message(index, completion.result) {
+                self.received.push_back(Arrival {
+                    port,
+                    generation,
+                    source,
+                    extent,
+                });
+            } else {
+                self.provide(index);
+            }
+        } else {
+            match -completion.result {
+                libc::ENOBUFS => self.counters.no_buffer += 1,
+                libc::ECANCELED => {}
+                errno if errno > 0 => self.counters.receive_errors += 1,
+                _ => {}
+            }
+        }
+        if !completion.more && self.slots.receive_ended(port) {
+            self.control.push_back(Control::Receive(port, generation));
+            self.counters.receives_rearmed += 1;
+        }
+    }
+
+    /// Reads what the kernel wrote into a frame; `None`, counted, if it is no whole datagram from an address.
+    fn read_message(&mut self, index: u32, result: i32) -> Option<(SocketAddr, Extent)> {
+        let length = u16::try_from(result)
+            .ok()?
+            .min((MESSAGE_HEAD + PAYLOAD_MAX) as u16);
+        let extent = Extent {
+            index,
+            start: BUFFER_START as u16,
+            length,
+        };
+        // SAFETY: the kernel has just given this buffer back with a completion, so the back-end owns the frame
+        // (invariant 5); the handle ends below. The extent ends at HEADROOM + PAYLOAD_MAX at most.
+        let frame = unsafe { self.pool.take(extent) };
+        let message = RecvMsgOut::parse(self.pool.payload(&frame), &self.message);
+        let read = match &message {
+            Ok(message) if message.is_payload_truncated() => {
+                self.counters.truncated += 1;
+                None
+            }
+            Ok(message) => RawAddress::parse(message.name_data())
+                .map(|source| (source, message.payload_data().len() as u16)),
+            Err(()) => None,
+        };
+        let truncated = matches!(&message, Ok(message) if message.is_payload_truncated());
+        self.pool.put(frame);
+        if read.is_none() && !truncated {
+            self.counters.receive_errors += 1;
+        }
+        read.map(|(source, length)| {
+            (
+                source,
+                Extent {
+                    index,
+                    start: HEADROOM as u16,
+                    length,
+                },
+            )
+        })
+    }
+
+    fn complete_send(&mut self, index: u32, result: i32) {
+        let Some(outgoing) = self.outgoing.get(index as usize) else {
+            return;
+        };
+        if result >= 0 {
+            self.counters.sent += 1;
+            self.counters.sent_bytes += u64::from(outgoing.length);
+        } else {
+            self.counters.count_send_error(SendError::from_errno(-result));
+        }
+        self.sending -= 1;
+        self.provide(index);
+    }
+
+    /// Lets the kernel work off what closing ports need, without waiting. Not on the packet path.
+    fn finish_closing(&mut self) -> io::Result<()> {
+        // One turn submits, and the second takes what the first has set off.
+        for _ in 0..2 {
+            if self.slots.closing() > 0 {
+                self.turn(Waiting {
+                    completions: 1,
+                    timeout: Some(Duration::ZERO),
+                    gather: Duration::ZERO,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_now(&mut self, local: SocketAddr) -> Result<PortId, OpenError> {
+        let place = self.slots.next().ok_or(OpenError::Exhausted)?;
+        let (socket, local) = udp_socket::bind(local, &self.options)?;
+        self.ring
+            .submitter()
+            .register_files_update(place.0, &[socket.as_raw_fd()])
+            .map_err(|error| udp_socket::open_error(&error))?;
+        // The file table holds the socket now; its descriptor ends here.
+        drop(socket);
+        let (port, generation) = self.slots.open(local).ok_or(OpenError::Exhausted)?;
+        // Room for one of each request for every slot, so that queueing one on the packet path does not allocate.
+        self.control
+            .reserve((3 * self.slots.len()).saturating_sub(self.control.len()));
+        self.control.push_back(Control::Receive(port, generation));
+        Ok(port)
+    }
+}
+
+impl Ports for Uring {
+    fn open(&mut self, local: SocketAddr) -> Result<PortId, OpenError> {
+        match self.open_now(local) {
+            // A port that was just closed may still be on its way out, in the kernel or in our queue.
+            Err(OpenError::InUse | OpenError::Exhausted) if self.slots.closing() > 0 => {
+                self.finish_closing().map_err(|_| OpenError::Refused)?;
+                self.open_now(local)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn close(&mut self, port: PortId) {
+        let Some(generation) = self.slots.close(port) else {
+            return;
+        };
+        // Sends of this port are in the submission queue already, before these two.
+        self.control.push_back(Control::Cancel(port, generation));
+        self.control.push_back(Control::CloseFile(port, generation));
+    }
+}
+
+impl PacketIo for Uring {
+    fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        if !self.received.is_empty() || wait == Some(Duration::ZERO) {
+            return self.turn(Waiting::NOT);
+        }
+        let mut waiting = Waiting {
+            completions: self.unsubmitted + 1,
+            timeout: wait,
+            gather: Duration::ZERO,
+        };
+        if self.unsubmitted > 0 {
+            waiting.timeout = Some(wait.map_or(SEND_GRACE, |wait| wait.min(SEND_GRACE)));
+        }
+        if !self.gather.is_zero() && self.ring.gathers() {
+            waiting.completions += GATHER_COMPLETIONS;
+            waiting.gather = wait.map_or(self.gather, |wait| wait.min(self.gather));
+        }
+        self.turn(waiting)
+    }
+
+    fn receive(&mut self) -> Option<Received> {
+        while let Some(arrival) = self.received.pop_front() {
+            if self.slots.is_current(arrival.port, arrival.generation) {
+                self.counters.received += 1;
+                self.counters.received_bytes += u64::from(arrival.extent.length);
+                // SAFETY: the frame was in the queue of received ones, so the back-end owns it (invariant 5).
+                let frame = unsafe { self.pool.take(arrival.extent) };
+                return Some(Received {
+                    port: arrival.port,
+                    source: arrival.source,
+                    frame,
+                });
+            }
+            self.counters.port_closed += 1;
+            self.provide(arrival.extent.index);
+        }
+        None
+    }
+
+    fn payload(&self, frame: &Frame) -> &[u8] {
+        self.pool.payload(frame)
+    }
+
+    fn payload_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
+        self.pool.payload_mut(frame)
+    }
+
+    fn send(&mut self, frame: Frame, port: PortId, to: SocketAddr) {
+        let extent = self.pool.put(frame);
+        let index = extent.index;
+        if self.slots.local(port).is_none() {
+            self.counters.count_send_error(SendError::NotOpen);
+            self.provide(index);
+            return;
+        }
+        let outgoing = &mut self.outgoing[index as usize];
+        *outgoing = Outgoing {
+            to: RawAddress::new(to),
+            length: extent.length,
+        };
+        let payload = self.pool.address(index, 0).wrapping_add(extent.start.into());
+        let request = opcode::Send::new(Fixed(port.0), payload, extent.length.into())
+            .flags(libc::MSG_DONTWAIT)
+            .dest_addr(outgoing.to.bytes().as_ptr().cast())
+            .dest_addr_len(outgoing.to.length())
+            .build()
+            .user_data(Token::Send { frame: index }.encode());
+        // SAFETY: validity and bounds: the payload is an extent of a frame of the pool and the address a place in a boxed
+        // slice, both for the life of the back-end (invariant 6). Aliasing: the frame and its place in `outgoing`
+        // are left alone until the send completes, since the frame is nowhere else (invariant 1).
+        if unsafe { self.ring.push(&request) } {
+            self.sending += 1;
+            self.unsubmitted += 1;
+        } else {
+            self.counters.count_send_error(SendError::WouldBlock);
+            self.provide(index);
+        }
+    }
+
+    fn release(&mut self, frame: Frame) {
+        let extent = self.pool.put(frame);
+        self.provide(extent.index);
+    }
+
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    fn counters(&self) -> &IoCounters {
+        &self.counters
+    }
+
+    fn frames(&self) -> FrameAccount {
+        FrameAccount {
+            total: self.pool.frames(),
+            idle: self.buffers.provided().into(),
+            received: self.received.len() as u32,
+            held: self.pool.held(),
+            sending: self.sending,
+        }
+    }
+
+    fn local_address(&self, port: PortId) -> Option<SocketAddr> {
+        self.slots.local(port)
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        // Sends that are queued leave as with any other back-end; then everything is cancelled.
+        let waiting = Waiting {
+            completions: 1,
+            timeout: Some(Duration::from_millis(10)),
+            gather: Duration::ZERO,
+        };
+        self.control.clear();
+        for _ in 0..DRAIN_TURNS {
+            if self.ring.enter(waiting).is_err() {
+                break;
+            }
+            while let Some(completion) = self.ring.complete() {
+                self.complete(completion);
+            }
+            self.control.clear();
+            if self.slots.armed() == 0 && self.sending == 0 && !self.waker_armed {
+                break;
+            }
+            self.ring.cancel_all();
+        }
+        // Sockets close here and not some time after the ring: their ports are free when this returns. Both calls fail
+        // only if the ring is broken, and closing it does the same, later.
+        let _ = self.ring.submitter().unregister_files();
+        let _ = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP);
+        if self.slots.armed() > 0 || self.sending > 0 {
+            // The kernel may still write to frames and read addresses: they are never freed (invariant 6).
+            std::mem::forget(std::mem::replace(&mut self.pool, FramePool::new(1)));
+            std::mem::forget(std::mem::replace(&mut self.buffers, BufferRing::new(1)));
+            std::mem::forget(std::mem::take(&mut self.outgoing));
+        }
+    }
+}
