@@ -37,6 +37,7 @@ pub mod config;
 pub mod counters;
 pub mod frame;
 pub mod packet_io;
+pub mod probe;
 pub mod sim;
 pub mod socket;
 pub mod uring;

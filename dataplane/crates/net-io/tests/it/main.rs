@@ -3,6 +3,8 @@
 mod back_end;
 mod errors;
 mod lifecycle;
+mod limits;
+mod probing;
 mod relay;
 mod simulated;
 mod waiting;
