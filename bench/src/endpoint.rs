@@ -206,7 +206,8 @@ impl Endpoint {
     ) -> anyhow::Result<()> {
         let mut buffer = [0u8; RECEIVE_BUFFER];
         while let Some((length, source, arrival_ns)) = receive_one(&self.sockets.rtp, &mut buffer)? {
-            if Some(source) != self.to {
+            // Before it is told where to send it cannot know where packets should come from.
+            if self.to.is_some_and(|to| to != source) {
                 self.faults.asymmetric += 1;
             }
             self.take(&buffer[..length], arrival_ns, speech, &sent_at_ns);

@@ -4,10 +4,22 @@
 //! Synchronous but for gRPC. Everything runs on loopback, on addresses that a run takes for itself ([`host`]).
 #![forbid(unsafe_code)]
 
+pub mod binary;
+pub mod call_log;
+pub mod cdr;
 pub mod endpoint;
 pub mod g711;
 pub mod host;
+pub mod memory;
+pub mod node_client;
+pub mod plane;
 pub mod process;
+pub mod quality;
 pub mod reception;
+pub mod report;
+pub mod sipp;
 pub mod speech;
+pub mod stand;
 pub mod talk;
+pub mod trial;
+pub mod wait;

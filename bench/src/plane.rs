@@ -1,0 +1,278 @@
+//! Both planes as child processes, started with configuration files that are written here.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::binary;
+use crate::process::Process;
+
+const READY_WITHIN: Duration = Duration::from_secs(15);
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// How a media node shall be configured. Everything else takes its default.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// `node_id`.
+    pub name: String,
+    /// The address of its media.
+    pub media: std::net::Ipv4Addr,
+    /// RTP and RTCP ports, such as `20000-20999`.
+    pub ports: std::ops::RangeInclusive<u16>,
+    /// `auto`, `uring` or `socket`.
+    pub backend: String,
+    /// The most calls at once.
+    pub calls_max: u32,
+    /// A call ends when its lease has not been renewed for this long.
+    pub lease: Duration,
+    /// Where gRPC listens.
+    pub grpc: SocketAddr,
+    /// Where metrics and health listen.
+    pub ops: SocketAddr,
+}
+
+impl NodeOptions {
+    fn file(&self) -> String {
+        format!(
+            r#"node_id = "{}"
+
+[grpc]
+listen = "{}"
+
+[ops]
+listen = "{}"
+
+[log]
+filter = "info"
+
+[workers]
+count = 1
+backend = "{}"
+
+[limits]
+calls_max = {}
+lease_default_ms = {}
+
+[[interface]]
+name = "public"
+ports = "{}-{}"
+addresses = [{{ local = "{}" }}]
+"#,
+            self.name,
+            self.grpc,
+            self.ops,
+            self.backend,
+            self.calls_max,
+            self.lease.as_millis(),
+            self.ports.start(),
+            self.ports.end(),
+            self.media,
+        )
+    }
+}
+
+/// How the control plane shall be configured.
+#[derive(Clone, Debug)]
+pub struct ControlOptions {
+    /// Where SIP listens, UDP and TCP.
+    pub sip: SocketAddr,
+    /// Where metrics and health listen.
+    pub ops: SocketAddr,
+    /// The CDR database.
+    pub store: PathBuf,
+    /// Names and gRPC addresses of the media nodes.
+    pub nodes: Vec<(String, SocketAddr)>,
+    /// Prefix of the dialled number and the URI of the next hop.
+    pub routes: Vec<(String, String)>,
+    /// Further lines of the file, by section.
+    pub extra: String,
+}
+
+impl ControlOptions {
+    fn file(&self) -> String {
+        let mut text = format!(
+            r#"[sip]
+listen = ["udp:{sip}", "tcp:{sip}"]
+
+[ops]
+listen = "{}"
+
+[log]
+filter = "info"
+
+[store]
+path = "{}"
+"#,
+            self.ops,
+            self.store.display(),
+            sip = self.sip,
+        );
+        for (name, grpc) in &self.nodes {
+            text += &format!("\n[[media_node]]\nname = \"{name}\"\naddress = \"http://{grpc}\"\n");
+        }
+        for (prefix, next_hop) in &self.routes {
+            text += &format!("\n[[route]]\nprefix = \"{prefix}\"\nnext_hop = \"{next_hop}\"\n");
+        }
+        text + "\n" + &self.extra
+    }
+}
+
+/// What a plane says on standard output before `ready`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Announcement {
+    /// Role, protocol and address of each listener.
+    pub listeners: Vec<(String, String, String)>,
+    /// The packet back-end and why it was chosen; only the data plane has one.
+    pub backend: Option<(String, String)>,
+}
+
+impl Announcement {
+    /// Takes one line; true for the last.
+    pub fn take(&mut self, line: &str) -> bool {
+        if let Some(listener) = line.strip_prefix("listening ") {
+            let mut words = listener.splitn(3, ' ').map(str::to_owned);
+            if let (Some(role), Some(protocol), Some(address)) = (words.next(), words.next(), words.next()) {
+                self.listeners.push((role, protocol, address));
+            }
+        } else if let Some((name, reason)) = line.strip_prefix("backend ").and_then(|b| b.split_once(": ")) {
+            self.backend = Some((name.to_owned(), reason.to_owned()));
+        }
+        line == "ready"
+    }
+}
+
+/// A running plane.
+#[derive(Debug)]
+pub struct Plane {
+    process: Process,
+    announcement: Announcement,
+    folder: PathBuf,
+    config: PathBuf,
+}
+
+impl Plane {
+    /// Starts a data plane and waits until it is ready.
+    pub fn start_node(options: &NodeOptions, folder: &Path) -> anyhow::Result<Self> {
+        Self::start("ringpath-dataplane", &options.name, &options.file(), folder)
+    }
+
+    /// Starts a control plane and waits until it is ready.
+    pub fn start_control(options: &ControlOptions, folder: &Path) -> anyhow::Result<Self> {
+        Self::start("ringpath-control", "control", &options.file(), folder)
+    }
+
+    fn start(program: &str, name: &str, config_text: &str, folder: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let config = folder.join(format!("{name}.toml"));
+        fs::write(&config, config_text)?;
+        let (process, announcement) = launch(program, name, &config, folder)?;
+        Ok(Self {
+            process,
+            announcement,
+            folder: folder.to_owned(),
+            config,
+        })
+    }
+
+    /// The child process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// What it said at its start.
+    pub fn announcement(&self) -> &Announcement {
+        &self.announcement
+    }
+
+    /// SIGTERM; it must end with status 0 in time.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.process.stop(STOP_WITHIN)
+    }
+
+    /// SIGKILL: as a crash would end it.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill()
+    }
+
+    /// Starts it again with the same configuration, after [`Plane::stop`] or [`Plane::kill`].
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        let name = self.process.name().to_owned();
+        let program = match self.announcement.backend {
+            Some(_) => "ringpath-dataplane",
+            None => "ringpath-control",
+        };
+        // The log of the one that ended stays readable.
+        fs::rename(self.process.log(), self.folder.join(format!("{name}.before.log")))?;
+        (self.process, self.announcement) = launch(program, &name, &self.config, &self.folder)?;
+        Ok(())
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kilobytes * 1_024)
+    }
+
+    /// Processor time used so far, user and system.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The command's name may have spaces; what follows its bracket has not. utime and stime are fields 14 and 15.
+        let (_, fields) = stat.rsplit_once(')').context("no command in stat")?;
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse::<u64>)
+            .sum::<Result<_, _>>()?;
+        // USER_HZ is 100 on every architecture that we build for.
+        Ok(Duration::from_millis(ticks * 10))
+    }
+}
+
+fn launch(
+    program: &str,
+    name: &str,
+    config: &Path,
+    folder: &Path,
+) -> anyhow::Result<(Process, Announcement)> {
+    let arguments = [Path::new("--config"), config];
+    let mut process = Process::start(name, binary::find(program)?, arguments, &[], folder)?;
+    let mut announcement = Announcement::default();
+    process
+        .wait_for_line(READY_WITHIN, |line| announcement.take(line).then_some(()))
+        .with_context(|| format!("{program} did not become ready"))?;
+    if announcement.listeners.is_empty() {
+        bail!("{program} is ready and named no listener");
+    }
+    Ok((process, announcement))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_is_read_until_ready() {
+        let mut said = Announcement::default();
+        let lines = [
+            "listening grpc tcp 127.0.0.1:7100",
+            "listening grpc unix /run/with space/media.sock",
+            "backend socket: io_uring_setup: Operation not permitted",
+        ];
+        for line in lines {
+            assert!(!said.take(line));
+        }
+        assert!(said.take("ready"));
+        assert_eq!(said.listeners[1].2, "/run/with space/media.sock");
+        let reason = "io_uring_setup: Operation not permitted".to_owned();
+        assert_eq!(said.backend, Some(("socket".to_owned(), reason)));
+    }
+}
