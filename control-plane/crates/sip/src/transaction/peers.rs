@@ -60,6 +60,10 @@ impl Peers {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
     /// The transactions that send to `destination`, those whose connection it is and those who only know its address.
     pub(super) fn slots(&self, destination: &Destination) -> Vec<u32> {
         let address = Peer::Address(destination.transport, destination.remote);
@@ -115,7 +119,7 @@ mod tests {
         for slot in [4, 0, 2, 1, 3] {
             peers.remove(slot, &destinations[slot as usize]);
         }
-        assert!(peers.first.is_empty());
+        assert!(peers.is_empty());
     }
 
     #[test]

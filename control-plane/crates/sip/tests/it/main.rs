@@ -1,5 +1,8 @@
 //! The `sip` crate from outside: messages, transactions and dialogs, alone and over a simulated network.
 
 mod bench;
+mod dialog_sim;
 mod message;
 mod transaction;
+mod transaction_sim;
+mod world;

@@ -176,6 +176,15 @@ impl Layer {
         if let Some(merged) = record.merged {
             self.merged.remove(&merged);
         }
+        debug_assert!(
+            self.records.len() > 0
+                || (self.clients.is_empty()
+                    && self.servers.is_empty()
+                    && self.merged.is_empty()
+                    && self.peers.is_empty()
+                    && self.schedule.next_deadline().is_none()),
+            "something of a transaction outlived it"
+        );
     }
 }
 
