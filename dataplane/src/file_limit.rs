@@ -37,15 +37,20 @@ impl FileLimit {
         Self(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
     }
 
+    /// The limit itself.
+    pub fn files(self) -> u64 {
+        self.0
+    }
+
     /// Sockets that it leaves for media beside so many gRPC connections; never zero.
     pub fn sockets(self, connections: usize) -> u64 {
         self.0.saturating_sub(OTHER_FILES + connections as u64).max(1)
     }
+}
 
-    /// Calls with one media line that it leaves beside so many gRPC connections; never zero.
-    pub fn calls(self, connections: usize) -> u64 {
-        (self.sockets(connections) / SOCKETS_PER_CALL).max(1)
-    }
+/// Calls with one media line that so many sockets are enough for; never zero.
+pub fn calls(sockets: u64) -> u64 {
+    (sockets / SOCKETS_PER_CALL).max(1)
 }
 
 #[cfg(test)]
@@ -59,7 +64,7 @@ mod tests {
             FileLimit::raise().expect("no privilege is needed").0,
             hard.unwrap_or(u64::MAX)
         );
-        assert_eq!(FileLimit(20_000).calls(256), (20_000 - 64 - 256) / 4);
-        assert_eq!(FileLimit(100).calls(256), 1);
+        assert_eq!(calls(FileLimit(20_000).sockets(256)), (20_000 - 64 - 256) / 4);
+        assert_eq!(calls(FileLimit(100).sockets(256)), 1);
     }
 }

@@ -124,6 +124,21 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         "System calls on the packet path",
         Published::system_calls,
     ),
+    (
+        "uring_receives_rearmed",
+        "Multishot receives that were asked for again",
+        Published::receives_rearmed,
+    ),
+    (
+        "uring_completion_overflows",
+        "Times that a completion queue was full",
+        Published::completion_overflows,
+    ),
+    (
+        "uring_submissions_full",
+        "Times that a submission queue was full",
+        Published::submissions_full,
+    ),
     ("worker_turns", "Turns of the workers' loops", Published::turns),
 ];
 

@@ -6,13 +6,15 @@ use anyhow::Context as _;
 use media_engine::EngineConfig;
 use media_types::Path;
 use net_io::IoConfig;
+use net_io::probe::{self, Requested};
 use net_io::socket::Sockets;
+use net_io::uring::Uring;
 use ops::clock::MonotonicClock;
 use sans_io::Random;
 
 use crate::bell::Bell;
 use crate::config::{Backend, Config, Interface};
-use crate::file_limit::FileLimit;
+use crate::file_limit::{self, FileLimit};
 use crate::node::Identity;
 use crate::worker::{self, Handle, Plan};
 
@@ -66,7 +68,8 @@ pub fn workers(
         (count, _) => count,
     };
     let cores = worker::assign(count, &config.workers.cores, &allowed);
-    let calls_max = calls_max(config, limit);
+    let sockets = sockets(chosen, limit, config.grpc.connections_max, count);
+    let calls_max = calls_max(config, sockets * count as u64);
     let shares: Vec<usize> = (0..count).map(|index| share(calls_max, index, count)).collect();
     let mut random = Random::from_seed(ops::random::seed().context("no randomness")?);
     let mut handles = Vec::with_capacity(count);
@@ -81,7 +84,6 @@ pub fn workers(
             ports > 0,
             "fewer port pairs than workers: worker {index} has none"
         );
-        let sockets = limit.sockets(config.grpc.connections_max) / count as u64;
         let ports_max = (ports as u64).min(sockets).clamp(1, 1 << 20) as u32;
         let plan = Plan {
             index,
@@ -93,7 +95,7 @@ pub fn workers(
             event_queue: config.limits.event_queue,
             bell: bell.clone(),
         };
-        let started = start(plan, config.io.config(ports_max));
+        let started = start(chosen, plan, config.io.config(ports_max));
         handles.push(
             started.with_context(|| format!("worker {index} cannot start its {} back-end", chosen.name()))?,
         );
@@ -112,10 +114,19 @@ pub fn workers(
     })
 }
 
-/// What the configuration allows and the limit of open files leaves.
-fn calls_max(config: &Config, limit: FileLimit) -> usize {
+/// Ports that each of `count` workers can have open. With plain sockets they share the process's files; a ring has a table of
+/// its own, which may have as many entries as the process files.
+fn sockets(chosen: Chosen, limit: FileLimit, connections: usize, count: usize) -> u64 {
+    match chosen.path {
+        Path::Uring => limit.files(),
+        Path::Socket | Path::Simulated => (limit.sockets(connections) / count as u64).max(1),
+    }
+}
+
+/// What the configuration allows and so many sockets leave.
+fn calls_max(config: &Config, sockets: u64) -> usize {
     let wanted = config.limits.calls_max;
-    let left = usize::try_from(limit.calls(config.grpc.connections_max)).unwrap_or(usize::MAX);
+    let left = usize::try_from(file_limit::calls(sockets)).unwrap_or(usize::MAX);
     if left < wanted {
         tracing::warn!(
             calls_max = wanted,
@@ -156,8 +167,11 @@ fn engine_config(
     engine
 }
 
-fn start(plan: Plan, io: IoConfig) -> io::Result<Handle> {
-    worker::start(plan, move || Sockets::new(&io))
+fn start(chosen: Chosen, plan: Plan, io: IoConfig) -> io::Result<Handle> {
+    match chosen.path {
+        Path::Uring => worker::start(plan, move || Uring::new(&io).map_err(io::Error::other)),
+        Path::Socket | Path::Simulated => worker::start(plan, move || Sockets::new(&io)),
+    }
 }
 
 /// The back-end for this machine.
@@ -165,15 +179,19 @@ fn start(plan: Plan, io: IoConfig) -> io::Result<Handle> {
 /// # Errors
 /// When the one that was insisted on does not work here.
 fn choose(backend: Backend) -> anyhow::Result<Chosen> {
-    match backend {
-        Backend::Socket => Ok(Chosen {
-            path: Path::Socket,
-            reason: "as configured",
-        }),
-        Backend::Auto => Ok(Chosen {
-            path: Path::Socket,
-            reason: "this build has no other",
-        }),
-        Backend::Uring => anyhow::bail!("this build has no io_uring back-end"),
-    }
+    let requested = match backend {
+        Backend::Auto => Requested::Auto,
+        Backend::Uring => Requested::Uring,
+        Backend::Socket => Requested::Socket,
+    };
+    let (chosen, reason) = probe::choose(requested)?;
+    let path = match chosen {
+        probe::Backend::Uring => Path::Uring,
+        probe::Backend::Socket => Path::Socket,
+    };
+    // Once in the life of the process; every report of a line shows it.
+    Ok(Chosen {
+        path,
+        reason: Box::leak(reason.into_boxed_str()),
+    })
 }

@@ -21,6 +21,9 @@ pub struct Published {
     kernel_drops: AtomicU64,
     wake_ups: AtomicU64,
     system_calls: AtomicU64,
+    receives_rearmed: AtomicU64,
+    completion_overflows: AtomicU64,
+    submissions_full: AtomicU64,
     rtp_forwarded: AtomicU64,
     rtcp_forwarded: AtomicU64,
     dropped: [AtomicU64; DropReason::COUNT],
@@ -103,6 +106,12 @@ readers! {
     wake_ups;
     /// System calls on the packet path.
     system_calls;
+    /// Multishot receives that were asked for again (`uring`).
+    receives_rearmed;
+    /// Times that the completion queue was full (`uring`).
+    completion_overflows;
+    /// Times that the submission queue was full (`uring`).
+    submissions_full;
     /// RTP packets forwarded.
     rtp_forwarded;
     /// RTCP datagrams forwarded.
@@ -142,6 +151,9 @@ impl Published {
         put(&self.kernel_drops, io.kernel_drops.unwrap_or_default());
         put(&self.wake_ups, io.wake_ups);
         put(&self.system_calls, io.system_calls);
+        put(&self.receives_rearmed, io.receives_rearmed);
+        put(&self.completion_overflows, io.completion_overflows);
+        put(&self.submissions_full, io.submissions_full);
         let counters = engine.counters();
         put(&self.rtp_forwarded, counters.rtp_forwarded);
         put(&self.rtcp_forwarded, counters.rtcp_forwarded);

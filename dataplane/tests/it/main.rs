@@ -1,0 +1,6 @@
+//! The media node as its users meet it: the real process, a gRPC client, UDP sockets that count what arrives.
+
+mod media;
+mod node;
+mod party;
+mod process;
