@@ -25,6 +25,7 @@ const SEQUENCE_STEP_MAX: u16 = 16;
 /// While learning, packets of other allowed sources are dropped: one packet from a stranger is never forwarded. Once
 /// locked, every other source is dropped (the flaw class of CVE-2025-53399 is a lock that a stranger can move).
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(crate) struct Latch {
     locked: Option<SocketAddr>,
     signalled: Option<SocketAddr>,
@@ -57,6 +58,10 @@ pub(crate) fn is_same(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 impl Latch {
+    /// The part of a latch that packets from the locked source read.
+    #[cfg(test)]
+    pub(crate) const HOT_LEN: usize = size_of::<Option<SocketAddr>>();
+
     pub(crate) const fn new(policy: Latching, signalled: Option<SocketAddr>) -> Self {
         Self {
             locked: None,
@@ -117,7 +122,7 @@ impl Latch {
         now: Timestamp,
         source: SocketAddr,
         packet: &Packet<'_>,
-        payload_types: PayloadTypeSet,
+        payload_types: &PayloadTypeSet,
         learning: &Learning,
     ) -> Result<Admission, DropReason> {
         match self.locked {
@@ -133,7 +138,7 @@ impl Latch {
         now: Timestamp,
         source: SocketAddr,
         packet: &Packet<'_>,
-        payload_types: PayloadTypeSet,
+        payload_types: &PayloadTypeSet,
         learning: &Learning,
     ) -> Result<Admission, DropReason> {
         if !self.allows(source) {
@@ -255,7 +260,7 @@ mod tests {
             self.now = self.now + Duration::from_millis(20);
             let packet = Packet::parse(bytes).unwrap();
             self.latch
-                .admit(self.now, at(source), &packet, self.types, &LEARNING)
+                .admit(self.now, at(source), &packet, &self.types, &LEARNING)
         }
     }
 

@@ -31,35 +31,38 @@ pub(crate) struct Egress {
 
 /// One media line of one leg: what comes in from the party, and where it goes.
 ///
-/// What each packet reads comes first: `rtp_egress` and `rtcp_egress` are the *peer* line's way out, kept here so
-/// that a packet touches one line only.
+/// What every packet reads is in the first two cache lines. `rtp_egress` and `rtcp_egress` are the *peer* line's way
+/// out, kept here so that a packet touches one line and one stream.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct Line {
-    pub(crate) latch: Latch,
     pub(crate) rtp_egress: Option<Egress>,
-    pub(crate) rtcp_egress: Option<Egress>,
-    /// The source that RTCP was learned from, when it has a port of its own.
-    pub(crate) rtcp_source: Option<SocketAddr>,
+    /// The slab key of the line that this one is relayed to.
+    pub(crate) peer: u32,
     pub(crate) latest_rtp: Timestamp,
     pub(crate) streams: Vec<Stream>,
-    pub(crate) formats: Formats,
-    /// The slab keys of the call and of the line that this one is relayed to.
+    /// The slab key of the call.
     pub(crate) call: u32,
-    pub(crate) peer: u32,
-    /// 0 or 1, and the line's place in the description.
-    pub(crate) leg: u8,
+    /// The line's place in the description.
     pub(crate) place: u16,
+    /// 0 or 1.
+    pub(crate) leg: u8,
     pub(crate) rtcp_mux: bool,
     pub(crate) party_sends: bool,
     pub(crate) peer_receives: bool,
     pub(crate) has_received: bool,
     pub(crate) timed_out: bool,
+    /// The locked source is its first field.
+    pub(crate) latch: Latch,
+    // From here on, what RTCP, learning, timeouts and reports read.
+    pub(crate) formats: Formats,
+    pub(crate) rtcp_egress: Option<Egress>,
+    /// The source that RTCP was learned from, when it has a port of its own.
+    pub(crate) rtcp_source: Option<SocketAddr>,
     /// Media should flow from this party: both may, and both have said where.
     pub(crate) expects_media: bool,
     /// Since when.
     pub(crate) expects_since: Timestamp,
-    // Cold from here.
     pub(crate) drops: Drops,
     pub(crate) rtcp_forwarded: u64,
     pub(crate) passed_report: PassedReport,
@@ -225,5 +228,20 @@ impl Line {
         }
         self.streams.push(stream);
         full
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    /// 10,000 calls on one core must not wait for memory more than they have to.
+    #[test]
+    fn what_a_packet_reads_is_in_two_cache_lines() {
+        assert!(offset_of!(Line, latch) + Latch::HOT_LEN <= 128);
+        assert!(size_of::<Option<Line>>() <= 768, "{}", size_of::<Option<Line>>());
+        assert!(size_of::<Stream>() <= 192, "{}", size_of::<Stream>());
     }
 }

@@ -88,31 +88,31 @@ impl Engine {
         ports: &mut impl Ports,
         legs: [&Planned; 2],
     ) -> Result<Vec<LinePorts>, Refusal> {
-        let mut opened: Vec<LinePorts> = Vec::new();
-        let mut failed = None;
-        for leg in legs {
-            for line in leg.lines.iter().filter(|line| line.enabled) {
-                match self.open_pair(now, ports, leg.address, !line.rtcp_mux) {
-                    Ok(pair) => opened.push(pair),
-                    Err(refusal) => {
-                        failed.get_or_insert(refusal);
-                    }
-                }
-                if failed.is_some() {
-                    break;
-                }
-            }
-        }
-        let pairs: Vec<Pair> = opened.iter().map(|ports| ports.pair).collect();
-        let lines = legs.into_iter().flat_map(|leg| &leg.lines);
-        let failed = failed.or_else(|| self.check_loops(lines, &pairs).err());
-        match failed {
-            None => Ok(opened),
-            Some(refusal) => {
+        let mut opened = Vec::new();
+        match self.try_open_all(now, ports, legs, &mut opened) {
+            Ok(()) => Ok(opened),
+            Err(refusal) => {
                 self.take_back(ports, opened.into_iter().map(Opened::Pair));
                 Err(refusal)
             }
         }
+    }
+
+    /// As [`Self::open_all`], but leaves in `opened` what was opened before a failure.
+    fn try_open_all(
+        &mut self,
+        now: Timestamp,
+        ports: &mut impl Ports,
+        legs: [&Planned; 2],
+        opened: &mut Vec<LinePorts>,
+    ) -> Result<(), Refusal> {
+        for leg in legs {
+            for line in leg.lines.iter().filter(|line| line.enabled) {
+                opened.push(self.open_pair(now, ports, leg.address, !line.rtcp_mux)?);
+            }
+        }
+        let pairs: Vec<Pair> = opened.iter().map(|ports| ports.pair).collect();
+        self.check_loops(legs.into_iter().flat_map(|leg| &leg.lines), &pairs)
     }
 
     /// Refuses lines that would send to the call's own ports `ours`.

@@ -137,3 +137,13 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_ports_is_eight_bytes_a_port() {
+        assert_eq!(size_of::<Slot>(), 8);
+    }
+}

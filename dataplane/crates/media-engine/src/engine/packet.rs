@@ -68,7 +68,7 @@ impl Engine {
         let packet = Packet::parse(payload)?;
         let streams_max = self.config.limits.streams_per_line_max;
         let line = &mut self.lines[key as usize];
-        let types = line.formats.payload_types;
+        let types = &line.formats.payload_types;
         if line
             .latch
             .admit(now, source, &packet, types, &self.config.learning)?

@@ -1,5 +1,11 @@
 //! The engine seen from outside: ports that are table entries, packets that are byte strings, a clock that is a
 //! number.
 
+mod allocation;
 mod bench;
+mod commands;
+mod events;
+mod latching;
+mod ports;
 mod relay;
+mod statistics;
