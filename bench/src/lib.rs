@@ -19,6 +19,7 @@ pub mod reception;
 pub mod report;
 pub mod sipp;
 pub mod speech;
+pub mod speech_calls;
 pub mod stand;
 pub mod talk;
 pub mod trial;

@@ -197,11 +197,11 @@ pub struct Report {
 
 impl Report {
     /// Set-up times of the run and of SIPp alone, both ascending.
-    pub fn set_set_up(&mut self, set_up_ms: Vec<f64>, alone_ms: Vec<f64>) {
-        self.setup_ms_p50 = quantile(&set_up_ms, 0.5);
-        self.setup_ms_p99 = quantile(&set_up_ms, 0.99);
-        self.setup_ms_max = quantile(&set_up_ms, 1.0);
-        self.setup_ms_p50_sipp_alone = quantile(&alone_ms, 0.5);
+    pub fn set_set_up(&mut self, set_up_ms: &[f64], alone_ms: &[f64]) {
+        self.setup_ms_p50 = quantile(set_up_ms, 0.5);
+        self.setup_ms_p99 = quantile(set_up_ms, 0.99);
+        self.setup_ms_max = quantile(set_up_ms, 1.0);
+        self.setup_ms_p50_sipp_alone = quantile(alone_ms, 0.5);
     }
 
     /// What the endpoints counted.

@@ -1,34 +1,25 @@
 //! Calls with speech both ways through both planes, and what came of them: `make demo` and `make load`.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use ops::clock::MonotonicClock;
 use sans_io::Random;
 
-use crate::call_log::{CallLog, Entry};
-use crate::endpoint::EndpointSockets;
+use crate::call_log::CallLog;
 use crate::node_client::Held;
+use crate::plane::Plane;
 use crate::report::{PlaneLoad, Report, Times};
-use crate::sipp::{Script, Sipp, Tally};
-use crate::speech::{Law, PTIME_MS, Speech};
+use crate::sipp::Script;
+use crate::speech::Speech;
+use crate::speech_calls::{Prepared, SpeechCalls};
 use crate::stand::{Stand, StandOptions};
-use crate::talk::{Pair, Talk};
-use crate::wait;
 
-const SCENARIO: &str = "basic-call/answer";
-/// The caller hangs up this long after the last packet is due, so that none is on its way when the ports are closed.
-const HANG_UP_AFTER: Duration = Duration::from_millis(2_000);
 /// Calls of SIPp to SIPp that show what of the set-up time is SIPp's own.
 const CALLS_ALONE: u32 = 20;
-/// Number that call 0 dials.
-const FIRST_NUMBER: usize = 100_000;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -67,26 +58,23 @@ pub fn run(options: &TrialOptions) -> anyhow::Result<Report> {
         },
         &folder,
     )?;
-    let pairs = pairs(&mut stand, options.calls)?;
-    write_fields(&folder, &pairs)?;
-    let alone = set_up_alone(&mut stand, options)?;
+    let prepared = Prepared::new(&mut stand, options.calls, "speech")?;
+    let alone = set_up_alone(&mut stand, &prepared, options)?;
 
     let idle = loads(&stand)?;
     let started = clock.now();
-    let packets = options.talk.as_millis() as u64 / PTIME_MS;
-    let talk = Talk::start(pairs, speech, packets, &mut Random::from_number(options.seed))?;
-    let mut callee = stand.run(&Script {
-        fields: Some("callee.csv"),
-        ..stand.callee(SCENARIO, options.calls)
-    })?;
-    let mut caller = stand.run(&Script {
-        fields: Some("caller.csv"),
-        rate: options.rate,
-        talk: options.talk + HANG_UP_AFTER,
-        ..stand.caller(SCENARIO, options.calls)
-    })?;
-    let followed = follow(&mut stand, &mut caller, &mut callee, options, &talk)?;
-    let outcome = talk.finish(Duration::from_secs(2))?;
+    let mut random = Random::from_number(options.seed);
+    let mut calls = SpeechCalls::start(
+        &mut stand,
+        prepared,
+        &speech,
+        options.rate,
+        options.talk,
+        &mut random,
+    )?;
+    calls.follow_to_the_end(&mut stand)?;
+    let (caller, callee) = (calls.caller.tally()?, calls.callee.tally().unwrap_or_default());
+    let (set_up_ms, outcome) = calls.finish()?;
     let busy = loads(&stand)?;
     let seconds = clock.now().saturating_since(started).as_secs_f64();
 
@@ -115,18 +103,18 @@ pub fn run(options: &TrialOptions) -> anyhow::Result<Report> {
             .iter()
             .filter(|cdr| cdr.answered && cdr.status == Some(200))
             .count() as u64,
-        retransmissions: followed.caller.retransmissions + followed.callee.retransmissions,
+        retransmissions: caller.retransmissions + callee.retransmissions,
         planes: busy.since(&idle, seconds),
         ..Report::default()
     };
-    report.set_set_up(followed.set_up_ms, alone);
+    report.set_set_up(&set_up_ms, &alone);
     report.set_media(&outcome);
-    let heard = report.calls_with_whole_speech;
-    let passed = followed
-        .caller
-        .successful
-        .min(followed.callee.successful)
-        .min(heard);
+    let passed = [
+        caller.successful,
+        callee.successful,
+        report.calls_with_whole_speech,
+    ];
+    let passed = passed.into_iter().min().unwrap_or_default();
     report.calls_failed = u64::from(options.calls).saturating_sub(passed);
     Ok(report)
 }
@@ -138,124 +126,26 @@ pub fn write_report(report: &Report, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// A pair of endpoints a call; A-law and µ-law take turns.
-fn pairs(stand: &mut Stand, calls: u32) -> anyhow::Result<Vec<Pair>> {
-    (0..calls)
-        .map(|call| {
-            let host = stand.host();
-            let sockets = [EndpointSockets::bind(host)?, EndpointSockets::bind(host)?];
-            let law = if call % 2 == 0 { Law::A } else { Law::Mu };
-            Ok(Pair { sockets, law })
-        })
-        .collect()
-}
-
-/// The fields of the scenario: the caller's name, port and number, and the callee's port by the number.
-fn write_fields(folder: &Path, pairs: &[Pair]) -> anyhow::Result<()> {
-    let (mut caller, mut callee) = ("SEQUENTIAL\n".to_owned(), "SEQUENTIAL\n".to_owned());
-    for (call, pair) in pairs.iter().enumerate() {
-        let number = FIRST_NUMBER + call;
-        let (payload_type, encoding) = (pair.law.payload_type(), pair.law.encoding());
-        let [calls, answers] = [pair.sockets[0].local().port(), pair.sockets[1].local().port()];
-        writeln!(caller, "{call};{calls};{number};{payload_type};{encoding}")?;
-        writeln!(callee, "{number};{answers};{payload_type};{encoding}")?;
-    }
-    fs::write(folder.join("caller.csv"), caller)?;
-    fs::write(folder.join("callee.csv"), callee)?;
-    Ok(())
-}
-
 /// Set-up times of the same scenario from SIPp straight to SIPp.
-fn set_up_alone(stand: &mut Stand, options: &TrialOptions) -> anyhow::Result<Vec<f64>> {
+fn set_up_alone(stand: &mut Stand, prepared: &Prepared, options: &TrialOptions) -> anyhow::Result<Vec<f64>> {
+    const WITHIN: Duration = Duration::from_secs(20);
     let calls = CALLS_ALONE.min(options.calls);
-    let talk = Duration::from_millis(10);
-    let callee = stand.callee(SCENARIO, calls);
-    let mut direct = stand.caller(SCENARIO, calls);
-    direct.remote = Some(callee.local);
-    let mut answering = stand.run(&Script {
-        fields: Some("callee.csv"),
-        ..callee
-    })?;
-    let mut calling = stand.run(&Script {
-        fields: Some("caller.csv"),
+    let callee = prepared.callee(stand, calls);
+    let caller = Script {
+        remote: Some(callee.local),
         rate: options.rate.max(20),
-        talk,
-        ..direct
-    })?;
-    calling.finish(Duration::from_secs(20))?;
-    answering.finish(Duration::from_secs(20))?;
+        talk: Duration::from_millis(10),
+        ..prepared.caller(stand, calls)
+    };
+    let mut callee = stand.run(&callee)?;
+    let mut caller = stand.run(&caller)?;
+    caller.finish(WITHIN)?;
+    callee.finish(WITHIN)?;
     let mut times = Times::default();
-    for entry in CallLog::new(calling.call_log()).read()? {
+    for entry in CallLog::new(caller.call_log()).read()? {
         times.take(&entry);
     }
     Ok(times.set_up_ms())
-}
-
-struct Followed {
-    set_up_ms: Vec<f64>,
-    caller: Tally,
-    callee: Tally,
-}
-
-/// Reads what SIPp logs, and directs the endpoints by it, until both have ended.
-fn follow(
-    stand: &mut Stand,
-    caller: &mut Sipp,
-    callee: &mut Sipp,
-    options: &TrialOptions,
-    talk: &Talk,
-) -> anyhow::Result<Followed> {
-    let calls = options.calls;
-    let within = Duration::from_secs(u64::from(calls / options.rate) + 60) + options.talk + HANG_UP_AFTER;
-    let numbers: HashMap<String, usize> = (0..calls as usize)
-        .map(|call| ((FIRST_NUMBER + call).to_string(), call))
-        .collect();
-    let mut logs = [CallLog::new(caller.call_log()), CallLog::new(callee.call_log())];
-    let mut times = Times::default();
-    let waited = wait::until_true("all calls to end", within, || {
-        let running = caller.process().is_running()? || callee.process().is_running()?;
-        for entry in logs[0].read()? {
-            times.take(&entry);
-            if let Entry::Talk { call, to } = entry {
-                direct(talk, call.parse()?, 0, to)?;
-            }
-        }
-        for entry in logs[1].read()? {
-            if let Entry::Talk { call, to } = entry {
-                let call = numbers
-                    .get(&call)
-                    .with_context(|| format!("the callee was asked for {call}"))?;
-                direct(talk, *call, 1, to)?;
-            }
-        }
-        ensure!(
-            stand.control.process().is_running()?,
-            "the control plane ended\n{}",
-            stand.control.process().tail()
-        );
-        ensure!(
-            stand.nodes[0].process().is_running()?,
-            "the media node ended\n{}",
-            stand.nodes[0].process().tail()
-        );
-        // A caller that has ended with failed calls leaves a callee that waits for more.
-        Ok(!running || (!caller.process().is_running()? && caller.tally()?.failed > 0))
-    });
-    if waited.is_err() || callee.process().is_running()? {
-        eprintln!("{}\n{}", caller.complaint(), callee.complaint());
-        caller.process().kill()?;
-        callee.process().kill()?;
-    }
-    waited?;
-    Ok(Followed {
-        set_up_ms: times.set_up_ms(),
-        caller: caller.tally()?,
-        callee: callee.tally().unwrap_or_default(),
-    })
-}
-
-fn direct(talk: &Talk, call: usize, side: usize, to: SocketAddr) -> anyhow::Result<()> {
-    talk.direct(call * 2 + side, to)
 }
 
 /// Processor time and memory of both planes.
@@ -266,8 +156,7 @@ struct Loads {
 }
 
 fn loads(stand: &Stand) -> anyhow::Result<Loads> {
-    let of =
-        |plane: &crate::plane::Plane| Ok::<_, anyhow::Error>((plane.cpu_time()?, plane.resident_bytes()?));
+    let of = |plane: &Plane| Ok::<_, anyhow::Error>((plane.cpu_time()?, plane.resident_bytes()?));
     Ok(Loads {
         dataplane: of(&stand.nodes[0])?,
         control: of(&stand.control)?,

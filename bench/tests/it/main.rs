@@ -1,3 +1,5 @@
 //! The kit against itself, and both planes against SIPp and the kit's endpoints. One module a behaviour.
 
+mod bench;
+mod media;
 mod talk;

@@ -1,0 +1,213 @@
+//! The data plane alone, its calls made over gRPC: every packet counted at the receiving endpoint, and the node's own
+//! statistics held against what was sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::media_v1 as pb;
+use ringpath_bench::endpoint::{EndpointSockets, Faults};
+use ringpath_bench::host::Host;
+use ringpath_bench::node_client::{Held, NodeClient};
+use ringpath_bench::plane::{NodeOptions, Plane};
+use ringpath_bench::speech::{Law, Speech};
+use ringpath_bench::talk::{Outcome, Pair, Talk};
+use ringpath_bench::wait;
+use sans_io::Random;
+
+use crate::bench::folder;
+
+const PACKETS: u64 = 150;
+
+struct Node {
+    host: Host,
+    plane: Plane,
+    client: NodeClient,
+}
+
+fn node(test: &str, backend: &str, lease: Duration) -> Node {
+    let mut host = Host::reserve().unwrap();
+    let options = NodeOptions {
+        name: "media-1".to_owned(),
+        media: host.ip(),
+        ports: 20_000..=20_999,
+        backend: backend.to_owned(),
+        calls_max: 250,
+        lease,
+        grpc: host.address().unwrap(),
+        ops: host.address().unwrap(),
+    };
+    let plane = Plane::start_node(&options, &folder(test)).unwrap();
+    let client = NodeClient::connect(options.grpc).unwrap();
+    Node { host, plane, client }
+}
+
+impl Node {
+    /// Calls between pairs of endpoints, and the talk that has been told where to send.
+    fn call(&mut self, calls: usize, packets: u64) -> Talk {
+        let speech =
+            Arc::new(Speech::from_alaw((0..16_000u32).map(|n| ((n * 7) >> 3) as u8).collect()).unwrap());
+        let pairs: Vec<Pair> = (0..calls)
+            .map(|_| Pair {
+                sockets: [
+                    EndpointSockets::bind(&mut self.host).unwrap(),
+                    EndpointSockets::bind(&mut self.host).unwrap(),
+                ],
+                law: Law::A,
+            })
+            .collect();
+        let mut faces = Vec::new();
+        for (call, pair) in pairs.iter().enumerate() {
+            let legs = ["caller", "callee"]
+                .iter()
+                .zip(&pair.sockets)
+                .map(|(id, sockets)| pb::Leg {
+                    leg_id: (*id).to_owned(),
+                    lines: vec![line(sockets.local())],
+                    ..pb::Leg::default()
+                });
+            let made = self.client.create(pb::CreateCallRequest {
+                call_id: format!("call-{call}"),
+                idempotency_key: format!("create-{call}"),
+                legs: legs.collect(),
+                ..pb::CreateCallRequest::default()
+            });
+            for leg in made.unwrap().legs {
+                let rtp = leg.lines[0].local_rtp.clone().unwrap();
+                faces.push(format!("{}:{}", rtp.ip, rtp.port).parse().unwrap());
+            }
+        }
+        let talk = Talk::start(pairs, speech, packets, &mut Random::from_number(3)).unwrap();
+        for (endpoint, face) in faces.into_iter().enumerate() {
+            talk.direct(endpoint, face).unwrap();
+        }
+        talk
+    }
+}
+
+fn line(remote: std::net::SocketAddr) -> pb::MediaLine {
+    pb::MediaLine {
+        kind: pb::MediaKind::Audio.into(),
+        direction: pb::Direction::Sendrecv.into(),
+        remote: Some(pb::Endpoint {
+            ip: remote.ip().to_string(),
+            port: remote.port().into(),
+        }),
+        codecs: vec![pb::Codec {
+            payload_type: 8,
+            name: "PCMA".to_owned(),
+            clock_rate_hz: 8_000,
+            channels: 1,
+            ptime_ms: 20,
+        }],
+        ..pb::MediaLine::default()
+    }
+}
+
+fn assert_whole(outcome: &Outcome, packets: u64) {
+    assert_eq!(outcome.faults, Faults::default(), "{outcome:?}");
+    for (endpoint, account) in outcome.accounts.iter().enumerate() {
+        let counted = (
+            account.sent,
+            account.received,
+            account.duplicates,
+            account.reordered,
+        );
+        assert_eq!(
+            counted,
+            (packets, packets, 0, 0),
+            "endpoint {endpoint}: {account:?}"
+        );
+    }
+    assert_eq!(outcome.rtcp_received, outcome.rtcp_sent);
+    assert!(outcome.rtcp_sent > 0);
+}
+
+fn relays_whole(backend: &str) {
+    const CALLS: usize = 20;
+    let mut node = node(&format!("media-{backend}"), backend, Duration::from_secs(60));
+    let talk = node.call(CALLS, PACKETS);
+    assert_whole(&talk.finish(Duration::from_secs(20)).unwrap(), PACKETS);
+    for call in 0..CALLS {
+        let call = format!("call-{call}");
+        for leg in node.client.query(&call).unwrap().legs {
+            let line = &leg.lines[0];
+            let stream = &line.streams[0];
+            assert_eq!(
+                (stream.packets, stream.lost, stream.duplicates),
+                (PACKETS, 0, 0),
+                "{line:?}"
+            );
+            assert_eq!(stream.bytes, PACKETS * 172, "{line:?}");
+            assert!(line.learned.is_some(), "{line:?}");
+            assert_eq!(line.drops.values().sum::<u64>(), 0, "{line:?}");
+        }
+        node.client.delete(&call).unwrap();
+    }
+    assert_eq!(node.client.held().unwrap(), Held::default());
+    node.plane.stop().unwrap();
+}
+
+#[test]
+fn a_node_relays_whole_over_the_back_end_that_it_chooses() {
+    relays_whole("auto");
+}
+
+#[test]
+fn a_node_relays_whole_over_plain_sockets() {
+    relays_whole("socket");
+}
+
+#[test]
+fn a_lease_that_nobody_renews_ends_the_call_and_frees_its_ports() {
+    let mut node = node("media-lease", "auto", Duration::from_millis(1_500));
+    let talk = node.call(3, PACKETS);
+    wait::until_true("media", Duration::from_secs(5), || {
+        Ok((0..6).all(|e| talk.received(e) > 10))
+    })
+    .unwrap();
+    assert_eq!(
+        node.client.held().unwrap(),
+        Held {
+            calls: 3,
+            port_pairs: 6
+        }
+    );
+    wait::until_true("the leases to run out", Duration::from_secs(10), || {
+        Ok(node.client.held()? == Held::default())
+    })
+    .unwrap();
+    // The endpoints go on for three seconds in all, half of them with nobody to relay.
+    let outcome = talk.finish(Duration::from_secs(4)).unwrap();
+    assert!(
+        outcome.accounts.iter().all(|account| account.lost > 0),
+        "nothing is relayed for a call that is gone"
+    );
+    node.plane.stop().unwrap();
+}
+
+#[test]
+fn a_draining_node_keeps_its_calls_and_takes_no_more() {
+    let mut node = node("media-drain", "auto", Duration::from_secs(60));
+    let talk = node.call(2, PACKETS);
+    assert_eq!(node.client.drain(true).unwrap(), 2);
+    let refused = node.client.create(pb::CreateCallRequest {
+        call_id: "late".to_owned(),
+        idempotency_key: "late".to_owned(),
+        legs: ["caller", "callee"]
+            .map(|id| pb::Leg {
+                leg_id: id.to_owned(),
+                lines: vec![line("127.0.0.1:9".parse().unwrap())],
+                ..pb::Leg::default()
+            })
+            .into(),
+        ..pb::CreateCallRequest::default()
+    });
+    let status = refused.unwrap_err().downcast::<tonic::Status>().unwrap();
+    assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+    assert_whole(&talk.finish(Duration::from_secs(20)).unwrap(), PACKETS);
+    node.client.drain(false).unwrap();
+    for call in ["call-0", "call-1"] {
+        node.client.delete(call).unwrap();
+    }
+    node.plane.stop().unwrap();
+}
