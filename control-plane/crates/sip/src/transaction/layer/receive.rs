@@ -28,9 +28,12 @@ impl Layer {
     /// `None`, here and below: the message lacks what it is matched by.
     fn handle_response(&mut self, now: Timestamp, source: Source, response: Message) -> Option<()> {
         let input = Input::of_status(response.status()?);
-        let branch = response.via().ok()?.branch()?;
-        let fingerprint = self.secret.client(branch, response.cseq().ok()?.method.as_str());
-        match self.clients.get(&fingerprint) {
+        let branch = response.via().ok()?.branch();
+        let method = response.cseq().ok()?.method;
+        // A second Via says that it was meant for somebody before us (§8.1.3.3).
+        let ours = response.vias().nth(1).is_none();
+        let fingerprint = branch.filter(|_| ours).map(|branch| self.secret.client(branch, method.as_str()));
+        match fingerprint.and_then(|fingerprint| self.clients.get(&fingerprint)) {
             Some(&key) => self.run(now, key, input, Some((source, response))),
             None => self.counters.stray_responses += 1,
         }

@@ -164,7 +164,11 @@ fn responses_that_were_never_asked_for_are_dropped_and_counted() {
     // The CSeq method counts as well: a CANCEL has the branch of its INVITE (§17.1.3).
     let other_method = response(&options, 200, "b1").edit().set(HeaderName::CSeq, "7 BYE").build();
     bench.receive(&other_method.expect("well-formed"));
-    assert_eq!(bench.layer.counters().stray_responses, 2);
+    // A second Via: it is for somebody else (§8.1.3.3).
+    let second_via =
+        response(&options, 200, "b1").edit().append(HeaderName::Via, "SIP/2.0/UDP other").build();
+    bench.receive(&second_via.expect("well-formed"));
+    assert_eq!(bench.layer.counters().stray_responses, 3);
     assert_eq!(bench.told(), [] as [&str; 0]);
 }
 
