@@ -14,9 +14,11 @@ pub enum MediaTimeout {
     Ignore,
 }
 
-/// How a [`B2bua`](crate::B2bua) behaves. `Config::default()` routes nothing.
+/// How a [`B2bua`](crate::B2bua) behaves. `Config::default()` listens nowhere and routes nothing.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The transactions: listeners with what we call ourselves there, timers, limits.
+    pub transactions: sip::transaction::Config,
     /// Where calls go.
     pub routes: Routes,
     /// Calls at once, from the INVITE until the call is over; another one gets 503.
@@ -57,6 +59,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            transactions: sip::transaction::Config::new(Vec::new()),
             routes: Routes::default(),
             calls_max: 5_000,
             max_forwards: 70,

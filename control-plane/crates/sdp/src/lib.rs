@@ -27,3 +27,4 @@ pub use line::MediaLine;
 pub use negotiation::{Negotiation, NegotiationError, State};
 pub use origin::Origin;
 pub use rewrite::{OurLine, rewrite};
+pub use topology::names_address;

@@ -59,8 +59,9 @@ pub(crate) fn host_names(session: &sdp_types::Session) -> Vec<&str> {
         .collect()
 }
 
-/// Whether `text` has something in it that reads as an IPv4 or IPv6 address.
-fn names_address(text: &str) -> bool {
+/// Whether `text` has something in it that reads as an IPv4 or IPv6 address, so that it must not pass from one party to
+/// the other.
+pub fn names_address(text: &str) -> bool {
     let words = text.split(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':'));
     words
         .map(|word| word.trim_matches('.'))

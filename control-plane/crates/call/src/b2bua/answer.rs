@@ -1,0 +1,327 @@
+use sans_io::Timestamp;
+use sip::dialog::AcceptStep;
+use sip::message::ResponseBuilder;
+use sip::transaction::ClientKey;
+use sip::{HeaderName, Message, Transmit};
+
+use super::attempt::Attempt;
+use super::call::{Answer, Call, Late, Phase, by_side};
+use super::deadlines::Deadline;
+use super::ending::Ending;
+use super::headers;
+use super::hub::{Client, Hub, tag_of};
+use super::leg::{Bye, Leg, cseq};
+use super::media::Step;
+use super::side::{Both, Side};
+use crate::{Cause, MediaError, Output, Released};
+
+impl Call {
+    /// Whether a 2xx of this transaction is the answer that the call waits for.
+    pub(super) fn wants_answer(&self, client: ClientKey) -> bool {
+        self.phase == Phase::Calling && self.outbound.current == Some(client)
+    }
+
+    /// The first 2xx of the callee. Gives the ACK if it was sent: it is, at once, unless it must carry the caller's
+    /// answer to a late offer. `Err` when the response makes no dialog.
+    pub(super) fn handle_success(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        attempt: &Attempt,
+        response: &Message,
+    ) -> Option<Transmit> {
+        hub.deadlines.clear(self.key, Deadline::NextHop);
+        hub.deadlines.clear(self.key, Deadline::Ring);
+        self.outbound.current = None;
+        self.phase = Phase::Answering;
+        let contact = hub.contact(&attempt.destination);
+        let Some(mut leg) = Leg::of_callee(&attempt.invite, response, attempt.destination, contact) else {
+            self.end_by_fault(hub, now, "The callee's answer makes no dialog");
+            return None;
+        };
+        let fork = tag_of(response, HeaderName::To);
+        let offer = self.inbound.as_mut().and_then(|inbound| inbound.offer.take());
+        let Some(offer) = offer else {
+            let ack = leg.ack(cseq(&attempt.invite), hub.config.max_forwards);
+            let destination = leg.destination();
+            self.legs.callee = Some(leg);
+            if self.take_late_offer(hub, now, client, fork, response).is_some() {
+                return None;
+            }
+            let sent = hub.send_ack(ack, destination);
+            self.end_by_fault(hub, now, "The callee's answer has no usable offer");
+            return sent;
+        };
+        let sent = hub.send_ack(
+            leg.ack(cseq(&attempt.invite), hub.config.max_forwards),
+            leg.destination(),
+        );
+        // Every order is known to be right here: the dialog is new.
+        let _ = leg
+            .negotiation
+            .offer_sent()
+            .and_then(|()| leg.negotiation.answer_received());
+        self.legs.callee = Some(leg);
+        let early = self
+            .outbound
+            .forks
+            .iter()
+            .find(|it| it.client == client && it.callee_tag == fork);
+        let session = match headers::has_description(response) {
+            Ok(true) => sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok(),
+            Ok(false) => early.and_then(|fork| fork.answer.clone()),
+            Err(_) => None,
+        };
+        let agreement = session
+            .as_ref()
+            .and_then(|session| sdp::agree(&offer, session).ok());
+        let (Some(session), Some(agreement)) = (session, agreement) else {
+            hub.counters.descriptions_refused += 1;
+            self.end_by_fault(hub, now, "The callee's answer does not fit the offer");
+            return sent;
+        };
+        let lines = by_side(Side::Caller, &agreement);
+        self.answer = Some(Answer { session, agreement });
+        if self.media.lines() == &lines && self.media.is_idle() {
+            self.answer_settled(hub, now, Ok(()));
+        } else {
+            self.media.update(hub, now, Step::Answer, lines);
+        }
+        sent
+    }
+
+    /// The offer in the 2xx to an INVITE without one: ports are asked for. `None` if there is no usable one.
+    fn take_late_offer(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        fork: &str,
+        response: &Message,
+    ) -> Option<()> {
+        headers::has_description(response).ok().filter(|&has| has)?;
+        let offer = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok()?;
+        if !offer.has_usable_line() {
+            return None;
+        }
+        let proposal = sdp::propose(&offer);
+        let caller_ipv6 = self
+            .inbound
+            .as_ref()
+            .is_some_and(|inbound| inbound.source.local.is_ipv6());
+        let ipv6 = Both {
+            caller: caller_ipv6,
+            callee: offer.is_ipv6(),
+        };
+        if let Some(leg) = &mut self.legs.callee {
+            leg.negotiation.offer_received().ok()?;
+        }
+        self.late = Some(Late {
+            offerer: Side::Callee,
+            offer,
+            client,
+            cseq: 1,
+            fork: fork.to_owned(),
+        });
+        self.media.create(
+            hub,
+            now,
+            ipv6,
+            Both {
+                caller: proposal.answerer,
+                callee: proposal.offerer,
+            },
+        );
+        Some(())
+    }
+
+    /// The callee broke a rule after its 2xx: it gets a BYE, the caller 502.
+    fn end_by_fault(&mut self, hub: &mut Hub, now: Timestamp, text: &'static str) {
+        self.end(hub, now, Ending::of(Cause::failed(Released::Us, 502, text)));
+    }
+
+    /// The media node knows of the answer, or refused it: the caller gets its 2xx, or its failure.
+    pub(super) fn answer_settled(&mut self, hub: &mut Hub, now: Timestamp, result: Result<(), MediaError>) {
+        if let Err(error) = result {
+            self.acknowledge_late(hub, None);
+            self.end_without_media(hub, now, error);
+            return;
+        }
+        let body = if let Some(answer) = self.answer.take() {
+            let lines = by_side(Side::Caller, &answer.agreement);
+            self.agree(&lines);
+            self.describe_answer(Side::Caller, &answer)
+        } else if let Some(late) = self.late.take() {
+            let body = self.describe_offer(Side::Caller, &late.offer);
+            self.late = Some(late);
+            body
+        } else {
+            return;
+        };
+        self.accept_invite(hub, now, &body);
+    }
+
+    /// Sends the 2xx to the caller's INVITE.
+    fn accept_invite(&mut self, hub: &mut Hub, now: Timestamp, body: &str) {
+        let Some(inbound) = self.inbound.take() else {
+            return;
+        };
+        let fork = self
+            .outbound
+            .forks
+            .iter()
+            .find(|fork| self.is_answered_fork(&fork.callee_tag));
+        let tag = match fork {
+            Some(fork) => fork.caller_tag.clone(),
+            None => {
+                let tag = hub.tag();
+                self.add_caller_tag(hub, tag.clone());
+                tag
+            }
+        };
+        let contact = hub.contact(&inbound.source.into());
+        let leg = Leg::of_caller(&inbound.invite, &tag, &inbound.source, contact.clone());
+        let response = ResponseBuilder::for_request(&inbound.invite, 200, "OK")
+            .to_tag(&tag)
+            .record_routes()
+            .header(HeaderName::Contact, contact)
+            .header(HeaderName::Allow, headers::ALLOW)
+            .body("application/sdp", body.as_bytes())
+            .build();
+        let (Some(mut leg), Ok(response)) = (leg, response) else {
+            // The INVITE was checked for all that these need.
+            tracing::error!("the 2xx to the caller could not be made");
+            self.inbound = Some(inbound);
+            self.end(
+                hub,
+                now,
+                Ending::of(Cause::failed(Released::Us, 500, "Internal fault")),
+            );
+            return;
+        };
+        // Every order is known to be right here: the dialog is new.
+        let _ = match self.late {
+            Some(_) => leg.negotiation.offer_sent(),
+            None => leg
+                .negotiation
+                .offer_received()
+                .and_then(|()| leg.negotiation.answer_sent()),
+        };
+        let timers = &hub.config.transactions.timers;
+        let first = leg.await_ack(now, timers, &inbound.source, &inbound.invite, &response);
+        self.legs.caller = Some(leg);
+        self.phase = Phase::Answered;
+        self.outbound.forks = Vec::new();
+        hub.counters.calls_answered += 1;
+        hub.output(Output::Cdr(self.record.answered(now)));
+        hub.respond_with(now, inbound.server, response);
+        hub.deadlines.set(self.key, Deadline::Accept(Side::Caller), first);
+        hub.deadlines
+            .set(self.key, Deadline::Duration, now + hub.config.duration_max);
+        tracing::info!("answered");
+    }
+
+    fn is_answered_fork(&self, callee_tag: &str) -> bool {
+        self.legs
+            .callee
+            .as_ref()
+            .is_some_and(|leg| leg.remote_tag() == callee_tag)
+    }
+
+    /// An ACK for a 2xx of ours.
+    pub(super) fn handle_ack(&mut self, hub: &mut Hub, now: Timestamp, side: Side, ack: &Message) {
+        let Some(leg) = &mut self.legs[side] else { return };
+        if leg.accept.take_if(|accept| accept.cseq == cseq(ack)).is_none() {
+            return;
+        }
+        hub.deadlines.clear(self.key, Deadline::Accept(side));
+        if leg.bye == Bye::Wanted {
+            leg.bye = Bye::No;
+            self.hang_up(hub, now, side, None);
+        }
+        if self
+            .late
+            .as_ref()
+            .is_some_and(|late| late.offerer == side.other())
+        {
+            self.take_late_answer(hub, now, side, ack);
+        }
+    }
+
+    /// The answer to a late offer, in the ACK of `side`: passed on in the ACK to the offerer.
+    fn take_late_answer(&mut self, hub: &mut Hub, now: Timestamp, side: Side, ack: &Message) {
+        let Some(late) = &self.late else { return };
+        let answer = (headers::has_description(ack) == Ok(true))
+            .then(|| sdp::Session::parse_with(ack.body(), &hub.config.sdp_limits).ok())
+            .flatten()
+            .and_then(|session| {
+                let agreement = sdp::agree(&late.offer, &session).ok()?;
+                Some(Answer { session, agreement })
+            });
+        let Some(answer) = answer.filter(|_| self.phase == Phase::Answered) else {
+            self.acknowledge_late(hub, None);
+            let cause = Cause::ended(side.released(), 111, "The offer in the 2xx was not answered");
+            self.end(hub, now, Ending::of(cause));
+            return;
+        };
+        let offerer = side.other();
+        let body = self.describe_answer(offerer, &answer);
+        self.acknowledge_late(hub, Some(&body));
+        if let Some(leg) = &mut self.legs[side] {
+            // Out of turn only if the offer was abandoned, and then nothing waits for the answer.
+            let _ = leg.negotiation.answer_received();
+        }
+        if let Some(leg) = &mut self.legs[offerer] {
+            let _ = leg.negotiation.answer_sent();
+        }
+        let lines = by_side(offerer, &answer.agreement);
+        self.agree(&lines);
+        self.media.update(hub, now, Step::Settle, lines);
+    }
+
+    /// Sends the ACK that waits for the answer to a late offer, if one does; without a body when there is none.
+    pub(super) fn acknowledge_late(&mut self, hub: &mut Hub, body: Option<&str>) {
+        let Some(late) = self.late.take() else { return };
+        let Some(leg) = &self.legs[late.offerer] else {
+            return;
+        };
+        let mut builder = leg.ack(late.cseq, hub.config.max_forwards);
+        if let Some(body) = body {
+            builder = builder.body("application/sdp", body.as_bytes());
+        }
+        let sent = hub.send_ack(builder, leg.destination());
+        match hub.clients.get_mut(&late.client) {
+            Some(Client::Attempt(attempt)) => attempt.acknowledged(&late.fork, sent),
+            Some(Client::Exchange { ack, .. }) => *ack = sent,
+            _ => {}
+        }
+    }
+
+    /// Our 2xx to `side` has no ACK yet: it is sent again, or given up, and the call with it (RFC 3261 §13.3.1.4).
+    pub(super) fn repeat_accept(&mut self, hub: &mut Hub, now: Timestamp, side: Side) {
+        let Some(leg) = &mut self.legs[side] else { return };
+        let Some(accept) = &mut leg.accept else { return };
+        match accept.retransmit.handle_timeout(now) {
+            Some(AcceptStep::Send(transmit)) => {
+                hub.deadlines
+                    .set(self.key, Deadline::Accept(side), accept.retransmit.poll_timeout());
+                hub.output(Output::Send(transmit));
+            }
+            None => hub
+                .deadlines
+                .set(self.key, Deadline::Accept(side), accept.retransmit.poll_timeout()),
+            Some(AcceptStep::GiveUp) => {
+                hub.counters.unacknowledged += 1;
+                leg.accept = None;
+                if leg.bye == Bye::Wanted {
+                    leg.bye = Bye::No;
+                    self.hang_up(hub, now, side, None);
+                }
+                self.acknowledge_late(hub, None);
+                let cause = Cause::ended(Released::Us, 102, "No ACK for the 2xx");
+                self.end(hub, now, Ending::of(cause));
+            }
+        }
+    }
+}

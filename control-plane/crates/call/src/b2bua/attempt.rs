@@ -1,0 +1,75 @@
+use sans_io::Timestamp;
+use sip::{Destination, HeaderName, Message, Transmit};
+
+use super::hub::{CallKey, Client, Hub, tag_of};
+use super::leg::{Leg, cseq};
+
+/// One INVITE to one next hop. It outlives its call for as long as its transaction may pass up a 2xx: every fork
+/// that answers wants an ACK, whatever has become of the call (RFC 3261 §13.2.2.4).
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) call: CallKey,
+    /// As it was given to the layer, without Via.
+    pub(super) invite: Message,
+    pub(super) destination: Destination,
+    /// Whether any response has come.
+    pub(super) heard: bool,
+    /// The forks that answered with a 2xx, by their tag, and the ACK once it is known: the answer to a late offer
+    /// makes it wait for the caller's.
+    pub(super) answered: Vec<(String, Option<Transmit>)>,
+}
+
+/// How many forks of one INVITE are answered at most; further ones are left to their own timers.
+const FORKS_MAX: usize = 32;
+
+impl Attempt {
+    pub(super) const fn new(call: CallKey, invite: Message, destination: Destination) -> Self {
+        Self {
+            call,
+            invite,
+            destination,
+            heard: false,
+            answered: Vec::new(),
+        }
+    }
+
+    /// The ACK for a fork that has answered before; `None` for a new fork.
+    pub(super) fn known(&self, fork: &str) -> Option<&Option<Transmit>> {
+        self.answered
+            .iter()
+            .find(|(tag, _)| tag == fork)
+            .map(|(_, ack)| ack)
+    }
+
+    /// Notes the ACK for a fork.
+    pub(super) fn acknowledged(&mut self, fork: &str, ack: Option<Transmit>) {
+        match self.answered.iter_mut().find(|(tag, _)| tag == fork) {
+            Some(entry) => entry.1 = ack,
+            None => self.answered.push((fork.to_owned(), ack)),
+        }
+    }
+}
+
+/// Acknowledges a 2xx that the call has no use for, and hangs up on that fork (RFC 3261 §13.2.2.4, and §9.1 when the
+/// 2xx crossed our CANCEL). Gives back the ACK, to be sent again with the 2xx.
+pub(super) fn dismiss(
+    hub: &mut Hub,
+    now: Timestamp,
+    attempt: &Attempt,
+    response: &Message,
+) -> Option<Option<Transmit>> {
+    if attempt.answered.len() >= FORKS_MAX {
+        return None;
+    }
+    hub.counters.forks_dismissed += 1;
+    let contact = hub.contact(&attempt.destination);
+    let Some(mut leg) = Leg::of_callee(&attempt.invite, response, attempt.destination, contact) else {
+        tracing::debug!(fork = tag_of(response, HeaderName::To), "a 2xx makes no dialog");
+        return None;
+    };
+    let hops = hub.config.max_forwards;
+    let ack = hub.send_ack(leg.ack(cseq(&attempt.invite), hops), leg.destination());
+    let bye = leg.request("BYE", hops);
+    hub.send(now, bye, leg.destination(), |_| Client::Farewell);
+    Some(ack)
+}

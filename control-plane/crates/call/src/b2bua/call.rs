@@ -1,0 +1,248 @@
+use media_types::{CallId, LineSpec};
+use sans_io::Timestamp;
+use sdp::{Agreement, Origin, OurLine, Session};
+use sip::transaction::{ClientKey, ServerKey};
+use sip::{Message, Source};
+
+use super::deadlines::Deadline;
+use super::exchange::Exchange;
+use super::hub::{CallKey, Hub};
+use super::leg::{Bye, Leg};
+use super::media::{Media, Step};
+use super::record::Record;
+use super::side::{Both, Side};
+use crate::{MediaError, NextHop, Output};
+
+/// How far a call is.
+///
+/// ```text
+///  INVITE ──► Reserving ──► Calling ──► Answering ──► Answered
+///   (with      │ ports       │  ▲ next    │ media       │
+///    offer)    ▼             ▼──┘ hop     ▼             ▼
+///            Ended ◄── failure, CANCEL, timeout, BYE, no media
+/// ```
+///
+/// An INVITE without an offer goes straight to `Calling`, and reserves its ports in `Answering`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The media node is asked for ports.
+    Reserving,
+    /// A next hop has the INVITE.
+    Calling,
+    /// The callee answered; the media node is told.
+    Answering,
+    /// The caller has the 2xx.
+    Answered,
+    /// It is over: what is left is to tell both parties and the media node.
+    Ended,
+}
+
+/// The caller's INVITE, until it has its final response.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    pub(super) server: ServerKey,
+    pub(super) source: Source,
+    pub(super) invite: Message,
+    pub(super) offer: Option<Session>,
+    /// What `Max-Forwards` becomes in our INVITE.
+    pub(super) max_forwards: u8,
+}
+
+/// Our INVITE to the callee, next hop by next hop.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    pub(super) hops: Box<[NextHop]>,
+    /// The place in `hops` of the one to try next.
+    pub(super) next: usize,
+    /// The transaction at the current hop, until its final response.
+    pub(super) current: Option<ClientKey>,
+    /// The early dialogs: each fork of the callee has a dialog of its own with the caller.
+    pub(super) forks: Vec<Fork>,
+    /// `Call-ID` and tag of ours, one a hop that was tried.
+    pub(super) dialogs: Vec<(String, String)>,
+}
+
+/// One fork of the callee that sent a provisional response.
+#[derive(Debug)]
+pub(super) struct Fork {
+    pub(super) client: ClientKey,
+    pub(super) callee_tag: String,
+    /// Our tag in the early dialog with the caller.
+    pub(super) caller_tag: String,
+    /// The description in its provisional response, which its 2xx repeats or leaves out.
+    pub(super) answer: Option<Session>,
+}
+
+/// The callee's answer, while the media node is told of it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) session: Session,
+    pub(super) agreement: Agreement,
+}
+
+/// An offer in a 2xx, whose answer comes in the ACK (RFC 3261 §13.2.1): first from `offerer` to us, then from us to
+/// the other side.
+#[derive(Debug)]
+pub(super) struct Late {
+    pub(super) offerer: Side,
+    pub(super) offer: Session,
+    /// The INVITE transaction at the offerer, whose ACK carries the answer.
+    pub(super) client: ClientKey,
+    pub(super) cseq: u32,
+    /// The fork that answered, for the initial INVITE.
+    pub(super) fork: String,
+}
+
+/// One call: two dialogs, and the media between them.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) key: CallKey,
+    pub(super) id: CallId,
+    pub(super) phase: Phase,
+    pub(super) record: Record,
+    pub(super) media: Media,
+    pub(super) inbound: Option<Inbound>,
+    pub(super) outbound: Outbound,
+    pub(super) answer: Option<Answer>,
+    pub(super) late: Option<Late>,
+    pub(super) exchange: Option<Exchange>,
+    pub(super) legs: Both<Option<Leg>>,
+    pub(super) origins: Both<Origin>,
+    /// The lines that both parties agreed on last.
+    pub(super) agreed: Both<Vec<LineSpec>>,
+    /// `Call-ID` of the caller and our tags in its dialogs, early ones included.
+    pub(super) caller_call_id: String,
+    pub(super) caller_tags: Vec<String>,
+    pub(super) caller_tag: String,
+}
+
+impl Call {
+    /// What a media request led to.
+    pub(super) fn handle_step(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        step: Step,
+        result: Result<(), MediaError>,
+    ) {
+        if let Some(node) = self.media.node() {
+            self.record.placed(node);
+        }
+        match (step, self.phase) {
+            (Step::Delete, _) => {
+                let quality = self.media.quality();
+                let cdr = self.record.measured(quality);
+                hub.output(Output::Cdr(cdr));
+            }
+            (_, Phase::Ended) | (Step::Early | Step::Restore, _) => {}
+            (Step::Reserve, Phase::Reserving) => self.reserved(hub, now, result),
+            (Step::Reserve | Step::Answer, Phase::Answering) => self.answer_settled(hub, now, result),
+            (Step::Extend, _) => self.extended(hub, now, result),
+            (Step::Settle, _) => self.settled(hub, now, result),
+            (Step::Reserve | Step::Answer, _) => {
+                tracing::error!(?step, phase = ?self.phase, "a media step out of turn")
+            }
+        }
+    }
+
+    /// A deadline of the call is due.
+    pub(super) fn handle_deadline(&mut self, hub: &mut Hub, now: Timestamp, deadline: Deadline) {
+        match deadline {
+            Deadline::NextHop => self.next_hop_silent(hub, now),
+            Deadline::Ring => self.not_answered(hub, now),
+            Deadline::Exchange => self.exchange_overdue(hub, now),
+            Deadline::Media => self.handle_media(hub, now, None, Err(MediaError::Lost)),
+            Deadline::Accept(side) => self.repeat_accept(hub, now, side),
+            Deadline::Duration => self.lasted_too_long(hub, now),
+        }
+    }
+
+    /// The answer to a media request; `None` for the one under way, whichever that is.
+    pub(super) fn handle_media(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        request: Option<crate::MediaRequestId>,
+        result: Result<(media_types::NodeName, media_types::CallReport), MediaError>,
+    ) {
+        if let Some((step, result)) = self.media.answered(hub, now, request, result) {
+            self.handle_step(hub, now, step, result);
+        }
+    }
+
+    /// The description that `reader` gets for `session`, which the other party sent: as an offer when `mux` tells
+    /// what the other party offered, as an answer when it tells what `reader` did.
+    pub(super) fn describe(
+        &mut self,
+        reader: Side,
+        session: &Session,
+        specs: &[LineSpec],
+        mux: &[bool],
+    ) -> String {
+        let locals = self.media.locals(reader);
+        let lines: Vec<Option<OurLine>> = specs
+            .iter()
+            .enumerate()
+            .map(|(index, spec)| {
+                let mut local = locals.get(index).copied().flatten().filter(|_| spec.enabled)?;
+                let rtcp_mux = mux.get(index).copied().unwrap_or(false);
+                if !rtcp_mux && local.rtcp == local.rtp {
+                    // The lines were multiplexed until now; the pair's second port comes back into use.
+                    local.rtcp.set_port(local.rtp.port().saturating_add(1));
+                }
+                Some(OurLine { local, rtcp_mux })
+            })
+            .collect();
+        sdp::rewrite(session, &lines, &mut self.origins[reader])
+    }
+
+    /// The offer of one party as `reader` gets it: on the lines that are reserved for it.
+    pub(super) fn describe_offer(&mut self, reader: Side, offer: &Session) -> String {
+        let specs = self.media.lines()[reader].clone();
+        let mux: Vec<bool> = offer.lines().map(|line| line.has_rtcp_mux()).collect();
+        self.describe(reader, offer, &specs, &mux)
+    }
+
+    /// The answer of one party as `reader`, who offered, gets it.
+    pub(super) fn describe_answer(&mut self, reader: Side, answer: &Answer) -> String {
+        let specs = &answer.agreement.offerer;
+        let mux: Vec<bool> = specs.iter().map(|line| line.rtcp_mux).collect();
+        self.describe(reader, &answer.session, specs, &mux)
+    }
+
+    /// Notes what both parties agreed on.
+    pub(super) fn agree(&mut self, lines: &Both<Vec<LineSpec>>) {
+        self.record.agreed(
+            lines
+                .caller
+                .iter()
+                .find(|line| line.enabled)
+                .and_then(|line| line.codecs.first()),
+        );
+        self.agreed = lines.clone();
+    }
+
+    /// Whether nothing is left to be done, so that the call can be forgotten.
+    pub(super) fn is_finished(&self) -> bool {
+        let is_over = |leg: &Option<Leg>| leg.as_ref().is_none_or(|leg| leg.bye == Bye::Done);
+        self.phase == Phase::Ended
+            && self.media.is_gone()
+            && Side::BOTH.iter().all(|&side| is_over(&self.legs[side]))
+    }
+
+    /// Takes the call out of all indexes.
+    pub(super) fn forget(&mut self, hub: &mut Hub) {
+        for tag in &self.caller_tags {
+            hub.remove_dialog(&self.caller_call_id, tag);
+        }
+        for (call_id, tag) in &self.outbound.dialogs {
+            hub.remove_dialog(call_id, tag);
+        }
+        hub.deadlines.clear_all(self.key);
+    }
+}
+
+/// The lines of an agreement by side.
+pub(super) fn by_side(offerer: Side, agreement: &Agreement) -> Both<Vec<LineSpec>> {
+    Both::of(offerer, agreement.offerer.clone(), agreement.answerer.clone())
+}

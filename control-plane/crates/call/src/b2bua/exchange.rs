@@ -1,0 +1,489 @@
+use media_types::LineSpec;
+use sans_io::Timestamp;
+use sdp::{NegotiationError, Session};
+use sip::message::ResponseBuilder;
+use sip::transaction::{ClientKey, ServerKey};
+use sip::{HeaderName, Message, Method, Source};
+
+use super::call::{Answer, Call, Late, Phase, by_side};
+use super::deadlines::Deadline;
+use super::ending::Ending;
+use super::headers;
+use super::hub::{Client, Hub, Server};
+use super::leg::cseq;
+use super::media::Step;
+use super::side::{Both, Side};
+use crate::{Cause, MediaError, Released};
+
+/// A re-INVITE or UPDATE of one party on its way to the other. A call has at most one: whoever comes second gets
+/// 491 or 500 (RFC 3261 §14.2, RFC 3311 §5.2).
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// Who sent it.
+    pub(super) from: Side,
+    pub(super) server: ServerKey,
+    pub(super) source: Source,
+    pub(super) request: Message,
+    /// What `Max-Forwards` becomes in our copy.
+    pub(super) max_forwards: u8,
+    /// The offer in it; `None` asks the other party for one, or is no matter of media (UPDATE).
+    pub(super) offer: Option<Session>,
+    /// Our copy's transaction, until its final response.
+    pub(super) client: Option<ClientKey>,
+    /// The other party's answer, while the media node is told of it.
+    pub(super) answer: Option<Answer>,
+    /// The media node was asked for lines that are to be taken back if the exchange fails.
+    pub(super) extended: bool,
+}
+
+impl Exchange {
+    fn is_invite(&self) -> bool {
+        self.request.method() == Some(Method::Invite)
+    }
+}
+
+impl Call {
+    /// The status that a new re-INVITE or UPDATE of `side` gets because of what is under way; `None` lets it in.
+    pub(super) fn exchange_conflict(&self, side: Side) -> Option<u16> {
+        if self.phase != Phase::Answered {
+            return Some(if self.phase == Phase::Ended { 481 } else { 500 });
+        }
+        let is_busy = |side: Side| self.legs[side].as_ref().is_none_or(|leg| leg.is_busy());
+        match &self.exchange {
+            // Its own earlier one is unanswered: 500 with Retry-After. Ours to it is: 491.
+            Some(exchange) if exchange.from == side => Some(500),
+            Some(_) => Some(491),
+            None if is_busy(side) => Some(500),
+            None if is_busy(side.other()) || self.late.is_some() => Some(491),
+            None => None,
+        }
+    }
+
+    /// Takes a re-INVITE or UPDATE that has passed the checks of any request. An offer has its new lines reserved
+    /// first; the request then goes to the other party.
+    pub(super) fn handle_exchange(&mut self, hub: &mut Hub, now: Timestamp, mut exchange: Exchange) {
+        let side = exchange.from;
+        let Some(offer) = exchange.offer.take() else {
+            self.start_exchange(hub, exchange);
+            self.forward(hub, now);
+            return;
+        };
+        let has_fewer_lines = offer.line_count() < self.agreed[side].len();
+        let other_family = offer.has_usable_line() && offer.is_ipv6() != self.media.is_ipv6(side);
+        if has_fewer_lines || other_family {
+            // RFC 3264 §8: lines are never taken away. The leg's ports are of one family for the life of the call.
+            hub.refuse(now, exchange.server, &exchange.request, 488);
+            return;
+        }
+        let turn = self.legs[side]
+            .as_mut()
+            .map(|leg| leg.negotiation.offer_received());
+        if let Some(Err(error)) = turn {
+            let status = if error == NegotiationError::Glare {
+                491
+            } else {
+                500
+            };
+            hub.refuse(now, exchange.server, &exchange.request, status);
+            return;
+        }
+        let lines = self.reservation(side, &offer);
+        exchange.extended = &lines != self.media.lines();
+        exchange.offer = Some(offer);
+        self.start_exchange(hub, exchange);
+        // Asked even when nothing is new: a node that refuses or is silent now is found out before the other party
+        // has agreed to something that cannot be had.
+        self.media.update(hub, now, Step::Extend, lines);
+    }
+
+    fn start_exchange(&mut self, hub: &mut Hub, exchange: Exchange) {
+        if exchange.is_invite() {
+            hub.servers.insert(exchange.server, Server::Reinvite(self.key));
+        }
+        self.exchange = Some(exchange);
+    }
+
+    /// The lines that must exist while `offer` waits for its answer: those that carry media now stay as they are,
+    /// new and newly enabled ones get ports.
+    fn reservation(&self, offerer: Side, offer: &Session) -> Both<Vec<LineSpec>> {
+        let proposal = sdp::propose(offer);
+        let kept = |agreed: &[LineSpec], proposed: Vec<LineSpec>| -> Vec<LineSpec> {
+            let keep = |(index, proposed): (usize, LineSpec)| {
+                agreed
+                    .get(index)
+                    .filter(|line| line.enabled)
+                    .cloned()
+                    .unwrap_or(proposed)
+            };
+            proposed.into_iter().enumerate().map(keep).collect()
+        };
+        let first = kept(&self.agreed[offerer], proposal.offerer);
+        let second = kept(&self.agreed[offerer.other()], proposal.answerer);
+        Both::of(offerer, first, second)
+    }
+
+    /// The ports for an offer within the dialog are there, or not.
+    pub(super) fn extended(&mut self, hub: &mut Hub, now: Timestamp, result: Result<(), MediaError>) {
+        let Some(exchange) = &self.exchange else {
+            // It was cancelled meanwhile.
+            self.restore_media(hub, now);
+            return;
+        };
+        let late = self.late.is_some();
+        match result {
+            Ok(()) if late => self.offer_late(hub, now),
+            Ok(()) => self.forward(hub, now),
+            Err(error) if late => {
+                // The other party's 2xx must have an answer in its ACK, and there is none to give.
+                let cause = Cause::ended(Released::Us, 41, format!("No media: {}", error.reason()));
+                self.end(hub, now, Ending::of(cause));
+            }
+            Err(error) => {
+                // A refusal changed nothing: the old media stays. After silence nobody knows; it is put right.
+                let unsure = error == MediaError::Lost && exchange.extended;
+                self.fail_exchange(hub, now, error.sip_status(), None);
+                if unsure {
+                    self.restore_media(hub, now);
+                }
+            }
+        }
+    }
+
+    /// Sends the request of the exchange to the other party.
+    fn forward(&mut self, hub: &mut Hub, now: Timestamp) {
+        let Some(mut exchange) = self.exchange.take() else {
+            return;
+        };
+        let to = exchange.from.other();
+        let body = exchange
+            .offer
+            .as_ref()
+            .map(|offer| self.describe_offer(to, offer));
+        let Some(leg) = &mut self.legs[to] else { return };
+        let method = exchange
+            .request
+            .method()
+            .map_or("INVITE", |method| method.as_str())
+            .to_owned();
+        let request = leg
+            .request(&method, exchange.max_forwards)
+            .header(HeaderName::Allow, headers::ALLOW);
+        let mut request = headers::pass_through(request, &exchange.request);
+        if let Some(body) = &body {
+            // Out of turn only for a leg with an exchange of its own, and then we would not be here.
+            let _ = leg.negotiation.offer_sent();
+            request = request.body("application/sdp", body.as_bytes());
+        }
+        let key = self.key;
+        let destination = leg.destination();
+        let client = hub.send(now, request, destination, |_| Client::Exchange {
+            call: key,
+            side: to,
+            ack: None,
+        });
+        exchange.client = client;
+        self.exchange = Some(exchange);
+        match client {
+            Some(_) => hub
+                .deadlines
+                .set(key, Deadline::Exchange, now + hub.config.reinvite_timeout),
+            None => self.fail_exchange(hub, now, 503, None),
+        }
+    }
+
+    /// The other party's 2xx.
+    pub(super) fn handle_exchange_success(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        side: Side,
+        response: &Message,
+    ) {
+        let max_forwards = hub.config.max_forwards;
+        let Some(leg) = &mut self.legs[side] else { return };
+        // A Contact that cannot be read leaves the target as it was.
+        let _ = leg.dialog().handle_response(response);
+        let is_invite = response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        let Some(exchange) = self
+            .exchange
+            .as_mut()
+            .filter(|exchange| exchange.client == Some(client))
+        else {
+            // The call ended meanwhile; the 2xx wants its ACK all the same.
+            if is_invite {
+                let sent = hub.send_ack(leg.ack(cseq(response), max_forwards), leg.destination());
+                keep_ack(hub, client, sent);
+            }
+            return;
+        };
+        exchange.client = None;
+        hub.deadlines.clear(self.key, Deadline::Exchange);
+        let session = (headers::has_description(response) == Ok(true))
+            .then(|| sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok())
+            .flatten();
+        match &exchange.offer {
+            None if is_invite => self.take_late_reoffer(hub, now, client, side, response, session),
+            None => self.accept_exchange(hub, now, None),
+            Some(offer) => {
+                let answer = session.and_then(|session| {
+                    let agreement = sdp::agree(offer, &session).ok()?;
+                    Some(Answer { session, agreement })
+                });
+                if is_invite {
+                    let sent = hub.send_ack(leg.ack(cseq(response), max_forwards), leg.destination());
+                    keep_ack(hub, client, sent);
+                }
+                let Some(answer) = answer else {
+                    hub.counters.descriptions_refused += 1;
+                    self.fail_exchange(hub, now, 502, None);
+                    let cause = Cause::ended(Released::Us, 111, "The answer does not fit the offer");
+                    self.end(hub, now, Ending::of(cause));
+                    return;
+                };
+                let lines = by_side(exchange.from, &answer.agreement);
+                exchange.answer = Some(answer);
+                if self.media.lines() == &lines && self.media.is_idle() {
+                    self.settled(hub, now, Ok(()));
+                } else {
+                    self.media.update(hub, now, Step::Settle, lines);
+                }
+            }
+        }
+    }
+
+    /// The other party's offer in its 2xx to a re-INVITE without one.
+    fn take_late_reoffer(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        side: Side,
+        response: &Message,
+        offer: Option<Session>,
+    ) {
+        let cseq = cseq(response);
+        let fits = |offer: &Session| offer.line_count() >= self.agreed[side].len();
+        let offer = offer.filter(fits);
+        let turn = self.legs[side]
+            .as_mut()
+            .map(|leg| leg.negotiation.offer_received());
+        let (Some(offer), Some(Ok(()))) = (offer, turn) else {
+            if let Some(leg) = &self.legs[side] {
+                let sent = hub.send_ack(leg.ack(cseq, hub.config.max_forwards), leg.destination());
+                keep_ack(hub, client, sent);
+            }
+            let cause = Cause::ended(Released::Us, 111, "A 2xx without a usable offer");
+            self.end(hub, now, Ending::of(cause));
+            return;
+        };
+        let lines = self.reservation(side, &offer);
+        self.late = Some(Late {
+            offerer: side,
+            offer,
+            client,
+            cseq,
+            fork: String::new(),
+        });
+        self.media.update(hub, now, Step::Extend, lines);
+    }
+
+    /// Passes the other party's late offer on in the 2xx to the re-INVITE.
+    fn offer_late(&mut self, hub: &mut Hub, now: Timestamp) {
+        let (Some(late), Some(exchange)) = (self.late.take(), &self.exchange) else {
+            return;
+        };
+        let from = exchange.from;
+        let body = self.describe_offer(from, &late.offer);
+        self.late = Some(late);
+        if let Some(leg) = &mut self.legs[from] {
+            // Out of turn only if an offer crossed, and a crossing one was refused.
+            let _ = leg.negotiation.offer_sent();
+        }
+        self.accept_exchange(hub, now, Some(body));
+    }
+
+    /// The media node knows of the answer to an offer within the dialog, or refused it.
+    pub(super) fn settled(&mut self, hub: &mut Hub, now: Timestamp, result: Result<(), MediaError>) {
+        if let Err(error) = result {
+            // The other party has agreed already, and cannot be asked to take that back: the parties would disagree.
+            self.fail_exchange(hub, now, error.sip_status(), None);
+            let cause = Cause::ended(Released::Us, 41, format!("No media: {}", error.reason()));
+            self.end(hub, now, Ending::of(cause));
+            return;
+        }
+        let Some(exchange) = &mut self.exchange else {
+            return;
+        };
+        let from = exchange.from;
+        let Some(answer) = exchange.answer.take() else {
+            return;
+        };
+        let lines = by_side(from, &answer.agreement);
+        self.agree(&lines);
+        let body = self.describe_answer(from, &answer);
+        for side in Side::BOTH {
+            if let Some(leg) = &mut self.legs[side] {
+                let turn = if side == from {
+                    leg.negotiation.answer_sent()
+                } else {
+                    leg.negotiation.answer_received()
+                };
+                // The offer came before; were it not so, the state would stay as it is.
+                let _ = turn;
+            }
+        }
+        self.accept_exchange(hub, now, Some(body));
+    }
+
+    /// Sends the 2xx to the party that began the exchange. Its new target counts from now (RFC 6141 §4.4).
+    fn accept_exchange(&mut self, hub: &mut Hub, now: Timestamp, body: Option<String>) {
+        let Some(exchange) = self.exchange.take() else {
+            return;
+        };
+        let side = exchange.from;
+        let Some(leg) = &mut self.legs[side] else { return };
+        // A Contact that cannot be read leaves the target as it was.
+        let _ = leg.dialog().refresh_target(&exchange.request);
+        let mut response = ResponseBuilder::for_request(&exchange.request, 200, "OK")
+            .header(HeaderName::Contact, leg.contact())
+            .header(HeaderName::Allow, headers::ALLOW);
+        if let Some(body) = &body {
+            response = response.body("application/sdp", body.as_bytes());
+        }
+        let response = match response.build() {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::error!(%error, "the 2xx to a re-INVITE could not be made");
+                return;
+            }
+        };
+        if exchange.is_invite() {
+            let timers = &hub.config.transactions.timers;
+            let first = leg.await_ack(now, timers, &exchange.source, &exchange.request, &response);
+            hub.deadlines.set(self.key, Deadline::Accept(side), first);
+        }
+        hub.respond_with(now, exchange.server, response);
+    }
+
+    /// The other party refused, was silent (408) or could not be reached (503). What was agreed before stays in force
+    /// (RFC 6141 §3); a dialog that the other party doesn't know any more ends the call (RFC 3261 §12.2.1.2).
+    pub(super) fn handle_exchange_failure(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        status: u16,
+        response: Option<&Message>,
+    ) {
+        if self
+            .exchange
+            .as_ref()
+            .is_none_or(|exchange| exchange.client != Some(client))
+        {
+            return;
+        }
+        hub.deadlines.clear(self.key, Deadline::Exchange);
+        let extended = self.exchange.as_ref().is_some_and(|exchange| exchange.extended);
+        self.fail_exchange(hub, now, headers::failure_status(status), response);
+        if matches!(status, 408 | 481) {
+            let cause = Cause::ended(Released::Us, 41, "The other party has lost the dialog");
+            self.end(hub, now, Ending::of(cause));
+        } else if extended {
+            self.restore_media(hub, now);
+        }
+    }
+
+    /// Answers the party that began the exchange with a failure, and goes back to what was agreed.
+    fn fail_exchange(&mut self, hub: &mut Hub, now: Timestamp, status: u16, from: Option<&Message>) {
+        let Some(exchange) = self.exchange.take() else {
+            return;
+        };
+        hub.deadlines.clear(self.key, Deadline::Exchange);
+        if exchange.offer.is_some() {
+            Side::BOTH.into_iter().for_each(|side| {
+                if let Some(leg) = &mut self.legs[side] {
+                    leg.negotiation.abandon();
+                }
+            });
+        }
+        let own = sip::message::reason_phrase(status);
+        let passed = from
+            .filter(|response| response.status() == Some(status))
+            .map(headers::phrase);
+        let phrase = passed.as_deref().unwrap_or(own);
+        let mut response = ResponseBuilder::for_request(&exchange.request, status, phrase);
+        let retry_after = from.and_then(headers::retry_after);
+        if let Some(seconds) = retry_after.or((status == 503).then_some(hub.config.retry_after_s)) {
+            response = response.header(HeaderName::RetryAfter, seconds);
+        }
+        // RFC 4320 §4.2: silence instead of 408 to an UPDATE; its own timer ends it.
+        if exchange.is_invite() || status != 408 {
+            hub.respond(now, exchange.server, response);
+        }
+    }
+
+    /// Tells the media node to go back to what was agreed. Lines that were added stay, disabled: none are ever taken
+    /// away.
+    fn restore_media(&mut self, hub: &mut Hub, now: Timestamp) {
+        let mut lines = self.media.lines().clone();
+        for side in Side::BOTH {
+            for (index, line) in lines[side].iter_mut().enumerate() {
+                match self.agreed[side].get(index) {
+                    Some(agreed) => line.clone_from(agreed),
+                    None => line.enabled = false,
+                }
+            }
+        }
+        self.media.update(hub, now, Step::Restore, lines);
+    }
+
+    /// A CANCEL for a re-INVITE. It goes the same way, and the other party's final response decides: a 2xx that was
+    /// faster stands, so that both parties go on agreeing.
+    pub(super) fn cancel_exchange(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        server: ServerKey,
+        cancel: &Message,
+    ) {
+        let Some(exchange) = self
+            .exchange
+            .as_ref()
+            .filter(|exchange| exchange.server == server)
+        else {
+            return;
+        };
+        match exchange.client {
+            Some(client) => {
+                // That the final response is there already is what §9.1 means by no effect.
+                let _ = hub.layer.cancel(now, client, headers::reason(cancel).as_deref());
+            }
+            // The answer is being settled: too late.
+            None if exchange.answer.is_some() || self.late.is_some() => {}
+            None => self.fail_exchange(hub, now, 487, None),
+        }
+    }
+
+    /// The other party has not answered a re-INVITE in time: it is cancelled, and its end comes as a failure.
+    pub(super) fn exchange_overdue(&mut self, hub: &mut Hub, now: Timestamp) {
+        if let Some(client) = self.exchange.as_ref().and_then(|exchange| exchange.client) {
+            // An UPDATE cannot be cancelled; its timer F ends it.
+            let _ = hub.layer.cancel(now, client, None);
+        }
+    }
+
+    /// The call is over: an unanswered request gets 487 (RFC 3261 §15.1.2), and our copy of it is cancelled.
+    pub(super) fn abandon_exchange(&mut self, hub: &mut Hub, now: Timestamp) {
+        if let Some(client) = self.exchange.as_ref().and_then(|exchange| exchange.client) {
+            let _ = hub.layer.cancel(now, client, None);
+        }
+        self.fail_exchange(hub, now, 487, None);
+    }
+}
+
+fn keep_ack(hub: &mut Hub, client: ClientKey, sent: Option<sip::Transmit>) {
+    if let Some(Client::Exchange { ack, .. }) = hub.clients.get_mut(&client) {
+        *ack = sent;
+    }
+}

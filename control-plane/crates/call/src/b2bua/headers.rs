@@ -1,0 +1,218 @@
+//! What of one party's message goes into ours for the other: identity without addresses, a clean reason, and the
+//! header fields that are the parties' own matter.
+
+use sip::message::{NameAddr, RequestBuilder, Scheme, Uri, reason_phrase};
+use sip::{HeaderName, Message};
+
+use crate::{Cause, Released};
+
+/// Methods that we take, for `Allow`.
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+
+/// Header fields of an INVITE that pass from the caller to the callee, beside those that we don't know.
+const PASSED: &[HeaderName] = &[
+    HeaderName::Subject,
+    HeaderName::Priority,
+    HeaderName::Privacy,
+    HeaderName::AcceptLanguage,
+    HeaderName::ContentLanguage,
+    HeaderName::ContentDisposition,
+    HeaderName::InfoPackage,
+    HeaderName::AcceptContact,
+    HeaderName::RejectContact,
+    HeaderName::RequestDisposition,
+];
+
+/// Whether text from one party may reach the other: it names no address.
+pub(super) fn may_pass(text: &str) -> bool {
+    !sdp::names_address(text)
+}
+
+/// Copies what is the parties' own matter: a few known header fields, and all unknown ones, as far as they name no
+/// address. `Via`, `Contact`, routes, identities and capabilities are ours on each side.
+pub(super) fn pass_through(mut builder: RequestBuilder, from: &Message) -> RequestBuilder {
+    for header in from.headers() {
+        let is_passed = header.id == HeaderName::Other || PASSED.contains(&header.id);
+        if is_passed && may_pass(header.value) {
+            builder = match header.id {
+                HeaderName::Other => builder.header(header.name, header.value),
+                known => builder.header(known, header.value),
+            };
+        }
+    }
+    builder
+}
+
+/// The user part and the parameters of a request URI that stay when the host becomes ours to choose, such as
+/// `+4930123` and `;user=phone`.
+pub(super) fn user_and_params(uri: &str) -> (String, &'static str) {
+    let Ok(uri) = Uri::parse(uri) else {
+        return (String::new(), "");
+    };
+    let is_phone = uri.scheme() == Scheme::Tel
+        || uri
+            .param("user")
+            .is_some_and(|user| user.eq_ignore_ascii_case("phone"));
+    let user = uri.user().filter(|user| may_pass(user)).unwrap_or("");
+    (user.to_owned(), if is_phone { ";user=phone" } else { "" })
+}
+
+/// A party's `From` or `To` as the other side gets it: display name and user are kept, the host is `host`.
+pub(super) fn identity(address: &NameAddr<'_>, host: &str) -> String {
+    let display = address
+        .display
+        .filter(|display| !display.is_empty() && may_pass(display));
+    let (user, params) = user_and_params(address.uri);
+    let at = if user.is_empty() { "" } else { "@" };
+    // RFC 3323 §4.1.1.3: this host is itself a statement.
+    let is_anonymous = address.uri.ends_with("@anonymous.invalid");
+    let host = if is_anonymous { "anonymous.invalid" } else { host };
+    let space = if display.is_some() { " " } else { "" };
+    format!("{}{space}<sip:{user}{at}{host}{params}>", display.unwrap_or(""))
+}
+
+/// The reason phrase of a response, for the other side: as it came unless it names an address or is too long.
+pub(super) fn phrase(response: &Message) -> String {
+    let status = response.status().unwrap_or(500);
+    let phrase = response
+        .reason_phrase()
+        .filter(|phrase| !phrase.is_empty() && phrase.len() <= 64 && may_pass(phrase));
+    phrase.unwrap_or(reason_phrase(status)).to_owned()
+}
+
+/// The `Reason` of a BYE or CANCEL (RFC 3326), if it may pass.
+pub(super) fn reason(message: &Message) -> Option<String> {
+    let reason = message.header(HeaderName::Reason)?;
+    (reason.len() <= 128 && may_pass(reason)).then(|| reason.to_owned())
+}
+
+/// The Q.850 cause in a message's `Reason`, if it has one in range.
+pub(super) fn q850(message: &Message) -> Option<u8> {
+    message.values(HeaderName::Reason).find_map(|value| {
+        let (protocol, params) = value.split_once(';')?;
+        let is_q850 = protocol.trim().eq_ignore_ascii_case("Q.850");
+        let cause = params
+            .split(';')
+            .find_map(|param| param.trim().strip_prefix("cause=")?.trim().parse().ok());
+        cause.filter(|cause| is_q850 && (1..=127).contains(cause))
+    })
+}
+
+/// The cause in a party's BYE: from its `Reason` when that has a Q.850 cause, else normal clearing.
+pub(super) fn bye_cause(released: Released, bye: &Message) -> Cause {
+    match q850(bye) {
+        Some(16) | None => Cause::hung_up(released),
+        Some(q850) => Cause::ended(released, q850, "Released by the party"),
+    }
+}
+
+/// The status that the caller gets for a failure of the callee. A redirection is not followed and its targets would
+/// tell where the callee is; a challenge or a demand was for us and not for the caller; all else passes.
+pub(super) const fn failure_status(status: u16) -> u16 {
+    match status {
+        401 | 407 | 420 | 421 | 422 | 494 => 502,
+        400..=699 => status,
+        _ => 480,
+    }
+}
+
+/// `Retry-After` of a failure, in seconds.
+pub(super) fn retry_after(response: &Message) -> Option<u32> {
+    response.number(HeaderName::RetryAfter).ok().flatten()
+}
+
+/// What `Max-Forwards` of a passed request becomes; `None` when it may go no further (RFC 3261 §16.3, RFC 7332).
+pub(super) fn max_forwards(request: &Message, max: u8) -> Option<u8> {
+    match request.max_forwards() {
+        Ok(Some(hops)) => hops.checked_sub(1).map(|hops| hops.min(max)),
+        Ok(None) | Err(_) => Some(max),
+    }
+}
+
+/// The option tags of `Require` that we don't have: all of them (RFC 3261 §8.2.2.3).
+pub(super) fn unsupported(request: &Message) -> Option<String> {
+    let tags: Vec<&str> = request.values(HeaderName::Require).take(16).collect();
+    (!tags.is_empty()).then(|| tags.join(", "))
+}
+
+/// Whether the body, if there is one, is a session description (RFC 3261 §8.2.3).
+pub(super) fn has_description(message: &Message) -> Result<bool, UnsupportedBody> {
+    if message.body().is_empty() {
+        return Ok(false);
+    }
+    let media_type = message
+        .content_type()
+        .and_then(|value| value.split(';').next())
+        .unwrap_or("");
+    let is_sdp = media_type.trim().eq_ignore_ascii_case("application/sdp");
+    let is_plain = message
+        .values(HeaderName::ContentEncoding)
+        .all(|coding| coding.eq_ignore_ascii_case("identity"));
+    if is_sdp && is_plain {
+        Ok(true)
+    } else {
+        Err(UnsupportedBody)
+    }
+}
+
+/// The body is of a type or coding that we don't read: 415.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UnsupportedBody;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn request(fields: &str) -> Message {
+        let text = format!(
+            "INVITE sip:b@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n\
+             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n{fields}\r\n"
+        );
+        Message::parse_datagram(Bytes::from(text)).unwrap()
+    }
+
+    #[test]
+    fn identities_lose_their_host_and_keep_their_name() {
+        let of = |text: &str| identity(&NameAddr::parse(text).unwrap(), "us.example:5060");
+        assert_eq!(
+            of("\"Alice A.\" <sip:alice@10.0.0.1:5070;transport=tcp>;tag=1"),
+            "\"Alice A.\" <sip:alice@us.example:5060>"
+        );
+        assert_eq!(of("<tel:+4930123>"), "<sip:+4930123@us.example:5060;user=phone>");
+        assert_eq!(of("\"at 10.0.0.1\" <sip:10.0.0.1>"), "<sip:us.example:5060>");
+        assert_eq!(
+            of("<sip:anonymous@anonymous.invalid>"),
+            "<sip:anonymous@anonymous.invalid>"
+        );
+    }
+
+    #[test]
+    fn only_what_names_no_address_passes() {
+        let from = request(
+            "Subject: hello\r\nX-Id: 77\r\nX-Host: 10.0.0.1\r\nP-Asserted-Identity: <sip:a@h>\r\nRoute: <sip:p;lr>\r\n",
+        );
+        let passed = pass_through(RequestBuilder::new("INVITE", "sip:b"), &from)
+            .build()
+            .unwrap();
+        let names: Vec<&str> = passed.headers().map(|header| header.name).collect();
+        assert_eq!(names, ["Subject", "X-Id", "Content-Length"]);
+    }
+
+    #[test]
+    fn a_bye_may_say_why() {
+        let cause = |fields: &str| bye_cause(Released::Caller, &request(fields)).q850;
+        assert_eq!(cause(""), 16);
+        assert_eq!(cause("Reason: Q.850;cause=31;text=\"x\"\r\n"), 31);
+        assert_eq!(cause("Reason: SIP;cause=200, q.850 ; cause=38\r\n"), 38);
+        assert_eq!(cause("Reason: Q.850;cause=999\r\n"), 16);
+    }
+
+    #[test]
+    fn max_forwards_counts_down_and_is_bounded() {
+        assert_eq!(max_forwards(&request("Max-Forwards: 0\r\n"), 70), None);
+        assert_eq!(max_forwards(&request("Max-Forwards: 1\r\n"), 70), Some(0));
+        assert_eq!(max_forwards(&request("Max-Forwards: 255\r\n"), 70), Some(70));
+        assert_eq!(max_forwards(&request(""), 70), Some(70));
+    }
+}

@@ -1,0 +1,275 @@
+use std::collections::{HashMap, VecDeque};
+
+use media_types::{CallId, NodeName};
+use sans_io::{Random, Timestamp};
+use sip::dialog::{new_call_id, new_tag};
+use sip::message::{RequestBuilder, ResponseBuilder};
+use sip::transaction::{ClientKey, Event, Layer, ServerKey};
+use sip::{Destination, HeaderName, Message};
+
+use super::attempt::Attempt;
+use super::deadlines::Deadlines;
+use super::side::Side;
+use crate::{Config, Counters, MediaKind, MediaRequest, MediaRequestId, Output};
+
+/// Names a call within the process; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct CallKey(pub(super) u64);
+
+/// What a client transaction is for.
+#[derive(Debug)]
+pub(super) enum Client {
+    /// The INVITE of a call to one next hop.
+    Attempt(Box<Attempt>),
+    /// A re-INVITE or UPDATE that we passed on to `side`, and for a re-INVITE the ACK of its 2xx once that is known.
+    Exchange {
+        call: CallKey,
+        side: Side,
+        ack: Option<sip::Transmit>,
+    },
+    /// The BYE to `side`.
+    Bye { call: CallKey, side: Side },
+    /// A request that was passed on within the dialogs and means nothing to us: its response goes back.
+    Relay { server: ServerKey, request: Message },
+    /// A BYE to a fork that lost: nobody waits for the response.
+    Farewell,
+}
+
+/// What a server transaction that has no final response yet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// The INVITE that began the call.
+    Invite(CallKey),
+    /// A re-INVITE.
+    Reinvite(CallKey),
+}
+
+/// What all calls share: the transactions, the outputs, the clockwork and the indexes by which a call is found.
+#[derive(Debug)]
+pub(super) struct Hub {
+    pub(super) config: Config,
+    pub(super) layer: Layer,
+    pub(super) random: Random,
+    pub(super) deadlines: Deadlines,
+    pub(super) counters: Counters,
+    pub(super) clients: HashMap<ClientKey, Client>,
+    pub(super) servers: HashMap<ServerKey, Server>,
+    pub(super) media: HashMap<MediaRequestId, CallKey>,
+    pub(super) media_calls: HashMap<CallId, CallKey>,
+    dialogs: HashMap<String, (CallKey, Side)>,
+    media_requests: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Hub {
+    pub(super) fn new(config: Config, mut random: Random) -> Self {
+        Self {
+            layer: Layer::new(config.transactions.clone(), random.fork()),
+            config,
+            random,
+            deadlines: Deadlines::default(),
+            counters: Counters::default(),
+            clients: HashMap::new(),
+            servers: HashMap::new(),
+            media: HashMap::new(),
+            media_calls: HashMap::new(),
+            dialogs: HashMap::new(),
+            media_requests: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Puts an output in line, behind what the layer wants to send by now: a record stays before the messages that
+    /// are sent after it.
+    pub(super) fn output(&mut self, output: Output) {
+        self.drain_layer();
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        self.drain_layer();
+        self.outputs.pop_front()
+    }
+
+    fn drain_layer(&mut self) {
+        while let Some(transmit) = self.layer.poll_transmit() {
+            self.outputs.push_back(Output::Send(transmit));
+        }
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<Event> {
+        self.layer.poll_event()
+    }
+
+    /// A tag of ours.
+    pub(super) fn tag(&mut self) -> String {
+        new_tag(&mut self.random)
+    }
+
+    /// A `Call-ID` of ours: it says nothing about the caller's.
+    pub(super) fn sip_call_id(&mut self) -> String {
+        new_call_id(&mut self.random)
+    }
+
+    /// A new call's name: 26 characters of base 32, 128 random bits.
+    pub(super) fn call_id(&mut self) -> CallId {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        let bits = u128::from(self.random.next_u64()) << 64 | u128::from(self.random.next_u64());
+        let digit = |place: u32| char::from(DIGITS[(bits >> (5 * place) & 31) as usize]);
+        let name: String = (0..26).rev().map(digit).collect();
+        CallId::new(&name).expect("26 printable characters are a name")
+    }
+
+    /// Finds the dialog that a request belongs to, by `Call-ID` and our tag (RFC 3261 §12.2.2).
+    pub(super) fn dialog(&self, call_id: &str, local_tag: &str) -> Option<(CallKey, Side)> {
+        self.dialogs.get(&dialog_name(call_id, local_tag)).copied()
+    }
+
+    pub(super) fn add_dialog(&mut self, call_id: &str, local_tag: &str, call: CallKey, side: Side) {
+        self.dialogs.insert(dialog_name(call_id, local_tag), (call, side));
+    }
+
+    pub(super) fn remove_dialog(&mut self, call_id: &str, local_tag: &str) {
+        self.dialogs.remove(&dialog_name(call_id, local_tag));
+    }
+
+    /// How many dialogs are known, early ones included.
+    pub(super) fn dialog_count(&self) -> usize {
+        self.dialogs.len()
+    }
+
+    /// Asks the media plane.
+    pub(super) fn ask_media(
+        &mut self,
+        call: CallKey,
+        id: &CallId,
+        node: Option<NodeName>,
+        kind: MediaKind,
+    ) -> MediaRequestId {
+        self.media_requests += 1;
+        let request = MediaRequestId(self.media_requests);
+        let key = media_types::IdempotencyKey::new(&format!("{id}-{}", self.media_requests))
+            .expect("a call id and a number are a name");
+        self.media.insert(request, call);
+        self.output(Output::Media(MediaRequest {
+            id: request,
+            call: id.clone(),
+            key,
+            node,
+            kind,
+        }));
+        request
+    }
+
+    /// Sends a request in a transaction of its own. `None` when it could not even be begun; the reason is logged.
+    pub(super) fn send(
+        &mut self,
+        now: Timestamp,
+        builder: RequestBuilder,
+        destination: Destination,
+        client: impl FnOnce(&Message) -> Client,
+    ) -> Option<ClientKey> {
+        let request = match builder.build() {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::warn!(%error, "a request could not be built");
+                return None;
+            }
+        };
+        let client = client(&request);
+        match self.layer.send_request(now, request, destination) {
+            Ok(key) => {
+                self.clients.insert(key, client);
+                Some(key)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a request could not be sent");
+                None
+            }
+        }
+    }
+
+    /// Sends an ACK for a 2xx and gives it back, to be sent again when the 2xx comes again.
+    pub(super) fn send_ack(
+        &mut self,
+        builder: RequestBuilder,
+        destination: Destination,
+    ) -> Option<sip::Transmit> {
+        let ack = builder
+            .build()
+            .inspect_err(|error| tracing::warn!(%error, "an ACK could not be built"))
+            .ok()?;
+        let transmit = self.layer.ack(&ack, destination).ok()?;
+        self.output(Output::Send(transmit.clone()));
+        Some(transmit)
+    }
+
+    /// Gives a response to a transaction. That the client has gone meanwhile is no fault.
+    pub(super) fn respond(&mut self, now: Timestamp, key: ServerKey, response: ResponseBuilder<'_>) {
+        match response.build() {
+            Ok(response) => self.respond_with(now, key, response),
+            Err(error) => tracing::warn!(%error, "a response could not be built"),
+        }
+    }
+
+    pub(super) fn respond_with(&mut self, now: Timestamp, key: ServerKey, response: Message) {
+        if response.status().is_some_and(|status| status >= 200) {
+            self.servers.remove(&key);
+        }
+        if let Err(error) = self.layer.respond(now, key, response) {
+            tracing::debug!(%error, "a response was not sent");
+        }
+    }
+
+    /// Gives a final response without a body; the tag is for a request that has none in `To`.
+    pub(super) fn refuse(&mut self, now: Timestamp, key: ServerKey, request: &Message, status: u16) {
+        let tag = self.tag();
+        let response =
+            ResponseBuilder::for_request(request, status, sip::message::reason_phrase(status)).to_tag(&tag);
+        self.respond(now, key, response);
+    }
+
+    /// The value of `Contact` in what goes to `destination`.
+    pub(super) fn contact(&self, destination: &Destination) -> String {
+        let host = self.host_towards(destination);
+        match destination.transport {
+            sip::Transport::Udp => format!("<sip:{host}>"),
+            other => format!("<sip:{host};transport={}>", other.via_name().to_ascii_lowercase()),
+        }
+    }
+
+    /// How we name ourselves towards `destination`: `host` or `host:port`.
+    pub(super) fn host_towards(&self, destination: &Destination) -> &str {
+        let listeners = &self.config.transactions.listeners;
+        let usable = || {
+            listeners
+                .iter()
+                .filter(|listener| listener.transport == destination.transport)
+        };
+        let same_family = |listener: &&_| is_same_family(listener, destination);
+        let listener = usable()
+            .find(same_family)
+            .or_else(|| usable().next())
+            .or_else(|| listeners.first());
+        listener.map_or("invalid", |listener| listener.sent_by.as_str())
+    }
+}
+
+fn is_same_family(listener: &sip::transaction::Listener, destination: &Destination) -> bool {
+    listener.local.is_ipv4() == destination.remote.is_ipv4()
+}
+
+/// Neither part can hold a space (RFC 3261 §25.1).
+fn dialog_name(call_id: &str, tag: &str) -> String {
+    format!("{call_id} {tag}")
+}
+
+/// The tag in a header, or the empty one of RFC 2543.
+pub(super) fn tag_of(message: &Message, name: HeaderName) -> &str {
+    let address = if name == HeaderName::From {
+        message.from()
+    } else {
+        message.to()
+    };
+    address.ok().and_then(|address| address.tag()).unwrap_or("")
+}

@@ -1,0 +1,235 @@
+use sans_io::Timestamp;
+use sdp::Negotiation;
+use sip::dialog::{AcceptRetransmit, Dialog};
+use sip::message::{RequestBuilder, Uri};
+use sip::transaction::{Timers, response_destination};
+use sip::{Destination, HeaderName, Message, Source, Transmit, Transport};
+
+/// One party's dialog, from the 2xx on, and what is under way in it.
+#[derive(Debug)]
+pub(super) struct Leg {
+    dialog: Dialog,
+    /// Where the party was reached when the dialog was made: for a target whose host is no IP address.
+    reached_at: Destination,
+    /// Our `Contact` towards the party.
+    contact: String,
+    /// Offers and answers between the party and us.
+    pub(super) negotiation: Negotiation,
+    /// Our 2xx that has no ACK yet.
+    pub(super) accept: Option<Accept>,
+    pub(super) bye: Bye,
+}
+
+/// A 2xx that waits for its ACK.
+#[derive(Debug)]
+pub(super) struct Accept {
+    pub(super) cseq: u32,
+    pub(super) retransmit: AcceptRetransmit,
+}
+
+/// How far our BYE to the party is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bye {
+    /// The dialog stands.
+    No,
+    /// To be sent when the ACK comes or is given up: a server says no BYE before that (RFC 3261 §15).
+    Wanted,
+    /// Sent; waiting for its response.
+    Sent,
+    /// The dialog is over.
+    Done,
+}
+
+impl Leg {
+    /// The dialog of the caller whose `invite` we answer with a 2xx.
+    pub(super) fn of_caller(
+        invite: &Message,
+        local_tag: &str,
+        source: &Source,
+        contact: String,
+    ) -> Option<Self> {
+        let mut dialog = Dialog::of_server(invite, local_tag).ok()?;
+        dialog.confirm();
+        Some(Self::new(dialog, (*source).into(), contact))
+    }
+
+    /// The dialog of a callee that answered our `invite` with the 2xx `response`.
+    pub(super) fn of_callee(
+        invite: &Message,
+        response: &Message,
+        destination: Destination,
+        contact: String,
+    ) -> Option<Self> {
+        let dialog = Dialog::of_client(invite, response).ok()?;
+        Some(Self::new(dialog, destination, contact))
+    }
+
+    fn new(dialog: Dialog, reached_at: Destination, contact: String) -> Self {
+        let negotiation = Negotiation::default();
+        Self {
+            dialog,
+            reached_at,
+            contact,
+            negotiation,
+            accept: None,
+            bye: Bye::No,
+        }
+    }
+
+    pub(super) fn dialog(&mut self) -> &mut Dialog {
+        &mut self.dialog
+    }
+
+    pub(super) fn local_tag(&self) -> &str {
+        &self.dialog.id().local_tag
+    }
+
+    pub(super) fn remote_tag(&self) -> &str {
+        self.dialog.id().remote_tag.as_deref().unwrap_or("")
+    }
+
+    pub(super) fn contact(&self) -> &str {
+        &self.contact
+    }
+
+    /// The next request to the party. Those that may change the target carry our Contact (RFC 3261 §12.2.1.1).
+    pub(super) fn request(&mut self, method: &str, max_forwards: u8) -> RequestBuilder {
+        let request = self.dialog.request(method, max_forwards);
+        match method {
+            "BYE" => request,
+            _ => request.header(HeaderName::Contact, &self.contact),
+        }
+    }
+
+    /// The ACK for the 2xx to our INVITE `cseq`.
+    pub(super) fn ack(&self, cseq: u32, max_forwards: u8) -> RequestBuilder {
+        self.dialog.ack(cseq, max_forwards)
+    }
+
+    /// Where requests to the party go: the address in its target or first route (RFC 3261 §8.1.2, RFC 3263 §4 for
+    /// literal addresses), on the connection that it was reached on if that still stands. A target that is a name
+    /// goes where the party was reached before; names are not looked up within a dialog.
+    pub(super) fn destination(&self) -> Destination {
+        let uri = Uri::parse(self.dialog.next_hop()).ok();
+        let address = uri.and_then(|uri| {
+            Some((
+                uri.host()?.ip()?,
+                uri.port().unwrap_or(5060),
+                uri.param("transport"),
+            ))
+        });
+        let Some((ip, port, transport)) = address else {
+            return self.reached_at;
+        };
+        let transport = match transport {
+            Some(name) if name.eq_ignore_ascii_case("tcp") => Transport::Tcp,
+            Some(_) => Transport::Udp,
+            // Without a word it would be UDP; a party that came by TCP from there is not likely to mean that.
+            None if ip == self.reached_at.remote.ip() => self.reached_at.transport,
+            None => Transport::Udp,
+        };
+        let flow = self
+            .reached_at
+            .flow
+            .filter(|_| transport == self.reached_at.transport);
+        Destination {
+            transport,
+            remote: (ip, port).into(),
+            flow,
+        }
+    }
+
+    /// Our 2xx to the party's `invite` was sent: repeat it until the ACK. Gives the time of the first repetition.
+    pub(super) fn await_ack(
+        &mut self,
+        now: Timestamp,
+        timers: &Timers,
+        source: &Source,
+        invite: &Message,
+        response: &Message,
+    ) -> Timestamp {
+        let destination = response_destination(source, invite).unwrap_or((*source).into());
+        let transmit = Transmit {
+            destination,
+            bytes: response.bytes().clone(),
+        };
+        let retransmit = AcceptRetransmit::new(now, timers, transmit);
+        let first = retransmit.poll_timeout();
+        self.accept = Some(Accept {
+            cseq: cseq(invite),
+            retransmit,
+        });
+        first
+    }
+
+    /// Whether a new INVITE may not be sent to or taken from the party: one is not over yet (RFC 3261 §14).
+    pub(super) const fn is_busy(&self) -> bool {
+        self.accept.is_some()
+    }
+}
+
+/// The CSeq number of a message; the layer passes none without a readable one.
+pub(super) fn cseq(message: &Message) -> u32 {
+    message.cseq().map_or(0, |cseq| cseq.seq)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use sip::FlowId;
+
+    fn leg(contact: &str, transport: Transport) -> Leg {
+        let text = format!(
+            "INVITE sip:b@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContact: {contact}\r\n\r\n"
+        );
+        let invite = Message::parse_datagram(Bytes::from(text)).unwrap();
+        let (remote, local) = (([192, 0, 2, 1], 40_000).into(), ([192, 0, 2, 9], 5060).into());
+        let source = Source {
+            transport,
+            flow: FlowId(3),
+            remote,
+            local,
+        };
+        Leg::of_caller(&invite, "t", &source, "<sip:us>".into()).unwrap()
+    }
+
+    #[test]
+    fn requests_go_to_the_target_or_where_the_party_was_reached() {
+        let to = |contact, transport| {
+            let destination = leg(contact, transport).destination();
+            (
+                destination.transport,
+                destination.remote.to_string(),
+                destination.flow.is_some(),
+            )
+        };
+        use Transport::{Tcp, Udp};
+        assert_eq!(
+            to("<sip:a@192.0.2.1:5070>", Udp),
+            (Udp, "192.0.2.1:5070".into(), true)
+        );
+        assert_eq!(to("<sip:a@192.0.2.7>", Udp), (Udp, "192.0.2.7:5060".into(), true));
+        assert_eq!(
+            to("<sip:a@192.0.2.7;transport=tcp>", Udp),
+            (Tcp, "192.0.2.7:5060".into(), false)
+        );
+        assert_eq!(
+            to("<sip:a@192.0.2.1:5070>", Tcp),
+            (Tcp, "192.0.2.1:5070".into(), true)
+        );
+        assert_eq!(
+            to("<sip:a@192.0.2.7>", Tcp),
+            (Udp, "192.0.2.7:5060".into(), false)
+        );
+        assert_eq!(
+            to("<sip:a@phone.example.com>", Udp),
+            (Udp, "192.0.2.1:40000".into(), true)
+        );
+        assert_eq!(
+            to("<sip:a@[2001:db8::1]:5070>", Udp),
+            (Udp, "[2001:db8::1]:5070".into(), true)
+        );
+    }
+}

@@ -1,0 +1,372 @@
+//! The machine that owns all calls.
+
+mod answer;
+mod attempt;
+mod call;
+mod deadlines;
+mod ending;
+mod exchange;
+mod headers;
+mod hub;
+mod leg;
+mod media;
+mod progress;
+mod record;
+mod requests;
+mod setup;
+mod side;
+
+use std::collections::HashMap;
+
+use media_types::{EndCause, EventKind, NodeName};
+use sans_io::{Random, Timestamp};
+use sip::transaction::{ClientKey, Event};
+use sip::{Destination, HeaderName, Message, Source};
+
+use attempt::dismiss;
+use call::{Call, Phase};
+use ending::Ending;
+use hub::{CallKey, Client, Hub, Server, tag_of};
+
+use crate::{Cause, Config, Counters, MediaAnswer, MediaTimeout, Output, Released};
+
+/// The back-to-back user agent: takes calls from callers, places them with callees by the routing table, and has a
+/// media node relay between the two.
+///
+/// # Calling contract
+///
+/// - Handlers take what happened: [`handle_message`](Self::handle_message) (after the transport's framing and
+///   parsing), [`handle_media`](Self::handle_media), [`handle_media_event`](Self::handle_media_event),
+///   [`handle_transport_error`](Self::handle_transport_error), [`handle_timeout`](Self::handle_timeout).
+/// - After any of these, poll [`poll_output`](Self::poll_output) until it is empty and carry the outputs out in that
+///   order, then ask [`poll_timeout`](Self::poll_timeout) when to call `handle_timeout`.
+/// - Every [`MediaRequest`](crate::MediaRequest) should be answered; one that is not is given up in time.
+///
+/// `now` comes from one monotonic clock and never goes back.
+///
+/// # What is certain
+///
+/// - Every INVITE that began a call has one record of stage `Ended`, before any message that tells a party of the end.
+/// - Every creation of media that was not refused is followed by one `Delete`, the call's last media request.
+/// - No address of one party is in a message for the other.
+/// - Every state has a limit in time, every table one in number.
+#[derive(Debug)]
+pub struct B2bua {
+    hub: Hub,
+    calls: HashMap<CallKey, Box<Call>>,
+    calls_begun: u64,
+    draining: bool,
+}
+
+impl B2bua {
+    /// A B2BUA without calls.
+    pub fn new(config: Config, random: Random) -> Self {
+        Self {
+            hub: Hub::new(config, random),
+            calls: HashMap::new(),
+            calls_begun: 0,
+            draining: false,
+        }
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &Config {
+        &self.hub.config
+    }
+
+    /// Replaces the routing table. Calls that are being placed keep theirs.
+    pub fn set_routes(&mut self, routes: crate::Routes) {
+        self.hub.config.routes = routes;
+    }
+
+    /// How many calls there are, from the INVITE until nothing is left to be done about them.
+    pub fn call_count(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// How many dialogs are known, early ones included.
+    pub fn dialog_count(&self) -> usize {
+        self.hub.dialog_count()
+    }
+
+    /// The transactions, for their number and counters.
+    pub fn transactions(&self) -> &sip::transaction::Layer {
+        &self.hub.layer
+    }
+
+    /// What it has seen and done.
+    pub fn counters(&self) -> &Counters {
+        &self.hub.counters
+    }
+
+    /// Whether anything is left that wants time: calls, transactions, deadlines.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty()
+            && self.hub.layer.is_empty()
+            && self.hub.clients.is_empty()
+            && self.hub.servers.is_empty()
+            && self.hub.media.is_empty()
+            && self.hub.media_calls.is_empty()
+            && self.hub.dialog_count() == 0
+            && self.hub.deadlines.is_empty()
+    }
+
+    /// Takes no new calls from now on (503), or takes them again.
+    pub fn drain(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// Ends all calls, for a stop that cannot wait. Go on handling and polling for as long as the process may stay:
+    /// the parties' answers to the BYEs, and the last statistics, come later.
+    pub fn end_all(&mut self, now: Timestamp) {
+        self.draining = true;
+        let mut keys: Vec<CallKey> = self.calls.keys().copied().collect();
+        keys.sort_unstable();
+        for key in keys {
+            self.with_call(key, |call, hub| {
+                let cause = call.cause_of_ours(41, "Stopping");
+                call.end(hub, now, Ending::of(cause));
+            });
+        }
+        self.handle_events(now);
+    }
+
+    /// Takes a message from a transport.
+    pub fn handle_message(&mut self, now: Timestamp, source: Source, message: Message) {
+        self.hub.layer.handle_message(now, source, message);
+        self.handle_events(now);
+    }
+
+    /// The transport could not send to `destination`.
+    pub fn handle_transport_error(&mut self, now: Timestamp, destination: Destination) {
+        self.hub.layer.handle_transport_error(now, destination);
+        self.handle_events(now);
+    }
+
+    /// Takes the answer to a media request. One that was given up meanwhile is ignored.
+    pub fn handle_media(&mut self, now: Timestamp, answer: MediaAnswer) {
+        if let Some(key) = self.hub.media.remove(&answer.id) {
+            self.with_call(key, |call, hub| {
+                call.handle_media(hub, now, Some(answer.id), answer.result)
+            });
+            self.handle_events(now);
+        }
+    }
+
+    /// Takes an event of the media node `node`.
+    pub fn handle_media_event(&mut self, now: Timestamp, node: &NodeName, event: media_types::Event) {
+        let Some(&key) = self.hub.media_calls.get(&event.call) else {
+            return;
+        };
+        self.with_call(key, |call, hub| {
+            if call.media.node() == Some(node) {
+                call.handle_media_event(hub, now, event.kind);
+            }
+        });
+        self.handle_events(now);
+    }
+
+    /// Fires what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.hub.layer.handle_timeout(now);
+        self.handle_events(now);
+        while let Some((key, deadline)) = self.hub.deadlines.pop(now) {
+            self.with_call(key, |call, hub| call.handle_deadline(hub, now, deadline));
+            self.handle_events(now);
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next; `None` when nothing waits.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        [self.hub.layer.poll_timeout(), self.hub.deadlines.next()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.hub.poll_output()
+    }
+
+    fn handle_events(&mut self, now: Timestamp) {
+        while let Some(event) = self.hub.poll_event() {
+            self.handle_event(now, event);
+        }
+    }
+
+    fn handle_event(&mut self, now: Timestamp, event: Event) {
+        match event {
+            Event::Request { key, source, message } => self.handle_request(now, key, source, &message),
+            Event::Ack { message, .. } => self.handle_ack(now, &message),
+            Event::Cancelled { invite, message, .. } => match self.hub.servers.get(&invite) {
+                Some(&Server::Invite(key)) => {
+                    self.with_call(key, |call, hub| call.handle_cancel(hub, now, &message))
+                }
+                Some(&Server::Reinvite(key)) => {
+                    self.with_call(key, |call, hub| call.cancel_exchange(hub, now, invite, &message));
+                }
+                None => {}
+            },
+            Event::Response { key, message, .. } => self.handle_response(now, key, &message),
+            Event::TimedOut { key } => self.handle_lost(now, key, true),
+            Event::TransportFailed { key } => self.handle_lost(now, key, false),
+            Event::ClientTerminated { key } => {
+                self.hub.clients.remove(&key);
+            }
+            Event::ServerTerminated { key } => {
+                self.hub.servers.remove(&key);
+            }
+            // A failure without an ACK, and an answer that nobody waits for any more, are the client's matter.
+            Event::Unacknowledged { .. } | Event::ResponseUndelivered { .. } | Event::Abandoned { .. } => {}
+        }
+    }
+
+    fn handle_ack(&mut self, now: Timestamp, ack: &Message) {
+        let local_tag = tag_of(ack, HeaderName::To);
+        if let Some((key, side)) = self.hub.dialog(ack.call_id().unwrap_or(""), local_tag) {
+            self.with_call(key, |call, hub| call.handle_ack(hub, now, side, ack));
+        }
+    }
+
+    fn handle_response(&mut self, now: Timestamp, key: ClientKey, response: &Message) {
+        let status = response.status().unwrap_or(0);
+        match self.hub.clients.get_mut(&key) {
+            Some(Client::Attempt(attempt)) => {
+                attempt.heard = true;
+                let call = attempt.call;
+                match status {
+                    ..200 => {
+                        self.with_call(call, |call, hub| call.handle_provisional(hub, now, key, response))
+                    }
+                    200..300 => self.handle_accepted(now, key, call, response),
+                    _ => self.with_call(call, |call, hub| call.handle_failure(hub, now, key, response)),
+                }
+            }
+            Some(&mut Client::Exchange { call, side, ref ack }) => match (status, ack) {
+                (..200, _) => {}
+                (200..300, Some(ack)) => {
+                    let ack = ack.clone();
+                    self.hub.output(Output::Send(ack));
+                }
+                (200..300, None) => self.with_call(call, |call, hub| {
+                    call.handle_exchange_success(hub, now, key, side, response);
+                }),
+                _ => self.with_call(call, |call, hub| {
+                    call.handle_exchange_failure(hub, now, key, status, Some(response));
+                }),
+            },
+            Some(&mut Client::Bye { call, side }) if status >= 200 => {
+                self.with_call(call, |call, hub| call.hung_up(hub, side));
+            }
+            Some(Client::Relay { server, request }) if status >= 200 => {
+                let (server, request) = (*server, request.clone());
+                requests::relay_response(&mut self.hub, now, server, &request, response);
+            }
+            Some(Client::Bye { .. } | Client::Relay { .. } | Client::Farewell) | None => {}
+        }
+    }
+
+    /// A 2xx to an INVITE of ours: the answer that the call waits for, the same once more, or that of a fork that is
+    /// too late.
+    fn handle_accepted(&mut self, now: Timestamp, key: ClientKey, call: CallKey, response: &Message) {
+        let Some(Client::Attempt(mut attempt)) = self.hub.clients.remove(&key) else {
+            return;
+        };
+        let fork = tag_of(response, HeaderName::To);
+        if let Some(ack) = attempt.known(fork) {
+            if let Some(ack) = ack.clone() {
+                self.hub.output(Output::Send(ack));
+            }
+        } else if self.calls.get(&call).is_some_and(|call| call.wants_answer(key)) {
+            let mut ack = None;
+            self.with_call(call, |call, hub| {
+                ack = call.handle_success(hub, now, key, &attempt, response)
+            });
+            attempt.acknowledged(fork, ack);
+        } else if let Some(ack) = dismiss(&mut self.hub, now, &attempt, response) {
+            attempt.acknowledged(fork, ack);
+        }
+        self.hub.clients.insert(key, Client::Attempt(attempt));
+    }
+
+    /// A request of ours has no final response: it timed out, or the transport could not send it.
+    fn handle_lost(&mut self, now: Timestamp, key: ClientKey, timed_out: bool) {
+        let status = if timed_out { 408 } else { 503 };
+        match self.hub.clients.get(&key) {
+            Some(Client::Attempt(attempt)) => {
+                let call = attempt.call;
+                self.with_call(call, |call, hub| {
+                    call.handle_lost_attempt(hub, now, key, timed_out)
+                });
+            }
+            Some(&Client::Exchange { call, .. }) => {
+                self.with_call(call, |call, hub| {
+                    call.handle_exchange_failure(hub, now, key, status, None)
+                });
+            }
+            Some(&Client::Bye { call, side }) => self.with_call(call, |call, hub| call.hung_up(hub, side)),
+            // RFC 4320 §4.2: when time has run out here it has at the client, and silence is the answer.
+            Some(Client::Relay { server, request }) if !timed_out => {
+                let (server, request) = (*server, request.clone());
+                self.hub.refuse(now, server, &request, status);
+            }
+            Some(Client::Relay { .. } | Client::Farewell) | None => {}
+        }
+    }
+
+    /// Lets a call act, with its name on what is logged, and forgets it when it is finished.
+    fn with_call(&mut self, key: CallKey, act: impl FnOnce(&mut Call, &mut Hub)) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let span = tracing::info_span!("call", call = %call.id);
+        let _in_span = span.enter();
+        act(call, &mut self.hub);
+        if call.is_finished() {
+            call.forget(&mut self.hub);
+            self.calls.remove(&key);
+        }
+    }
+}
+
+impl Call {
+    /// A cause of our own making, by whether the call was answered.
+    fn cause_of_ours(&self, q850: u8, text: &'static str) -> Cause {
+        if self.record.is_answered() {
+            Cause::ended(Released::Us, q850, text)
+        } else {
+            Cause {
+                q850,
+                ..Cause::failed(Released::Us, 503, text)
+            }
+        }
+    }
+
+    fn handle_media_event(&mut self, hub: &mut Hub, now: Timestamp, event: EventKind) {
+        match event {
+            EventKind::FirstPacket { leg, line } => tracing::debug!(%leg, line, "first packet"),
+            EventKind::Latched { leg, line, source } => tracing::debug!(%leg, line, %source, "latched"),
+            EventKind::MediaTimeout { leg, line } => {
+                tracing::warn!(%leg, line, "media timeout");
+                let ends = hub.config.media_timeout_action == MediaTimeout::EndCall;
+                if ends && self.phase == Phase::Answered {
+                    self.end(
+                        hub,
+                        now,
+                        Ending::of(Cause::ended(Released::Us, 102, "Media timeout")),
+                    );
+                }
+            }
+            EventKind::Ended { cause, report } => {
+                let text = match cause {
+                    EndCause::LeaseExpired => "Media lease expired",
+                    EndCause::Shutdown => "Media node stopped",
+                };
+                self.media.lost(&report);
+                let cause = self.cause_of_ours(41, text);
+                self.end(hub, now, Ending::of(cause));
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+use sans_io::Timestamp;
+use sip::message::ResponseBuilder;
+use sip::transaction::ClientKey;
+use sip::{HeaderName, Message};
+
+use super::call::{Answer, Call, Fork, Phase, by_side};
+use super::deadlines::Deadline;
+use super::ending::Ending;
+use super::headers;
+use super::hub::{Hub, tag_of};
+use super::media::Step;
+use super::side::Side;
+use crate::{Cause, Released};
+
+/// Early dialogs of one call at most; provisional responses of further forks are not passed on.
+const FORKS_MAX: usize = 32;
+
+impl Call {
+    /// A provisional response of the callee: passed on with its description (early media), in an early dialog of its
+    /// own for every fork.
+    pub(super) fn handle_provisional(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        response: &Message,
+    ) {
+        if self.phase != Phase::Calling || self.outbound.current != Some(client) {
+            return;
+        }
+        hub.deadlines.clear(self.key, Deadline::NextHop);
+        let status = response.status().unwrap_or(100);
+        // 199 tells of a fork that is gone; it is for those who asked for it (RFC 6228 §4).
+        if matches!(status, 100 | 199) {
+            return;
+        }
+        let Some(fork) = self.fork(hub, client, tag_of(response, HeaderName::To)) else {
+            return;
+        };
+        let answer = self.early_answer(hub, now, fork, response);
+        let body = answer.map(|answer| self.describe_answer(Side::Caller, &answer));
+        let Some(inbound) = &self.inbound else { return };
+        self.record.ringing(now);
+        let contact = hub.contact(&(*inbound.source()).into());
+        let phrase = headers::phrase(response);
+        let mut passed = ResponseBuilder::for_request(&inbound.invite, status, &phrase)
+            .to_tag(&self.outbound.forks[fork].caller_tag)
+            .record_routes()
+            .header(HeaderName::Contact, contact)
+            .header(HeaderName::Allow, headers::ALLOW);
+        if let Some(body) = &body {
+            passed = passed.body("application/sdp", body.as_bytes());
+        }
+        hub.respond(now, inbound.server, passed);
+    }
+
+    /// The place of a fork, new or known; `None` when there are too many.
+    fn fork(&mut self, hub: &mut Hub, client: ClientKey, callee_tag: &str) -> Option<usize> {
+        let known = |fork: &Fork| fork.client == client && fork.callee_tag == callee_tag;
+        if let Some(place) = self.outbound.forks.iter().position(known) {
+            return Some(place);
+        }
+        if self.outbound.forks.len() >= FORKS_MAX {
+            return None;
+        }
+        let caller_tag = hub.tag();
+        self.add_caller_tag(hub, caller_tag.clone());
+        self.outbound.forks.push(Fork {
+            client,
+            callee_tag: callee_tag.to_owned(),
+            caller_tag,
+            answer: None,
+        });
+        Some(self.outbound.forks.len() - 1)
+    }
+
+    /// Makes the dialog with the caller of that tag of ours known.
+    pub(super) fn add_caller_tag(&mut self, hub: &mut Hub, tag: String) {
+        hub.add_dialog(&self.caller_call_id, &tag, self.key, Side::Caller);
+        self.caller_tags.push(tag);
+    }
+
+    /// The description in a provisional response, if it is a usable answer to the caller's offer. The media node is
+    /// told, and nobody waits for it.
+    fn early_answer(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        fork: usize,
+        response: &Message,
+    ) -> Option<Answer> {
+        let offer = self.inbound.as_ref()?.offer.as_ref()?;
+        if headers::has_description(response) != Ok(true) {
+            return None;
+        }
+        let session = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok()?;
+        let agreement = sdp::agree(offer, &session).ok()?;
+        let lines = by_side(Side::Caller, &agreement);
+        if self.media.lines() != &lines {
+            self.media.update(hub, now, Step::Early, lines);
+        }
+        self.outbound.forks[fork].answer = Some(session.clone());
+        Some(Answer { session, agreement })
+    }
+
+    /// A failure of the callee: the next hop's turn if this one is out of service, else the caller's answer.
+    pub(super) fn handle_failure(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        response: &Message,
+    ) {
+        if self.outbound.current != Some(client) {
+            return;
+        }
+        self.outbound.current = None;
+        hub.deadlines.clear(self.key, Deadline::NextHop);
+        let status = response.status().unwrap_or(500);
+        if self.phase != Phase::Calling {
+            return;
+        }
+        if status == 503 && self.has_next_hop() {
+            hub.counters.next_hops_skipped += 1;
+            self.call_next_hop(hub, now, 503, "All next hops are out of service");
+            return;
+        }
+        let passed = headers::failure_status(status);
+        // A phrase that belongs to another status would mislead.
+        let phrase = match passed == status {
+            true => headers::phrase(response),
+            false => sip::message::reason_phrase(passed).to_owned(),
+        };
+        let mut cause = Cause::failed(Released::Callee, passed, phrase.clone());
+        let q850 = headers::q850(response);
+        cause.q850 = q850.unwrap_or(cause.q850);
+        let reason = q850.map(|_| cause.reason_header());
+        let retry_after = headers::retry_after(response);
+        self.end(
+            hub,
+            now,
+            Ending {
+                phrase: Some(phrase),
+                reason,
+                retry_after,
+                ..Ending::of(cause)
+            },
+        );
+    }
+
+    /// No response at all from the current next hop (timer B), or the transport could not reach it.
+    pub(super) fn handle_lost_attempt(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        timed_out: bool,
+    ) {
+        if self.outbound.current != Some(client) {
+            return;
+        }
+        self.outbound.current = None;
+        hub.deadlines.clear(self.key, Deadline::NextHop);
+        if self.phase != Phase::Calling {
+            return;
+        }
+        if self.has_next_hop() {
+            hub.counters.next_hops_skipped += 1;
+        }
+        let (status, text) = match timed_out {
+            true => (408, "No response from the callee"),
+            false => (503, "The next hop cannot be reached"),
+        };
+        self.call_next_hop(hub, now, status, text);
+    }
+
+    fn has_next_hop(&self) -> bool {
+        self.outbound.next < self.outbound.hops.len()
+    }
+}

@@ -1,0 +1,383 @@
+//! Requests: those that begin a call, those within one, and all the others, each of which gets its answer.
+
+use sans_io::Timestamp;
+use sip::message::{ResponseBuilder, Scheme, Uri, reason_phrase};
+use sip::transaction::ServerKey;
+use sip::{HeaderName, Message, Method, Source};
+
+use super::B2bua;
+use super::call::{Call, Inbound, Phase};
+use super::exchange::Exchange;
+use super::headers::{self, ALLOW};
+use super::hub::{CallKey, Client, Hub, tag_of};
+use super::side::Side;
+
+/// Why a request is refused: the status, and what goes with it.
+struct Refusal {
+    status: u16,
+    header: Option<(HeaderName, String)>,
+}
+
+impl Refusal {
+    fn of(status: u16) -> Self {
+        Self { status, header: None }
+    }
+
+    fn with(status: u16, name: HeaderName, value: impl Into<String>) -> Self {
+        Self {
+            status,
+            header: Some((name, value.into())),
+        }
+    }
+
+    /// The method is not one of ours: 501 if we have never heard of it, else 405 (RFC 3261 §8.2.1).
+    fn method(method: Method<'_>) -> Self {
+        match method {
+            Method::Other(_) => Self::with(501, HeaderName::Allow, ALLOW),
+            _ => Self::with(405, HeaderName::Allow, ALLOW),
+        }
+    }
+}
+
+fn refuse(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message, refusal: Refusal) {
+    hub.counters.requests_refused += 1;
+    let tag = hub.tag();
+    let mut response =
+        ResponseBuilder::for_request(request, refusal.status, reason_phrase(refusal.status)).to_tag(&tag);
+    if let Some((name, value)) = refusal.header {
+        response = response.header(name, value);
+    }
+    hub.respond(now, key, response);
+}
+
+/// The checks that every request passes first (RFC 3261 §8.2.2.3); `hops` for those that we pass on (RFC 7332).
+fn check(hub: &Hub, request: &Message, is_passed_on: bool) -> Result<u8, Refusal> {
+    if let Some(tags) = headers::unsupported(request) {
+        return Err(Refusal::with(420, HeaderName::Unsupported, tags));
+    }
+    match headers::max_forwards(request, hub.config.max_forwards) {
+        None if is_passed_on => Err(Refusal::of(483)),
+        hops => Ok(hops.unwrap_or(0)),
+    }
+}
+
+/// The session description in a request.
+fn offer(hub: &mut Hub, request: &Message) -> Result<Option<sdp::Session>, Refusal> {
+    let unsupported = |_| Refusal::with(415, HeaderName::Accept, "application/sdp");
+    if !headers::has_description(request).map_err(unsupported)? {
+        return Ok(None);
+    }
+    let session = sdp::Session::parse_with(request.body(), &hub.config.sdp_limits).map_err(|error| {
+        hub.counters.descriptions_refused += 1;
+        tracing::debug!(%error, "refused a session description");
+        let status = if error == sdp::ParseError::TooLong {
+            413
+        } else {
+            488
+        };
+        Refusal::of(if error == sdp::ParseError::Syntax {
+            400
+        } else {
+            status
+        })
+    })?;
+    Ok(Some(session))
+}
+
+impl B2bua {
+    pub(super) fn handle_request(
+        &mut self,
+        now: Timestamp,
+        key: ServerKey,
+        source: Source,
+        request: &Message,
+    ) {
+        let Some(method) = request.method() else { return };
+        let local_tag = tag_of(request, HeaderName::To);
+        if local_tag.is_empty() {
+            self.handle_new(now, key, source, request, method);
+            return;
+        }
+        let found = self.hub.dialog(request.call_id().unwrap_or(""), local_tag);
+        let Some((call, side)) = found else {
+            let status = if matches!(method, Method::Other(_)) {
+                501
+            } else {
+                481
+            };
+            refuse(&mut self.hub, now, key, request, Refusal::of(status));
+            return;
+        };
+        self.with_call(call, |call, hub| {
+            call.handle_request(hub, now, side, key, source, request)
+        });
+    }
+
+    /// A request outside of any dialog.
+    fn handle_new(
+        &mut self,
+        now: Timestamp,
+        key: ServerKey,
+        source: Source,
+        request: &Message,
+        method: Method<'_>,
+    ) {
+        let hub = &mut self.hub;
+        match method {
+            Method::Invite => self.handle_invite(now, key, source, request),
+            Method::Options => answer_options(hub, now, key, request),
+            Method::Bye | Method::Info | Method::Update | Method::Prack => {
+                refuse(hub, now, key, request, Refusal::of(481));
+            }
+            other => refuse(hub, now, key, request, Refusal::method(other)),
+        }
+    }
+
+    fn handle_invite(&mut self, now: Timestamp, key: ServerKey, source: Source, request: &Message) {
+        if self.draining || self.calls.len() >= self.hub.config.calls_max {
+            self.hub.counters.calls_refused_at_limit += 1;
+            let seconds = self.hub.config.retry_after_s.to_string();
+            refuse(
+                &mut self.hub,
+                now,
+                key,
+                request,
+                Refusal::with(503, HeaderName::RetryAfter, seconds),
+            );
+            return;
+        }
+        match self.admit(key, source, request) {
+            Err(refusal) => refuse(&mut self.hub, now, key, request, refusal),
+            Ok((inbound, hops)) => {
+                self.calls_begun += 1;
+                let call_key = CallKey(self.calls_begun);
+                let call = Call::begin(&mut self.hub, now, call_key, inbound, &hops);
+                self.calls.insert(call_key, Box::new(call));
+                self.with_call(call_key, |_, _| {});
+            }
+        }
+    }
+
+    /// The checks of RFC 3261 §8.2, in its order, then those of our own.
+    fn admit(
+        &mut self,
+        server: ServerKey,
+        source: Source,
+        invite: &Message,
+    ) -> Result<(Inbound, Box<[crate::NextHop]>), Refusal> {
+        let uri = Uri::parse(invite.request_uri().unwrap_or("")).map_err(|_| Refusal::of(400))?;
+        if !matches!(uri.scheme(), Scheme::Sip | Scheme::Tel) {
+            // sips asks for TLS on every hop, which we cannot promise (RFC 3261 §26.2.2).
+            return Err(Refusal::of(416));
+        }
+        let max_forwards = check(&self.hub, invite, true)?;
+        if !matches!(invite.contact(), Ok(Some(_))) || tag_of(invite, HeaderName::From).is_empty() {
+            // Without these there is no dialog (§8.1.1.3, §8.1.1.8).
+            return Err(Refusal::of(400));
+        }
+        if self.is_own_call(invite, &uri) {
+            return Err(Refusal::of(482));
+        }
+        let offer = offer(&mut self.hub, invite)?;
+        if offer.as_ref().is_some_and(|offer| !offer.has_usable_line()) {
+            return Err(Refusal::of(488));
+        }
+        let user = uri.user_decoded();
+        let hops = self.hub.config.routes.lookup(user.as_deref().unwrap_or(""));
+        if hops.is_empty() {
+            return Err(Refusal::of(404));
+        }
+        let hops = hops.into();
+        Ok((
+            Inbound {
+                server,
+                source,
+                invite: invite.clone(),
+                offer,
+                max_forwards,
+            },
+            hops,
+        ))
+    }
+
+    /// Whether the INVITE is one of ours that has come back for the same user: a loop (RFC 3261 §16.3). With another
+    /// user it was retargeted on its way, and is a call of its own.
+    fn is_own_call(&self, invite: &Message, uri: &Uri<'_>) -> bool {
+        let call_id = invite.call_id().unwrap_or("");
+        let Some((call, Side::Callee)) = self.hub.dialog(call_id, tag_of(invite, HeaderName::From)) else {
+            return false;
+        };
+        let asked_for = self
+            .calls
+            .get(&call)
+            .and_then(|call| call.inbound.as_ref()?.invite.request_uri());
+        let asked_for = asked_for.map(headers::user_and_params);
+        asked_for.is_some_and(|(user, _)| uri.user().unwrap_or("") == user)
+    }
+}
+
+/// RFC 3261 §11.2. We have no option tags, so there is no `Supported`.
+fn answer_options(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message) {
+    if let Err(refusal) = check(hub, request, false) {
+        refuse(hub, now, key, request, refusal);
+        return;
+    }
+    let tag = hub.tag();
+    let response = ResponseBuilder::for_request(request, 200, "OK")
+        .to_tag(&tag)
+        .header(HeaderName::Allow, ALLOW)
+        .header(HeaderName::Accept, "application/sdp")
+        .header(HeaderName::Supported, "");
+    hub.respond(now, key, response);
+}
+
+impl Call {
+    /// A request within a dialog of `side`, early or confirmed.
+    fn handle_request(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        side: Side,
+        key: ServerKey,
+        source: Source,
+        request: &Message,
+    ) {
+        let Some(method) = request.method() else { return };
+        let result = match method {
+            _ if !self.is_peer(side, request) => Err(Refusal::of(481)),
+            Method::Bye => self
+                .check_bye(hub, side, request)
+                .map(|()| self.handle_bye(hub, now, side, key, request)),
+            Method::Options => {
+                answer_options(hub, now, key, request);
+                Ok(())
+            }
+            Method::Invite | Method::Update => self.take_exchange(hub, now, side, key, source, request),
+            Method::Info => self.relay(hub, now, side, key, request),
+            other => Err(Refusal::method(other)),
+        };
+        if let Err(refusal) = result {
+            refuse(hub, now, key, request, refusal);
+        }
+    }
+
+    /// Whether the request's tags are those of the dialog: the standing one, or an early one of the caller.
+    fn is_peer(&self, side: Side, request: &Message) -> bool {
+        let (theirs, ours) = (tag_of(request, HeaderName::From), tag_of(request, HeaderName::To));
+        match (&self.legs[side], side) {
+            (Some(leg), _) => leg.remote_tag() == theirs && leg.local_tag() == ours,
+            (None, Side::Caller) => self.caller_tag == theirs,
+            (None, Side::Callee) => false,
+        }
+    }
+
+    /// A BYE is checked for its order alone: whatever else it holds, the party is leaving.
+    fn check_bye(&mut self, hub: &Hub, side: Side, request: &Message) -> Result<(), Refusal> {
+        check(hub, request, false)?;
+        self.check_order(side, request)
+    }
+
+    fn check_order(&mut self, side: Side, request: &Message) -> Result<(), Refusal> {
+        match &mut self.legs[side] {
+            Some(leg) => leg
+                .dialog()
+                .handle_request(request)
+                .map_err(|error| Refusal::of(error.status())),
+            None => Ok(()),
+        }
+    }
+
+    fn take_exchange(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        side: Side,
+        server: ServerKey,
+        source: Source,
+        request: &Message,
+    ) -> Result<(), Refusal> {
+        let max_forwards = check(hub, request, true)?;
+        self.check_order(side, request)?;
+        match self.exchange_conflict(side) {
+            // RFC 3261 §14.2: a random wait of 0 to 10 seconds.
+            Some(500) => {
+                let seconds = hub.random.below(11).to_string();
+                return Err(Refusal::with(500, HeaderName::RetryAfter, seconds));
+            }
+            Some(status) => return Err(Refusal::of(status)),
+            None => {}
+        }
+        let offer = offer(hub, request)?;
+        let exchange = Exchange {
+            from: side,
+            server,
+            source,
+            request: request.clone(),
+            max_forwards,
+            offer,
+            client: None,
+            answer: None,
+            extended: false,
+        };
+        self.handle_exchange(hub, now, exchange);
+        Ok(())
+    }
+
+    /// Passes a request on that is the parties' own matter (RFC 6086 §2), with its body as it is.
+    fn relay(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        side: Side,
+        server: ServerKey,
+        request: &Message,
+    ) -> Result<(), Refusal> {
+        let max_forwards = check(hub, request, true)?;
+        self.check_order(side, request)?;
+        if self.phase != Phase::Answered {
+            return Err(Refusal::of(if self.phase == Phase::Ended { 481 } else { 500 }));
+        }
+        let Some(leg) = &mut self.legs[side.other()] else {
+            return Err(Refusal::of(500));
+        };
+        let method = request
+            .method()
+            .map_or("INFO", |method| method.as_str())
+            .to_owned();
+        let mut builder = headers::pass_through(leg.request(&method, max_forwards), request);
+        if !request.body().is_empty() {
+            builder = builder.body(
+                request.content_type().unwrap_or("application/octet-stream"),
+                request.body(),
+            );
+        }
+        let client = Client::Relay {
+            server,
+            request: request.clone(),
+        };
+        let sent = hub.send(now, builder, leg.destination(), |_| client);
+        sent.map(|_| ()).ok_or_else(|| Refusal::of(503))
+    }
+}
+
+/// The response to a request that was passed on goes back: status and phrase, and no more.
+pub(super) fn relay_response(
+    hub: &mut Hub,
+    now: Timestamp,
+    server: ServerKey,
+    request: &Message,
+    response: &Message,
+) {
+    let status = response.status().unwrap_or(500);
+    let passed = headers::failure_status(status);
+    let (passed, phrase) = match status {
+        200..300 => (status, headers::phrase(response)),
+        _ if passed == status => (status, headers::phrase(response)),
+        _ => (passed, reason_phrase(passed).to_owned()),
+    };
+    hub.respond(
+        now,
+        server,
+        ResponseBuilder::for_request(request, passed, &phrase),
+    );
+}

@@ -1,0 +1,253 @@
+use sans_io::Timestamp;
+use sip::message::RequestBuilder;
+use sip::{HeaderName, Message, Source};
+
+use super::attempt::Attempt;
+use super::call::{Call, Inbound, Outbound, Phase};
+use super::deadlines::Deadline;
+use super::ending::Ending;
+use super::headers;
+use super::hub::{CallKey, Client, Hub, Server};
+use super::media::Media;
+use super::record::Record;
+use super::side::{Both, Side};
+use crate::{Cause, MediaError, NextHop, Released};
+
+impl Call {
+    /// A new call from an INVITE that has passed all checks. It asks for ports, or calls the callee at once when the
+    /// INVITE has no offer.
+    pub(super) fn begin(
+        hub: &mut Hub,
+        now: Timestamp,
+        key: CallKey,
+        inbound: Inbound,
+        hops: &[NextHop],
+    ) -> Self {
+        let id = hub.call_id();
+        hub.counters.calls_attempted += 1;
+        hub.servers.insert(inbound.server, Server::Invite(key));
+        let record = Record::new(now, id.clone(), &inbound.invite, &inbound.source);
+        tracing::info!(call = %id, from = %inbound.source.remote, uri = inbound.invite.request_uri(), "new call");
+        let origin = |hub: &mut Hub| sdp::Origin::new(hub.random.next_u64());
+        let mut call = Self {
+            key,
+            phase: Phase::Reserving,
+            record,
+            media: Media::new(key, id.clone()),
+            id,
+            outbound: Outbound {
+                hops: hops.into(),
+                next: 0,
+                current: None,
+                forks: Vec::new(),
+                dialogs: Vec::new(),
+            },
+            answer: None,
+            late: None,
+            exchange: None,
+            legs: Both::default(),
+            origins: Both {
+                caller: origin(hub),
+                callee: origin(hub),
+            },
+            agreed: Both::default(),
+            caller_call_id: inbound.invite.call_id().unwrap_or("").to_owned(),
+            caller_tags: Vec::new(),
+            caller_tag: super::hub::tag_of(&inbound.invite, HeaderName::From).to_owned(),
+            inbound: Some(inbound),
+        };
+        call.reserve_or_call(hub, now);
+        call
+    }
+
+    fn reserve_or_call(&mut self, hub: &mut Hub, now: Timestamp) {
+        let offer = self.inbound.as_ref().and_then(|inbound| inbound.offer.as_ref());
+        let Some(offer) = offer else {
+            self.call_next_hop(hub, now, 503, "No next hop can be reached");
+            return;
+        };
+        let proposal = sdp::propose(offer);
+        let callee_ipv6 = self
+            .outbound
+            .hops
+            .first()
+            .is_some_and(|hop| hop.destination.remote.is_ipv6());
+        let ipv6 = Both {
+            caller: offer.is_ipv6(),
+            callee: callee_ipv6,
+        };
+        self.media.create(
+            hub,
+            now,
+            ipv6,
+            Both {
+                caller: proposal.offerer,
+                callee: proposal.answerer,
+            },
+        );
+    }
+
+    /// The ports are there, or not.
+    pub(super) fn reserved(&mut self, hub: &mut Hub, now: Timestamp, result: Result<(), MediaError>) {
+        match result {
+            Ok(()) => self.call_next_hop(hub, now, 503, "No next hop can be reached"),
+            Err(error) => self.end_without_media(hub, now, error),
+        }
+    }
+
+    /// Ends a call that is not answered for want of media.
+    pub(super) fn end_without_media(&mut self, hub: &mut Hub, now: Timestamp, error: MediaError) {
+        let status = error.sip_status();
+        let retry_after = match error {
+            MediaError::NoNode { retry_after } => {
+                Some(u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX).max(1))
+            }
+            _ if status == 503 => Some(hub.config.retry_after_s),
+            _ => None,
+        };
+        let cause = Cause::failed(Released::Us, status, format!("No media: {}", error.reason()));
+        self.end(
+            hub,
+            now,
+            Ending {
+                retry_after,
+                ..Ending::of(cause)
+            },
+        );
+    }
+
+    /// Sends the INVITE to the next hop in the list; when there is none left the call ends with `status`.
+    pub(super) fn call_next_hop(&mut self, hub: &mut Hub, now: Timestamp, status: u16, text: &'static str) {
+        while let Some(hop) = self.outbound.hops.get(self.outbound.next).cloned() {
+            self.outbound.next += 1;
+            if self.send_invite(hub, now, &hop) {
+                return;
+            }
+        }
+        let cause = Cause::failed(Released::Us, status, text);
+        let retry_after = (status == 503).then_some(hub.config.retry_after_s);
+        self.end(
+            hub,
+            now,
+            Ending {
+                retry_after,
+                ..Ending::of(cause)
+            },
+        );
+    }
+
+    fn send_invite(&mut self, hub: &mut Hub, now: Timestamp, hop: &NextHop) -> bool {
+        let Some(invite) = self.inbound.as_ref().map(|inbound| inbound.invite.clone()) else {
+            return false;
+        };
+        let offer = self.inbound.as_mut().and_then(|inbound| inbound.offer.take());
+        let body = offer
+            .as_ref()
+            .map(|offer| self.describe_offer(Side::Callee, offer));
+        if let Some(inbound) = &mut self.inbound {
+            inbound.offer = offer;
+        }
+        let (call_id, tag) = (hub.sip_call_id(), hub.tag());
+        let builder = self.invite_for(hub, hop, &invite, &call_id, &tag, body.as_deref());
+        let (key, destination) = (self.key, hop.destination);
+        let client = hub.send(now, builder, destination, |invite| {
+            Client::Attempt(Box::new(Attempt::new(key, invite.clone(), destination)))
+        });
+        let Some(client) = client else { return false };
+        tracing::debug!(next_hop = %destination.remote, sip_call_id = %call_id, "calling");
+        self.record.tried(destination.remote, &call_id);
+        hub.add_dialog(&call_id, &tag, key, Side::Callee);
+        self.outbound.dialogs.push((call_id, tag));
+        self.outbound.current = Some(client);
+        if self.phase != Phase::Calling {
+            self.phase = Phase::Calling;
+            hub.deadlines
+                .set(key, Deadline::Ring, now + hub.config.ring_timeout);
+        }
+        if self.outbound.next < self.outbound.hops.len() {
+            hub.deadlines
+                .set(key, Deadline::NextHop, now + hub.config.next_hop_timeout);
+        }
+        true
+    }
+
+    fn invite_for(
+        &self,
+        hub: &Hub,
+        hop: &NextHop,
+        invite: &Message,
+        call_id: &str,
+        tag: &str,
+        body: Option<&str>,
+    ) -> RequestBuilder {
+        let (user, params) = headers::user_and_params(invite.request_uri().unwrap_or(""));
+        let at = if user.is_empty() { "" } else { "@" };
+        let transport = if hop.destination.transport == sip::Transport::Tcp {
+            ";transport=tcp"
+        } else {
+            ""
+        };
+        let uri = format!("sip:{user}{at}{}{params}{transport}", hop.host);
+        let ours = hub.host_towards(&hop.destination);
+        let identity = |address: Option<sip::message::NameAddr<'_>>, host: &str| {
+            address.map_or_else(
+                || format!("<sip:{host}>"),
+                |address| headers::identity(&address, host),
+            )
+        };
+        let max_forwards = self
+            .inbound
+            .as_ref()
+            .map_or(hub.config.max_forwards, |inbound| inbound.max_forwards);
+        let builder = RequestBuilder::new("INVITE", &uri)
+            .header(HeaderName::MaxForwards, max_forwards)
+            .header(
+                HeaderName::From,
+                format_args!("{};tag={tag}", identity(invite.from().ok(), ours)),
+            )
+            .header(HeaderName::To, identity(invite.to().ok(), &hop.host))
+            .header(HeaderName::CallId, call_id)
+            .header(HeaderName::CSeq, "1 INVITE")
+            .header(HeaderName::Contact, hub.contact(&hop.destination))
+            .header(HeaderName::Allow, headers::ALLOW);
+        let builder = headers::pass_through(builder, invite);
+        match body {
+            Some(body) => builder.body("application/sdp", body.as_bytes()),
+            None => builder,
+        }
+    }
+
+    /// The current next hop has said nothing for its time: the one after it gets the call. The old transaction is
+    /// cancelled, and a 2xx that still comes from there is acknowledged and hung up on.
+    pub(super) fn next_hop_silent(&mut self, hub: &mut Hub, now: Timestamp) {
+        if self.phase != Phase::Calling {
+            return;
+        }
+        if let Some(client) = self.outbound.current.take() {
+            tracing::warn!("the next hop is silent");
+            // That the transaction is gone already changes nothing.
+            let _ = hub.layer.cancel(now, client, None);
+        }
+        hub.counters.next_hops_skipped += 1;
+        self.call_next_hop(hub, now, 408, "No next hop answered");
+    }
+
+    /// The callee has rung for too long, or nobody ever said anything.
+    pub(super) fn not_answered(&mut self, hub: &mut Hub, now: Timestamp) {
+        if matches!(self.phase, Phase::Calling) {
+            let (status, text) = match self.outbound.forks.is_empty() {
+                true => (408, "No response from the callee"),
+                false => (480, "No answer from the callee"),
+            };
+            self.end(hub, now, Ending::of(Cause::failed(Released::Us, status, text)));
+        }
+    }
+}
+
+/// The INVITE that a call begins with, and where it came from.
+impl Inbound {
+    /// Where responses to it go and its dialog reaches the caller.
+    pub(super) const fn source(&self) -> &Source {
+        &self.source
+    }
+}

@@ -1,0 +1,24 @@
+/// What a [`B2bua`](crate::B2bua) has seen and done since its start. All only grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// INVITEs that began a call: each has its record in the end.
+    pub calls_attempted: u64,
+    /// Calls that were answered.
+    pub calls_answered: u64,
+    /// Calls that ended, answered or not.
+    pub calls_ended: u64,
+    /// INVITEs refused at the limit of calls, without a record.
+    pub calls_refused_at_limit: u64,
+    /// Requests refused before anything was begun for them: unknown methods, extensions, bodies, dialogs.
+    pub requests_refused: u64,
+    /// Session descriptions that could not be used.
+    pub descriptions_refused: u64,
+    /// Media requests that failed or were not answered in time.
+    pub media_failures: u64,
+    /// Next hops given up for the one after them.
+    pub next_hops_skipped: u64,
+    /// 2xx answers of forks that lost: acknowledged and hung up.
+    pub forks_dismissed: u64,
+    /// Calls whose 2xx was never acknowledged.
+    pub unacknowledged: u64,
+}

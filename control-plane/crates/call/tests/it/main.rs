@@ -1,0 +1,6 @@
+//! The B2BUA between two simulated user agents and a simulated media node.
+
+mod calls;
+mod node;
+mod ua;
+mod world;

@@ -1,0 +1,522 @@
+use std::net::SocketAddr;
+
+use sans_io::{Random, Timestamp};
+use sip::dialog::{AcceptRetransmit, AcceptStep, Dialog, new_call_id, new_tag};
+use sip::message::{RequestBuilder, ResponseBuilder, reason_phrase};
+use sip::transaction::{ClientKey, Config, Event, Layer, Listener, ServerKey, Timers, response_destination};
+use sip::{Destination, FlowId, HeaderName, Message, Method, Source, Transmit, Transport};
+
+/// What a user agent does with a re-INVITE, UPDATE or INFO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// 200, with an answer or an offer where one is due.
+    Accept,
+    /// This status.
+    Reject(u16),
+    /// Nothing (INVITE: the layer's 100).
+    Ignore,
+}
+
+/// One dialog of a user agent.
+#[derive(Debug)]
+pub struct Talk {
+    pub dialog: Dialog,
+    pub alive: bool,
+    accept: Option<AcceptRetransmit>,
+    /// The re-INVITE of ours that waits for its final response.
+    pub reinvite: Option<ClientKey>,
+}
+
+/// A scripted user agent on the stack of `sip`: answers what comes in by its manners, does what a test tells it, and
+/// keeps a log of what it got.
+#[derive(Debug)]
+pub struct Ua {
+    pub address: SocketAddr,
+    pub peer: SocketAddr,
+    layer: Layer,
+    random: Random,
+    pub log: Vec<String>,
+    /// The INVITE we sent: its transaction and text, until its final failure.
+    pub calling: Option<(ClientKey, Message)>,
+    pub invites_sent: Vec<(ClientKey, Message)>,
+    /// The INVITE we got and have not finally answered.
+    pub incoming: Option<(ServerKey, Source, Message)>,
+    pub talks: Vec<Talk>,
+    pub manner: Manner,
+    /// Whether 2xx are acknowledged.
+    pub acknowledges: bool,
+    /// The direction in our answers and offers.
+    pub direction: &'static str,
+    sdp_version: u32,
+    pub last_invite: Option<Message>,
+    pub last_body: String,
+    outbox: Vec<Transmit>,
+    /// CSeq numbers of re-INVITEs that we sent without an offer.
+    late_reinvites: Vec<u32>,
+}
+
+pub fn sdp(ip: &str, version: u32, direction: &str) -> String {
+    format!(
+        "v=0\r\no=ua 77 {version} IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+         m=audio 4000 RTP/AVP 0 8\r\na={direction}\r\n"
+    )
+}
+
+impl Ua {
+    pub fn new(address: &str, peer: SocketAddr, mut random: Random) -> Self {
+        let address: SocketAddr = address.parse().unwrap();
+        let config = Config::new(vec![Listener::new(Transport::Udp, address)]);
+        Self {
+            address,
+            peer,
+            layer: Layer::new(config, random.fork()),
+            random,
+            log: Vec::new(),
+            calling: None,
+            invites_sent: Vec::new(),
+            incoming: None,
+            talks: Vec::new(),
+            manner: Manner::Accept,
+            acknowledges: true,
+            direction: "sendrecv",
+            sdp_version: 1,
+            last_invite: None,
+            last_body: String::new(),
+            outbox: Vec::new(),
+            late_reinvites: Vec::new(),
+        }
+    }
+
+    pub fn body(&mut self) -> String {
+        self.sdp_version += 1;
+        sdp(&self.address.ip().to_string(), self.sdp_version, self.direction)
+    }
+
+    fn destination(&self) -> Destination {
+        Destination {
+            transport: Transport::Udp,
+            remote: self.peer,
+            flow: None,
+        }
+    }
+
+    fn contact(&self) -> String {
+        format!("<sip:ua@{}>", self.address)
+    }
+
+    /// Begins an INVITE; the test may change it before it is sent.
+    pub fn invite_builder(&mut self, user: &str) -> RequestBuilder {
+        let (call_id, tag) = (new_call_id(&mut self.random), new_tag(&mut self.random));
+        RequestBuilder::new("INVITE", &format!("sip:{user}@{}", self.peer))
+            .header(HeaderName::MaxForwards, 70)
+            .header(
+                HeaderName::From,
+                format_args!("\"Alice\" <sip:alice@{}>;tag={tag}", self.address),
+            )
+            .header(HeaderName::To, format_args!("<sip:{user}@{}>", self.peer))
+            .header(
+                HeaderName::CallId,
+                format_args!("{call_id}@{}", self.address.ip()),
+            )
+            .header(HeaderName::CSeq, "1 INVITE")
+            .header(HeaderName::Contact, self.contact())
+    }
+
+    pub fn send_invite(&mut self, now: Timestamp, builder: RequestBuilder) {
+        let invite = builder.build().unwrap();
+        let key = self
+            .layer
+            .send_request(now, invite.clone(), self.destination())
+            .unwrap();
+        self.calling = Some((key, invite.clone()));
+        self.invites_sent.push((key, invite));
+    }
+
+    pub fn invite(&mut self, now: Timestamp, with_offer: bool) {
+        let builder = self.invite_builder("1000");
+        let body = self.body();
+        let builder = if with_offer {
+            builder.body("application/sdp", body.as_bytes())
+        } else {
+            builder
+        };
+        self.send_invite(now, builder);
+    }
+
+    /// A request outside of any dialog, and without transaction state in the test's way.
+    pub fn request(&mut self, now: Timestamp, builder: RequestBuilder) {
+        self.layer
+            .send_request(now, builder.build().unwrap(), self.destination())
+            .unwrap();
+    }
+
+    pub fn cancel(&mut self, now: Timestamp) {
+        if let Some((key, _)) = &self.calling {
+            let _ = self
+                .layer
+                .cancel(now, *key, Some("SIP;cause=200;text=\"elsewhere\""));
+        }
+    }
+
+    /// A response to the INVITE that we got, as fork `tag`.
+    pub fn respond(&mut self, now: Timestamp, status: u16, tag: &str, body: Option<&str>) {
+        let Some((key, source, invite)) = self.incoming.clone() else {
+            return;
+        };
+        let contact = self.contact();
+        let mut response = ResponseBuilder::for_request(&invite, status, reason_phrase(status))
+            .to_tag(tag)
+            .record_routes();
+        if status < 300 {
+            response = response.header(HeaderName::Contact, contact);
+        }
+        if let Some(body) = body {
+            response = response.body("application/sdp", body.as_bytes());
+        }
+        let response = response.build().unwrap();
+        let _ = self.layer.respond(now, key, response.clone());
+        if (200..300).contains(&status) {
+            let mut dialog = Dialog::of_server(&invite, tag).unwrap();
+            dialog.confirm();
+            let destination = response_destination(&source, &invite).unwrap();
+            let transmit = Transmit {
+                destination,
+                bytes: response.bytes().clone(),
+            };
+            let accept = AcceptRetransmit::new(now, &Timers::default(), transmit);
+            self.talks.push(Talk {
+                dialog,
+                alive: true,
+                accept: Some(accept),
+                reinvite: None,
+            });
+        }
+        if status >= 300 {
+            self.incoming = None;
+        }
+    }
+
+    pub fn answer(&mut self, now: Timestamp) {
+        let body = self.body();
+        self.respond(now, 200, "b1", Some(&body));
+        self.incoming = None;
+    }
+
+    pub fn is_talking(&self) -> bool {
+        self.talks.iter().any(|talk| talk.alive)
+    }
+
+    /// A request in the first dialog that stands.
+    pub fn in_dialog(&mut self, now: Timestamp, method: &str, body: Option<&str>) -> Option<ClientKey> {
+        let (contact, destination) = (self.contact(), self.destination());
+        let talk = self.talks.iter_mut().find(|talk| talk.alive)?;
+        let mut builder = talk
+            .dialog
+            .request(method, 70)
+            .header(HeaderName::Contact, contact);
+        if let Some(body) = body {
+            builder = builder.body("application/sdp", body.as_bytes());
+        }
+        let key = self
+            .layer
+            .send_request(now, builder.build().unwrap(), destination)
+            .unwrap();
+        if method == "INVITE" {
+            talk.reinvite = Some(key);
+            if body.is_none() {
+                self.late_reinvites.extend(talk.dialog.local_seq());
+            }
+        }
+        Some(key)
+    }
+
+    pub fn bye(&mut self, now: Timestamp) {
+        if self.in_dialog(now, "BYE", None).is_some()
+            && let Some(talk) = self.talks.iter_mut().find(|talk| talk.alive)
+        {
+            talk.alive = false;
+            talk.accept = None;
+        }
+    }
+
+    pub fn reinvite(&mut self, now: Timestamp, direction: &'static str, with_offer: bool) {
+        self.direction = direction;
+        let body = self.body();
+        if self
+            .talks
+            .iter()
+            .any(|talk| talk.alive && talk.reinvite.is_none())
+        {
+            self.in_dialog(now, "INVITE", with_offer.then_some(body.as_str()));
+        }
+    }
+
+    pub fn cancel_reinvite(&mut self, now: Timestamp) {
+        if let Some(key) = self.talks.iter().find_map(|talk| talk.reinvite) {
+            let _ = self.layer.cancel(now, key, None);
+        }
+    }
+
+    pub fn handle_datagram(&mut self, now: Timestamp, from: SocketAddr, bytes: bytes::Bytes) {
+        let message = Message::parse_datagram(bytes).expect("the B2BUA sends readable messages");
+        let source = Source {
+            transport: Transport::Udp,
+            flow: FlowId(0),
+            remote: from,
+            local: self.address,
+        };
+        self.layer.handle_message(now, source, message);
+        self.run(now);
+    }
+
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.layer.handle_timeout(now);
+        for talk in &mut self.talks {
+            let step = talk.accept.as_mut().and_then(|accept| accept.handle_timeout(now));
+            match step {
+                Some(AcceptStep::Send(transmit)) => self.outbox.push(transmit),
+                Some(AcceptStep::GiveUp) => {
+                    talk.accept = None;
+                    if talk.alive {
+                        talk.alive = false;
+                        let destination = Destination {
+                            transport: Transport::Udp,
+                            remote: self.peer,
+                            flow: None,
+                        };
+                        let bye = talk.dialog.request("BYE", 70).build().unwrap();
+                        self.layer.send_request(now, bye, destination).unwrap();
+                    }
+                }
+                None => {}
+            }
+        }
+        self.run(now);
+    }
+
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let accepts = self
+            .talks
+            .iter()
+            .filter_map(|talk| talk.accept.as_ref())
+            .map(AcceptRetransmit::poll_timeout);
+        accepts.chain(self.layer.poll_timeout()).min()
+    }
+
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outbox.pop().or_else(|| self.layer.poll_transmit())
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.layer.is_empty() && self.talks.iter().all(|talk| talk.accept.is_none())
+    }
+
+    fn run(&mut self, now: Timestamp) {
+        while let Some(event) = self.layer.poll_event() {
+            match event {
+                Event::Request { key, source, message } => self.handle_request(now, key, source, message),
+                Event::Ack { message, .. } => self.handle_ack(&message),
+                Event::Cancelled { invite, message, .. } => {
+                    self.log.push(
+                        format!("CANCEL {}", message.header(HeaderName::Reason).unwrap_or(""))
+                            .trim()
+                            .into(),
+                    );
+                    if let Some((key, _, request)) = self.incoming.take_if(|(key, ..)| *key == invite) {
+                        self.finish(now, key, &request, 487);
+                    } else if let Some(request) = self.layer.request(invite).cloned() {
+                        self.finish(now, invite, &request, 487);
+                    }
+                }
+                Event::Response { key, message, .. } => self.handle_response(key, &message),
+                Event::TimedOut { key } => {
+                    self.log.push("timeout".into());
+                    self.failed(key);
+                }
+                Event::TransportFailed { key } => self.failed(key),
+                _ => {}
+            }
+        }
+    }
+
+    fn failed(&mut self, key: ClientKey) {
+        self.calling.take_if(|(calling, _)| *calling == key);
+        for talk in &mut self.talks {
+            talk.reinvite.take_if(|reinvite| *reinvite == key);
+        }
+    }
+
+    fn finish(&mut self, now: Timestamp, key: ServerKey, request: &Message, status: u16) {
+        let response = ResponseBuilder::for_request(request, status, reason_phrase(status))
+            .to_tag("b1")
+            .build()
+            .unwrap();
+        let _ = self.layer.respond(now, key, response);
+    }
+
+    fn talk(&mut self, message: &Message) -> Option<&mut Talk> {
+        let call_id = message.call_id().ok()?;
+        let tag = message.to().ok()?.tag()?;
+        self.talks
+            .iter_mut()
+            .find(|talk| &*talk.dialog.id().call_id == call_id && &*talk.dialog.id().local_tag == tag)
+    }
+
+    fn handle_request(&mut self, now: Timestamp, key: ServerKey, source: Source, request: Message) {
+        let method = request.method().unwrap();
+        self.log.push(method.to_string());
+        if !request.body().is_empty() {
+            self.last_body = String::from_utf8_lossy(request.body()).into_owned();
+        }
+        let is_new = request.to().unwrap().tag().is_none();
+        if is_new && method == Method::Invite {
+            self.last_invite = Some(request.clone());
+            self.incoming = Some((key, source, request));
+            return;
+        }
+        let manner = self.manner;
+        let address = self.address;
+        let reoffer = self.body();
+        let Some(talk) = self
+            .talk(&request)
+            .filter(|talk| talk.alive || method == Method::Bye)
+        else {
+            self.finish(now, key, &request, 481);
+            return;
+        };
+        if talk.dialog.handle_request(&request).is_err() {
+            self.finish(now, key, &request, 500);
+            return;
+        }
+        match (method, manner) {
+            (Method::Bye, _) => {
+                talk.alive = false;
+                talk.accept = None;
+                self.finish(now, key, &request, 200);
+            }
+            (Method::Invite, _) if talk.reinvite.is_some() => self.finish(now, key, &request, 491),
+            (Method::Invite | Method::Update, Manner::Accept) => {
+                let response = ResponseBuilder::for_request(&request, 200, "OK")
+                    .header(HeaderName::Contact, format_args!("<sip:ua@{address}>"));
+                let has_offer = !request.body().is_empty();
+                let response = match method {
+                    Method::Update if !has_offer => response,
+                    _ => response.body("application/sdp", reoffer.as_bytes()),
+                };
+                let response = response.build().unwrap();
+                if method == Method::Invite {
+                    let destination = response_destination(&source, &request).unwrap();
+                    let transmit = Transmit {
+                        destination,
+                        bytes: response.bytes().clone(),
+                    };
+                    talk.accept = Some(AcceptRetransmit::new(now, &Timers::default(), transmit));
+                }
+                let _ = self.layer.respond(now, key, response);
+            }
+            (_, Manner::Accept) => self.finish(now, key, &request, 200),
+            (_, Manner::Reject(status)) => self.finish(now, key, &request, status),
+            (_, Manner::Ignore) => {}
+        }
+    }
+
+    fn handle_ack(&mut self, ack: &Message) {
+        let body = String::from_utf8_lossy(ack.body()).into_owned();
+        let mut first = false;
+        if let Some(talk) = self.talk(ack) {
+            first = talk.accept.take().is_some();
+        }
+        if first {
+            self.log.push("ACK".into());
+            if !body.is_empty() {
+                self.last_body = body;
+            }
+        }
+    }
+
+    fn handle_response(&mut self, key: ClientKey, response: &Message) {
+        let status = response.status().unwrap();
+        let method = response.cseq().unwrap().method;
+        if status == 100 {
+            return;
+        }
+        if method != Method::Invite {
+            self.log.push(format!("{status} {method}"));
+            return;
+        }
+        if !response.body().is_empty() {
+            self.last_body = String::from_utf8_lossy(response.body()).into_owned();
+        }
+        let invite = self
+            .invites_sent
+            .iter()
+            .find(|(sent, _)| *sent == key)
+            .map(|(_, invite)| invite.clone());
+        let is_success = (200..300).contains(&status);
+        if is_success {
+            let tag = response.to().unwrap().tag().unwrap_or_default().to_owned();
+            let known = |talk: &&mut Talk| talk.dialog.id().remote_tag.as_deref() == Some(tag.as_str());
+            let call_id = response.call_id().unwrap();
+            let known = self
+                .talks
+                .iter_mut()
+                .filter(|talk| &*talk.dialog.id().call_id == call_id)
+                .find(known);
+            if let Some(again) = known.as_ref().and_then(|talk| talk.dialog.repeat_ack(response)) {
+                self.outbox.push(again);
+                return;
+            }
+            self.log.push(format!("{status} INVITE"));
+            if let Some(talk) = known {
+                // A re-INVITE of ours.
+                talk.reinvite.take_if(|reinvite| *reinvite == key);
+                let _ = talk.dialog.handle_response(response);
+            } else {
+                let dialog = Dialog::of_client(&invite.clone().unwrap(), response).unwrap();
+                self.talks.push(Talk {
+                    dialog,
+                    alive: true,
+                    accept: None,
+                    reinvite: None,
+                });
+            }
+            self.calling.take_if(|(calling, _)| *calling == key);
+            if self.acknowledges {
+                self.send_ack(response, invite.as_ref());
+            }
+            return;
+        }
+        self.log.push(format!("{status} INVITE"));
+        if status >= 300 {
+            self.failed(key);
+        }
+    }
+
+    /// Acknowledges a 2xx, with an answer if it had the offer.
+    pub fn send_ack(&mut self, response: &Message, invite: Option<&Message>) {
+        let answer = self.body();
+        let destination = self.destination();
+        let seq = response.cseq().unwrap().seq;
+        let had_offer = invite.is_some_and(|invite| !invite.body().is_empty()) || self.reoffered(seq);
+        let tag = response.to().unwrap().tag().unwrap_or_default();
+        let Some(talk) = self
+            .talks
+            .iter_mut()
+            .find(|talk| talk.dialog.id().remote_tag.as_deref() == Some(tag))
+        else {
+            return;
+        };
+        let mut ack = talk.dialog.ack(seq, 70);
+        if !had_offer && !response.body().is_empty() {
+            ack = ack.body("application/sdp", answer.as_bytes());
+        }
+        let transmit = self.layer.ack(&ack.build().unwrap(), destination).unwrap();
+        talk.dialog.keep_ack(seq, transmit.clone());
+        self.outbox.push(transmit);
+    }
+
+    /// Whether our re-INVITE of that number had an offer: ours always do, but for the ones that `late` notes.
+    fn reoffered(&self, seq: u32) -> bool {
+        seq > 1 && !self.late_reinvites.contains(&seq)
+    }
+}
