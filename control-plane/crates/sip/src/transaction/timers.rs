@@ -125,7 +125,10 @@ impl Timers {
         if self.t2 < self.t1 || self.t2 > self.transaction_timeout() {
             return Some(("t2", "must be T1 to 64*T1"));
         }
-        None
+        // Who forgets a transaction sooner takes its next retransmission for a new request.
+        let lingers = [("t4", self.t4), ("d", self.d), ("j", self.j), ("l", self.l), ("m", self.m)];
+        let short = lingers.iter().find(|(_, linger)| *linger < self.t2);
+        short.map(|(field, _)| (*field, "must not be shorter than T2"))
     }
 }
 
@@ -221,6 +224,8 @@ mod tests {
         assert_eq!(timers.problem().map(|(field, _)| field), Some("t2"));
         let timers = Timers { t1: Duration::ZERO, ..Timers::default() };
         assert_eq!(timers.problem().map(|(field, _)| field), Some("t1"));
+        assert_eq!(Timers::with_linger(Duration::from_secs(5)).problem(), None);
+        assert_eq!(Timers::with_linger(Duration::from_secs(3)).problem().map(|(field, _)| field), Some("d"));
     }
 
     #[test]

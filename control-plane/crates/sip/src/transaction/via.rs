@@ -1,4 +1,4 @@
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use sans_io::Random;
 
@@ -44,8 +44,9 @@ pub(super) fn source_params(via: &Via<'_>, source: &Source) -> (Option<IpAddr>, 
 /// `None` if the request has no readable Via.
 pub fn response_destination(source: &Source, request: &Message) -> Option<Destination> {
     let via = request.via().ok()?;
-    let ip = source.remote.ip();
-    let sent_by = SocketAddr::new(ip, via.port.unwrap_or(PORT_DEFAULT));
+    // A copy with another port keeps the scope of a link-local address.
+    let mut sent_by = source.remote;
+    sent_by.set_port(via.port.unwrap_or(PORT_DEFAULT));
     let remote = match source.transport {
         Transport::Udp if via.rport().is_some() => source.remote,
         _ => sent_by,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sans_io::network::Conditions;
 use sans_io::{Random, Timestamp};
 use sip::dialog::{AcceptRetransmit, AcceptStep};
 use sip::message::{HeaderName, RequestBuilder, ResponseBuilder};
@@ -87,15 +88,7 @@ impl Party {
         let method = methods[self.random.below(methods.len() as u64) as usize];
         let call_id = format!("{}-{}", self.begun, self.end);
         let peer = ADDRESSES[1 - self.end];
-        let request = RequestBuilder::new(method, &format!("sip:{peer}"))
-            .header(HeaderName::MaxForwards, 70)
-            .header(HeaderName::From, "<sip:a@example.com>;tag=a")
-            .header(HeaderName::To, "<sip:b@example.com>")
-            .header(HeaderName::CallId, &call_id)
-            .header(HeaderName::CSeq, format_args!("1 {method}"))
-            .header(HeaderName::Contact, "<sip:a@example.com>")
-            .build()
-            .expect("well-formed");
+        let request = request(method, &call_id);
         let peer = destination(peer.parse().expect("an address"));
         let key = layer.send_request(now, request, peer).expect("there is room");
         if method == "INVITE" && self.random.chance_permille(250) {
@@ -257,6 +250,19 @@ impl User for Party {
     }
 }
 
+/// A request outside any dialog, without Via.
+fn request(method: &str, call_id: &str) -> Message {
+    RequestBuilder::new(method, "sip:b@example.com")
+        .header(HeaderName::MaxForwards, 70)
+        .header(HeaderName::From, "<sip:a@example.com>;tag=a")
+        .header(HeaderName::To, "<sip:b@example.com>")
+        .header(HeaderName::CallId, call_id)
+        .header(HeaderName::CSeq, format_args!("1 {method}"))
+        .header(HeaderName::Contact, "<sip:a@example.com>")
+        .build()
+        .expect("well-formed")
+}
+
 fn call_id(message: &Message) -> String {
     message.call_id().expect("a Call-ID").to_owned()
 }
@@ -351,4 +357,43 @@ fn the_same_seed_gives_the_same_trace_to_the_byte() {
         assert!(first.trace == second.trace, "the traces differ");
         assert!(first.trace != run(seed + 1).trace, "the seed does nothing");
     });
+}
+
+/// Sends one request and waits.
+struct Lone(Option<Message>);
+
+impl User for Lone {
+    fn handle_event(&mut self, _: Timestamp, _: &mut Layer, event: Event, _: &mut Vec<Transmit>) {
+        assert!(matches!(event, Event::TimedOut { .. } | Event::ClientTerminated { .. }), "{event:?}");
+    }
+
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        self.0.is_some().then_some(Timestamp::ZERO)
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp, layer: &mut Layer, _: &mut Vec<Transmit>) {
+        let request = self.0.take().expect("it is due once");
+        let peer = destination(ADDRESSES[1].parse().expect("an address"));
+        layer.send_request(now, request, peer).expect("there is room");
+    }
+}
+
+/// When the first end sent something into a network that loses all, in milliseconds, and when it gave up.
+fn into_silence(method: &str) -> (Vec<u128>, u128) {
+    let silent = Conditions { loss_permille: 1_000, ..Conditions::PERFECT };
+    let mut world = World::new(1, silent, |end, _| Lone((end == 0).then(|| request(method, "1"))));
+    world.run(Duration::from_secs(100));
+    let sent = world.trace.lines().filter(|line| line.contains(" -> ")).map(|line| {
+        let seconds: f64 = line.split("s ").next().expect("a time").parse().expect("a number");
+        (seconds * 1_000.0).round() as u128
+    });
+    (sent.collect(), world.now.saturating_since(Timestamp::ZERO).as_millis())
+}
+
+#[test]
+fn on_a_silent_network_the_times_are_those_of_the_rfc() {
+    // §17.1.1.2: doubled without limit; §17.1.2.2: doubled up to T2. Both end after 64*T1.
+    assert_eq!(into_silence("INVITE"), (vec![0, 500, 1_500, 3_500, 7_500, 15_500, 31_500], 32_000));
+    let capped = [0, 500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500];
+    assert_eq!(into_silence("OPTIONS"), (capped.to_vec(), 32_000));
 }
