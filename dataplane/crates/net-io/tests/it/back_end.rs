@@ -14,6 +14,12 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 pub const LOOPBACK_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub const LOOPBACK_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
+/// Loopback addresses of tests that need a port to stay free, or to be free again: the tests that run beside them
+/// have their ports on the ones above.
+pub fn quiet_address(number: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 99, number))
+}
+
 /// Makes a test for each back-end that talks to the kernel out of one function over `impl PacketIo`.
 ///
 /// `conformance!(name, config, body)` expects `fn body(io: impl PacketIo)`.

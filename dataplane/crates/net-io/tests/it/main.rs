@@ -1,10 +1,12 @@
 //! Every back-end against one suite of behaviours, over loopback.
 
+mod allocation;
 mod back_end;
 mod errors;
 mod lifecycle;
 mod limits;
 mod probing;
 mod relay;
+mod ring_limits;
 mod simulated;
 mod waiting;
