@@ -288,12 +288,14 @@ impl PacketIo for Sockets {
         if !self.has_buffers() {
             return self.starve(wait);
         }
-        if self.busy && !self.gather.is_zero() {
+        let mut wait = wait;
+        if self.busy && !self.gather.is_zero() && wait != Some(Duration::ZERO) {
             let gather = wait.map_or(self.gather, |wait| wait.min(self.gather));
+            wait = wait.map(|wait| wait.saturating_sub(gather));
             self.counters.system_calls += 1;
             if self.waker.wait(Some(gather))? {
                 self.counters.wake_ups += 1;
-                return Ok(());
+                wait = Some(Duration::ZERO);
             }
         }
         self.wait(wait)?;

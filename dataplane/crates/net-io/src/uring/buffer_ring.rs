@@ -64,8 +64,7 @@ impl BufferRing {
     /// Gives a buffer to the kernel.
     ///
     /// Safe, because it hands over an address as a number; that nobody else uses the memory there until the kernel has
-    /// given it back is the caller's invariant (number 1 of the crate). Panics when the ring is full, which would mean
-    /// more buffers than frames.
+    /// given it back is the caller's invariant (number 1 of the crate). Panics when the ring is full.
     pub(super) fn provide(&mut self, id: u16, address: u64, length: u32) {
         assert!(
             self.provided < self.size,

@@ -5,8 +5,8 @@
 //! * One *multishot receive* a port goes on until it is cancelled: each datagram is a completion, with the source
 //!   address and the payload in a frame from the ring's *provided buffers*. It also ends by itself (no buffer, an empty
 //!   datagram, a full completion queue, an error) and is then asked for again.
-//! * A packet is sent straight from the frame it came in; the frame goes back to the provided buffers when the
-//!   completion says that the kernel is done. (Requests can ask for no completion on success, but then nothing says
+//! * A packet is sent straight from the frame it came in; the frame is free, and the first to be provided again, when
+//!   the completion says that the kernel is done. (Requests can ask for no completion on success, but then nothing says
 //!   when the frame is free.)
 //! * One `io_uring_enter` a turn of the loop submits all sends and waits for the next datagrams.
 //!
@@ -83,6 +83,8 @@ pub struct Uring {
     ring: Ring,
     buffers: BufferRing,
     pool: FramePool,
+    /// Frames that nobody has, the last one freed on top: it is the one that is still in the cache.
+    free: Vec<u32>,
     slots: PortSlots,
     options: SocketOptions,
     waker: Waker,
@@ -145,8 +147,8 @@ impl Uring {
             .register_files_sparse(ports_max)
             .map_err(SetupError::at("io_uring_register of a file table"))?;
 
-        let frames = u16::try_from(config.frames).expect("checked: at most 32,768 frames");
-        let buffers = BufferRing::new(frames);
+        let receiving = config.frames_receiving.min(config.frames);
+        let buffers = BufferRing::new(u16::try_from(receiving).expect("checked: at most 32,768"));
         let submitter = ring.submitter();
         // SAFETY: validity and bounds: the address and size of a ring that `Uring` keeps until it has unregistered it
         // (invariant 6).
@@ -154,10 +156,11 @@ impl Uring {
             .map_err(SetupError::at("io_uring_register of a buffer ring"))?;
 
         let waker = Waker::new().map_err(SetupError::at("eventfd"))?;
-        let mut uring = Self {
+        Ok(Self {
             ring,
             buffers,
             pool: FramePool::new(config.frames),
+            free: (0..config.frames).rev().collect(),
             slots: PortSlots::new(ports_max),
             options: config.socket.clone(),
             waker,
@@ -185,11 +188,7 @@ impl Uring {
             control: VecDeque::new(),
             gather: config.gather,
             counters: IoCounters::default(),
-        };
-        for index in 0..config.frames {
-            uring.provide(index);
-        }
-        Ok(uring)
+        })
     }
 
     /// Whether [`IoConfig::gather`] has an effect: from Linux 6.12 on.
@@ -197,11 +196,14 @@ impl Uring {
         self.ring.gathers()
     }
 
-    /// Gives a frame to the kernel to receive into. Nobody else has it.
-    fn provide(&mut self, index: u32) {
-        let address = self.pool.address(index, BUFFER_START) as u64;
-        self.buffers
-            .provide(index as u16, address, (MESSAGE_HEAD + PAYLOAD_MAX) as u32);
+    /// Fills the buffer ring with free frames.
+    fn provide(&mut self) {
+        while self.buffers.provided() < self.buffers.size() {
+            let Some(index) = self.free.pop() else { break };
+            let address = self.pool.address(index, BUFFER_START) as u64;
+            self.buffers
+                .provide(index as u16, address, (MESSAGE_HEAD + PAYLOAD_MAX) as u32);
+        }
     }
 
     /// Queues the requests about ports and the waker. What does not fit stays for the next turn.
@@ -263,6 +265,7 @@ impl Uring {
 
     /// Submits all that is queued and waits.
     fn turn(&mut self, waiting: Waiting) -> io::Result<()> {
+        self.provide();
         self.queue_control();
         self.unsubmitted = 0;
         self.ring.enter(waiting)?;
@@ -298,7 +301,7 @@ impl Uring {
             let index = u32::from(id);
             if !self.slots.is_current(port, generation) {
                 self.counters.port_closed += 1;
-                self.provide(index);
+                self.free.push(index);
             } else if let Some((source, extent)) = self.read_message(index, completion.result) {
                 self.received.push_back(Arrival {
                     port,
@@ -307,11 +310,12 @@ impl Uring {
                     extent,
                 });
             } else {
-                self.provide(index);
+                self.free.push(index);
             }
         } else {
             match -completion.result {
-                libc::ENOBUFS => self.counters.no_buffer += 1,
+                // With frames free this was a burst larger than the buffer ring, which the next turn meets.
+                libc::ENOBUFS => self.counters.no_buffer += u64::from(self.free.is_empty()),
                 libc::ECANCELED => {}
                 errno if errno > 0 => self.counters.receive_errors += 1,
                 _ => {}
@@ -374,7 +378,7 @@ impl Uring {
             self.counters.count_send_error(SendError::from_errno(-result));
         }
         self.sending -= 1;
-        self.provide(index);
+        self.free.push(index);
     }
 
     /// Lets the kernel work off what closing ports need, without waiting. Not on the packet path.
@@ -466,7 +470,7 @@ impl PacketIo for Uring {
                 });
             }
             self.counters.port_closed += 1;
-            self.provide(arrival.extent.index);
+            self.free.push(arrival.extent.index);
         }
         None
     }
@@ -484,7 +488,7 @@ impl PacketIo for Uring {
         let index = extent.index;
         if self.slots.local(port).is_none() {
             self.counters.count_send_error(SendError::NotOpen);
-            self.provide(index);
+            self.free.push(index);
             return;
         }
         let outgoing = &mut self.outgoing[index as usize];
@@ -507,13 +511,13 @@ impl PacketIo for Uring {
             self.unsubmitted += 1;
         } else {
             self.counters.count_send_error(SendError::WouldBlock);
-            self.provide(index);
+            self.free.push(index);
         }
     }
 
     fn release(&mut self, frame: Frame) {
         let extent = self.pool.put(frame);
-        self.provide(extent.index);
+        self.free.push(extent.index);
     }
 
     fn waker(&self) -> Waker {
@@ -527,7 +531,7 @@ impl PacketIo for Uring {
     fn frames(&self) -> FrameAccount {
         FrameAccount {
             total: self.pool.frames(),
-            idle: self.buffers.provided().into(),
+            idle: self.free.len() as u32 + u32::from(self.buffers.provided()),
             received: self.received.len() as u32,
             held: self.pool.held(),
             sending: self.sending,

@@ -53,7 +53,7 @@ fn echo_bursts(io: &mut Uring, ports: usize, each: usize) {
 
 ring_test! {
     a_full_completion_queue_loses_nothing,
-    IoConfig { frames: 1024, submission_entries: 8, completion_entries: 16, ..IoConfig::default() },
+    IoConfig { frames: 1024, frames_receiving: 1024, submission_entries: 8, completion_entries: 16, ..IoConfig::default() },
     |io| {
         echo_bursts(&mut io, 64, 16);
         assert!(io.counters().completion_overflows > 0, "{:?}", io.counters());
@@ -69,6 +69,16 @@ ring_test! {
         echo_bursts(&mut io, 40, 40);
         assert!(io.counters().no_buffer > 0 && io.counters().receives_rearmed > 0, "{:?}", io.counters());
         assert_eq!(io.counters().sent, 40 * 40);
+    }
+}
+
+ring_test! {
+    a_burst_beyond_the_buffer_ring_waits_for_the_next_turn,
+    IoConfig { frames_receiving: 8, ..IoConfig::default() },
+    |io| {
+        echo_bursts(&mut io, 20, 20);
+        assert!(io.counters().receives_rearmed > 0, "{:?}", io.counters());
+        assert_eq!((io.counters().sent, io.counters().no_buffer), (400, 0));
     }
 }
 
