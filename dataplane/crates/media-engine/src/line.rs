@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use media_types::Latching;
+use rtp::Ssrc;
 use sans_io::Timestamp;
 
 use crate::counters::Drops;
@@ -172,8 +173,16 @@ impl Line {
         })
     }
 
-    /// Judges the source of RTCP. True when this packet has just locked it. Does not allocate.
-    pub(crate) fn admit_rtcp(&mut self, source: SocketAddr) -> Result<bool, DropReason> {
+    /// Judges the source of RTCP, whose first packet names `sender`. True when this packet has just locked it. Does
+    /// not allocate.
+    ///
+    /// The signalled address is locked at once. Another port of the party's address is, when the packet names a stream
+    /// that this party sends: who else sits at that address, or forges it, does not know the SSRC.
+    pub(crate) fn admit_rtcp(
+        &mut self,
+        source: SocketAddr,
+        sender: Option<Ssrc>,
+    ) -> Result<bool, DropReason> {
         let same = |known: Option<SocketAddr>| known.is_some_and(|known| is_same(known, source));
         if self.rtcp_mux {
             // It shares the port, so it shares the lock. It does not make one: a lock takes RTP.
@@ -188,20 +197,30 @@ impl Line {
                 false => Err(DropReason::RtcpSource),
             };
         }
-        let address_known = match (self.latch.policy(), self.latch.locked()) {
-            (Latching::Off, _) => false,
-            (_, Some(locked)) => locked.ip() == source.ip(),
-            (Latching::SameAddress, None) => self
-                .latch
-                .signalled()
-                .is_some_and(|signalled| signalled.ip() == source.ip()),
-            (Latching::AnyAddress, None) => false,
-        };
-        if !address_known && !same(self.signalled_rtcp()) {
+        if !same(self.signalled_rtcp()) && !(self.is_at_party(source) && self.is_by_party(sender)) {
             return Err(DropReason::RtcpSource);
         }
         self.rtcp_source = Some(source);
         Ok(true)
+    }
+
+    /// Whether RTCP from a port that was not signalled comes from the party's address.
+    fn is_at_party(&self, source: SocketAddr) -> bool {
+        let party = match (self.latch.policy(), self.latch.locked()) {
+            (Latching::Off, _) => None,
+            (_, Some(locked)) => Some(locked),
+            (Latching::SameAddress, None) => self.latch.signalled(),
+            (Latching::AnyAddress, None) => None,
+        };
+        party.is_some_and(|party| party.ip() == source.ip())
+    }
+
+    /// Whether RTCP names a stream of the party. One that may not send has none to name.
+    fn is_by_party(&self, sender: Option<Ssrc>) -> bool {
+        match self.streams.is_empty() {
+            true => !self.party_sends,
+            false => self.streams.iter().any(|stream| Some(stream.ssrc) == sender),
+        }
     }
 
     /// RTP was locked on `source`: RTCP learned from another address before was not this party's.

@@ -117,7 +117,7 @@ impl Engine {
             return Err(DropReason::RtcpNotMuxed);
         }
         let compound = Compound::parse(payload)?;
-        let locked = line.admit_rtcp(source)?;
+        let locked = line.admit_rtcp(source, compound.sender())?;
         line.passed_report.note(now, &compound);
         let peer = line.peer;
         if locked {

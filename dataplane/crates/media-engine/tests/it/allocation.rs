@@ -79,11 +79,11 @@ fn handling_a_packet_does_not_allocate() {
         datagrams.push((a_rtp, at("198.51.100.1:9"), packet.clone()));
         datagrams.push((b_rtp, party, packet.clone()));
         datagrams.push((b_rtp, party, packet[..n as usize % 20].to_vec()));
-        datagrams.push((a_rtcp, at("203.0.113.5:6001"), rtcp(n)));
-        datagrams.push((b_rtcp, party, rtcp(n)));
+        datagrams.push((a_rtcp, at("203.0.113.5:6001"), rtcp(n / 10)));
+        datagrams.push((b_rtcp, party, rtcp(n / 10)));
         datagrams.push((b_rtcp, at("192.0.2.2:5001"), packet));
         datagrams.push((b_rtp, party, vec![n as u8 * 4; 30]));
-        datagrams.push((media_engine::PortId(1_000 + n), party, rtcp(n)));
+        datagrams.push((media_engine::PortId(1_000 + n), party, rtcp(n / 10)));
     }
     let mut forwarded = 0;
     let count = allocations(|| {

@@ -192,25 +192,45 @@ fn rtcp_goes_where_the_description_says() {
     assert!(bench.fate(b.rtcp, "192.0.2.77:900", &rtcp(8)).is_ok());
 }
 
+/// Behind a NAT that keeps the address, RTCP comes from another port than the one after RTP. It is known by its SSRC.
 #[test]
 fn rtcp_follows_the_source_that_it_comes_from() {
     let mut bench = Bench::new(config());
     let (a, b) = locals(&bench.create(&call("c", line(A), line(B))));
-    // Behind a NAT that keeps the address: RTCP comes from another port than the one after RTP.
-    assert!(bench.fate(b.rtcp, "192.0.2.2:61000", &rtcp(8)).is_ok());
+    let elsewhere = "192.0.2.2:61000";
     assert_eq!(
-        bench.fate(a.rtcp, A_RTCP, &rtcp(7)),
-        Ok((b.rtcp, at("192.0.2.2:61000")))
+        bench.fate(b.rtcp, elsewhere, &rtcp(8)),
+        Err("rtcp_source"),
+        "no stream to know it by"
     );
+    bench.fate(b.rtp, B, &rtp(8, 1, 0, 8)).unwrap();
+    assert_eq!(
+        bench.fate(b.rtcp, elsewhere, &rtcp(9)),
+        Err("rtcp_source"),
+        "another's SSRC"
+    );
+    assert_eq!(
+        bench.fate(b.rtcp, "192.0.2.66:61000", &rtcp(8)),
+        Err("rtcp_source")
+    );
+    assert!(bench.fate(b.rtcp, elsewhere, &rtcp(8)).is_ok());
+    assert_eq!(bench.fate(a.rtcp, A_RTCP, &rtcp(7)), Ok((b.rtcp, at(elsewhere))));
     assert_eq!(
         bench.fate(b.rtcp, B_RTCP, &rtcp(8)),
         Err("rtcp_source"),
         "it is locked"
     );
-    assert_eq!(
-        bench.fate(a.rtcp, "192.0.2.66:4001", &rtcp(7)),
-        Err("rtcp_source")
-    );
+}
+
+#[test]
+fn rtcp_of_a_party_that_only_listens_is_known_by_its_address() {
+    let mut bench = Bench::new(config());
+    let listener = media_types::LineSpec {
+        direction: Direction::RecvOnly,
+        ..line(B)
+    };
+    let (_, b) = locals(&bench.create(&call("c", line(A), listener)));
+    assert!(bench.fate(b.rtcp, "192.0.2.2:61000", &rtcp(8)).is_ok());
 }
 
 #[test]

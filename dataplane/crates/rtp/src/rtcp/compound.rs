@@ -99,6 +99,11 @@ impl<'a> Compound<'a> {
         Packets(self.0)
     }
 
+    /// The SSRC of who sent it, as the first packet has it; `None` when that is of a type without one.
+    pub fn sender(&self) -> Option<crate::Ssrc> {
+        self.packets().next().and_then(|packet| packet.sender())
+    }
+
     /// The whole datagram.
     pub const fn bytes(&self) -> &'a [u8] {
         self.0
