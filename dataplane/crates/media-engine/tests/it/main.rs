@@ -8,4 +8,7 @@ mod events;
 mod latching;
 mod ports;
 mod relay;
+mod seeds;
+mod sequences;
+mod simulation;
 mod statistics;
