@@ -4,8 +4,12 @@ use bytes::Bytes;
 use sip::message::framing::{StreamFramer, StreamItem};
 use sip::message::{HeaderName, Host, Limits, Message, ResponseBuilder, Scheme, reason_phrase};
 
-const RFC_4475: &str = include_str!("torture/rfc4475.txt");
-const RFC_5118: &str = include_str!("torture/rfc5118.txt");
+const FILES: [&str; 4] = [
+    include_str!("torture/rfc4475-valid.txt"),
+    include_str!("torture/rfc4475-invalid.txt"),
+    include_str!("torture/rfc4475-semantics.txt"),
+    include_str!("torture/rfc5118.txt"),
+];
 
 /// What is expected of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +29,7 @@ pub struct Case {
 
 /// All messages of both RFCs.
 pub fn cases() -> Vec<Case> {
-    [RFC_4475, RFC_5118]
-        .iter()
-        .flat_map(|text| cases_in(text))
-        .collect()
+    FILES.iter().flat_map(|text| cases_in(text)).collect()
 }
 
 /// The message of that name.
