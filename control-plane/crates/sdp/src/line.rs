@@ -171,11 +171,13 @@ fn is_group(ip: IpAddr) -> bool {
     ip.is_multicast() || matches!(ip, IpAddr::V4(v4) if v4.is_broadcast())
 }
 
-/// The last direction attribute in `attributes`, as most implementations read a description that has several.
+/// The last direction attribute in `attributes`, as most implementations read a description that has several. One with a
+/// value is no property attribute (RFC 8866 §6.7), and would be lost on the way if its value named an address.
 fn direction_of(attributes: &[sdp_types::Attribute]) -> Option<Direction> {
     attributes
         .iter()
         .rev()
+        .filter(|a| a.value.is_none())
         .find_map(|a| direction_named(&a.attribute))
 }
 
