@@ -254,8 +254,8 @@ pub enum BuildError {
     /// The status code is not 100 to 699.
     #[error("status code is not 100 to 699")]
     Status,
-    /// The reason phrase has a control character.
-    #[error("reason phrase with a control character")]
+    /// The reason phrase has CR, LF or NUL.
+    #[error("reason phrase has CR, LF or NUL")]
     Reason,
     /// The header name is not a token.
     #[error("header name is not a token")]

@@ -41,7 +41,7 @@ impl Printer {
         if !(100..700).contains(&status) {
             printer.fail(BuildError::Status);
         }
-        if reason.bytes().any(|byte| byte < b' ' && byte != b'\t') {
+        if reason.contains(['\r', '\n', '\0']) {
             printer.fail(BuildError::Reason);
         }
         printer.put(&["SIP/2.0 "]);

@@ -90,7 +90,7 @@ impl Scan {
 
     fn start_line(&mut self, window: &[u8], line: &Line) {
         let text = &window[line.start..line.end];
-        if let Some(fault) = line.fault(window) {
+        if let Some(fault) = line.fault(window).or(line.nul.then_some(ParseError::Nul)) {
             self.fail(fault);
         }
         match StartLine::parse(text) {
