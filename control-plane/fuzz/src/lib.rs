@@ -1,1 +1,37 @@
-//! Placeholder.
+//! Fuzz targets of the control plane's parsers, as functions: a fuzzer calls them with what it invents, the ordinary
+//! tests with the committed corpus. Each asserts what must hold for *any* input, so a finding is a panic here.
+//!
+//! `README.md` beside this crate says how to run the fuzzers.
+#![forbid(unsafe_code)]
+
+mod session_description;
+mod sip_datagram;
+mod sip_stream;
+
+pub use session_description::session_description;
+pub use sip_datagram::sip_datagram;
+pub use sip_stream::sip_stream;
+
+/// A fuzz target.
+pub struct Target {
+    /// The name of its binary and of its folder in `corpus/`.
+    pub name: &'static str,
+    /// What it does with an input.
+    pub run: fn(&[u8]),
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "sdp",
+        run: session_description,
+    },
+    Target {
+        name: "sip_datagram",
+        run: sip_datagram,
+    },
+    Target {
+        name: "sip_stream",
+        run: sip_stream,
+    },
+];
