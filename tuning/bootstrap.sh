@@ -9,8 +9,7 @@ set -euo pipefail
 # command or file to look for | Debian package | what for
 needs=(
     "cc|gcc|C compiler: the crypto library and SQLite are built from source"
-    "c++|g++|C++ compiler: the fuzz targets link libFuzzer"
-    "/usr/include/stdlib.h|libc6-dev|C library headers, for the two compilers"
+    "/usr/include/stdlib.h|libc6-dev|C library headers, for the compiler"
     "make|make|runs the targets"
     "git|git|the source tree"
     "sipp|sip-tester|SIP callers and callees of the tests and the demonstration, and the speech that they send"

@@ -191,6 +191,8 @@ pub struct Report {
     pub cdrs: u64,
     /// Of those, answered with 200.
     pub cdrs_answered: u64,
+    /// Of those, with every packet of both ways counted by the media node and none lost.
+    pub cdrs_whole: u64,
     /// Data plane and control plane.
     pub planes: [PlaneLoad; 2],
 }
@@ -254,10 +256,10 @@ impl Report {
             format!("the node still holds {:?}", self.held_after),
         );
         check(
-            (self.cdrs, self.cdrs_answered) == (self.calls, self.calls),
+            [self.cdrs, self.cdrs_answered, self.cdrs_whole] == [self.calls; 3],
             format!(
-                "{} calls, {} records, {} of them answered",
-                self.calls, self.cdrs, self.cdrs_answered
+                "{} calls, {} records, {} of them answered, {} of them with every packet",
+                self.calls, self.cdrs, self.cdrs_answered, self.cdrs_whole
             ),
         );
         problems
@@ -323,8 +325,8 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "afterwards         {} calls and {} ports held, {} call records",
-            self.held_after.calls, self.held_after.port_pairs, self.cdrs
+            "afterwards         {} calls and {} ports held, {} call records, {} of them with every packet",
+            self.held_after.calls, self.held_after.port_pairs, self.cdrs, self.cdrs_whole
         )
     }
 }
@@ -386,6 +388,7 @@ mod tests {
             calls: 2,
             cdrs: 2,
             cdrs_answered: 2,
+            cdrs_whole: 2,
             ..Report::default()
         };
         report.set_media(&outcome);

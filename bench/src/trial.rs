@@ -14,7 +14,7 @@ use crate::node_client::Held;
 use crate::plane::Plane;
 use crate::report::{PlaneLoad, Report, Times};
 use crate::sipp::Script;
-use crate::speech::Speech;
+use crate::speech::{PTIME_MS, Speech};
 use crate::speech_calls::{Prepared, SpeechCalls};
 use crate::stand::{Stand, StandOptions};
 
@@ -89,6 +89,7 @@ pub fn run(options: &TrialOptions) -> anyhow::Result<Report> {
         stand.cdrs()?
     };
 
+    let packets = (options.talk.as_millis() as u64 / PTIME_MS) as i64;
     let mut report = Report {
         name: options.name.clone(),
         calls: options.calls.into(),
@@ -102,6 +103,10 @@ pub fn run(options: &TrialOptions) -> anyhow::Result<Report> {
         cdrs_answered: cdrs
             .iter()
             .filter(|cdr| cdr.answered && cdr.status == Some(200))
+            .count() as u64,
+        cdrs_whole: cdrs
+            .iter()
+            .filter(|cdr| cdr.packets == [Some(packets); 2] && cdr.lost == [Some(0); 2])
             .count() as u64,
         retransmissions: caller.retransmissions + callee.retransmissions,
         planes: busy.since(&idle, seconds),
