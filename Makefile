@@ -45,7 +45,7 @@ bench-memory: release ## Bytes a call in each plane; writes target/bench/memory.
 	$(TARGET)/release/ringpath-memory
 
 fuzz: ## How to run the fuzz targets; `make test` replays their corpus
-	@echo "Targets are binaries of dataplane/fuzz and control-plane/fuzz; docs/testing.md says how to run them."
+	@echo "Commands for each target, on stable Rust: control-plane/fuzz/README.md and dataplane/fuzz/README.md"
 
 clean: ## Remove what was built
 	$(CARGO) clean
