@@ -197,7 +197,8 @@ impl Line {
                 false => Err(DropReason::RtcpSource),
             };
         }
-        if !same(self.signalled_rtcp()) && !(self.is_at_party(source) && self.is_by_party(sender)) {
+        let learnable = self.is_at_party(source) && self.is_by_party(sender);
+        if !learnable && !same(self.signalled_rtcp()) {
             return Err(DropReason::RtcpSource);
         }
         self.rtcp_source = Some(source);

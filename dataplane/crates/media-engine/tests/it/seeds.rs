@@ -13,10 +13,14 @@ impl Drop for Said {
 
 /// Calls `simulation` with the numbers 0 to `count`, or with the one that the environment names.
 pub fn for_each(name: &'static str, count: u64, simulation: impl Fn(u64)) {
-    let only = std::env::var("SEED")
-        .ok()
-        .map(|text| text.parse().expect("SEED is a number"));
-    let seeds = only.map_or(0..count, |seed| seed..seed + 1);
+    let number = |name| {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().expect("SEED and SEEDS are numbers"))
+    };
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(count),
+    };
     for seed in seeds {
         let _said = Said(name, seed);
         simulation(seed);

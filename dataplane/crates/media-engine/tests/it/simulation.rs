@@ -201,17 +201,20 @@ impl World {
     fn shoot(&mut self, at: usize) {
         for _ in 0..self.random.below(4) {
             let (datagram, only_own_source_is_safe) = self.ammunition(at);
-            let stranger = match self.random.below(3) {
-                0 => SocketAddr::from((
-                    [198, 51, 100, self.random.below(256) as u8],
-                    1_024 + self.random.below(60_000) as u16,
-                )),
-                1 => SocketAddr::new(
+            // One that keeps its address and sends as a party does could be taken for one behind a NAT as long as
+            // the party itself has not been found: the policy allows that.
+            let found = !self.parties[at].taken.is_empty();
+            let stranger = match self.random.below(4) {
+                0 if found => SocketAddr::from(([198, 51, 100, 66], 6_666)),
+                1 if only_own_source_is_safe => self.parties[at].source,
+                2 => SocketAddr::new(
                     self.parties[at].source.ip(),
                     1_024 + self.random.below(20_000) as u16,
                 ),
-                _ if only_own_source_is_safe => self.parties[at].source,
-                _ => SocketAddr::from(([198, 51, 100, 66], 6_666)),
+                _ => SocketAddr::from((
+                    [198, 51, 100, self.random.below(256) as u8],
+                    1_024 + self.random.below(60_000) as u16,
+                )),
             };
             if [4_000, 4_001].contains(&stranger.port()) {
                 continue;
@@ -235,7 +238,7 @@ impl World {
         }
     }
 
-    /// A datagram to shoot with; whether it must be dropped even if it comes from the party's own source.
+    /// A datagram to shoot with, and whether it must be dropped even if it comes from the party's own source.
     fn ammunition(&mut self, at: usize) -> (Vec<u8>, bool) {
         let random = &mut self.random;
         // A perfect forgery of the next packet but for where it comes from; or of another stream.
