@@ -1,7 +1,8 @@
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
-use media_types::IdempotencyKey;
+use media_types::{CallId, CallReport, IdempotencyKey, NodeName};
 use tokio::sync::{Semaphore, mpsc, watch as tokio_watch};
 use tokio::task::JoinSet;
 
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) counters: counters::Shared,
     reports: mpsc::Sender<Report>,
     healthy: tokio_watch::Sender<usize>,
+    /// Creates under way, and whether a delete came meanwhile.
+    pub(crate) creating: Mutex<HashMap<CallId, bool>>,
     turn: AtomicU64,
     own_keys: AtomicU64,
 }
@@ -58,6 +61,7 @@ pub fn start(
         counters: counters::Shared::default(),
         reports,
         healthy: tokio_watch::Sender::new(0),
+        creating: Mutex::default(),
         turn: AtomicU64::new(0),
         own_keys: AtomicU64::new(0),
     });
@@ -80,9 +84,15 @@ pub fn start(
 
 impl Client {
     /// Starts `request`; its answer comes as a [`Report`]. Does not wait.
+    ///
+    /// A delete without a node is for a call whose create was not answered yet, or not in time: the client knows, or
+    /// will know, which node has it. A delete that is refused here is done later all the same, without an answer.
     pub fn request(&self, request: Request) -> Result<(), Overloaded> {
         let Ok(permit) = self.requests.clone().try_acquire_owned() else {
             self.context.counters.change(|counters| counters.overloaded += 1);
+            if let Kind::Delete = request.kind {
+                follow::delete_later(&self.context, &request.call, request.node.as_ref());
+            }
             return Err(Overloaded);
         };
         let context = self.context.clone();
@@ -137,10 +147,7 @@ impl View {
 }
 
 impl Context {
-    async fn perform(
-        &self,
-        request: Request,
-    ) -> Result<(media_types::NodeName, media_types::CallReport), Failure> {
+    async fn perform(&self, request: Request) -> Result<(NodeName, CallReport), Failure> {
         let Request {
             call,
             key,

@@ -84,8 +84,19 @@ pub enum NodeConfigError {
 }
 
 impl NodeConfig {
-    /// A channel that connects when first used, and again when it broke.
+    /// A channel that connects when first used, and again when it broke. Must run within a Tokio runtime.
     pub(crate) fn channel(&self, connect_timeout: Duration) -> Result<Channel, NodeConfigError> {
+        Ok(self
+            .endpoint()?
+            .connect_timeout(connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .connect_lazy())
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, NodeConfigError> {
         let known = ["http://", "https://", "unix:/"];
         if !known.iter().any(|form| self.address.starts_with(form)) {
             return Err(NodeConfigError::Address);
@@ -108,18 +119,12 @@ impl NodeConfig {
             (None, true) => return Err(NodeConfigError::HttpsWithoutTls),
             (None, false) => {}
         }
-        Ok(endpoint
-            .connect_timeout(connect_timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-            .connect_lazy())
+        Ok(endpoint)
     }
 
-    /// Whether the node could be used, without connecting. Must run within a Tokio runtime.
+    /// Whether the node could be used, without connecting.
     pub fn check(&self) -> Result<(), NodeConfigError> {
-        self.channel(Duration::from_secs(1)).map(drop)
+        self.endpoint().map(drop)
     }
 }
 

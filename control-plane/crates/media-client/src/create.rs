@@ -1,6 +1,7 @@
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use media_types::{CallReport, CallSpec, IdempotencyKey, NodeName};
+use media_types::{CallId, CallReport, CallSpec, IdempotencyKey, NodeName};
 use proto::convert::{FieldError, Problem, create_to_wire, report_from_wire};
 use tokio::time::Instant;
 
@@ -10,13 +11,32 @@ use crate::node::{Health, Node};
 use crate::outcome::{Outcome, attempt};
 use crate::{Failure, Operation, orphans};
 
-/// Makes a call on the first node that takes it.
+/// Makes a call on the first node that takes it. When a delete came meanwhile, the call is noted to be deleted.
 pub(crate) async fn create(
+    context: &Context,
+    key: &IdempotencyKey,
+    spec: CallSpec,
+    only: Option<&NodeName>,
+) -> Result<(NodeName, CallReport), Failure> {
+    let call = spec.id.clone();
+    context.creating().insert(call.clone(), false);
+    let made = make(context, key, spec, only).await;
+    let deleted = context.creating().remove(&call).unwrap_or(false);
+    let (node, report) = made?;
+    if deleted {
+        orphans::note(context, &node, &call);
+    } else {
+        node.state().held.insert(call, Instant::now());
+    }
+    Ok((node.name.clone(), report))
+}
+
+async fn make(
     context: &Context,
     key: &IdempotencyKey,
     mut spec: CallSpec,
     only: Option<&NodeName>,
-) -> Result<(NodeName, CallReport), Failure> {
+) -> Result<(Arc<Node>, CallReport), Failure> {
     if spec.lease.is_zero() {
         spec.lease = context.config.lease;
     }
@@ -69,10 +89,7 @@ pub(crate) async fn create(
         orphans::note(context, node, &spec.id);
     }
     match (made, refused) {
-        (Some((node, report)), _) => {
-            node.state().held.insert(spec.id.clone(), Instant::now());
-            Ok((node.name.clone(), report))
-        }
+        (Some(made), _) => Ok(made),
         (None, Some(refusal)) if !refusal.is_capacity() => Err(Failure::Refused(refusal)),
         _ => Err(Failure::NoNode {
             retry_after: context.config.retry_after,
@@ -109,6 +126,10 @@ async fn once(
 }
 
 impl Context {
+    pub(crate) fn creating(&self) -> MutexGuard<'_, HashMap<CallId, bool>> {
+        self.creating.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The nodes to try, in order: `only` that one, or every one that is up.
     fn candidates(&self, only: Option<&NodeName>) -> Vec<Arc<Node>> {
         let mut candidates: Vec<Candidate> = Vec::with_capacity(self.nodes.len());

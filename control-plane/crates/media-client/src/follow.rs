@@ -51,7 +51,7 @@ pub(crate) async fn delete(
     call: &CallId,
     node: Option<&NodeName>,
 ) -> Done {
-    let node = context.node(node)?;
+    let node = context.holder(node, call)?;
     node.state().held.remove(call);
     let until = Instant::now() + context.config.deadline;
     let outcome = again(until, || async {
@@ -79,6 +79,14 @@ pub(crate) async fn delete(
     }
 }
 
+/// Has a call deleted by the sweep: its owner does not wait for it.
+pub(crate) fn delete_later(context: &Context, call: &CallId, node: Option<&NodeName>) {
+    if let Ok(node) = context.holder(node, call) {
+        node.state().held.remove(call);
+        orphans::note(context, &node, call);
+    }
+}
+
 /// Tries until there is a clear answer or the time is over. `Busy` clears up by itself, so it is tried again too.
 async fn again<F>(until: Instant, mut once: impl FnMut() -> F) -> Outcome<CallReport>
 where
@@ -103,6 +111,22 @@ fn report(call: Option<Call>) -> Result<CallReport, FieldError> {
 }
 
 impl Context {
+    /// The node of that name, or the one that has the call. When the call is only being made, what is made will be
+    /// deleted: there is no node to name yet.
+    fn holder(&self, name: Option<&NodeName>, call: &CallId) -> Result<Arc<Node>, Failure> {
+        if name.is_some() {
+            return self.node(name);
+        }
+        if let Some(deleted) = self.creating().get_mut(call) {
+            *deleted = true;
+        }
+        let found = self
+            .nodes
+            .iter()
+            .find(|node| node.state().held.contains_key(call));
+        found.cloned().ok_or(Failure::Refused(Refusal::UnknownCall))
+    }
+
     fn node(&self, name: Option<&NodeName>) -> Result<Arc<Node>, Failure> {
         let found = self.nodes.iter().find(|node| Some(&node.name) == name);
         found.cloned().ok_or(Failure::Refused(Refusal::UnknownCall))

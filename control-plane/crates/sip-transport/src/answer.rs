@@ -2,13 +2,10 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::net::SocketAddr;
 
 use sip::message::{ResponseBuilder, reason_phrase};
-use sip::{Destination, HeaderName, Message, Source, Transmit, Transport};
-
-/// The port of a sent-by without one (RFC 3261 §18.2.2).
-const PORT_DEFAULT: u16 = 5060;
+use sip::transaction::response_destination;
+use sip::{HeaderName, Message, Source, Transmit};
 
 /// Makes the tag of `To`: the same for a request and its repetitions (RFC 3261 §8.2.7), another in each process, and
 /// not to be guessed.
@@ -33,13 +30,7 @@ impl Answers {
             .hash_one((request.header(HeaderName::CallId), via.branch(), source.remote));
         let ip = source.remote.ip();
         let rport = via.rport().map(|_| source.remote.port());
-        let symmetric = rport.is_some() && source.transport == Transport::Udp;
-        let sent_by = SocketAddr::new(ip, via.port.unwrap_or(PORT_DEFAULT));
-        let destination = Destination {
-            transport: source.transport,
-            remote: if symmetric { source.remote } else { sent_by },
-            flow: Some(source.flow),
-        };
+        let destination = response_destination(source, request)?;
         let received = (rport.is_some() || via.host.ip() != Some(ip)).then_some(ip);
         // A broken request may be one that cannot be edited; then it is answered as it came.
         let edited = request.with_top_via_params(received, rport);

@@ -329,6 +329,77 @@ async fn a_dead_node_loses_updates_and_deletes_within_the_deadline() {
     .await;
 }
 
+fn delete_without_node(id: u64, name: &str) -> Request {
+    Request {
+        node: None,
+        ..on("any", id, name, Kind::Delete)
+    }
+}
+
+#[tokio::test]
+async fn a_delete_without_a_node_finds_the_one_that_has_the_call() {
+    let fake = Fake::new(10);
+    let running = fake.serve().await;
+    let (client, mut reports) = start(config(), &[node("a", &running.address)]).unwrap();
+    healthy(&client, 1).await;
+    ask(&client, &mut reports, create(1, "c1")).await.unwrap();
+    assert_eq!(
+        name_of(ask(&client, &mut reports, delete_without_node(2, "c1")).await),
+        "a"
+    );
+    let unknown = ask(&client, &mut reports, delete_without_node(3, "c1")).await;
+    assert_eq!(unknown, Err(Failure::Refused(Refusal::UnknownCall)));
+}
+
+#[tokio::test]
+async fn a_call_that_is_deleted_while_it_is_made_does_not_stay() {
+    let fake = Fake::new(10);
+    fake.with(|state| state.create = Create::TakeAndBeSilentOnce);
+    let running = fake.serve().await;
+    let (client, mut reports) = start(config(), &[node("a", &running.address)]).unwrap();
+    healthy(&client, 1).await;
+    client.request(create(1, "c1")).unwrap();
+    until("the node has the call", || {
+        fake.with(|state| state.seen.creates) == 1
+    })
+    .await;
+    let unknown = ask(&client, &mut reports, delete_without_node(2, "c1")).await;
+    assert_eq!(unknown, Err(Failure::Refused(Refusal::UnknownCall)));
+    assert!(matches!(
+        report(&mut reports).await,
+        Report::Answer(Answer { id: 1, result: Ok(_) })
+    ));
+    until("the call is gone", || {
+        fake.with(|state| state.seen.calls.is_empty())
+    })
+    .await;
+    assert_eq!(client.view().nodes()[0].held, 0);
+}
+
+#[tokio::test]
+async fn a_delete_beyond_the_limit_is_done_later() {
+    let fake = Fake::new(10);
+    let running = fake.serve().await;
+    let (client, mut reports) = start(
+        Config {
+            requests_max: 1,
+            ..config()
+        },
+        &[node("a", &running.address)],
+    )
+    .unwrap();
+    healthy(&client, 1).await;
+    ask(&client, &mut reports, create(1, "c1")).await.unwrap();
+    until("the request is over", || client.under_way() == 0).await;
+    fake.with(|state| state.create = Create::TakeAndBeSilent);
+    client.request(create(2, "c2")).unwrap();
+    assert!(client.request(on("a", 3, "c1", Kind::Delete)).is_err());
+    until("both calls are gone", || {
+        fake.with(|state| state.seen.calls.is_empty())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn leases_are_renewed_until_the_call_is_deleted() {
     let fake = Fake::new(10);
