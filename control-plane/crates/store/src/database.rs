@@ -10,39 +10,37 @@ use crate::{CallRecord, LegQuality, Party, StoreError};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const UPSERT: &str = "\
-INSERT INTO cdr (call_id, node, started_at_ms, ringing_at_ms, answered_at_ms, ended_at_ms, status, cause, released_by,
-    codec,
-    caller_uri, caller_sip_call_id, caller_address, caller_packets, caller_bytes, caller_lost, caller_jitter_us,
-    caller_jitter_us_max, caller_mos_x100,
-    callee_uri, callee_sip_call_id, callee_address, callee_packets, callee_bytes, callee_lost, callee_jitter_us,
-    callee_jitter_us_max, callee_mos_x100)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO cdr (call_id, node, started_at_ms, ringing_at_ms, answered_at_ms, ended_at_ms,
+    request_uri, status, q850, cause, released_by, codec,
+    caller_user, caller_sip_call_id, caller_address, caller_packets, caller_bytes, caller_lost, caller_jitter_us_max, caller_mos_x100,
+    callee_user, callee_sip_call_id, callee_address, callee_packets, callee_bytes, callee_lost, callee_jitter_us_max, callee_mos_x100)
+VALUES (?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (call_id) DO UPDATE SET
     node = COALESCE(excluded.node, node),
     started_at_ms = COALESCE(excluded.started_at_ms, started_at_ms),
     ringing_at_ms = COALESCE(excluded.ringing_at_ms, ringing_at_ms),
     answered_at_ms = COALESCE(excluded.answered_at_ms, answered_at_ms),
     ended_at_ms = COALESCE(excluded.ended_at_ms, ended_at_ms),
+    request_uri = COALESCE(excluded.request_uri, request_uri),
     status = COALESCE(excluded.status, status),
+    q850 = COALESCE(excluded.q850, q850),
     cause = COALESCE(excluded.cause, cause),
     released_by = COALESCE(excluded.released_by, released_by),
     codec = COALESCE(excluded.codec, codec),
-    caller_uri = COALESCE(excluded.caller_uri, caller_uri),
+    caller_user = COALESCE(excluded.caller_user, caller_user),
     caller_sip_call_id = COALESCE(excluded.caller_sip_call_id, caller_sip_call_id),
     caller_address = COALESCE(excluded.caller_address, caller_address),
     caller_packets = COALESCE(excluded.caller_packets, caller_packets),
     caller_bytes = COALESCE(excluded.caller_bytes, caller_bytes),
     caller_lost = COALESCE(excluded.caller_lost, caller_lost),
-    caller_jitter_us = COALESCE(excluded.caller_jitter_us, caller_jitter_us),
     caller_jitter_us_max = COALESCE(excluded.caller_jitter_us_max, caller_jitter_us_max),
     caller_mos_x100 = COALESCE(excluded.caller_mos_x100, caller_mos_x100),
-    callee_uri = COALESCE(excluded.callee_uri, callee_uri),
+    callee_user = COALESCE(excluded.callee_user, callee_user),
     callee_sip_call_id = COALESCE(excluded.callee_sip_call_id, callee_sip_call_id),
     callee_address = COALESCE(excluded.callee_address, callee_address),
     callee_packets = COALESCE(excluded.callee_packets, callee_packets),
     callee_bytes = COALESCE(excluded.callee_bytes, callee_bytes),
     callee_lost = COALESCE(excluded.callee_lost, callee_lost),
-    callee_jitter_us = COALESCE(excluded.callee_jitter_us, callee_jitter_us),
     callee_jitter_us_max = COALESCE(excluded.callee_jitter_us_max, callee_jitter_us_max),
     callee_mos_x100 = COALESCE(excluded.callee_mos_x100, callee_mos_x100)";
 
@@ -108,7 +106,9 @@ fn upsert(record: &CallRecord) -> Query {
         .bind(record.ringing_at_ms)
         .bind(record.answered_at_ms)
         .bind(record.ended_at_ms)
+        .bind(record.request_uri.clone())
         .bind(record.status)
+        .bind(record.q850)
         .bind(record.cause.clone())
         .bind(record.released_by.map(|by| by.as_str()))
         .bind(record.codec.clone());
@@ -119,13 +119,12 @@ fn bind_party(query: Query, party: &Party) -> Query {
     let quality = party.quality.as_ref();
     let count = |of: fn(&LegQuality) -> u64| quality.map(|q| i64::try_from(of(q)).unwrap_or(i64::MAX));
     query
-        .bind(party.uri.clone())
+        .bind(party.user.clone())
         .bind(party.sip_call_id.clone())
         .bind(party.address.clone())
         .bind(count(|q| q.packets))
         .bind(count(|q| q.bytes))
         .bind(count(|q| q.lost))
-        .bind(count(|q| u64::from(q.jitter_us)))
         .bind(count(|q| u64::from(q.jitter_us_max)))
         .bind(quality.map(|q| i64::from(q.mos_x100)))
 }

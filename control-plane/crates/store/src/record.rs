@@ -27,10 +27,16 @@ pub struct CallRecord {
     /// When the call was over. Of a call that a killed control plane left: when the next one started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at_ms: Option<i64>,
+    /// The request URI that the caller asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_uri: Option<String>,
     /// The final status that the caller's INVITE got, 200 to 699.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Why it ended, as a stable label.
+    /// Why it ended, as a cause of ITU-T Q.850.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q850: Option<u8>,
+    /// Why it ended, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// Who ended it.
@@ -72,9 +78,9 @@ impl ReleasedBy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Party {
-    /// The URI of From (caller) or To (callee), as received.
+    /// The user part of the URI in `From` (caller) or `To` (callee), as received.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub uri: Option<String>,
+    pub user: Option<String>,
     /// The SIP Call-ID of this party's dialog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sip_call_id: Option<String>,
@@ -95,11 +101,9 @@ pub struct LegQuality {
     pub bytes: u64,
     /// Packets lost (RFC 3550 §A.3).
     pub lost: u64,
-    /// Interarrival jitter at the end, in microseconds, of the stream where it is worst.
-    pub jitter_us: u32,
-    /// The highest jitter seen, in microseconds.
+    /// The highest interarrival jitter of any stream (RFC 3550 §A.8), in microseconds.
     pub jitter_us_max: u32,
-    /// Mean opinion score × 100 (ITU-T G.107) of the stream with most packets; 0 when not known.
+    /// Mean opinion score × 100 (ITU-T G.107) of the worst stream; 0 when not known.
     pub mos_x100: u16,
 }
 

@@ -70,7 +70,7 @@ fn answered(call: &str) -> CallRecord {
         status: Some(200),
         codec: Some("PCMU/8000".into()),
         caller: Party {
-            uri: Some("sip:a@example.com".into()),
+            user: Some("alice".into()),
             ..Party::default()
         },
         ..CallRecord::default()
@@ -213,7 +213,7 @@ async fn the_drain_stores_what_is_appended_and_gives_the_journal_back() {
     let padding = "x".repeat(2_000);
     for number in 0..3_000 {
         let mut record = ended(&format!("c{number:05}"));
-        record.caller.uri = Some(padding.clone());
+        record.caller.user = Some(padding.clone());
         journal.append(&record).unwrap();
         if number % 100 == 0 {
             tokio::task::yield_now().await;
@@ -285,7 +285,7 @@ async fn a_record_that_is_too_large_is_refused_and_the_next_is_taken() {
     let folder = Folder::new();
     let store = folder.open().await;
     let mut record = ended("c1");
-    record.caller.uri = Some("x".repeat(store::RECORD_BYTES_MAX));
+    record.caller.user = Some("x".repeat(store::RECORD_BYTES_MAX));
     assert!(matches!(
         store.journal.append(&record),
         Err(AppendError::TooLarge { .. })
@@ -337,4 +337,83 @@ async fn records_wait_in_the_journal_while_the_database_is_away() {
     stop.send(()).unwrap();
     task.await.unwrap().unwrap();
     assert_eq!(folder.rows().await.len(), 1);
+}
+
+#[tokio::test]
+async fn every_field_is_in_its_column() {
+    let party = |name: &str, base: u32| Party {
+        user: Some(format!("{name}-user")),
+        sip_call_id: Some(format!("{name}-id")),
+        address: Some(format!("{name}-address")),
+        quality: Some(LegQuality {
+            packets: u64::from(base + 1),
+            bytes: u64::from(base + 2),
+            lost: u64::MAX,
+            jitter_us_max: base + 4,
+            mos_x100: 441,
+        }),
+    };
+    let record = CallRecord {
+        call_id: "c1".into(),
+        node: Some("media-1".into()),
+        started_at_ms: Some(1),
+        ringing_at_ms: Some(2),
+        answered_at_ms: Some(3),
+        ended_at_ms: Some(4),
+        request_uri: Some("sip:b@h".into()),
+        status: Some(200),
+        q850: Some(16),
+        cause: Some("normal'; DROP TABLE cdr; --".into()),
+        released_by: Some(ReleasedBy::System),
+        codec: Some("PCMA/8000".into()),
+        caller: party("caller", 10),
+        callee: party("callee", 20),
+    };
+    let folder = Folder::new();
+    let Store { journal, drain, .. } = folder.open().await;
+    journal.append(&record).unwrap();
+    drain.run(async {}).await.unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.database());
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let row = sqlx::query("SELECT * FROM cdr")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    let text = |column: &str| {
+        let value = row.try_get_unchecked::<String, _>(column);
+        value.unwrap_or_else(|error| panic!("{column}: {error}"))
+    };
+    for (column, expected) in [
+        ("call_id", "c1"),
+        ("node", "media-1"),
+        ("started_at_ms", "1"),
+        ("ringing_at_ms", "2"),
+        ("answered_at_ms", "3"),
+        ("ended_at_ms", "4"),
+        ("request_uri", "sip:b@h"),
+        ("status", "200"),
+        ("q850", "16"),
+        ("cause", "normal'; DROP TABLE cdr; --"),
+        ("released_by", "system"),
+        ("codec", "PCMA/8000"),
+        ("caller_user", "caller-user"),
+        ("caller_sip_call_id", "caller-id"),
+        ("caller_address", "caller-address"),
+        ("caller_packets", "11"),
+        ("caller_bytes", "12"),
+        ("caller_lost", "9223372036854775807"),
+        ("caller_jitter_us_max", "14"),
+        ("caller_mos_x100", "441"),
+        ("callee_user", "callee-user"),
+        ("callee_sip_call_id", "callee-id"),
+        ("callee_address", "callee-address"),
+        ("callee_packets", "21"),
+        ("callee_bytes", "22"),
+        ("callee_lost", "9223372036854775807"),
+        ("callee_jitter_us_max", "24"),
+        ("callee_mos_x100", "441"),
+    ] {
+        assert_eq!(text(column), expected, "{column}");
+    }
+    assert_eq!(row.len(), 28);
 }
