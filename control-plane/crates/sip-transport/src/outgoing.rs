@@ -1,5 +1,6 @@
 use bytes::Bytes;
 use sip::{Destination, FlowId, Transmit, Transport};
+use tokio::sync::watch;
 
 use crate::class::Class;
 use crate::counters::Drop;
@@ -14,6 +15,18 @@ pub(crate) struct Outgoing {
     pub(crate) bytes: Bytes,
     /// What to do when it cannot be written.
     pub(crate) otherwise: Otherwise,
+    /// Counted as long as it waits.
+    _unwritten: Unwritten,
+}
+
+/// One message that waits to be written. Telling its end to whoever waits for all of them is this value's drop.
+#[derive(Debug)]
+struct Unwritten(watch::Sender<usize>);
+
+impl std::ops::Drop for Unwritten {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// What to do with something that a connection did not take.
@@ -38,26 +51,16 @@ impl Shared {
                         flow: None,
                         ..transmit.destination
                     };
-                    self.send_tcp(
-                        destination,
-                        Outgoing {
-                            bytes,
-                            otherwise: Otherwise::Udp(transmit),
-                        },
-                    );
+                    self.send_tcp(destination, self.outgoing(bytes, Otherwise::Udp(transmit)));
                 }
                 None => self.send_udp(&transmit),
             },
             Transport::Udp => self.send_udp(&transmit),
             Transport::Tcp => {
                 let destination = transmit.destination;
-                let otherwise = Otherwise::Report(destination);
                 self.send_tcp(
                     destination,
-                    Outgoing {
-                        bytes: transmit.bytes,
-                        otherwise,
-                    },
+                    self.outgoing(transmit.bytes, Otherwise::Report(destination)),
                 );
             }
             // The transport of a later version, which this one has no listener for.
@@ -65,6 +68,16 @@ impl Shared {
                 self.counters.drop(Drop::NoListener);
                 self.failed(transmit.destination);
             }
+        }
+    }
+
+    /// Something to be written, counted until it is dropped.
+    pub(crate) fn outgoing(&self, bytes: Bytes, otherwise: Otherwise) -> Outgoing {
+        self.unwritten.send_modify(|count| *count += 1);
+        Outgoing {
+            bytes,
+            otherwise,
+            _unwritten: Unwritten(self.unwritten.clone()),
         }
     }
 

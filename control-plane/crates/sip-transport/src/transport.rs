@@ -2,8 +2,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use sip::{FlowId, Transmit, Transport as Protocol};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::answer::Answers;
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     table: Mutex<Table>,
     /// The next flow's number.
     flows: AtomicU64,
+    /// Messages that wait to be written to connections.
+    pub(crate) unwritten: watch::Sender<usize>,
     /// For tasks that a call from outside starts.
     pub(crate) itself: Weak<Self>,
 }
@@ -90,6 +94,7 @@ impl Transport {
             answers: Answers::default(),
             table: Mutex::default(),
             flows: AtomicU64::new(udp.len() as u64),
+            unwritten: watch::Sender::new(0),
             itself: itself.clone(),
             udp,
             config,
@@ -127,6 +132,13 @@ impl Transport {
     /// sent comes back as [`Inbound::Failed`].
     pub fn send(&self, transmit: Transmit) {
         self.shared.send(transmit);
+    }
+
+    /// Waits until everything that was sent over connections is written, or given up, for at most `limit`.
+    pub async fn flush(&self, limit: Duration) {
+        let mut unwritten = self.shared.unwritten.subscribe();
+        // The sender lives in `shared`; a wait that is too long ends without a word, as the caller wanted.
+        let _ = tokio::time::timeout(limit, unwritten.wait_for(|&count| count == 0)).await;
     }
 
     /// A view for metrics that may outlive the transport.

@@ -199,10 +199,9 @@ impl Connection {
         let handle = self.shared.table().find_flow(self.source.flow);
         if let Some(handle) = handle {
             // A full queue is dealt with when something that matters is queued.
-            let _ = handle.queue.try_send(Outgoing {
-                bytes,
-                otherwise: Otherwise::Forget,
-            });
+            let _ = handle
+                .queue
+                .try_send(self.shared.outgoing(bytes, Otherwise::Forget));
         }
     }
 
