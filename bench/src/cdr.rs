@@ -68,7 +68,7 @@ async fn rows(connection: &mut SqliteConnection) -> Result<Vec<Cdr>, sqlx::Error
                 codec: row.try_get("codec")?,
                 answered: number("answered_at_ms")?.is_some(),
                 ended: number("ended_at_ms")?.is_some(),
-                uris: [row.try_get("caller_uri")?, row.try_get("callee_uri")?],
+                uris: [row.try_get("caller_user")?, row.try_get("callee_user")?],
                 packets: [number("caller_packets")?, number("callee_packets")?],
                 lost: [number("caller_lost")?, number("callee_lost")?],
                 mos_x100: [number("caller_mos_x100")?, number("callee_mos_x100")?],

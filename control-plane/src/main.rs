@@ -1,1 +1,44 @@
-fn main() {}
+//! The control plane `ringpath-control`: arguments, configuration, and the wiring of SIP, calls, media nodes, call
+//! records and operators' HTTP.
+#![forbid(unsafe_code)]
+
+mod app;
+mod arguments;
+mod config;
+mod media;
+mod metrics;
+mod record;
+mod routing;
+mod shell;
+mod standing;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+use clap::Parser as _;
+use config::Config;
+
+/// Exit status for a configuration that cannot be used, and, from clap, for wrong arguments.
+const EXIT_CONFIG: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config: Config = match ops::config::load(&arguments.config, config::ENVIRONMENT_PREFIX) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if arguments.check_config {
+        return ExitCode::SUCCESS;
+    }
+    match app::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Whole, with every cause; logging may not have started.
+            eprintln!("ringpath-control: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

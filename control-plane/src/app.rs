@@ -1,0 +1,311 @@
+//! The life of the process: start, serve, stop.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow};
+use call::B2bua;
+use media_types::InterfaceName;
+use ops::clock::{MonotonicClock, wall_clock};
+use ops::http::{Ops, Readiness};
+use sans_io::Random;
+use sip_transport::{Listen, Transport};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+use crate::config::{Config, Media, MediaNode};
+use crate::metrics::{self, Sources};
+use crate::routing::{self, Table};
+use crate::shell::Shell;
+use crate::standing::Standing;
+
+/// How long the start waits for names of next hops, and for a first media node. Without them it goes on: `/readyz` says
+/// what is missing.
+const START_PATIENCE: Duration = Duration::from_millis(300);
+
+/// How long parties have to answer the BYEs of a stop, and nodes to give the last statistics.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// How long the call records have to get from the journal into the database. Those that do not stay in the journal.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
+
+/// How long scrapes under way have.
+const LAST_SCRAPES: Duration = Duration::from_secs(1);
+
+/// How much longer than the client's own deadline the B2BUA waits for it.
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+
+/// Runs the control plane until a signal asks it to stop.
+///
+/// # Errors
+/// When it cannot start, or when the records of ended calls could not be stored at the end.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    ops::logging::init(&config.log)?;
+    log_panics();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(serve(config));
+    // Tasks that still hold connections are dropped, not awaited.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let signal = ops::signal::terminated()?;
+    let clock = MonotonicClock::start();
+    let mut random = Random::from_seed(ops::random::seed().context("no randomness")?);
+
+    let records = open_store(&config).await?;
+    let journal = records.journal;
+    let (stop_drain, drain_stopped) = oneshot::channel::<()>();
+    let drain = tokio::spawn(records.drain.run(async {
+        // Fails when the sender is gone, which means the same.
+        let _ = drain_stopped.await;
+    }));
+
+    let transport = open_transport(&config)?;
+    let mut table = Table::new(&config.routes, transport.bound());
+    if table.has_names()
+        && tokio::time::timeout(START_PATIENCE, table.look_up())
+            .await
+            .is_err()
+    {
+        tracing::warn!("next hops are still being looked up");
+    }
+    let (tell_routes, routes) = watch::channel(table.routes());
+    let b2bua = B2bua::new(call_config(&config, &transport, &table)?, random.fork());
+
+    let nodes = config
+        .media_nodes
+        .iter()
+        .map(MediaNode::client)
+        .collect::<Result<Vec<_>, _>>();
+    let nodes = nodes.map_err(|(key, reason)| anyhow!("media_node: {key} {reason}"))?;
+    let (client, reports) = media_client::start(config.media.client(random.next_u64()), &nodes)?;
+    let healthy = client.healthy();
+
+    let standing = Standing::default();
+    let registry = metrics::registry(Sources {
+        standing: standing.clone(),
+        transport: transport.view(),
+        media: client.view(),
+        journal: journal.clone(),
+        unresolved: table.unresolved(),
+    });
+    let (readiness, watched) = watch::channel(Readiness::NotReady("starting".into()));
+    let ops_listener = TcpListener::bind(config.ops.listen)
+        .await
+        .with_context(|| format!("ops.listen {}", config.ops.listen))?;
+    let ops_address = ops_listener.local_addr()?;
+    let (stop_ops, ops_stopped) = oneshot::channel::<()>();
+    let ops_server = tokio::spawn(ops::http::serve(
+        ops_listener,
+        Ops {
+            registry: Arc::new(registry),
+            readiness: watched,
+        },
+        async {
+            let _ = ops_stopped.await;
+        },
+    ));
+    let refreshing = tokio::spawn(routing::refresh(
+        table,
+        Duration::from_secs(config.dns.refresh_s),
+        tell_routes,
+    ));
+
+    for bound in transport.bound() {
+        say(&format!(
+            "listening sip {} {}",
+            bound.transport.via_name().to_ascii_lowercase(),
+            bound.local
+        ));
+    }
+    say(&format!("listening ops http {ops_address}"));
+    let mut first_node = healthy.clone();
+    // Without a node the control plane serves all the same, and says so at /readyz.
+    let _ = tokio::time::timeout(START_PATIENCE, first_node.wait_for(|&up| up > 0)).await;
+    say("ready");
+    tracing::info!(media_nodes = nodes.len(), routes = config.routes.len(), "ready");
+
+    let mut shell = Shell {
+        b2bua,
+        transport,
+        client,
+        reports,
+        healthy,
+        journal,
+        routes,
+        standing,
+        readiness,
+        clock,
+        retry_after: Duration::from_secs(config.media.retry_after_s),
+        stopping: false,
+    };
+    shell
+        .run(
+            async { tracing::info!(signal = signal.await, "stopping") },
+            |_| false,
+        )
+        .await;
+    stop(&mut shell, config.shutdown.grace()).await?;
+
+    refreshing.abort();
+    // The transport goes first, so that nothing is begun any more; then the records are complete.
+    drop(shell);
+    // The drain ends by itself if this does not reach it.
+    let _ = stop_drain.send(());
+    let _ = stop_ops.send(());
+    if tokio::time::timeout(LAST_SCRAPES, ops_server).await.is_err() {
+        tracing::debug!("scrapes cut off");
+    }
+    tokio::time::timeout(LAST_RECORDS, drain)
+        .await
+        .map_err(|_| anyhow!("the last call records are still in the journal; the next start stores them"))?
+        .context("the store's task panicked")?
+        .context("the last call records are still in the journal; the next start stores them")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Lets calls end for `grace` or until a second signal, then ends those that are left.
+async fn stop(shell: &mut Shell, grace: Duration) -> anyhow::Result<()> {
+    shell.stopping = true;
+    let no_calls = |b2bua: &B2bua| b2bua.call_count() == 0;
+    let second = ops::signal::terminated()?;
+    let until = async {
+        tokio::select! {
+            () = tokio::time::sleep(grace) => {}
+            signal = second => tracing::info!(signal, "the grace ends"),
+        }
+    };
+    shell.run(until, no_calls).await;
+    let left = shell.b2bua.call_count();
+    if left > 0 {
+        tracing::warn!(calls = left, "calls are hung up");
+        shell.end_all();
+        shell.run(tokio::time::sleep(LAST_ANSWERS), no_calls).await;
+    }
+    shell.transport.flush(LAST_ANSWERS).await;
+    Ok(())
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
+    let options = store::Options {
+        path: config.store.path.clone(),
+        journal_bytes_max: config.store.journal_bytes_max,
+    };
+    let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+    let opened = store::open(&options, now_ms).await.context("store.path")?;
+    let store::Recovery {
+        records,
+        torn_bytes,
+        unreadable,
+        calls_closed,
+    } = opened.recovery;
+    if opened.recovery != store::Recovery::default() {
+        tracing::warn!(
+            records,
+            torn_bytes,
+            unreadable,
+            calls_closed,
+            "recovered from a hard stop"
+        );
+    }
+    Ok(opened)
+}
+
+fn open_transport(config: &Config) -> anyhow::Result<Transport> {
+    let (sip, tcp, limits) = (&config.sip, &config.sip.tcp, &config.limits);
+    let listen = |listen: &crate::config::Listen| Listen {
+        transport: listen.transport,
+        address: listen.address,
+    };
+    let config = sip_transport::Config {
+        listen: sip.listen.iter().map(listen).collect(),
+        message: sip.message_limits(),
+        receive_buffer_bytes: sip.socket_buffer_bytes,
+        new_requests_max: limits.new_request_queue,
+        urgent_max: limits.urgent_queue,
+        retry_after_s: limits.retry_after_s,
+        large_requests_over_tcp: sip.large_requests_over_tcp,
+        connections_max: tcp.connections_max,
+        connections_per_source_max: tcp.connections_per_source_max,
+        idle_timeout: Duration::from_millis(tcp.idle_timeout_ms),
+        message_timeout: Duration::from_millis(tcp.message_timeout_ms),
+        write_timeout: Duration::from_millis(tcp.write_timeout_ms),
+        write_queue_max: tcp.write_queue,
+        ..sip_transport::Config::default()
+    };
+    Transport::bind(config).map_err(|(bound, error)| {
+        anyhow!(
+            "sip.listen {}:{}: {error}",
+            bound.transport.via_name().to_ascii_lowercase(),
+            bound.local
+        )
+    })
+}
+
+fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow::Result<call::Config> {
+    let (limits, media) = (&config.limits, &config.media);
+    let listeners = transport
+        .bound()
+        .iter()
+        .map(|bound| config.sip.listener(bound.transport, bound.local))
+        .collect();
+    let interface = |name: &Option<String>| name.as_deref().map(InterfaceName::new).transpose();
+    Ok(call::Config {
+        transactions: sip::transaction::Config {
+            timers: config.sip.timers(),
+            transactions_max: limits.transactions_max,
+            retry_after_s: limits.retry_after_s,
+            ..sip::transaction::Config::new(listeners)
+        },
+        routes: call::Routes::new(table.routes()),
+        calls_max: limits.calls_max,
+        max_forwards: limits.max_forwards,
+        retry_after_s: limits.retry_after_s,
+        next_hop_timeout: Duration::from_millis(limits.next_hop_timeout_ms),
+        ring_timeout: Duration::from_millis(limits.ring_timeout_ms),
+        reinvite_timeout: Duration::from_millis(limits.reinvite_timeout_ms),
+        duration_max: Duration::from_secs(limits.call_duration_max_s),
+        media_answer_timeout: Duration::from_millis(media.deadline_ms) + ANSWER_MARGIN,
+        media_timeout_action: timeout_action(media),
+        media_timeout: Duration::from_millis(media.timeout_ms),
+        media_lease: Duration::from_millis(media.lease_ms),
+        caller_interface: interface(&media.caller_interface)?,
+        callee_interface: interface(&media.callee_interface)?,
+        caller_latching: media.caller_latching.into(),
+        callee_latching: media.callee_latching.into(),
+        sdp_limits: sdp::Limits {
+            bytes_max: config.sip.body_bytes_max,
+            ..sdp::Limits::default()
+        },
+    })
+}
+
+fn timeout_action(media: &Media) -> call::MediaTimeout {
+    match media.timeout_action {
+        crate::config::TimeoutAction::EndCall => call::MediaTimeout::EndCall,
+        crate::config::TimeoutAction::Ignore => call::MediaTimeout::Ignore,
+    }
+}
+
+/// A line on standard output, at once: whoever started the process reads them.
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    // A reader that went away is no reason not to serve.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Panics go to the log, too, before the process aborts (release).
+fn log_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!("{panic}");
+        default(panic);
+    }));
+}

@@ -1,0 +1,92 @@
+use std::time::Duration;
+
+use ops::config::{Problems, Validate};
+use serde::Deserialize;
+
+/// The `[limits]` section: how much is taken on, and how long it may last.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Calls at once; one more gets 503.
+    pub calls_max: usize,
+    /// Transactions at once, those that linger included; one more gets 503.
+    pub transactions_max: usize,
+    /// New requests that may wait to be looked at; one more gets 503.
+    pub new_request_queue: usize,
+    /// Responses and requests of calls that exist that may wait; beyond it datagrams are dropped and connections not
+    /// read.
+    pub urgent_queue: usize,
+    /// `Retry-After` of those 503, in seconds; up to as much again is added to those given for full queues.
+    pub retry_after_s: u32,
+    /// `Max-Forwards` of what we send is at most this.
+    pub max_forwards: u8,
+    /// A next hop that says nothing for so long is left for the next of the same prefix.
+    pub next_hop_timeout_ms: u64,
+    /// A call must be answered within this time.
+    pub ring_timeout_ms: u64,
+    /// A request that is passed on within a call must be answered within this time.
+    pub reinvite_timeout_ms: u64,
+    /// A call ends after this time.
+    pub call_duration_max_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls_max: 5_000,
+            transactions_max: 200_000,
+            new_request_queue: 1_000,
+            urgent_queue: 10_000,
+            retry_after_s: 5,
+            max_forwards: 70,
+            next_hop_timeout_ms: 4_000,
+            ring_timeout_ms: 180_000,
+            reinvite_timeout_ms: 60_000,
+            call_duration_max_s: 86_400,
+        }
+    }
+}
+
+impl Validate for Limits {
+    fn validate(&self, problems: &mut Problems) {
+        problems.range("calls_max", self.calls_max, 1..=1_000_000);
+        problems.range("transactions_max", self.transactions_max, 100..=10_000_000);
+        problems.range("new_request_queue", self.new_request_queue, 1..=1_000_000);
+        problems.range("urgent_queue", self.urgent_queue, 1..=1_000_000);
+        problems.range("retry_after_s", self.retry_after_s, 1..=3_600);
+        problems.range("max_forwards", self.max_forwards, 1..=255);
+        problems.range("next_hop_timeout_ms", self.next_hop_timeout_ms, 100..=32_000);
+        problems.range("ring_timeout_ms", self.ring_timeout_ms, 1_000..=3_600_000);
+        problems.range("reinvite_timeout_ms", self.reinvite_timeout_ms, 1_000..=600_000);
+        problems.range("call_duration_max_s", self.call_duration_max_s, 1..=30 * 86_400);
+    }
+}
+
+/// What happens at SIGTERM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shutdown {
+    /// How long calls may go on after the first SIGTERM, while new ones get 503. What is left then is hung up. Without
+    /// calls the control plane stops at once; a second signal cuts the time short.
+    pub grace_ms: u64,
+}
+
+impl Default for Shutdown {
+    /// Two seconds: enough for calls that are just ending, short enough for a supervisor that waits ten.
+    fn default() -> Self {
+        Self { grace_ms: 2_000 }
+    }
+}
+
+impl Shutdown {
+    /// [`Self::grace_ms`].
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+impl Validate for Shutdown {
+    fn validate(&self, problems: &mut Problems) {
+        problems.range("grace_ms", self.grace_ms, 0..=86_400_000);
+    }
+}

@@ -1,0 +1,114 @@
+//! The configuration file of a control plane. Every number in it is a limit with an answer; `control.example.toml` has
+//! the meaning of each key.
+
+mod limits;
+mod media;
+mod route;
+mod sip;
+mod store;
+
+use std::net::SocketAddr;
+
+use ops::config::{Problems, Validate};
+use ops::logging::LogConfig;
+use serde::Deserialize;
+
+pub use limits::{Limits, Shutdown};
+pub use media::{Media, MediaNode, TimeoutAction};
+pub use route::{Dns, NextHop, Route};
+pub use sip::{Listen, Sip};
+pub use store::Store;
+
+/// The prefix of environment variables that override the file.
+pub const ENVIRONMENT_PREFIX: &str = "RINGPATH_CONTROL";
+
+/// The most media nodes and routes that a file may have.
+const NODES_MAX: usize = 1_000;
+const ROUTES_MAX: usize = 100_000;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where SIP is spoken.
+    pub sip: Sip,
+    /// How operators reach the control plane.
+    pub ops: Ops,
+    /// Logs.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Call records.
+    pub store: Store,
+    /// How media nodes are used.
+    #[serde(default)]
+    pub media: Media,
+    /// The media nodes.
+    #[serde(rename = "media_node", default)]
+    pub media_nodes: Vec<MediaNode>,
+    /// The routing table.
+    #[serde(rename = "route", default)]
+    pub routes: Vec<Route>,
+    /// Host names of next hops.
+    #[serde(default)]
+    pub dns: Dns,
+    /// Limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What happens at SIGTERM.
+    #[serde(default)]
+    pub shutdown: Shutdown,
+}
+
+/// The operators' HTTP endpoint.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ops {
+    /// Address of `/metrics`, `/healthz` and `/readyz`; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+impl Validate for Config {
+    fn validate(&self, problems: &mut Problems) {
+        problems.within("sip", &self.sip);
+        problems.within("log", &self.log);
+        problems.within("store", &self.store);
+        problems.within("media", &self.media);
+        problems.within("dns", &self.dns);
+        problems.within("limits", &self.limits);
+        problems.within("shutdown", &self.shutdown);
+        if self.media_nodes.is_empty() {
+            problems.push("media_node", "is missing: at least one is needed");
+        }
+        if self.media_nodes.len() > NODES_MAX {
+            problems.push("media_node", format!("has more than {NODES_MAX} entries"));
+        }
+        if self.routes.len() > ROUTES_MAX {
+            problems.push("route", format!("has more than {ROUTES_MAX} entries"));
+        }
+        for (n, node) in self.media_nodes.iter().enumerate().take(NODES_MAX) {
+            problems.within(&format!("media_node.{n}"), node);
+            if let Some(m) = self.media_nodes[..n]
+                .iter()
+                .position(|earlier| earlier.name == node.name)
+            {
+                problems.push(
+                    &format!("media_node.{n}.name"),
+                    format!("is the name of media_node {m}, too"),
+                );
+            }
+        }
+        for (n, route) in self.routes.iter().enumerate().take(ROUTES_MAX) {
+            problems.within(&format!("route.{n}"), route);
+            if !self.sip.listens(route.next_hop.transport) {
+                let name = route.next_hop.transport.via_name().to_ascii_lowercase();
+                problems.push(
+                    &format!("route.{n}.next_hop"),
+                    format!("goes over {name}, and sip.listen has no address of {name}"),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+use std::path::PathBuf;
+
+use ops::config::{Problems, Validate};
+use serde::Deserialize;
+
+/// The `[store]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// The SQLite file of call records. Journal and lock lie beside it.
+    pub path: PathBuf,
+    /// The most bytes that the journal may have while the database does not take records. From nine tenths on new calls
+    /// get 503; at the limit records of calls that end are lost, and counted.
+    #[serde(default = "Store::journal_bytes_max")]
+    pub journal_bytes_max: u64,
+}
+
+impl Store {
+    const fn journal_bytes_max() -> u64 {
+        256 * 1024 * 1024
+    }
+}
+
+impl Validate for Store {
+    fn validate(&self, problems: &mut Problems) {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if self.path.file_name().is_none() {
+            problems.push("path", "must name a file");
+        } else if self.path.is_dir() {
+            problems.push("path", "is a folder");
+        } else if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            problems.push("path", format!("is in {}, which is no folder", folder.display()));
+        }
+        problems.range("journal_bytes_max", self.journal_bytes_max, 1 << 20..=1 << 40);
+    }
+}

@@ -1,0 +1,232 @@
+//! Every kind of mistake is found, with its line and its reason.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const GOOD: &str = r#"[sip]
+listen = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]
+[ops]
+listen = "127.0.0.1:7280"
+[store]
+path = "FOLDER/ringpath.sqlite"
+[[media_node]]
+name = "media-1"
+address = "http://127.0.0.1:7100"
+[[route]]
+prefix = ""
+next_hop = "sip:127.0.0.1:5070;transport=udp"
+"#;
+
+fn load(text: &str) -> Result<Config, String> {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("control.toml");
+    fs::write(&path, text.replace("FOLDER", folder.path().to_str().unwrap())).unwrap();
+    // A prefix that no variable of the machine has.
+    let loaded = ops::config::load(&path, "RINGPATH_TEST_OF_CONFIG");
+    loaded.map_err(|error| error.to_string().replace(path.to_str().unwrap(), "control.toml"))
+}
+
+#[test]
+fn a_short_file_is_enough() {
+    let config = load(GOOD).unwrap();
+    assert_eq!(config.limits.calls_max, 5_000);
+    let hop = &config.routes[0].next_hop;
+    assert_eq!(
+        (hop.transport, hop.port, hop.uri_host.as_str()),
+        (::sip::Transport::Udp, 5070, "127.0.0.1:5070")
+    );
+}
+
+#[test]
+fn the_example_is_good() {
+    let text = include_str!("../../control.example.toml");
+    load(&text.replace("\"ringpath.sqlite\"", "\"FOLDER/ringpath.sqlite\"")).unwrap();
+}
+
+#[test]
+fn the_example_has_every_default() {
+    let example = load(
+        &include_str!("../../control.example.toml")
+            .replace("\"ringpath.sqlite\"", "\"FOLDER/ringpath.sqlite\""),
+    )
+    .unwrap();
+    let short = load(GOOD).unwrap();
+    for (of_example, default) in [
+        (format!("{:?}", example.limits), format!("{:?}", short.limits)),
+        (format!("{:?}", example.media), format!("{:?}", short.media)),
+        (format!("{:?}", example.dns), format!("{:?}", short.dns)),
+        (format!("{:?}", example.shutdown), format!("{:?}", short.shutdown)),
+        (format!("{:?}", example.sip), format!("{:?}", short.sip)),
+        (
+            format!("{:?}", example.store.journal_bytes_max),
+            format!("{:?}", short.store.journal_bytes_max),
+        ),
+    ] {
+        assert_eq!(of_example, default);
+    }
+}
+
+#[test]
+fn every_mistake_has_its_line_and_reason() {
+    let cases: &[(&str, &str, &str)] = &[
+        (
+            "udp:127.0.0.1:5060\"",
+            "udp:localhost:5060\"",
+            "control.toml:2: \"udp:localhost:5060\" is not udp:",
+        ),
+        (
+            "udp:127.0.0.1:5060\"",
+            "tls:127.0.0.1:5060\"",
+            "control.toml:2: \"tls:127.0.0.1:5060\" is not udp:",
+        ),
+        (
+            "udp:127.0.0.1",
+            "udp:0.0.0.0",
+            "control.toml:2: sip.listen.0 listens at all addresses",
+        ),
+        (
+            "udp:127.0.0.1",
+            "tcp:127.0.0.1",
+            "control.toml:2: sip.listen.1 is there twice",
+        ),
+        (
+            "[ops]",
+            "advertised = \"a b\"\n[ops]",
+            "control.toml:3: sip.advertised must be a host name",
+        ),
+        (
+            "[ops]",
+            "t1_ms = 1\n[ops]",
+            "control.toml:3: sip.t1_ms must be 10 to 10000, not 1",
+        ),
+        ("[ops]", "port = 1\n[ops]", "control.toml:3: unknown field `port`"),
+        (
+            "[ops]",
+            "[sip.tcp]\nwrite_queue = 0\n[ops]",
+            "control.toml:4: sip.tcp.write_queue must be 1 to",
+        ),
+        (
+            "127.0.0.1:7280",
+            "127.0.0.1",
+            "control.toml:4: invalid socket address",
+        ),
+        (
+            "FOLDER/ringpath",
+            "FOLDER/no/ringpath",
+            "control.toml:6: store.path is in ",
+        ),
+        (
+            "name = \"media-1\"",
+            "name = \"media 1\"",
+            "control.toml:8: media_node.0.name has a character",
+        ),
+        (
+            "http://127.0.0.1:7100",
+            "127.0.0.1:7100",
+            "control.toml:9: media_node.0.address must be http://",
+        ),
+        (
+            "http://127.0.0.1:7100",
+            "https://127.0.0.1:7100",
+            "control.toml:9: media_node.0.address is https://",
+        ),
+        (
+            "[[route]]",
+            "tls = { ca = \"FOLDER/none.pem\" }\n[[route]]",
+            "control.toml:10: media_node.0.tls.ca FOLDER/none.pem cannot be read",
+        ),
+        (
+            "sip:127.0.0.1:5070",
+            "sips:127.0.0.1:5070",
+            "control.toml:12: \"sips:127.0.0.1:5070;transport=udp\" is not a",
+        ),
+        (
+            "sip:127.0.0.1:5070",
+            "sip:bob@127.0.0.1:5070",
+            "control.toml:12: ",
+        ),
+        ("transport=udp", "transport=tls", "control.toml:12: "),
+        ("sip:127.0.0.1:5070", "127.0.0.1:5070", "control.toml:12: "),
+        (
+            "prefix = \"\"",
+            "prefix = \"a b\"",
+            "control.toml:11: route.0.prefix must have at most 128 bytes",
+        ),
+        (
+            "prefix = \"\"",
+            "prefix = 44",
+            "control.toml:11: invalid type: integer `44`",
+        ),
+        (
+            "[[route]]",
+            "[limits]\ncalls_max = 0\n[[route]]",
+            "control.toml:11: limits.calls_max must be 1 to",
+        ),
+        (
+            "[[route]]",
+            "[media]\ndeadline_ms = 1\n[[route]]",
+            "control.toml:11: media.deadline_ms must be 500 to",
+        ),
+        (
+            "[[route]]",
+            "[shutdown]\ngrace_ms = -1\n[[route]]",
+            "control.toml:11: invalid value: integer `-1`",
+        ),
+        ("[sip]", "[sip", "control.toml:1: "),
+        (
+            "\"tcp:127.0.0.1:5060\"]",
+            "]\n[[route]]\nprefix = \"1\"\nnext_hop = \"sip:h;transport=tcp\"",
+            "control.toml:5: route.0.next_hop goes over tcp, and sip.listen has no address of tcp",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (from, to, expected) in cases {
+        assert!(GOOD.contains(from), "{from}");
+        let error = load(&GOOD.replacen(from, to, 1)).map(|_| ()).unwrap_err();
+        let folder_free = error
+            .split_whitespace()
+            .map(|word| match word.rsplit_once('/') {
+                Some((_, file)) if word.starts_with('/') => format!("FOLDER/{file}"),
+                _ => word.to_owned(),
+            })
+            .collect::<Vec<_>>()
+            .join(" ");
+        if !error.starts_with(expected) && !folder_free.starts_with(expected) {
+            wrong.push(format!("{to}: got {error:?}, not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_same_node_twice_is_refused() {
+    let twice = GOOD.replace(
+        "[[route]]",
+        "[[media_node]]\nname = \"media-1\"\naddress = \"unix:/x\"\n[[route]]",
+    );
+    assert_eq!(
+        load(&twice).unwrap_err(),
+        "control.toml:11: media_node.1.name is the name of media_node 0, too"
+    );
+}
+
+#[test]
+fn a_host_name_keeps_its_form_in_the_request_uri() {
+    let hop = |text: &str| NextHop::try_from(text.to_owned()).unwrap();
+    assert_eq!(
+        (
+            hop("sip:example.com").uri_host.as_str(),
+            hop("sip:example.com").port
+        ),
+        ("example.com", 5060)
+    );
+    let v6 = hop("sip:[::1]:5071;transport=TCP");
+    assert_eq!(
+        (v6.host.as_str(), v6.uri_host.as_str(), v6.port),
+        ("::1", "[::1]:5071", 5071)
+    );
+    assert_eq!(v6.transport, ::sip::Transport::Tcp);
+}

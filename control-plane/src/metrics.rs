@@ -1,0 +1,379 @@
+//! What `/metrics` shows. Counters are read where they are kept, at each scrape: nothing is counted twice.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use store::Journal;
+
+use crate::standing::Standing;
+
+/// Where the figures are.
+#[derive(Clone)]
+pub struct Sources {
+    /// Calls and transactions.
+    pub standing: Standing,
+    /// Messages and connections.
+    pub transport: sip_transport::View,
+    /// Media nodes.
+    pub media: media_client::View,
+    /// Call records.
+    pub journal: Journal,
+    /// Next hops without an address.
+    pub unresolved: Arc<AtomicU64>,
+}
+
+/// Everything that the control plane shows.
+pub fn registry(sources: Sources) -> Registry {
+    let mut registry = Registry::with_prefix("ringpath_control");
+    let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+    registry.register("build", "The control plane and its version", Info::new(version));
+    let standing = &sources.standing;
+    for (name, help, histogram) in [
+        (
+            "call_ring_delay_seconds",
+            "From the INVITE to ringing",
+            &standing.ring_delay,
+        ),
+        (
+            "call_answer_delay_seconds",
+            "From the INVITE to the answer",
+            &standing.answer_delay,
+        ),
+        (
+            "call_duration_seconds",
+            "From the answer to the end",
+            &standing.duration,
+        ),
+    ] {
+        registry.register(name, help, histogram.clone());
+    }
+    registry.register_collector(Box::new(sources));
+    registry
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sources")
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let mut page = Page(&mut encoder);
+        self.calls(&mut page)?;
+        self.messages(&mut page)?;
+        self.media(&mut page)?;
+        self.records(&mut page)
+    }
+}
+
+impl Sources {
+    fn calls(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let now = self.standing.now().clone();
+        page.gauge(
+            "calls_active",
+            "Calls, from the INVITE until nothing is left to be done",
+            now.calls as u64,
+        )?;
+        page.gauge("dialogs", "Dialogs, early ones included", now.dialogs as u64)?;
+        page.gauge(
+            "transactions",
+            "Transactions, those that linger included",
+            now.transactions as u64,
+        )?;
+        page.gauge(
+            "calls_refused_now",
+            "1 while new calls are refused",
+            u64::from(now.refusing.is_some()),
+        )?;
+        let call::Counters {
+            calls_attempted,
+            calls_answered,
+            calls_ended,
+            calls_refused_at_limit,
+            requests_refused,
+            descriptions_refused,
+            media_failures,
+            next_hops_skipped,
+            forks_dismissed,
+            unacknowledged,
+            ..
+        } = now.call_counters;
+        page.counters(
+            "calls",
+            "Calls by what happened to them",
+            "stage",
+            &[
+                ("attempted", calls_attempted),
+                ("answered", calls_answered),
+                ("ended", calls_ended),
+            ],
+        )?;
+        let ended = now
+            .ended
+            .iter()
+            .map(|((outcome, by), count)| ([*outcome, *by], *count));
+        page.family(
+            "calls_ended",
+            "Calls that ended",
+            ["outcome", "released_by"],
+            ended,
+        )?;
+        page.counters(
+            "call_events",
+            "What calls met with",
+            "event",
+            &[
+                ("refused_at_limit", calls_refused_at_limit),
+                ("request_refused", requests_refused),
+                ("description_refused", descriptions_refused),
+                ("media_failure", media_failures),
+                ("next_hop_skipped", next_hops_skipped),
+                ("fork_dismissed", forks_dismissed),
+                ("unacknowledged", unacknowledged),
+            ],
+        )?;
+        page.counters(
+            "transaction_events",
+            "What the transaction layer saw and did",
+            "event",
+            &now.transaction_counters.all(),
+        )?;
+        page.gauge(
+            "next_hops_unresolved",
+            "Routes whose next hop has no address",
+            self.unresolved.load(Relaxed),
+        )
+    }
+
+    fn messages(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let counted = self.transport.counters();
+        let messages = || counted.messages.iter();
+        let requests =
+            messages().filter_map(|line| Some(([line.method?, line.direction.as_str()], line.count)));
+        page.family("sip_requests", "SIP requests", ["method", "direction"], requests)?;
+        let statuses: Vec<(String, &str, u64)> = messages()
+            .filter_map(|line| Some((line.status?.to_string(), line.direction.as_str(), line.count)))
+            .collect();
+        let responses = statuses
+            .iter()
+            .map(|(status, direction, count)| ([status.as_str(), *direction], *count));
+        page.family(
+            "sip_responses",
+            "SIP responses",
+            ["status", "direction"],
+            responses,
+        )?;
+        page.counters(
+            "sip_parse_errors",
+            "Messages that were malformed",
+            "reason",
+            &counted.malformed,
+        )?;
+        let drops: Vec<_> = counted
+            .drops
+            .iter()
+            .map(|(drop, count)| (drop.reason(), *count))
+            .collect();
+        page.counters(
+            "sip_drops",
+            "What was not passed on, not sent, or closed",
+            "reason",
+            &drops,
+        )?;
+        page.counter("sip_keep_alives", "Keep-alives received", counted.keep_alives)?;
+        if let Some(drops) = self.transport.kernel_drops() {
+            page.counter(
+                "sip_receive_buffer_drops",
+                "Datagrams dropped by the kernel: receive buffer full",
+                drops,
+            )?;
+        }
+        page.gauge(
+            "sip_connections",
+            "TCP connections",
+            self.transport.connections() as u64,
+        )?;
+        let (urgent, new) = self.transport.waiting();
+        page.gauges(
+            "sip_waiting",
+            "Messages that wait to be looked at",
+            "queue",
+            &[("urgent".into(), urgent as u64), ("new".into(), new as u64)],
+        )
+    }
+
+    fn media(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let counted = self.media.counters();
+        let attempts = counted
+            .attempts
+            .iter()
+            .map(|((operation, result), count)| ([operation.as_str(), *result], *count));
+        page.family(
+            "media_attempts",
+            "Requests to media nodes",
+            ["operation", "result"],
+            attempts,
+        )?;
+        let answers: Vec<_> = counted
+            .answers
+            .iter()
+            .map(|(&result, &count)| (result, count))
+            .collect();
+        page.counters(
+            "media_answers",
+            "Answers to what calls asked of media nodes",
+            "result",
+            &answers,
+        )?;
+        page.counters(
+            "media_events",
+            "What media nodes told, and what became of it",
+            "event",
+            &[
+                ("event", counted.events),
+                ("missed", counted.events_missed),
+                ("call_lost", counted.calls_lost),
+                ("overloaded", counted.overloaded),
+                ("orphan_dropped", counted.orphans_dropped),
+            ],
+        )?;
+        let nodes = self.media.nodes();
+        let each = |of: fn(&media_client::NodeStatus) -> u64| -> Vec<(String, u64)> {
+            nodes
+                .iter()
+                .map(|node| (node.name.to_string(), of(node)))
+                .collect()
+        };
+        let up = each(|node| u64::from(node.health == media_client::Health::Up));
+        page.gauges(
+            "media_node_up",
+            "1 for a node that answers and takes calls",
+            "node",
+            &up,
+        )?;
+        page.gauges(
+            "media_node_free",
+            "Calls that a node can still take",
+            "node",
+            &each(|node| node.free),
+        )?;
+        page.gauges(
+            "media_node_calls",
+            "Our calls on a node",
+            "node",
+            &each(|node| node.held as u64),
+        )?;
+        let orphans = each(|node| node.orphans as u64);
+        page.gauges(
+            "media_node_orphans",
+            "Calls that may be left on a node, to be deleted",
+            "node",
+            &orphans,
+        )
+    }
+
+    fn records(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let counted = self.journal.counters().snapshot();
+        page.counter(
+            "cdr_journal_records",
+            "Call records written to the journal",
+            counted.appended,
+        )?;
+        page.counters(
+            "cdr_journal_failures",
+            "Call records that the journal did not take",
+            "reason",
+            &[
+                ("full", counted.append_full),
+                ("too_large", counted.append_too_large),
+                ("io", counted.append_io),
+            ],
+        )?;
+        page.counter(
+            "cdr_stored_records",
+            "Call records committed to the database",
+            counted.stored,
+        )?;
+        page.counter(
+            "cdr_store_batches",
+            "Transactions of the database",
+            counted.batches,
+        )?;
+        page.counter(
+            "cdr_store_errors",
+            "Transactions that failed and are tried again",
+            counted.database_errors,
+        )?;
+        page.counter(
+            "cdr_journal_unreadable",
+            "Journal frames without a record",
+            counted.unreadable,
+        )?;
+        page.counter(
+            "cdr_journal_torn_bytes",
+            "Journal bytes that were no frame",
+            counted.torn_bytes,
+        )?;
+        page.gauge(
+            "cdr_store_lag_records",
+            "Call records not in the database yet",
+            counted.pending_records,
+        )?;
+        page.gauge("cdr_journal_bytes", "Size of the journal", counted.journal_bytes)
+    }
+}
+
+/// Writes metrics, a line of code each.
+struct Page<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+impl Page<'_, '_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+
+    fn counters(&mut self, name: &str, help: &str, label: &str, values: &[(&str, u64)]) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (value, count) in values {
+            ConstCounter::new(*count).encode(metric.encode_family(&[(label, *value)])?)?;
+        }
+        Ok(())
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, label: &str, values: &[(String, u64)]) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (value, level) in values {
+            let level = i64::try_from(*level).unwrap_or(i64::MAX);
+            ConstGauge::new(level).encode(metric.encode_family(&[(label, value.as_str())])?)?;
+        }
+        Ok(())
+    }
+
+    fn family<'v>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; 2],
+        values: impl Iterator<Item = ([&'v str; 2], u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (of, count) in values {
+            let of = [(labels[0], of[0]), (labels[1], of[1])];
+            ConstCounter::new(count).encode(metric.encode_family(&of)?)?;
+        }
+        Ok(())
+    }
+}

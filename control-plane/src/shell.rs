@@ -1,0 +1,208 @@
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::time::Duration;
+
+use call::{B2bua, Cdr, MediaAnswer, Output, Stage};
+use media_client::{Client, Report};
+use ops::clock::MonotonicClock;
+use ops::http::Readiness;
+use sip_transport::{Inbound, Transport};
+use store::{Journal, ReleasedBy};
+use tokio::sync::{mpsc, watch};
+
+use crate::standing::Standing;
+use crate::{media, record};
+
+/// Messages handled before the sockets have their turn again. They read many more at a time, so that under overload
+/// messages wait in the transport's queues, where new requests are refused early, and not in the kernel's buffer, where
+/// they only grow old.
+const MESSAGES_PER_TURN: usize = 32;
+
+/// Answers and events of media nodes handled in a turn.
+const REPORTS_PER_TURN: usize = 64;
+
+/// Owns the calls and everything that they act through. One task: what the B2BUA decides is carried out in the order in
+/// which it was decided.
+pub struct Shell {
+    /// The calls.
+    pub b2bua: B2bua,
+    /// SIP.
+    pub transport: Transport,
+    /// Media nodes.
+    pub client: Client,
+    /// What they tell.
+    pub reports: mpsc::Receiver<Report>,
+    /// How many of them are up.
+    pub healthy: watch::Receiver<usize>,
+    /// Where call records go before anything that is sent after them.
+    pub journal: Journal,
+    /// The routing table, whenever it changes.
+    pub routes: watch::Receiver<Vec<call::Route>>,
+    /// For metrics.
+    pub standing: Standing,
+    /// For `/readyz`.
+    pub readiness: watch::Sender<Readiness>,
+    /// The clock that drives all this.
+    pub clock: MonotonicClock,
+    /// What a caller waits after being refused for too many media requests.
+    pub retry_after: Duration,
+    /// Set when the process is asked to stop.
+    pub stopping: bool,
+}
+
+impl Shell {
+    /// Runs until `until` completes, or `done` says of the calls that there is nothing left to wait for.
+    pub async fn run(&mut self, until: impl Future<Output = ()>, done: impl Fn(&B2bua) -> bool) {
+        let mut until = pin!(until);
+        loop {
+            self.settle();
+            if done(&self.b2bua) {
+                return;
+            }
+            let wake = self
+                .b2bua
+                .poll_timeout()
+                .map(|at| tokio::time::Instant::from_std(self.clock.instant(at)));
+            let sleep = async {
+                match wake {
+                    Some(wake) => tokio::time::sleep_until(wake).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = &mut until => return,
+                Ok(()) = self.routes.changed() => self.take_routes(),
+                Some(report) = self.reports.recv() => self.take_report(report),
+                inbound = self.transport.receive() => self.take_inbound(inbound),
+                // What changed is told by `settle`.
+                Ok(()) = self.healthy.changed() => {}
+                () = sleep => {}
+            }
+            for _ in 1..REPORTS_PER_TURN {
+                let Ok(report) = self.reports.try_recv() else {
+                    break;
+                };
+                self.take_report(report);
+            }
+            for _ in 1..MESSAGES_PER_TURN {
+                let Some(inbound) = self.transport.try_receive() else {
+                    break;
+                };
+                self.take_inbound(inbound);
+            }
+            let now = self.clock.now();
+            if self.b2bua.poll_timeout().is_some_and(|at| at <= now) {
+                self.b2bua.handle_timeout(now);
+                self.carry_out();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Hangs up all calls.
+    pub fn end_all(&mut self) {
+        self.b2bua.end_all(self.clock.now());
+        self.carry_out();
+    }
+
+    fn take_routes(&mut self) {
+        let routes = self.routes.borrow_and_update().clone();
+        self.b2bua.set_routes(call::Routes::new(routes));
+    }
+
+    fn take_report(&mut self, report: Report) {
+        let now = self.clock.now();
+        match report {
+            Report::Answer(answer) => self.b2bua.handle_media(now, media::answer(answer)),
+            Report::Event { node, event } => self.b2bua.handle_media_event(now, &node, event),
+            Report::CallLost { node, call } => self.b2bua.handle_media_event(now, &node, media::gone(call)),
+        }
+        self.carry_out();
+    }
+
+    fn take_inbound(&mut self, inbound: Inbound) {
+        let now = self.clock.now();
+        match inbound {
+            Inbound::Message { source, message } => self.b2bua.handle_message(now, source, message),
+            Inbound::Failed(destination) => self.b2bua.handle_transport_error(now, destination),
+        }
+        self.carry_out();
+    }
+
+    /// Does what the B2BUA decided, in its order: a record is in the journal before what is sent after it.
+    fn carry_out(&mut self) {
+        let mut refused: VecDeque<MediaAnswer> = VecDeque::new();
+        loop {
+            while let Some(output) = self.b2bua.poll_output() {
+                match output {
+                    Output::Send(transmit) => self.transport.send(transmit),
+                    Output::Cdr(cdr) => self.keep(&cdr),
+                    Output::Media(request) => {
+                        let id = request.id;
+                        if self.client.request(media::request(request)).is_err() {
+                            refused.push_back(media::overloaded(id, self.retry_after));
+                        }
+                    }
+                }
+            }
+            let Some(answer) = refused.pop_front() else { return };
+            self.b2bua.handle_media(self.clock.now(), answer);
+        }
+    }
+
+    fn keep(&self, cdr: &Cdr) {
+        self.standing.count(cdr);
+        let record = record::of(cdr, &self.clock);
+        let (call, status, node) = (&cdr.call, record.status, &record.node);
+        match cdr.stage {
+            Stage::Answered => tracing::debug!(%call, node, "call answered"),
+            Stage::Ended => {
+                let released_by = record.released_by.map(ReleasedBy::as_str);
+                tracing::info!(%call, status, cause = record.cause, released_by, node, "call ended");
+            }
+            Stage::Quality => tracing::debug!(%call, node, "call measured"),
+        }
+        if let Err(error) = self.journal.append(&record) {
+            self.standing.now().records_lost += 1;
+            // The record itself, so that the log has it if nothing else does.
+            tracing::error!(call = %cdr.call, %error, ?record, "call record not kept");
+        }
+    }
+
+    /// Tells how things stand, and whether new calls are taken.
+    fn settle(&mut self) {
+        let refusing = match (self.stopping, self.journal.has_room()) {
+            (true, _) => Some("stopping"),
+            (false, false) => Some("the journal of call records is nearly full"),
+            (false, true) => None,
+        };
+        let mut now = self.standing.now();
+        now.calls = self.b2bua.call_count();
+        now.dialogs = self.b2bua.dialog_count();
+        now.transactions = self.b2bua.transactions().len();
+        now.call_counters = *self.b2bua.counters();
+        now.transaction_counters = *self.b2bua.transactions().counters();
+        if now.refusing != refusing {
+            now.refusing = refusing;
+            self.b2bua.drain(refusing.is_some());
+            match refusing {
+                Some(reason) => tracing::warn!(reason, "new calls are refused"),
+                None => tracing::info!("new calls are taken again"),
+            }
+        }
+        drop(now);
+        let readiness = match (refusing, *self.healthy.borrow_and_update()) {
+            (Some(reason), _) => Readiness::NotReady(reason.into()),
+            (None, 0) => Readiness::NotReady("no media node takes calls".into()),
+            (None, _) => Readiness::Ready,
+        };
+        self.readiness.send_if_modified(|told| {
+            let changed = *told != readiness;
+            if changed {
+                *told = readiness;
+            }
+            changed
+        });
+    }
+}
