@@ -92,8 +92,8 @@ pub struct IoCounters {
     pub no_buffer: u64,
     /// Errors of receiving calls (such as an ICMP answer pending on the socket); no datagram is lost by one.
     pub receive_errors: u64,
-    /// Datagrams that the kernel dropped at the socket (full receive buffer), known when the port closes. `None`
-    /// where the back-end can't know.
+    /// Datagrams that the kernel dropped at the socket (full receive buffer), known from the next datagram on; those
+    /// after a port's last datagram are known to the `socket` back-end alone. `None` where there is no kernel.
     pub kernel_drops: Option<u64>,
     /// Polls that another thread's [`crate::Waker`] ended.
     pub wake_ups: u64,
@@ -116,6 +116,13 @@ impl IoCounters {
     /// Packets that were not sent, all reasons together.
     pub fn send_errors_total(&self) -> u64 {
         self.send_errors.iter().sum()
+    }
+
+    /// Adds what a socket dropped beyond `known`, which becomes `drops`: the socket's own total, modulo 2^32.
+    pub(crate) fn count_kernel_drops(&mut self, known: &mut u32, drops: u32) {
+        let more = drops.wrapping_sub(*known);
+        *known = drops;
+        self.kernel_drops = Some(self.kernel_drops.unwrap_or(0) + u64::from(more));
     }
 
     pub(crate) fn count_send_error(&mut self, kind: SendError) {

@@ -65,6 +65,10 @@ impl<T> PortTable<T> {
         self.slots.get(id.0 as usize)?.port.as_ref()
     }
 
+    pub(crate) fn at_mut(&mut self, id: PortId) -> Option<&mut T> {
+        self.slots.get_mut(id.0 as usize)?.port.as_mut()
+    }
+
     /// The generation of a slot that is or was open.
     pub(crate) fn generation(&self, id: PortId) -> Option<u32> {
         self.slots.get(id.0 as usize).map(|slot| slot.generation)

@@ -64,6 +64,8 @@ pub struct Sockets {
 struct Port {
     socket: OwnedFd,
     local: SocketAddr,
+    /// Datagrams that the kernel has dropped at this socket, as far as they are counted.
+    drops: u32,
 }
 
 /// A datagram received and not yet handed over.
@@ -143,10 +145,10 @@ impl Sockets {
     }
 
     fn receive_port(&mut self, id: PortId) {
-        let Some(port) = self.ports.at(id) else { return };
         let Some(generation) = self.ports.generation(id) else {
             return;
         };
+        let Some(port) = self.ports.at_mut(id) else { return };
         for _ in 0..ROUNDS {
             if !self.receive_batch.fill(&mut self.free) {
                 self.counters.no_buffer += 1;
@@ -165,6 +167,9 @@ impl Sockets {
             };
             let full = self.receive_batch.is_full(count);
             for datagram in self.receive_batch.drain(count) {
+                if let Some(drops) = datagram.overflow {
+                    self.counters.count_kernel_drops(&mut port.drops, drops);
+                }
                 match datagram.source {
                     Some(source) if !datagram.truncated => {
                         let arrival = Arrival {
@@ -263,16 +268,22 @@ impl Ports for Sockets {
         .map_err(|error| udp_socket::open_error(&error.into()))?;
         self.egress.add_port(PortId(index));
         self.ports
-            .insert(Port { socket, local })
+            .insert(Port {
+                socket,
+                local,
+                drops: 0,
+            })
             .map_err(|_| OpenError::Exhausted)
     }
 
     fn close(&mut self, id: PortId) {
         self.egress.forget_order(id);
         self.flush_port(id);
-        let Some(port) = self.ports.remove(id) else { return };
-        if let Some(total) = &mut self.counters.kernel_drops {
-            *total += u64::from(udp_socket::dropped(port.socket.as_fd()).unwrap_or(0));
+        let Some(mut port) = self.ports.remove(id) else {
+            return;
+        };
+        if let Ok(drops) = udp_socket::dropped(port.socket.as_fd()) {
+            self.counters.count_kernel_drops(&mut port.drops, drops);
         }
         // Closing the only descriptor of the socket takes it out of epoll too.
         drop(port);

@@ -6,6 +6,7 @@ use std::ptr;
 
 use crate::address::{ADDRESS_SIZE, RawAddress};
 use crate::frame::{Extent, FramePool, HEADROOM, PAYLOAD_MAX};
+use crate::udp_socket::{self, CONTROL_SPACE};
 
 /// Message headers, each with a frame to receive into and a place for the source address. Owns the frames that are
 /// attached to it.
@@ -13,6 +14,7 @@ pub(super) struct ReceiveBatch {
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     sources: Box<[[u8; ADDRESS_SIZE]]>,
+    controls: Box<[Control]>,
     /// By message: the frame attached to it; valid from `drained` to `end`.
     frames: Box<[u32]>,
     /// Messages at the front whose frames were taken out after the last call.
@@ -20,11 +22,18 @@ pub(super) struct ReceiveBatch {
     end: usize,
 }
 
+/// Room for one control message, where the kernel wants it.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+struct Control([u8; CONTROL_SPACE]);
+
 /// One message of a batch. Its frame is the caller's to free or queue.
 pub(super) struct Datagram {
     /// `None` if the kernel gave an address of a family that no port has.
     pub(super) source: Option<SocketAddr>,
     pub(super) truncated: bool,
+    /// Datagrams that the socket had dropped before this one, if the kernel says so.
+    pub(super) overflow: Option<u32>,
     pub(super) extent: Extent,
 }
 
@@ -41,6 +50,7 @@ impl ReceiveBatch {
             ]
             .into(),
             sources: vec![[0; ADDRESS_SIZE]; messages].into(),
+            controls: vec![Control([0; CONTROL_SPACE]); messages].into(),
             frames: vec![0; messages].into(),
             drained: 0,
             end: 0,
@@ -89,11 +99,13 @@ impl ReceiveBatch {
                 msg_namelen: ADDRESS_SIZE as libc::socklen_t,
                 msg_iov: &raw mut self.vectors[message],
                 msg_iovlen: 1,
+                msg_control: (&raw mut self.controls[message]).cast(),
+                msg_controllen: CONTROL_SPACE,
                 ..EMPTY_HEADER.msg_hdr
             };
         }
-        // SAFETY: validity and bounds: the first `end` headers point at their own address buffer, of the size said, and
-        // at one iovec each, which covers PAYLOAD_MAX bytes after the headroom of a frame; all of it lives in boxed
+        // SAFETY: validity and bounds: the first `end` headers point at their own address and control buffers, of the sizes
+        // said, and at one iovec each, which covers PAYLOAD_MAX bytes after the headroom of a frame; all of it lives in boxed
         // slices and the pool, beyond this call. Aliasing: `&mut self` for the arrays; the frames came off the
         // free list and are named here only (invariant 1). Initialisation and alignment: by their types. Thread:
         // this one. The timeout may be null.
@@ -120,8 +132,10 @@ impl ReceiveBatch {
         (0..self.drained).map(|message| {
             let header = &self.headers[message];
             let source = self.sources[message].get(..header.msg_hdr.msg_namelen as usize);
+            let control = self.controls[message].0.get(..header.msg_hdr.msg_controllen);
             Datagram {
                 source: source.and_then(RawAddress::parse),
+                overflow: control.and_then(udp_socket::overflow),
                 truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
                 extent: Extent {
                     index: self.frames[message],

@@ -24,6 +24,7 @@
 //! 7. **One thread.** The ring was built by the thread that uses it. *Checked by:* the compiler: `Uring` is not `Send`.
 
 mod buffer_ring;
+mod message;
 mod port_slots;
 mod ring;
 mod setup;
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use io_uring::opcode;
 use io_uring::squeue::Entry;
-use io_uring::types::{Fd, Fixed, RecvMsgOut};
+use io_uring::types::{Fd, Fixed};
 use media_engine::{OpenError, PortId, Ports};
 use rustix::process::{Resource, getrlimit};
 
@@ -46,10 +47,11 @@ use crate::config::{IoConfig, SocketOptions};
 use crate::counters::{IoCounters, SendError};
 use crate::frame::{Extent, Frame, FrameAccount, FramePool, HEADROOM, PAYLOAD_MAX};
 use crate::packet_io::{PacketIo, Received};
-use crate::udp_socket;
+use crate::udp_socket::{self, CONTROL_SPACE};
 use crate::waker::Waker;
 
 use buffer_ring::BufferRing;
+use message::Message;
 use port_slots::PortSlots;
 use ring::{Completion, Ring, Waiting};
 use token::Token;
@@ -59,11 +61,12 @@ pub use setup::SetupError;
 /// The one group of provided buffers.
 const BUFFER_GROUP: u16 = 0;
 
-/// Space for the source address in a received message: `sockaddr_in6`, rounded up so that the payload is aligned to 16.
+/// Space for the source address in a received message: `sockaddr_in6`, rounded up so that what follows is aligned to 8.
 const NAME_SPACE: usize = 32;
 
-/// What the kernel puts before the payload: `io_uring_recvmsg_out` (four 32-bit numbers), then the source address.
-const MESSAGE_HEAD: usize = 16 + NAME_SPACE;
+/// What the kernel puts before the payload: `io_uring_recvmsg_out` (four 32-bit numbers), the source address, and the
+/// control message that tells of drops.
+const MESSAGE_HEAD: usize = 16 + NAME_SPACE + CONTROL_SPACE;
 
 /// Where in a frame the kernel begins to write, so that every payload lies at [`HEADROOM`].
 const BUFFER_START: usize = HEADROOM - MESSAGE_HEAD;
@@ -171,7 +174,7 @@ impl Uring {
                 msg_iov: std::ptr::null_mut(),
                 msg_iovlen: 0,
                 msg_control: std::ptr::null_mut(),
-                msg_controllen: 0,
+                msg_controllen: CONTROL_SPACE,
                 msg_flags: 0,
             }),
             received: VecDeque::with_capacity(config.frames as usize),
@@ -187,7 +190,10 @@ impl Uring {
             unsubmitted: 0,
             control: VecDeque::new(),
             gather: config.gather,
-            counters: IoCounters::default(),
+            counters: IoCounters {
+                kernel_drops: Some(0),
+                ..IoCounters::default()
+            },
         })
     }
 
@@ -302,7 +308,7 @@ impl Uring {
             if !self.slots.is_current(port, generation) {
                 self.counters.port_closed += 1;
                 self.free.push(index);
-            } else if let Some((source, extent)) = self.read_message(index, completion.result) {
+            } else if let Some((source, extent)) = self.read_message(port, index, completion.result) {
                 self.received.push_back(Arrival {
                     port,
                     generation,
@@ -327,10 +333,11 @@ impl Uring {
         }
     }
 
-    /// Reads what the kernel wrote into a frame; `None`, counted, if it is no whole datagram from an address.
-    fn read_message(&mut self, index: u32, result: i32) -> Option<(SocketAddr, Extent)> {
+    /// Reads what the kernel wrote into a frame of an open port; `None`, counted, if it is no whole datagram from an
+    /// address.
+    fn read_message(&mut self, port: PortId, index: u32, result: i32) -> Option<(SocketAddr, Extent)> {
         let length = u16::try_from(result)
-            .ok()?
+            .unwrap_or(0)
             .min((MESSAGE_HEAD + PAYLOAD_MAX) as u16);
         let extent = Extent {
             index,
@@ -340,31 +347,27 @@ impl Uring {
         // SAFETY: the kernel has just given this buffer back with a completion, so the back-end owns the frame
         // (invariant 5); the handle ends below. The extent ends at HEADROOM + PAYLOAD_MAX at most.
         let frame = unsafe { self.pool.take(extent) };
-        let message = RecvMsgOut::parse(self.pool.payload(&frame), &self.message);
-        let read = match &message {
-            Ok(message) if message.is_payload_truncated() => {
-                self.counters.truncated += 1;
-                None
-            }
-            Ok(message) => RawAddress::parse(message.name_data())
-                .map(|source| (source, message.payload_data().len() as u16)),
-            Err(()) => None,
-        };
-        let truncated = matches!(&message, Ok(message) if message.is_payload_truncated());
+        let message = Message::parse(self.pool.payload(&frame), &self.message);
         self.pool.put(frame);
-        if read.is_none() && !truncated {
+        let Some(message) = message else {
             self.counters.receive_errors += 1;
+            return None;
+        };
+        if let (Some(drops), Some(known)) = (message.overflow, self.slots.drops(port)) {
+            self.counters.count_kernel_drops(known, drops);
         }
-        read.map(|(source, length)| {
-            (
-                source,
-                Extent {
-                    index,
-                    start: HEADROOM as u16,
-                    length,
-                },
-            )
-        })
+        if message.truncated {
+            self.counters.truncated += 1;
+            return None;
+        }
+        Some((
+            message.source,
+            Extent {
+                index,
+                start: HEADROOM as u16,
+                length: message.length,
+            },
+        ))
     }
 
     fn complete_send(&mut self, index: u32, result: i32) {

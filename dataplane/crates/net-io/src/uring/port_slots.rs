@@ -35,6 +35,8 @@ struct Slot {
     armed: bool,
     /// The file table has a socket at this index.
     file: bool,
+    /// Datagrams that the kernel has dropped at this socket, as far as they are counted.
+    drops: u32,
 }
 
 #[derive(Debug)]
@@ -74,11 +76,13 @@ impl PortSlots {
                 state: State::Vacant,
                 armed: false,
                 file: false,
+                drops: 0,
             });
         }
         let slot = &mut self.slots[port.0 as usize];
         slot.state = State::Open(local);
         slot.file = true;
+        slot.drops = 0;
         Some((port, slot.generation))
     }
 
@@ -153,6 +157,11 @@ impl PortSlots {
     /// Whether a receive of this slot is with the kernel.
     pub(super) fn is_armed(&self, port: PortId) -> bool {
         self.slots.get(port.0 as usize).is_some_and(|slot| slot.armed)
+    }
+
+    /// Datagrams that the kernel has dropped at this slot's socket, as far as they are counted.
+    pub(super) fn drops(&mut self, port: PortId) -> Option<&mut u32> {
+        self.slots.get_mut(port.0 as usize).map(|slot| &mut slot.drops)
     }
 
     /// Receives with the kernel, all ports together.

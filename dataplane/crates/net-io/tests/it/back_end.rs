@@ -26,7 +26,7 @@ pub fn quiet_address(number: u8) -> IpAddr {
 macro_rules! conformance {
     ($($name:ident: $config:expr;)+) => {
         mod socket {
-            use super::IoConfig;
+            use super::*;
 
             $(#[test]
             fn $name() {
@@ -35,7 +35,7 @@ macro_rules! conformance {
         }
 
         mod uring {
-            use super::IoConfig;
+            use super::*;
 
             $(#[test]
             fn $name() {

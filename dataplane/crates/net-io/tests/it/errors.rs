@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use net_io::{IoConfig, PAYLOAD_MAX, PacketIo, SendError};
+use net_io::{IoConfig, PAYLOAD_MAX, PacketIo, SendError, SocketOptions};
 
 use crate::back_end::*;
 
@@ -11,6 +11,10 @@ conformance! {
     an_oversize_datagram_is_counted_as_truncated: IoConfig::default();
     a_destination_of_the_other_family_is_unreachable: IoConfig::default();
     a_bad_destination_spoils_no_other_packet_of_its_batch: IoConfig::default();
+    what_the_kernel_drops_at_a_full_socket_is_counted: IoConfig {
+        socket: SocketOptions { receive_buffer: Some(4096), ..SocketOptions::default() },
+        ..IoConfig::default()
+    };
     service_resumes_when_kept_frames_are_released: IoConfig { frames: 64, ..IoConfig::default() };
 }
 
@@ -93,6 +97,30 @@ fn a_bad_destination_spoils_no_other_packet_of_its_batch(mut io: impl PacketIo) 
     }
     assert!(peer_is_quiet(&outside));
     assert_eq!((io.counters().sent, io.counters().send_errors_total()), (20, 10));
+}
+
+fn what_the_kernel_drops_at_a_full_socket_is_counted(mut io: impl PacketIo) {
+    const BURST: u64 = 200;
+    let outside = peer(LOOPBACK_V4);
+    let (port, local) = open(&mut io, LOOPBACK_V4);
+    for _ in 0..2 {
+        let before = (io.counters().received, io.counters().kernel_drops.unwrap());
+        for _ in 0..BURST {
+            outside.send_to(&[0; 200], local).unwrap();
+        }
+        let arrived = settle(&mut io);
+        assert!((arrived.len() as u64) < BURST, "the socket was to overflow");
+        for received in arrived {
+            io.release(received.frame);
+        }
+        outside.send_to(b"after", local).unwrap();
+        let frame = expect(&mut io, port, outside.local_addr().unwrap(), b"after");
+        io.release(frame);
+        let received = io.counters().received - before.0;
+        let dropped = io.counters().kernel_drops.unwrap() - before.1;
+        assert_eq!((received + dropped), BURST + 1, "{:?}", io.counters());
+    }
+    expect_all_frames_back(&mut io);
 }
 
 fn service_resumes_when_kept_frames_are_released(mut io: impl PacketIo) {

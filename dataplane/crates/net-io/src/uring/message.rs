@@ -1,0 +1,100 @@
+//! What a multishot receive writes into a frame: a head, the source address, control data, and the payload.
+
+use std::net::SocketAddr;
+
+use io_uring::types::RecvMsgOut;
+
+use crate::address::RawAddress;
+use crate::udp_socket;
+
+/// A received datagram, without its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) source: SocketAddr,
+    /// Bytes of payload in the frame.
+    pub(super) length: u16,
+    /// The datagram was longer.
+    pub(super) truncated: bool,
+    /// Datagrams that the socket had dropped before this one, if the kernel says so.
+    pub(super) overflow: Option<u32>,
+}
+
+impl Message {
+    /// Reads the bytes that the kernel wrote for a receive of this shape; `None` if they are not from an address of a
+    /// family that ports have, or too few.
+    pub(super) fn parse(written: &[u8], shape: &libc::msghdr) -> Option<Self> {
+        let message = RecvMsgOut::parse(written, shape).ok()?;
+        Some(Self {
+            source: RawAddress::parse(message.name_data())?,
+            length: u16::try_from(message.payload_data().len()).ok()?,
+            truncated: message.is_payload_truncated(),
+            overflow: udp_socket::overflow(message.control_data()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::udp_socket::CONTROL_SPACE;
+    use proptest::prelude::*;
+
+    fn shape() -> libc::msghdr {
+        libc::msghdr {
+            msg_name: std::ptr::null_mut(),
+            msg_namelen: super::super::NAME_SPACE as libc::socklen_t,
+            msg_iov: std::ptr::null_mut(),
+            msg_iovlen: 0,
+            msg_control: std::ptr::null_mut(),
+            msg_controllen: CONTROL_SPACE,
+            msg_flags: 0,
+        }
+    }
+
+    /// A message as the kernel writes it.
+    fn written(source: SocketAddr, payload: &[u8], flags: i32) -> Vec<u8> {
+        let address = RawAddress::new(source);
+        let mut bytes = Vec::new();
+        for number in [address.length(), 0, payload.len() as u32, flags as u32] {
+            bytes.extend(number.to_ne_bytes());
+        }
+        bytes.extend(address.bytes());
+        bytes.resize(super::super::MESSAGE_HEAD, 0);
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn a_message_is_read_as_the_kernel_writes_it() {
+        for source in ["192.0.2.1:4000", "[2001:db8::1]:4000"] {
+            let source: SocketAddr = source.parse().unwrap();
+            let expected = Message {
+                source,
+                length: 5,
+                truncated: false,
+                overflow: None,
+            };
+            assert_eq!(
+                Message::parse(&written(source, b"hello", 0), &shape()),
+                Some(expected)
+            );
+            let cut = Message::parse(&written(source, b"hello", libc::MSG_TRUNC), &shape());
+            assert_eq!(
+                cut,
+                Some(Message {
+                    truncated: true,
+                    ..expected
+                })
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(message) = Message::parse(&bytes, &shape()) {
+                prop_assert!(usize::from(message.length) + super::super::MESSAGE_HEAD <= bytes.len());
+            }
+        }
+    }
+}
