@@ -159,6 +159,8 @@ impl Media {
         let result = self.take_result(under_way.step, under_way.lines, result);
         if under_way.step == Step::Delete {
             self.state = State::Gone;
+        }
+        if self.state == State::Gone {
             hub.media_calls.remove(&self.id);
         }
         self.leave(hub, now);

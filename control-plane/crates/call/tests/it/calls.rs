@@ -1,4 +1,7 @@
+//! Calls that go well.
+
 use call::{Released, Stage};
+use sip::HeaderName;
 
 use crate::world::World;
 
@@ -24,7 +27,130 @@ fn a_call_is_set_up_talks_and_is_hung_up_by_the_caller() {
     );
     assert_eq!((cdr.caller.as_str(), cdr.callee.as_str()), ("alice", "1000"));
     assert_eq!(cdr.codec.as_deref(), Some("PCMU/8000"));
+    assert!(cdr.times.setup < cdr.times.ringing.unwrap() && cdr.times.ringing < cdr.times.answered);
     let last = world.records.last().unwrap();
     assert_eq!(last.stage, Stage::Quality);
     assert_eq!(last.quality.unwrap().callee.packets, 101);
+}
+
+#[test]
+fn a_call_is_hung_up_by_the_callee() {
+    let mut world = World::talking();
+    world.b.bye(world.now);
+    world.finish();
+    assert_eq!(world.a.log.last().unwrap(), "BYE");
+    world.assert_order(&["record Ended", "BYE -> a", "200 BYE -> b"]);
+    assert_eq!(world.ended().cause.as_ref().unwrap().released, Released::Callee);
+}
+
+#[test]
+fn early_media_is_passed_on_and_its_tag_stays_in_the_answer() {
+    let mut world = World::invited();
+    let body = world.b.body();
+    world.b.respond(world.now, 183, "b1", Some(&body));
+    world.run_ms(20);
+    assert_eq!(world.a.log, ["183 INVITE"]);
+    assert!(
+        world.a.last_body.contains("c=IN IP4 198.51.100.11"),
+        "{}",
+        world.a.last_body
+    );
+    assert_eq!(
+        world.node.updates, 1,
+        "the node knows where the callee's early media comes from"
+    );
+    world.b.respond(world.now, 180, "b1", None);
+    world.b.respond(world.now, 183, "b1", Some(&body));
+    world.run_ms(20);
+    world.b.respond(world.now, 200, "b1", Some(&body));
+    world.b.incoming = None;
+    world.run_ms(50);
+    assert_eq!(
+        world.a.log,
+        ["183 INVITE", "180 INVITE", "183 INVITE", "200 INVITE"]
+    );
+    assert_eq!(world.node.updates, 1, "the answer said nothing new");
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn a_2xx_without_a_body_takes_the_early_answer_of_its_fork() {
+    let mut world = World::invited();
+    let body = world.b.body();
+    world.b.respond(world.now, 183, "b1", Some(&body));
+    world.run_ms(20);
+    world.b.respond(world.now, 200, "b1", None);
+    world.b.incoming = None;
+    world.run_ms(50);
+    assert_eq!(world.a.log, ["183 INVITE", "200 INVITE"]);
+    world.b.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn identity_passes_and_addresses_do_not() {
+    let mut world = World::new();
+    let builder = world
+        .a
+        .invite_builder("1000")
+        .header("X-Account", "77")
+        .header("X-Trunk", "10.1.0.1")
+        .header(HeaderName::Subject, "hello");
+    let body = world.a.body();
+    world
+        .a
+        .send_invite(world.now, builder.body("application/sdp", body.as_bytes()));
+    world.run_ms(20);
+    let invite = world.b.last_invite.clone().unwrap();
+    assert_eq!(invite.request_uri(), Some("sip:1000@10.2.0.1:5060"));
+    assert!(
+        invite
+            .header(HeaderName::From)
+            .unwrap()
+            .starts_with("\"Alice\" <sip:alice@198.51.100.1:5060>;tag=")
+    );
+    assert_eq!(invite.header("X-Account"), Some("77"));
+    assert_eq!(invite.header(HeaderName::Subject), Some("hello"));
+    assert_eq!(invite.header("X-Trunk"), None);
+    assert_eq!(invite.max_forwards(), Ok(Some(69)));
+    world.b.respond(world.now, 486, "b1", None);
+    world.finish();
+    assert_eq!(world.a.log, ["486 INVITE"]);
+}
+
+#[test]
+fn info_is_passed_on_within_the_dialog_and_its_response_back() {
+    let mut world = World::talking();
+    world.a.in_dialog(world.now, "INFO", None);
+    world.run_ms(20);
+    world.b.in_dialog(world.now, "INFO", None);
+    world.run_ms(20);
+    assert_eq!(world.b.log, ["INVITE", "ACK", "INFO", "200 INFO"]);
+    assert_eq!(world.a.log, ["180 INVITE", "200 INVITE", "200 INFO", "INFO"]);
+    world.b.manner = crate::ua::Manner::Reject(415);
+    world.a.in_dialog(world.now, "INFO", None);
+    world.run_ms(20);
+    assert_eq!(world.a.log.last().unwrap(), "415 INFO");
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn two_hundred_calls_at_once_end_without_a_trace() {
+    let mut world = World::new();
+    for _ in 0..200 {
+        world.a.invite(world.now, true);
+        world.run_ms(1);
+        world.run_ms(5);
+        world.b.answer(world.now);
+    }
+    world.run_ms(100);
+    assert_eq!(world.b2bua.counters().calls_answered, 200);
+    for _ in 0..200 {
+        world.b.bye(world.now);
+        world.run_ms(1);
+    }
+    world.finish();
+    assert_eq!(world.node.creates, 200);
 }

@@ -1,6 +1,15 @@
 //! The B2BUA between two simulated user agents and a simulated media node.
 
+mod acks;
 mod calls;
+mod endings;
+mod exchanges;
+mod forks;
+mod media;
+mod next_hops;
 mod node;
+mod offers;
+mod random;
+mod refusals;
 mod ua;
 mod world;

@@ -101,7 +101,9 @@ impl Node {
             }
             MediaKind::Update(legs) => {
                 self.updates += 1;
-                let before = &self.calls[call];
+                let Some(before) = self.calls.get(call) else {
+                    return Some(Err(MediaError::Refused(Refusal::UnknownCall)));
+                };
                 for (before, after) in before.iter().zip(&legs) {
                     assert!(
                         after.lines.len() >= before.lines.len(),

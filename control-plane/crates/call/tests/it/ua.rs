@@ -51,6 +51,17 @@ pub struct Ua {
     pub last_invite: Option<Message>,
     pub last_body: String,
     outbox: Vec<Transmit>,
+    /// The INVITE that was answered with a 2xx, for forks that are late.
+    pub answered: Option<(ServerKey, Source, Message)>,
+    /// Our peer's tag in the latest provisional response.
+    pub early_tag: Option<String>,
+    pub retry_after: Option<String>,
+    pub allow: Option<String>,
+    pub unsupported: Option<String>,
+    pub bye_reason: Option<String>,
+    /// More media lines in our descriptions.
+    pub extra: &'static str,
+    unacknowledged: Option<Message>,
     /// CSeq numbers of re-INVITEs that we sent without an offer.
     late_reinvites: Vec<u32>,
 }
@@ -83,13 +94,21 @@ impl Ua {
             last_invite: None,
             last_body: String::new(),
             outbox: Vec::new(),
+            answered: None,
+            early_tag: None,
+            retry_after: None,
+            allow: None,
+            unsupported: None,
+            bye_reason: None,
+            extra: "",
+            unacknowledged: None,
             late_reinvites: Vec::new(),
         }
     }
 
     pub fn body(&mut self) -> String {
         self.sdp_version += 1;
-        sdp(&self.address.ip().to_string(), self.sdp_version, self.direction)
+        sdp(&self.address.ip().to_string(), self.sdp_version, self.direction) + self.extra
     }
 
     fn destination(&self) -> Destination {
@@ -176,6 +195,14 @@ impl Ua {
         let response = response.build().unwrap();
         let _ = self.layer.respond(now, key, response.clone());
         if (200..300).contains(&status) {
+            self.answered = Some((key, source, invite.clone()));
+            let known = |talk: &Talk| {
+                let id = talk.dialog.id();
+                &*id.local_tag == tag && Some(&*id.call_id) == invite.call_id().ok()
+            };
+            if self.talks.iter().any(known) {
+                return;
+            }
             let mut dialog = Dialog::of_server(&invite, tag).unwrap();
             dialog.confirm();
             let destination = response_destination(&source, &invite).unwrap();
@@ -236,6 +263,49 @@ impl Ua {
         {
             talk.alive = false;
             talk.accept = None;
+        }
+    }
+
+    /// A callee says no BYE before the ACK for its 2xx (RFC 3261 §15).
+    pub fn bye_if_acknowledged(&mut self, now: Timestamp) {
+        if self
+            .talks
+            .iter()
+            .find(|talk| talk.alive)
+            .is_some_and(|talk| talk.accept.is_none())
+        {
+            self.bye(now);
+        }
+    }
+
+    pub fn has_answered(&self, key: ServerKey) -> bool {
+        self.answered
+            .as_ref()
+            .is_some_and(|(answered, ..)| *answered == key)
+    }
+
+    /// Acknowledges the latest 2xx that was not.
+    pub fn acknowledge(&mut self) {
+        if let Some(response) = self.unacknowledged.take() {
+            let invite = self.invites_sent.last().map(|(_, invite)| invite.clone());
+            self.send_ack(&response, invite.as_ref());
+        }
+    }
+
+    pub fn acknowledge_without_body(&mut self) {
+        if let Some(response) = self.unacknowledged.take() {
+            self.send_ack(&response, None);
+            let Some(ack) = self.outbox.pop() else { return };
+            let ack = Message::parse_datagram(ack.bytes)
+                .unwrap()
+                .edit()
+                .without_body()
+                .build()
+                .unwrap();
+            self.outbox.push(Transmit {
+                destination: self.destination(),
+                bytes: ack.bytes().clone(),
+            });
         }
     }
 
@@ -305,10 +375,6 @@ impl Ua {
 
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.outbox.pop().or_else(|| self.layer.poll_transmit())
-    }
-
-    pub fn is_idle(&self) -> bool {
-        self.layer.is_empty() && self.talks.iter().all(|talk| talk.accept.is_none())
     }
 
     fn run(&mut self, now: Timestamp) {
@@ -392,6 +458,7 @@ impl Ua {
             (Method::Bye, _) => {
                 talk.alive = false;
                 talk.accept = None;
+                self.bye_reason = request.header(HeaderName::Reason).map(str::to_owned);
                 self.finish(now, key, &request, 200);
             }
             (Method::Invite, _) if talk.reinvite.is_some() => self.finish(now, key, &request, 491),
@@ -440,6 +507,10 @@ impl Ua {
         if status == 100 {
             return;
         }
+        let text = |name| response.header(name).map(str::to_owned);
+        self.retry_after = text(HeaderName::RetryAfter);
+        self.allow = text(HeaderName::Allow);
+        self.unsupported = text(HeaderName::Unsupported);
         if method != Method::Invite {
             self.log.push(format!("{status} {method}"));
             return;
@@ -483,10 +554,13 @@ impl Ua {
             self.calling.take_if(|(calling, _)| *calling == key);
             if self.acknowledges {
                 self.send_ack(response, invite.as_ref());
+            } else {
+                self.unacknowledged = Some(response.clone());
             }
             return;
         }
         self.log.push(format!("{status} INVITE"));
+        self.early_tag = response.to().unwrap().tag().map(str::to_owned);
         if status >= 300 {
             self.failed(key);
         }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use call::{B2bua, Cdr, Config, MediaRequest, NextHop, Output, Route, Routes, Stage};
+use media_types::{EndCause, Event, EventKind};
 use sans_io::network::{Conditions, Network};
 use sans_io::{Random, Timestamp};
 use sip::transaction::Listener;
@@ -32,7 +33,6 @@ pub struct World {
     pub trace: Vec<String>,
     /// Addresses that nothing is delivered to.
     pub deaf: Vec<SocketAddr>,
-    wanted: Vec<String>,
 }
 
 pub fn hop(address: &str) -> NextHop {
@@ -81,7 +81,6 @@ impl World {
             requests: Vec::new(),
             trace: Vec::new(),
             deaf: Vec::new(),
-            wanted: Vec::new(),
         }
     }
 
@@ -206,6 +205,26 @@ impl World {
         self.settle();
     }
 
+    /// A datagram from `from` that no user agent made.
+    pub fn inject(&mut self, from: &str, text: String) {
+        self.deliver(from.parse().unwrap(), US.parse().unwrap(), Bytes::from(text));
+    }
+
+    /// The node loses a call.
+    pub fn node_ends(&mut self) {
+        let Some(call) = self.node.calls.keys().min().cloned() else {
+            return;
+        };
+        let report = Box::new(self.node.end(&call));
+        let kind = EventKind::Ended {
+            cause: EndCause::LeaseExpired,
+            report,
+        };
+        self.b2bua
+            .handle_media_event(self.now, &Node::name(), Event { call, kind });
+        self.settle();
+    }
+
     fn b2bua_address(&self) -> SocketAddr {
         US.parse().unwrap()
     }
@@ -289,8 +308,7 @@ impl World {
     }
 
     /// Asserts that these lines are in the trace in this order.
-    pub fn assert_order(&mut self, lines: &[&str]) {
-        self.wanted = lines.iter().map(|&line| line.to_owned()).collect();
+    pub fn assert_order(&self, lines: &[&str]) {
         let mut trace = self.trace.iter();
         for line in lines {
             assert!(

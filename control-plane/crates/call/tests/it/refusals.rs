@@ -1,0 +1,245 @@
+//! Requests that are refused, each with its status and what goes with it.
+
+use sans_io::network::Conditions;
+use sip::HeaderName;
+use sip::message::RequestBuilder;
+
+use crate::world::{A, B, US, World, config};
+
+fn outside(method: &str, call_id: &str) -> RequestBuilder {
+    RequestBuilder::new(method, &format!("sip:1000@{US}"))
+        .header(HeaderName::MaxForwards, 70)
+        .header(HeaderName::From, format_args!("<sip:alice@{A}>;tag=x"))
+        .header(HeaderName::To, format_args!("<sip:1000@{US}>"))
+        .header(HeaderName::CallId, call_id)
+        .header(HeaderName::CSeq, format_args!("1 {method}"))
+        .header(HeaderName::Contact, format_args!("<sip:ua@{A}>"))
+}
+
+#[test]
+fn methods_outside_of_dialogs_get_their_status() {
+    for (method, status) in [
+        ("OPTIONS", 200),
+        ("REGISTER", 405),
+        ("SUBSCRIBE", 405),
+        ("MESSAGE", 405),
+        ("REFER", 405),
+        ("BYE", 481),
+        ("INFO", 481),
+        ("UPDATE", 481),
+        ("PRACK", 481),
+        ("DANCE", 501),
+    ] {
+        let mut world = World::new();
+        world.a.request(world.now, outside(method, "x"));
+        world.finish();
+        assert_eq!(world.a.log, [format!("{status} {method}")]);
+        let allow = world.a.allow.clone();
+        let says_allow = matches!(status, 200 | 405 | 501);
+        assert_eq!(
+            allow.is_some_and(|allow| allow.contains("INVITE")),
+            says_allow,
+            "{method}"
+        );
+    }
+}
+
+#[test]
+fn requests_in_unknown_dialogs_are_481() {
+    for method in ["INVITE", "BYE", "INFO", "UPDATE", "OPTIONS"] {
+        let mut world = World::new();
+        let builder = RequestBuilder::new(method, &format!("sip:{US}"))
+            .header(HeaderName::MaxForwards, 70)
+            .header(HeaderName::From, format_args!("<sip:alice@{A}>;tag=x"))
+            .header(HeaderName::To, format_args!("<sip:1000@{US}>;tag=unknown"))
+            .header(HeaderName::CallId, "x")
+            .header(HeaderName::CSeq, format_args!("1 {method}"))
+            .header(HeaderName::Contact, format_args!("<sip:ua@{A}>"));
+        world.a.request(world.now, builder);
+        world.finish();
+        assert_eq!(world.a.log, [format!("481 {method}")]);
+    }
+}
+
+fn refused(change: impl FnOnce(RequestBuilder) -> RequestBuilder, user: &str) -> (Vec<String>, World) {
+    let mut world = World::new();
+    let builder = world.a.invite_builder(user);
+    world.a.send_invite(world.now, change(builder));
+    world.finish();
+    (world.a.log.clone(), world)
+}
+
+#[test]
+fn invites_that_cannot_be_served_get_their_status() {
+    let body = crate::ua::sdp("10.1.0.1", 1, "sendrecv");
+    let (log, world) = refused(|builder| builder.header(HeaderName::Require, "100rel, x"), "1000");
+    assert_eq!(
+        (log, world.a.unsupported.as_deref()),
+        (vec!["420 INVITE".into()], Some("100rel, x"))
+    );
+    assert_eq!(
+        refused(|builder| builder.body("text/plain", b"hi"), "1000").0,
+        ["415 INVITE"]
+    );
+    assert_eq!(
+        refused(|builder| builder.body("application/sdp", b"hi"), "1000").0,
+        ["488 INVITE"]
+    );
+    assert_eq!(
+        refused(|builder| builder.body("application/sdp", b"o=\r\n"), "1000").0,
+        ["400 INVITE"]
+    );
+    assert_eq!(
+        refused(|builder| builder.body("application/sdp", body.as_bytes()), "2000").0,
+        ["404 INVITE"]
+    );
+    let secure = body.replace("RTP/AVP", "RTP/SAVP");
+    assert_eq!(
+        refused(
+            |builder| builder.body("application/sdp", secure.as_bytes()),
+            "1000"
+        )
+        .0,
+        ["488 INVITE"]
+    );
+    let coded = |builder: RequestBuilder| {
+        builder
+            .header(HeaderName::ContentEncoding, "gzip")
+            .body("application/sdp", body.as_bytes())
+    };
+    assert_eq!(refused(coded, "1000").0, ["415 INVITE"]);
+}
+
+#[test]
+fn hops_that_are_used_up_are_483_and_no_call() {
+    let mut world = World::new();
+    let text = format!(
+        "INVITE sip:1000@{US} SIP/2.0\r\nVia: SIP/2.0/UDP {A};branch=z9hG4bKmf\r\nMax-Forwards: 0\r\n\
+         From: <sip:alice@{A}>;tag=x\r\nTo: <sip:1000@{US}>\r\nCall-ID: mf\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:ua@{A}>\r\nContent-Length: 0\r\n\r\n"
+    );
+    world.inject(A, text.clone());
+    world.run_ms(100);
+    assert_eq!(world.trace, ["483 INVITE -> a"]);
+    let sips = text
+        .replace("INVITE sip:", "INVITE sips:")
+        .replace("Max-Forwards: 0", "Max-Forwards: 70");
+    world.inject(
+        A,
+        sips.replace("z9hG4bKmf", "z9hG4bKsips")
+            .replace("Call-ID: mf", "Call-ID: s"),
+    );
+    world.run_ms(100);
+    assert!(
+        world.trace.contains(&"416 INVITE -> a".into()),
+        "{:?}",
+        world.trace
+    );
+    let no_contact = text
+        .replace("Max-Forwards: 0", "Max-Forwards: 70")
+        .replace(&format!("Contact: <sip:ua@{A}>\r\n"), "");
+    world.inject(
+        A,
+        no_contact
+            .replace("z9hG4bKmf", "z9hG4bKnc")
+            .replace("Call-ID: mf", "Call-ID: n"),
+    );
+    world.run_ms(100);
+    assert!(
+        world.trace.contains(&"400 INVITE -> a".into()),
+        "{:?}",
+        world.trace
+    );
+    world.finish();
+    assert_eq!(world.b2bua.counters().calls_attempted, 0);
+}
+
+#[test]
+fn an_invite_of_ours_that_comes_back_is_a_loop() {
+    let mut world = World::with(config(&[US]), Conditions::PERFECT, 1);
+    world.a.invite(world.now, true);
+    world.finish();
+    assert_eq!(world.a.log, ["482 INVITE"]);
+    assert_eq!(world.b2bua.counters().calls_attempted, 1);
+}
+
+#[test]
+fn a_request_over_two_paths_is_merged() {
+    let mut world = World::invited();
+    let (_, invite) = world.a.calling.clone().unwrap();
+    let text = String::from_utf8(invite.bytes().to_vec()).unwrap();
+    let twin = text.replacen(
+        "\r\n",
+        &format!("\r\nVia: SIP/2.0/UDP {A};branch=z9hG4bKother\r\n"),
+        1,
+    );
+    world.inject(A, twin);
+    world.run_ms(50);
+    assert!(
+        world.trace.contains(&"482 INVITE -> a".into()),
+        "{:?}",
+        world.trace
+    );
+    assert_eq!(world.b2bua.counters().calls_attempted, 1);
+    world.b.respond(world.now, 486, "b1", None);
+    world.finish();
+}
+
+#[test]
+fn calls_beyond_the_limit_are_503_with_retry_after() {
+    let limited = call::Config {
+        calls_max: 1,
+        ..config(&[B])
+    };
+    let mut world = World::with(limited, Conditions::PERFECT, 1);
+    world.a.invite(world.now, true);
+    world.run_ms(20);
+    world.a.invite(world.now, true);
+    world.run_ms(20);
+    assert_eq!(
+        (world.a.log.clone(), world.a.retry_after.as_deref()),
+        (vec!["503 INVITE".into()], Some("5"))
+    );
+    world.b.respond(world.now, 486, "b1", None);
+    world.finish();
+    assert_eq!(world.b2bua.counters().calls_refused_at_limit, 1);
+}
+
+#[test]
+fn methods_within_a_dialog_that_we_do_not_pass_are_405_or_501() {
+    let mut world = World::talking();
+    for (method, status) in [
+        ("REFER", 405),
+        ("NOTIFY", 405),
+        ("PRACK", 405),
+        ("DANCE", 501),
+        ("OPTIONS", 200),
+    ] {
+        world.a.in_dialog(world.now, method, None);
+        world.run_ms(20);
+        assert_eq!(world.a.log.last().unwrap(), &format!("{status} {method}"));
+    }
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn a_bye_with_a_wrong_tag_does_nothing() {
+    let mut world = World::talking();
+    let id = world.a.talks[0].dialog.id().clone();
+    let forged = RequestBuilder::new("BYE", &format!("sip:{US}"))
+        .header(HeaderName::MaxForwards, 70)
+        .header(HeaderName::From, format_args!("<sip:alice@{A}>;tag=forged"))
+        .header(
+            HeaderName::To,
+            format_args!("<sip:1000@{US}>;tag={}", id.remote_tag.unwrap()),
+        )
+        .header(HeaderName::CallId, &id.call_id)
+        .header(HeaderName::CSeq, "9 BYE");
+    world.a.request(world.now, forged);
+    world.run_ms(50);
+    assert_eq!(world.a.log.last().unwrap(), "481 BYE");
+    assert!(world.b.is_talking());
+    world.a.bye(world.now);
+    world.finish();
+}
