@@ -1,6 +1,11 @@
 //! The media node as its users meet it: the real process, a gRPC client, UDP sockets that count what arrives.
 
+mod calls;
+mod leases;
 mod media;
 mod node;
 mod party;
+mod ports;
 mod process;
+mod statistics;
+mod update;
