@@ -78,6 +78,9 @@ const SEND_GRACE: Duration = Duration::from_millis(5);
 /// Completions that a gathering wait stops at.
 const GATHER_COMPLETIONS: usize = 256;
 
+/// Turns that closed ports have to leave the kernel when a back-end is dropped.
+const CLOSE_TURNS: usize = 1_000;
+
 /// Turns of the ring that dropping the back-end takes at most to get its memory back.
 const DRAIN_TURNS: usize = 100;
 
@@ -554,6 +557,13 @@ impl Drop for Uring {
             timeout: Some(Duration::from_millis(10)),
             gather: Duration::ZERO,
         };
+        // Receives of closed ports are cancelled one by one first: the kernel finds each by its token, while cancelling
+        // everything makes it look through all of them for each (seconds for ten thousand).
+        for _ in 0..CLOSE_TURNS {
+            if self.slots.closing() == 0 || self.turn(waiting).is_err() {
+                break;
+            }
+        }
         self.control.clear();
         for _ in 0..DRAIN_TURNS {
             if self.ring.enter(waiting).is_err() {
