@@ -10,6 +10,8 @@ use serde::Deserialize;
 pub struct Io {
     /// Packet buffers of a worker, 2 KiB each; a power of two. When none is free, packets wait in the kernel.
     pub frames: u32,
+    /// Buffers that the kernel has to receive into at once; a power of two (`uring` back-end).
+    pub frames_receiving: u32,
     /// Datagrams of one system call at most (`socket` back-end).
     pub batch: u32,
     /// How long a worker that has received something waits for more, to handle it together. Added to the delay of packets.
@@ -27,6 +29,7 @@ impl Default for Io {
         let io = IoConfig::default();
         Self {
             frames: io.frames,
+            frames_receiving: io.frames_receiving,
             batch: io.batch,
             gather_us: io.gather.as_micros() as u64,
             dscp: io.socket.dscp,
@@ -42,6 +45,7 @@ impl Io {
         let buffer = |bytes: u32| (bytes != 0).then_some(bytes);
         IoConfig {
             frames: self.frames,
+            frames_receiving: self.frames_receiving,
             ports_max,
             batch: self.batch,
             gather: Duration::from_micros(self.gather_us),
@@ -63,6 +67,11 @@ impl Validate for Io {
                 "frames",
                 format!("must be a power of two from {min} to {max}, not {}", self.frames),
             );
+        }
+        if !(8..=self.frames.max(8)).contains(&self.frames_receiving)
+            || !self.frames_receiving.is_power_of_two()
+        {
+            problems.push("frames_receiving", "must be a power of two from 8 to io.frames");
         }
         problems.range("batch", self.batch, 1..=1_024);
         problems.range("gather_us", self.gather_us, 0..=20_000);

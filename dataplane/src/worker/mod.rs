@@ -34,6 +34,10 @@ const PACKETS_PER_TURN: usize = 1_024;
 /// Commands of one turn. Packets wait meanwhile, and a call's ports take some ten microseconds each to open.
 const COMMANDS_PER_TURN: usize = 8;
 
+/// A turn sends what the one before it queued, and counts it then. So a turn with packets is followed by another one within
+/// this time, also when nothing more comes: the published counters are never older.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// How long a worker that stops waits for the control thread to take its last events.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -58,11 +62,18 @@ impl<Io: PacketIo> Worker<Io> {
     /// When the back-end breaks: the worker can't go on, and so can't the node.
     pub fn run(mut self) -> io::Result<()> {
         let mut more = false;
+        let mut busy = false;
         loop {
-            let wait = if more { Some(Duration::ZERO) } else { self.wait() };
+            let wait = match (more, busy) {
+                (true, _) => Some(Duration::ZERO),
+                (false, true) => Some(self.wait().map_or(SETTLE, |wait| wait.min(SETTLE))),
+                (false, false) => self.wait(),
+            };
             self.io.poll(wait)?;
             let now = self.clock.now();
+            let received = self.io.counters().received;
             more = self.handle_packets(now);
+            busy = self.io.counters().received != received;
             if self.engine.poll_timeout().is_some_and(|at| at <= now) {
                 self.engine.handle_timeout(now, &mut self.io);
             }
