@@ -1,11 +1,17 @@
 //! The media node as its users meet it: the real process, a gRPC client, UDP sockets that count what arrives.
 
 mod calls;
+mod configuration;
+mod endurance;
+mod front;
 mod leases;
 mod media;
 mod node;
+mod operators;
 mod party;
 mod ports;
 mod process;
 mod statistics;
+mod stop;
+mod tls;
 mod update;

@@ -8,7 +8,7 @@ use proto::media_v1::media_node_client::MediaNodeClient;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::process::{PATIENCE, Process};
 
@@ -138,7 +138,6 @@ pub struct Node {
     pub ops: SocketAddr,
     /// As the node printed it: `tcp 127.0.0.1:1234`.
     pub grpc: String,
-    pub backend_line: String,
 }
 
 impl Node {
@@ -154,7 +153,14 @@ impl Node {
 
     /// Without a client.
     pub fn start_process(backend: Backend, settings: &Settings) -> Started {
-        let process = Process::start(&settings.toml(), &["--backend", backend.name()]);
+        Self::take(
+            Process::start(&settings.toml(), &["--backend", backend.name()]),
+            backend,
+        )
+    }
+
+    /// A process that was started otherwise.
+    pub fn take(process: Process, backend: Backend) -> Started {
         let backend_line = process.line();
         assert!(
             backend_line.starts_with(&format!("backend {}: ", backend.name())),
@@ -172,12 +178,7 @@ impl Node {
             .parse()
             .expect("an address");
         assert_eq!(process.line(), "ready");
-        Started {
-            process,
-            grpc,
-            ops,
-            backend_line,
-        }
+        Started { process, grpc, ops }
     }
 
     /// An answer of the operators' endpoint: status line and body.
@@ -233,7 +234,6 @@ pub struct Started {
     pub process: Process,
     pub grpc: String,
     pub ops: SocketAddr,
-    pub backend_line: String,
 }
 
 impl Started {
@@ -243,7 +243,7 @@ impl Started {
             ("unix", path) => format!("unix:{path}"),
             (_, address) => format!("http://{address}"),
         };
-        Channel::from_shared(uri)
+        uri.parse::<Endpoint>()
             .expect("a URI")
             .timeout(PATIENCE)
             .connect()
@@ -252,18 +252,12 @@ impl Started {
     }
 
     pub fn into_node(self, channel: Channel) -> Node {
-        let Self {
-            process,
-            grpc,
-            ops,
-            backend_line,
-        } = self;
+        let Self { process, grpc, ops } = self;
         Node {
             process,
             client: MediaNodeClient::new(channel),
             ops,
             grpc,
-            backend_line,
         }
     }
 }

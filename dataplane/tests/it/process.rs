@@ -1,12 +1,11 @@
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use tempfile::NamedTempFile;
 
 /// Bound on everything that a node does at once.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -15,21 +14,25 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Process {
     child: Child,
     lines: Receiver<String>,
-    directory: TempDir,
+    log: NamedTempFile,
+    config: Option<NamedTempFile>,
 }
 
 impl Process {
     /// Starts the binary with `config` and these arguments.
     pub fn start(config: &str, arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("dataplane.toml");
-        std::fs::write(&path, config).expect("written");
-        let mut child = command(&path)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(File::create(directory.path().join("log")).expect("a log"))
-            .spawn()
-            .expect("the binary starts");
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), config).expect("written");
+        let mut process = Self::spawn(command(file.path()).args(arguments)).expect("the binary starts");
+        // The binary reads it when it starts, which may be later than now.
+        process.config = Some(file);
+        process
+    }
+
+    /// Starts a command that becomes the node.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        let log = tempfile::NamedTempFile::new()?;
+        let mut child = command.stdout(Stdio::piped()).stderr(log.reopen()?).spawn()?;
         let stdout = child.stdout.take().expect("piped");
         let (lines_in, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -41,11 +44,12 @@ impl Process {
                 }
             }
         });
-        Self {
+        Ok(Self {
             child,
             lines,
-            directory,
-        }
+            log,
+            config: None,
+        })
     }
 
     /// The next line on standard output, within [`PATIENCE`].
@@ -57,12 +61,7 @@ impl Process {
 
     /// What it logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).expect("readable")
-    }
-
-    /// Where the configuration and the log are.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
+        std::fs::read_to_string(self.log.path()).expect("readable")
     }
 
     /// `/proc/PID`.
