@@ -5,12 +5,7 @@ use super::{CSeq, HeaderName, Limits, Message, Method, NameAddr, Params, ParseEr
 /// URI, Via, From, To, Call-ID, CSeq, and where present Max-Forwards, Contact, Route and Record-Route. Does not allocate.
 pub(super) fn check(message: &Message, limits: &Limits) -> Result<(), ParseError> {
     if let Some(text) = message.request_uri() {
-        if text.len() > limits.uri_bytes {
-            return Err(ParseError::UriTooLong);
-        }
-        Uri::parse(text)
-            .and_then(|uri| request_uri(uri, limits))
-            .map_err(ParseError::RequestUri)?;
+        check_request_uri(text, limits)?;
     }
     for name in [
         HeaderName::Via,
@@ -25,20 +20,42 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<(), ParseError
     }
     let mut seen = Seen::default();
     for header in message.headers() {
-        let wildcard = header.id == HeaderName::Contact && header.value == "*";
-        // "*" is for REGISTER, and stands alone (RFC 3261 §10.2.2).
-        let checked = if wildcard && message.method() == Some(Method::Register) {
-            Ok(())
-        } else {
-            check_value(header.id, header.value, limits, &mut seen)
+        let field = Field {
+            name: header.id,
+            value: header.value,
+            limits,
         };
-        checked.map_err(|syntax| ParseError::Malformed(header.id, syntax))?;
-    }
-    let cseq = message.cseq()?;
-    if message.method().is_some_and(|method| method != cseq.method) {
-        return Err(ParseError::MethodMismatch);
+        match header.id {
+            HeaderName::Via => field.each(&mut seen.via, Field::via)?,
+            // "*" is for REGISTER, and stands alone (RFC 3261 §10.2.2).
+            HeaderName::Contact if field.value == "*" && message.method() == Some(Method::Register) => {}
+            HeaderName::Contact => field.each(&mut seen.contact, Field::address)?,
+            HeaderName::Route => field.each(&mut seen.route, Field::address)?,
+            HeaderName::RecordRoute => field.each(&mut seen.record_route, Field::address)?,
+            HeaderName::From | HeaderName::To => field.address(field.value)?,
+            HeaderName::CallId => field.call_id()?,
+            HeaderName::CSeq => field.cseq(message.method())?,
+            HeaderName::MaxForwards => field.max_forwards()?,
+            _ => {}
+        }
     }
     Ok(())
+}
+
+fn check_request_uri(text: &str, limits: &Limits) -> Result<(), ParseError> {
+    if text.len() > limits.uri_bytes {
+        return Err(ParseError::RequestUriTooLong);
+    }
+    let uri = Uri::parse(text).map_err(ParseError::RequestUri)?;
+    // A request URI has no `headers` (RFC 3261 §19.1.1, table 1; RFC 4475 §3.1.2.11).
+    if uri.headers().is_some() {
+        return Err(ParseError::RequestUri(SyntaxError::UriHeaders));
+    }
+    if exceeds(uri.params(), limits) {
+        Err(ParseError::RequestUriTooLong)
+    } else {
+        Ok(())
+    }
 }
 
 /// Values of each list header so far, over all its fields.
@@ -50,65 +67,84 @@ struct Seen {
     record_route: usize,
 }
 
-fn check_value(name: HeaderName, value: &str, limits: &Limits, seen: &mut Seen) -> Result<(), SyntaxError> {
-    match name {
-        HeaderName::Via => each(value, &mut seen.via, limits, via),
-        HeaderName::Contact => each(value, &mut seen.contact, limits, address),
-        HeaderName::Route => each(value, &mut seen.route, limits, address),
-        HeaderName::RecordRoute => each(value, &mut seen.record_route, limits, address),
-        HeaderName::From | HeaderName::To => address(value, limits),
-        HeaderName::CallId => call_id(value),
-        HeaderName::CSeq => CSeq::parse(value).map(|_| ()),
-        HeaderName::MaxForwards => number(value, 255).map(|_| ()).ok_or(SyntaxError::Number),
-        _ => Ok(()),
-    }
+/// A header field under check.
+struct Field<'a> {
+    name: HeaderName,
+    value: &'a str,
+    limits: &'a Limits,
 }
 
-fn each(
-    field: &str,
-    seen: &mut usize,
-    limits: &Limits,
-    check: fn(&str, &Limits) -> Result<(), SyntaxError>,
-) -> Result<(), SyntaxError> {
-    for value in Values::new(field) {
-        *seen += 1;
-        if *seen > limits.values {
-            return Err(SyntaxError::Limit);
+impl Field<'_> {
+    fn malformed(&self, syntax: SyntaxError) -> ParseError {
+        ParseError::Malformed(self.name, syntax)
+    }
+
+    fn each(
+        &self,
+        seen: &mut usize,
+        check: fn(&Self, &str) -> Result<(), ParseError>,
+    ) -> Result<(), ParseError> {
+        for value in Values::new(self.value) {
+            *seen += 1;
+            if *seen > self.limits.values {
+                return Err(ParseError::TooManyValues(self.name));
+            }
+            check(self, value)?;
         }
-        check(value, limits)?;
+        Ok(())
     }
-    Ok(())
-}
 
-/// A request URI has no `headers` (RFC 3261 §19.1.1, table 1; RFC 4475 §3.1.2.11).
-fn request_uri(uri: Uri<'_>, limits: &Limits) -> Result<(), SyntaxError> {
-    if uri.headers().is_some() {
-        return Err(SyntaxError::UriHeaders);
+    fn via(&self, value: &str) -> Result<(), ParseError> {
+        self.count(Via::parse(value).map_err(|syntax| self.malformed(syntax))?.params)
     }
-    count(uri.params(), limits)
-}
 
-fn via(value: &str, limits: &Limits) -> Result<(), SyntaxError> {
-    count(Via::parse(value)?.params, limits)
-}
-
-fn address(value: &str, limits: &Limits) -> Result<(), SyntaxError> {
-    let address = NameAddr::parse(value)?;
-    if address.uri.len() > limits.uri_bytes {
-        return Err(SyntaxError::Limit);
+    fn address(&self, value: &str) -> Result<(), ParseError> {
+        let address = NameAddr::parse(value).map_err(|syntax| self.malformed(syntax))?;
+        if address.uri.len() > self.limits.uri_bytes {
+            return Err(ParseError::UriTooLong(self.name));
+        }
+        self.count(address.params)?;
+        let uri = address.parsed_uri().map_err(|syntax| self.malformed(syntax))?;
+        self.count(uri.params())
     }
-    count(address.params, limits)?;
-    count(address.parsed_uri()?.params(), limits)
+
+    fn count(&self, params: Params<'_>) -> Result<(), ParseError> {
+        if exceeds(params, self.limits) {
+            Err(ParseError::TooManyParams(self.name))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// `word [ "@" word ]`. A word has any visible character but a few; all that is asked here is that it is one word.
+    fn call_id(&self) -> Result<(), ParseError> {
+        let is_one_word =
+            !self.value.is_empty() && self.value.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+        if is_one_word {
+            Ok(())
+        } else {
+            Err(self.malformed(SyntaxError::Token))
+        }
+    }
+
+    fn cseq(&self, method: Option<Method<'_>>) -> Result<(), ParseError> {
+        let cseq = CSeq::parse(self.value).map_err(|syntax| self.malformed(syntax))?;
+        // RFC 3261 §8.1.1.5
+        if method.is_none_or(|method| method == cseq.method) {
+            Ok(())
+        } else {
+            Err(ParseError::MethodMismatch)
+        }
+    }
+
+    fn max_forwards(&self) -> Result<(), ParseError> {
+        number(self.value, 255)
+            .map(|_| ())
+            .ok_or(self.malformed(SyntaxError::Number))
+    }
 }
 
-fn count(params: Params<'_>, limits: &Limits) -> Result<(), SyntaxError> {
+fn exceeds(params: Params<'_>, limits: &Limits) -> bool {
     // Each takes two bytes at least, so most need no counting.
-    let few = params.as_str().len() / 2 <= limits.params || params.iter().count() <= limits.params;
-    if few { Ok(()) } else { Err(SyntaxError::Limit) }
-}
-
-/// `word [ "@" word ]`. A word has any visible character but a few; all that is asked here is that it is one word.
-fn call_id(value: &str) -> Result<(), SyntaxError> {
-    let one_word = !value.is_empty() && value.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-    if one_word { Ok(()) } else { Err(SyntaxError::Token) }
+    params.as_str().len() / 2 > limits.params && params.iter().count() > limits.params
 }

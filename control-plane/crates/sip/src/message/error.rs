@@ -29,8 +29,6 @@ pub enum SyntaxError {
     Token,
     /// Not a number, or one out of range.
     Number,
-    /// Longer, or of more parts, than the limits let it be.
-    Limit,
 }
 
 impl SyntaxError {
@@ -49,7 +47,6 @@ impl SyntaxError {
             Self::UriHeaders => "URI headers",
             Self::Token => "token",
             Self::Number => "number",
-            Self::Limit => "limit",
         }
     }
 }
@@ -107,9 +104,19 @@ pub enum ParseError {
     /// A header field exceeds [`Limits::header_bytes`](super::Limits::header_bytes).
     #[error("header field too large")]
     HeaderTooLarge,
-    /// The request URI exceeds [`Limits::uri_bytes`](super::Limits::uri_bytes).
+    /// The request URI exceeds [`Limits::uri_bytes`](super::Limits::uri_bytes) or
+    /// [`Limits::params`](super::Limits::params).
     #[error("request URI too long")]
-    UriTooLong,
+    RequestUriTooLong,
+    /// A URI in this header exceeds [`Limits::uri_bytes`](super::Limits::uri_bytes).
+    #[error("URI in {0} too long")]
+    UriTooLong(HeaderName),
+    /// A value or URI in this header exceeds [`Limits::params`](super::Limits::params).
+    #[error("too many parameters in {0}")]
+    TooManyParams(HeaderName),
+    /// The fields of this header together exceed [`Limits::values`](super::Limits::values).
+    #[error("too many values of {0}")]
+    TooManyValues(HeaderName),
     /// The body exceeds [`Limits::body_bytes`](super::Limits::body_bytes).
     #[error("body too large")]
     BodyTooLarge,
@@ -156,7 +163,10 @@ impl ParseError {
             Self::HeadTooLarge => "head_too_large",
             Self::TooManyHeaders => "too_many_headers",
             Self::HeaderTooLarge => "header_too_large",
-            Self::UriTooLong => "uri_too_long",
+            Self::RequestUriTooLong => "request_uri_too_long",
+            Self::UriTooLong(_) => "uri_too_long",
+            Self::TooManyParams(_) => "too_many_params",
+            Self::TooManyValues(_) => "too_many_values",
             Self::BodyTooLarge => "body_too_large",
             Self::ContentLength => "content_length",
             Self::ContentLengthConflict => "content_length_conflict",
@@ -176,7 +186,10 @@ impl ParseError {
             Self::StartLine
                 | Self::RequestUri(_)
                 | Self::Version
-                | Self::UriTooLong
+                | Self::RequestUriTooLong
+                | Self::UriTooLong(_)
+                | Self::TooManyParams(_)
+                | Self::TooManyValues(_)
                 | Self::Duplicate(_)
                 | Self::Missing(_)
                 | Self::Malformed(..)
@@ -190,9 +203,14 @@ impl ParseError {
         match self {
             Self::Empty | Self::NotSip => None,
             Self::Version => Some(505),
-            Self::UriTooLong => Some(414),
+            Self::RequestUriTooLong => Some(414),
             Self::BodyTooLarge => Some(413),
-            Self::HeadTooLarge | Self::TooManyHeaders | Self::HeaderTooLarge => Some(513),
+            Self::HeadTooLarge
+            | Self::TooManyHeaders
+            | Self::HeaderTooLarge
+            | Self::UriTooLong(_)
+            | Self::TooManyParams(_)
+            | Self::TooManyValues(_) => Some(513),
             _ => Some(400),
         }
     }

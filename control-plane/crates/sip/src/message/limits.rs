@@ -1,4 +1,7 @@
 /// Limits on one SIP message. Reaching one is an answer ([`ParseError`](super::ParseError)), never more memory.
+///
+/// There is no limit on nesting, because nothing nests here: comments, URIs escaped into the headers of other URIs and
+/// bodies within bodies are text that no parser of this crate opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the start line and all header fields with the empty line after them. At most
