@@ -72,6 +72,12 @@ pub(super) fn is_uri_param(text: &str) -> bool {
     !text.is_empty() && all(text, URI_PARAM) && escapes_complete(text)
 }
 
+/// `pvalue`, a little wider: peers send "name=" and base64 with its equals signs, and neither misleads anybody.
+pub(super) fn is_uri_param_value(text: &str) -> bool {
+    let unpadded = text.trim_end_matches('=');
+    unpadded.is_empty() || is_uri_param(unpadded)
+}
+
 /// The `headers` of a URI, without the question mark.
 pub(super) fn is_uri_headers(text: &str) -> bool {
     !text.is_empty() && all(text, URI_HEADER) && escapes_complete(text)

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use super::SyntaxError;
-use super::grammar::{is_param_value, is_token, is_uri_param, quoted_end, trim};
+use super::grammar::{is_param_value, is_token, is_uri_param, is_uri_param_value, quoted_end, trim};
 
 /// One parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,7 @@ impl<'a> Params<'a> {
         }
         for Param { name, value } in self.iter() {
             let well_formed = if self.in_uri {
-                // `pvalue` is 1*paramchar. Peers send "name=" too, and it misleads nobody.
-                is_uri_param(name) && value.is_none_or(|value| value.is_empty() || is_uri_param(value))
+                is_uri_param(name) && value.is_none_or(is_uri_param_value)
             } else {
                 is_token(name)
                     && value.is_none_or(|value| {
@@ -186,6 +185,12 @@ mod tests {
         );
         assert_eq!(unquote(params.value("C").unwrap()), "x;y=\"");
         assert!(params.contains("B") && params.value("b").is_none());
+    }
+
+    #[test]
+    fn uri_values_may_be_empty_and_hold_base64() {
+        let params = Params::of_uri(";ob=;x=YQ==;lr").unwrap();
+        assert_eq!((params.value("ob"), params.value("x")), (Some(""), Some("YQ==")));
     }
 
     #[test]
