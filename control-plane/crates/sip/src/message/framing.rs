@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::scan::Scan;
+use super::start_line::{BrokenStartLine, StartLine};
 use super::{Limits, Message, ParseError, ParseFailure};
 
 /// What a datagram is, told by its first bytes.
@@ -72,6 +73,8 @@ pub struct StreamFramer {
     buffer: BytesMut,
     /// The end of the head is not in the first `searched` bytes.
     searched: usize,
+    /// The start line is complete and one of SIP.
+    started: bool,
     /// Bytes of the message whose head is complete and whose body is not.
     awaited: Option<usize>,
     after_line_end: bool,
@@ -88,6 +91,7 @@ impl StreamFramer {
             limits: limits.clamped(),
             buffer: BytesMut::new(),
             searched: 0,
+            started: false,
             awaited: None,
             after_line_end: false,
             failed: None,
@@ -151,6 +155,19 @@ impl StreamFramer {
             Some(_) => self.after_line_end = false,
         }
         let window = &self.buffer[..self.buffer.len().min(self.limits.head_bytes)];
+        if !self.started
+            && let Some(end) = memchr::memmem::find(window, b"\r\n")
+        {
+            // What speaks another protocol is found out by its first line, not after 64 KiB of it.
+            if let Err(BrokenStartLine {
+                error: ParseError::NotSip,
+                ..
+            }) = StartLine::parse(&window[..end])
+            {
+                return Err(ParseFailure::bare(ParseError::NotSip));
+            }
+            self.started = true;
+        }
         // Three bytes of the empty line may have been there before.
         let from = self.searched.saturating_sub(3);
         if memchr::memmem::find(&window[from..], b"\r\n\r\n").is_none() {
@@ -159,7 +176,7 @@ impl StreamFramer {
                 return Ok(None);
             }
         }
-        self.searched = 0;
+        (self.searched, self.started) = (0, false);
         let scan = Scan::of(&self.buffer, &self.limits);
         let length = scan
             .content_length
