@@ -12,11 +12,14 @@ pub struct RequestBuilder {
     body: Vec<u8>,
 }
 
+/// Room for an ordinary request, so that most are written with one allocation.
+const CAPACITY: usize = 1536;
+
 impl RequestBuilder {
     /// A request of that method for that URI.
     pub fn new(method: &str, uri: &str) -> Self {
         Self {
-            printer: Printer::request(method, uri),
+            printer: Printer::request(method, uri, CAPACITY),
             body: Vec::new(),
         }
     }

@@ -15,26 +15,30 @@ pub struct Edit<'a> {
     removed: Vec<FieldName<'a>>,
     first_value: Vec<(HeaderName, String)>,
     front: Vec<(FieldName<'a>, String)>,
-    back: Vec<(FieldName<'a>, String)>,
+    back: Printer,
     body: Option<(Option<&'a str>, &'a [u8])>,
 }
 
+/// Bytes for `Content-Length` and what long forms add to compact ones.
+const SPARE: usize = 128;
+
 impl Message {
     /// A copy to be changed.
-    pub const fn edit(&self) -> Edit<'_> {
+    pub fn edit(&self) -> Edit<'_> {
         Edit {
             message: self,
             request_uri: None,
             removed: Vec::new(),
             first_value: Vec::new(),
             front: Vec::new(),
-            back: Vec::new(),
+            back: Printer::default(),
             body: None,
         }
     }
 
     /// A copy whose topmost `Via` has these `received` and `rport` and no others: what a server adds on receipt
-    /// (RFC 3261 §18.2.1, RFC 3581 §4). A `None` leaves the parameter out, except that an `rport` flag stays.
+    /// (RFC 3261 §18.2.1, RFC 3581 §4). A `None` leaves the parameter out, except that an `rport` flag stays. All
+    /// other bytes stay as they are.
     ///
     /// # Errors
     /// [`BuildError::Value`] without a readable `Via`, [`BuildError::Refused`] when the limits are passed.
@@ -44,13 +48,25 @@ impl Message {
         rport: Option<u16>,
     ) -> Result<Self, BuildError> {
         let error = BuildError::Value(HeaderName::Via);
-        let text = self.values(HeaderName::Via).next().ok_or(error)?;
+        let field = self
+            .entries
+            .iter()
+            .find(|entry| entry.id == HeaderName::Via)
+            .ok_or(error)?;
+        let text = Values::new(self.text(field.value)).next().unwrap_or_default();
         let via = Via::parse(text).map_err(|_| error)?;
-        let mut value = text[..text.len() - via.params.as_str().len()]
-            .trim_end_matches([' ', '\t'])
-            .to_owned();
-        append_params(&mut value, via.params, received, rport);
-        self.edit().replace_first_value(HeaderName::Via, value).build()
+        let head = text[..text.len() - via.params.as_str().len()].trim_end_matches([' ', '\t']);
+        let mut params = String::with_capacity(via.params.as_str().len() + SPARE);
+        append_params(&mut params, via.params, received, rport);
+
+        // A value starts where its field's value starts, since the scan left out the white space before it.
+        let params_at = usize::from(field.value.at) + head.len();
+        let value_end = usize::from(field.value.at) + text.len();
+        let mut bytes = Vec::with_capacity(self.bytes.len() + params.len());
+        bytes.extend_from_slice(&self.bytes[..params_at]);
+        bytes.extend_from_slice(params.as_bytes());
+        bytes.extend_from_slice(&self.bytes[value_end..]);
+        Self::printed(bytes)
     }
 }
 
@@ -83,7 +99,7 @@ impl<'a> Edit<'a> {
 
     /// A field after all others.
     pub fn append(mut self, name: impl Into<FieldName<'a>>, value: impl fmt::Display) -> Self {
-        self.back.push((name.into(), value.to_string()));
+        self.back.field(name.into(), value);
         self
     }
 
@@ -128,11 +144,20 @@ impl<'a> Edit<'a> {
     /// The first thing that was refused.
     pub fn build(mut self) -> Result<Message, BuildError> {
         let message = self.message;
+        let added = self
+            .front
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len());
+        let new_body = self.body.map_or(0, |(_, body)| body.len());
+        let capacity = message.bytes().len() + added.sum::<usize>() + self.back.len() + new_body + SPARE;
         let mut printer = match (message.method(), message.request_uri()) {
-            (Some(method), Some(uri)) => Printer::request(method.as_str(), self.request_uri.unwrap_or(uri)),
+            (Some(method), Some(uri)) => {
+                Printer::request(method.as_str(), self.request_uri.unwrap_or(uri), capacity)
+            }
             _ => Printer::response(
                 message.status().unwrap_or_default(),
                 message.reason_phrase().unwrap_or_default(),
+                capacity,
             ),
         };
         // Fields that go on top of their like come first of all when there is no like.
@@ -147,9 +172,7 @@ impl<'a> Edit<'a> {
         for header in message.headers() {
             self.print_field(&mut printer, header);
         }
-        for (name, value) in &self.back {
-            printer.field(*name, value);
-        }
+        printer.append(&self.back);
         let body = match self.body {
             Some((content_type, body)) => {
                 if let Some(content_type) = content_type {

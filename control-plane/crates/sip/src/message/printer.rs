@@ -7,20 +7,19 @@ use super::grammar::is_token;
 use super::scan::Scan;
 use super::{BuildError, FieldName, Header, HeaderName, Limits, Message, ParseError};
 
-/// Writes a message line by line. The first fault sticks and comes out at the end, so callers can chain.
-#[derive(Clone, Debug)]
+/// Writes a message, or some of its header fields, line by line. The first fault sticks and comes out at the end, so
+/// callers can chain.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Printer {
     out: Vec<u8>,
     error: Option<BuildError>,
 }
 
-/// Room for an ordinary message, so that most are written with one allocation.
-const CAPACITY: usize = 1024;
-
 impl Printer {
-    pub(super) fn request(method: &str, uri: &str) -> Self {
+    /// A request, with room for `capacity` bytes to start with.
+    pub(super) fn request(method: &str, uri: &str, capacity: usize) -> Self {
         let mut printer = Self {
-            out: Vec::with_capacity(CAPACITY),
+            out: Vec::with_capacity(capacity),
             error: None,
         };
         if !is_token(method) {
@@ -33,9 +32,10 @@ impl Printer {
         printer
     }
 
-    pub(super) fn response(status: u16, reason: &str) -> Self {
+    /// A response, with room for `capacity` bytes to start with.
+    pub(super) fn response(status: u16, reason: &str, capacity: usize) -> Self {
         let mut printer = Self {
-            out: Vec::with_capacity(CAPACITY),
+            out: Vec::with_capacity(capacity),
             error: None,
         };
         if !(100..700).contains(&status) {
@@ -52,6 +52,17 @@ impl Printer {
 
     pub(super) fn fail(&mut self, error: BuildError) {
         self.error.get_or_insert(error);
+    }
+
+    /// How much is written.
+    pub(super) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Header fields that were written apart.
+    pub(super) fn append(&mut self, fields: &Self) {
+        self.out.extend_from_slice(&fields.out);
+        fields.error.into_iter().for_each(|error| self.fail(error));
     }
 
     fn put(&mut self, parts: &[&str]) {
@@ -112,18 +123,25 @@ impl Printer {
     pub(super) fn finish(mut self, body: &[u8]) -> Result<Message, BuildError> {
         self.display(format_args!("Content-Length: {}\r\n\r\n", body.len()));
         self.out.extend_from_slice(body);
-        if let Some(error) = self.error {
-            return Err(error);
+        match self.error {
+            Some(error) => Err(error),
+            None => Message::printed(self.out),
         }
+    }
+}
+
+impl Message {
+    /// The message that these bytes are, if a parser with the default limits takes them.
+    pub(super) fn printed(bytes: Vec<u8>) -> Result<Self, BuildError> {
         let limits = Limits::default();
-        if body.len() > limits.body_bytes {
-            return Err(BuildError::Refused(ParseError::BodyTooLarge));
-        }
-        let scan = Scan::of(&self.out, &limits);
+        let scan = Scan::of(&bytes, &limits);
         if let Some(error) = scan.error {
             return Err(BuildError::Refused(error));
         }
-        scan.assemble(Bytes::from(self.out), scan.head_len)
+        if bytes.len() - scan.head_len > limits.body_bytes {
+            return Err(BuildError::Refused(ParseError::BodyTooLarge));
+        }
+        scan.assemble(Bytes::from(bytes), scan.head_len)
             .ok_or(BuildError::Refused(ParseError::NotSip))
     }
 }

@@ -14,9 +14,12 @@ pub struct ResponseBuilder<'a> {
     to_tag: Option<&'a str>,
     record_routes: bool,
     /// Fields after the copied ones.
-    fields: Vec<(FieldName<'a>, String)>,
+    fields: Printer,
     body: Vec<u8>,
 }
+
+/// Bytes for the tag, `Content-Length` and what long forms add to compact ones.
+const SPARE: usize = 128;
 
 impl<'a> ResponseBuilder<'a> {
     /// A response to `request`, which may be the partial one of a [`ParseFailure`](super::ParseFailure).
@@ -27,7 +30,7 @@ impl<'a> ResponseBuilder<'a> {
             reason,
             to_tag: None,
             record_routes: false,
-            fields: Vec::new(),
+            fields: Printer::default(),
             body: Vec::new(),
         }
     }
@@ -45,8 +48,8 @@ impl<'a> ResponseBuilder<'a> {
     }
 
     /// Adds a header field.
-    pub fn header(mut self, name: impl Into<FieldName<'a>>, value: impl fmt::Display) -> Self {
-        self.fields.push((name.into(), value.to_string()));
+    pub fn header<'n>(mut self, name: impl Into<FieldName<'n>>, value: impl fmt::Display) -> Self {
+        self.fields.field(name.into(), value);
         self
     }
 
@@ -61,7 +64,9 @@ impl<'a> ResponseBuilder<'a> {
     /// # Errors
     /// The first thing that was refused.
     pub fn build(self) -> Result<Message, BuildError> {
-        let mut printer = Printer::response(self.status, self.reason);
+        let copied = self.request.bytes().len() - self.request.body().len();
+        let capacity = copied + self.fields.len() + self.body.len() + SPARE;
+        let mut printer = Printer::response(self.status, self.reason, capacity);
         for header in self.request.headers() {
             match header.id {
                 HeaderName::To => match self.to_tag.filter(|_| lacks_tag(header)) {
@@ -77,9 +82,7 @@ impl<'a> ResponseBuilder<'a> {
                 _ => {}
             }
         }
-        for (name, value) in self.fields {
-            printer.field(name, value);
-        }
+        printer.append(&self.fields);
         printer.finish(&self.body)
     }
 }

@@ -1,5 +1,6 @@
 //! Whole messages: torture, damage, limits, injection, what is printed and read again.
 
+mod allocation;
 mod answers;
 mod compact;
 mod injection;
