@@ -244,9 +244,10 @@ impl Media {
         }
     }
 
-    /// The node ended the call on its own; its last statistics are kept for the record.
+    /// The node ended the call on its own; its last statistics are kept for the record, if there are any: a node that
+    /// vanished gives a report without legs.
     pub(super) fn lost(&mut self, report: &CallReport) {
-        self.quality = Some(Quality::of_report(report));
+        self.quality = (!report.legs.is_empty()).then(|| Quality::of_report(report));
     }
 
     pub(super) const fn node(&self) -> Option<&NodeName> {

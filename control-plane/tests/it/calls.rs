@@ -1,0 +1,156 @@
+//! Requests and calls over the real transports.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use bytes::Bytes;
+use sip::message::RequestBuilder;
+use sip::{HeaderName, Message};
+
+use crate::phone::Phone;
+use crate::plane::{Control, LIMIT, Node};
+
+#[test]
+fn options_is_answered_over_udp_and_tcp() {
+    let plane = Control::alone().run();
+    let phone = Phone::new("ping");
+    let options = phone
+        .request("OPTIONS", "ping", &phone.address().to_string(), "", "ping")
+        .build()
+        .unwrap();
+    phone.send(options.bytes(), plane.address("sip udp"));
+    assert_eq!(phone.final_of("OPTIONS").status(), Some(200));
+
+    let mut stream = TcpStream::connect(plane.address("sip tcp")).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let over_tcp = RequestBuilder::new("OPTIONS", "sip:ping@ringpath.example")
+        .via("SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKtcp")
+        .header(HeaderName::MaxForwards, 70)
+        .header(HeaderName::From, "<sip:a@example.com>;tag=1")
+        .header(HeaderName::To, "<sip:ping@ringpath.example>")
+        .header(HeaderName::CallId, "tcp")
+        .header(HeaderName::CSeq, "1 OPTIONS")
+        .build()
+        .unwrap();
+    stream.write_all(over_tcp.bytes()).unwrap();
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        bytes.push(byte[0]);
+    }
+    let answer = Message::parse_datagram(Bytes::from(bytes)).unwrap();
+    assert_eq!(answer.status(), Some(200));
+    assert_eq!(answer.via().unwrap().received(), Some([127, 0, 0, 1].into()));
+    plane.stop();
+}
+
+#[test]
+fn rport_brings_the_answer_to_where_the_request_came_from() {
+    let plane = Control::alone().run();
+    let phone = Phone::new("natted");
+    let request = phone
+        .request("OPTIONS", "ping", "192.0.2.7:5999", ";rport", "natted")
+        .build()
+        .unwrap();
+    phone.send(request.bytes(), plane.address("sip udp"));
+    let answer = phone.final_of("OPTIONS");
+    let via = answer.via().unwrap();
+    assert_eq!(via.received(), Some([127, 0, 0, 1].into()));
+    assert_eq!(via.rport(), Some(Some(phone.address().port())));
+    plane.stop();
+}
+
+#[test]
+fn without_rport_the_answer_goes_to_the_port_of_the_via() {
+    let plane = Control::alone().run();
+    let (sender, named) = (Phone::new("sender"), Phone::new("named"));
+    let via = format!("192.0.2.7:{}", named.address().port());
+    let request = sender
+        .request("OPTIONS", "ping", &via, "", "elsewhere")
+        .build()
+        .unwrap();
+    sender.send(request.bytes(), plane.address("sip udp"));
+    assert_eq!(
+        named.final_of("OPTIONS").via().unwrap().received(),
+        Some([127, 0, 0, 1].into())
+    );
+    plane.stop();
+}
+
+#[test]
+fn without_a_media_node_a_call_gets_503_with_retry_after() {
+    let plane = Control::alone().run();
+    let phone = Phone::new("early");
+    phone.send(phone.invite("1000", "early").bytes(), plane.address("sip udp"));
+    let refused = phone.final_of("INVITE");
+    assert_eq!(
+        (refused.status(), refused.header(HeaderName::RetryAfter)),
+        (Some(503), Some("5"))
+    );
+    plane.stop();
+}
+
+#[test]
+fn a_call_runs_over_both_planes_and_leaves_nothing_behind() {
+    let Some(node) = Node::start("a_call_runs_over_both_planes_and_leaves_nothing_behind") else {
+        return;
+    };
+    let (caller, callee) = (Phone::new("caller"), Phone::new("callee"));
+    let control = Control::new(&node.address(), callee.address());
+    let plane = control.start();
+    plane.wait_for_readiness(200);
+    let call = caller.call(plane.address("sip udp"), "1000", &callee, "whole");
+    assert_eq!(plane.metric("ringpath_control_calls_active", ""), 1.0);
+    assert_eq!(plane.metric("ringpath_control_media_node_calls", ""), 1.0);
+    call.hang_up(&callee);
+    crate::plane::wait("the call is over", || {
+        plane.metric("ringpath_control_calls_active", "") == 0.0
+    });
+    assert_eq!(plane.metric("ringpath_control_media_node_calls", ""), 0.0);
+    assert_eq!(
+        plane.metric("ringpath_control_calls_ended_total", "released_by=\"caller\""),
+        1.0
+    );
+    plane.stop();
+    let rows = crate::records::rows(&control.database());
+    assert_eq!(
+        (rows[0].status, rows[0].node.as_deref()),
+        (Some(200), Some("media-1"))
+    );
+    // One call id in the logs of both planes.
+    assert!(
+        node.plane.log().contains(&rows[0].call_id),
+        "{}",
+        node.plane.log()
+    );
+    node.plane.stop();
+}
+
+#[test]
+fn a_call_whose_media_node_dies_is_hung_up_when_its_lease_is_over() {
+    let Some(mut node) = Node::start("a_call_whose_media_node_dies_is_hung_up_when_its_lease_is_over") else {
+        return;
+    };
+    let (caller, callee) = (Phone::new("caller"), Phone::new("callee"));
+    let mut control = Control::new(&node.address(), callee.address());
+    control.extra = "[media]\nlease_ms = 1000\npoll_interval_ms = 100\n".into();
+    let plane = control.start();
+    plane.wait_for_readiness(200);
+    let _call = caller.call(plane.address("sip udp"), "1000", &callee, "orphaned");
+    node.plane.kill();
+    for phone in [&caller, &callee] {
+        let (bye, from) = phone.take("BYE");
+        phone.answer(&bye, 200, from);
+    }
+    assert_eq!(
+        plane.metric("ringpath_control_media_events_total", "call_lost"),
+        1.0
+    );
+    plane.stop();
+    let rows = crate::records::rows(&control.database());
+    assert_eq!(
+        (rows[0].released_by.as_deref(), rows[0].caller_packets),
+        (Some("system"), None)
+    );
+}

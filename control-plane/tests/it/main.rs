@@ -1,0 +1,9 @@
+//! The real `ringpath-control`, with a real `ringpath-dataplane` where media is needed, on the loopback.
+
+mod calls;
+mod configuration;
+mod life;
+mod noise;
+mod phone;
+mod plane;
+mod records;

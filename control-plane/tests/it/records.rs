@@ -1,0 +1,118 @@
+//! No record of a call that had ended is lost, whatever happens to the process.
+
+use std::path::Path;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection as _, Row as _, SqliteConnection};
+
+use crate::phone::Phone;
+use crate::plane::{Control, Node};
+
+/// What the tests look at of a record.
+#[derive(Debug)]
+pub struct Row {
+    pub call_id: String,
+    pub node: Option<String>,
+    pub status: Option<i64>,
+    pub cause: Option<String>,
+    pub released_by: Option<String>,
+    pub codec: Option<String>,
+    pub caller_user: Option<String>,
+    pub caller_packets: Option<i64>,
+    pub ended: bool,
+}
+
+/// All records, in the order in which calls began.
+pub fn rows(database: &Path) -> Vec<Row> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(database);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        let rows = sqlx::query("SELECT * FROM cdr ORDER BY started_at_ms")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        rows.iter()
+            .map(|row| Row {
+                call_id: row.get("call_id"),
+                node: row.get("node"),
+                status: row.get("status"),
+                cause: row.get("cause"),
+                released_by: row.get("released_by"),
+                codec: row.get("codec"),
+                caller_user: row.get("caller_user"),
+                caller_packets: row.get("caller_packets"),
+                ended: row.get::<Option<i64>, _>("ended_at_ms").is_some(),
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn the_record_of_a_call_that_ended_survives_kill_9() {
+    let Some(node) = Node::start("the_record_of_a_call_that_ended_survives_kill_9") else {
+        return;
+    };
+    let (caller, callee) = (Phone::new("caller"), Phone::new("callee"));
+    let control = Control::new(&node.address(), callee.address());
+    for round in 0..5 {
+        let mut plane = control.start();
+        plane.wait_for_readiness(200);
+        let call = caller.call(
+            plane.address("sip udp"),
+            "1000",
+            &callee,
+            &format!("killed{round}"),
+        );
+        // The 200 to the BYE has come when this returns; at once the process is gone.
+        call.hang_up(&callee);
+        plane.kill();
+    }
+    let plane = control.start();
+    let rows = rows(&control.database());
+    assert_eq!(rows.len(), 5, "{rows:?}");
+    for row in &rows {
+        assert_eq!(
+            (
+                row.status,
+                row.released_by.as_deref(),
+                row.codec.as_deref(),
+                row.caller_user.as_deref()
+            ),
+            (Some(200), Some("caller"), Some("PCMU/8000"), Some("caller")),
+            "{row:?}"
+        );
+        assert!(row.ended);
+    }
+    plane.stop();
+}
+
+#[test]
+fn a_call_that_a_kill_cut_off_is_closed_at_the_next_start() {
+    let Some(node) = Node::start("a_call_that_a_kill_cut_off_is_closed_at_the_next_start") else {
+        return;
+    };
+    let (caller, callee) = (Phone::new("caller"), Phone::new("callee"));
+    let control = Control::new(&node.address(), callee.address());
+    let mut plane = control.start();
+    plane.wait_for_readiness(200);
+    let _call = caller.call(plane.address("sip udp"), "1000", &callee, "cut-off");
+    plane.kill();
+    let plane = control.start();
+    let rows = rows(&control.database());
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (
+            rows[0].cause.as_deref(),
+            rows[0].released_by.as_deref(),
+            rows[0].ended
+        ),
+        (Some("control plane restarted"), Some("system"), true)
+    );
+    assert!(plane.log().contains("recovered from a hard stop"));
+    plane.stop();
+}
