@@ -8,8 +8,8 @@ pub(crate) const ADDRESS_SIZE: usize = 28;
 const V4_SIZE: u32 = 16;
 const V6_SIZE: u32 = 28;
 
-/// A `sockaddr_in` or `sockaddr_in6` as bytes, at an address and with a length that the kernel takes. Built and read by
-/// byte offsets, so that there is no cast between structures to argue about.
+/// A `sockaddr_in` or `sockaddr_in6` as bytes, at an address and with a length that the kernel takes. Built and read
+/// by byte offsets, so that there is no cast between structures to argue about.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
 pub(crate) struct RawAddress {

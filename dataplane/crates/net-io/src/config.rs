@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Settings of one worker's packet I/O.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IoConfig {
-    /// Frames in the pool, each [`crate::FRAME_SIZE`] bytes: a power of two from 64 to 32,768. With io_uring the kernel
-    /// names a buffer by 16 bits, which sets the upper end.
+    /// Frames in the pool, each [`crate::FRAME_SIZE`] bytes: a power of two from 64 to 32,768. With io_uring the
+    /// kernel names a buffer by 16 bits, which sets the upper end.
     pub frames: u32,
     /// Frames that the kernel has to receive into at once (`uring` back-end): a power of two from 8 to 32,768. It goes
     /// through them in turn, so they should fit the core's cache: with 512 a packet cost 4.1 to 4.3 us where it cost

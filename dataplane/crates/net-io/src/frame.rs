@@ -21,8 +21,8 @@ pub const PAYLOAD_MAX: usize = FRAME_SIZE - HEADROOM - TAILROOM;
 
 /// A packet in a frame of the pool: the right to read and write it, which can be moved and not copied.
 ///
-/// Ends in [`PacketIo::send`](crate::PacketIo::send) or [`PacketIo::release`](crate::PacketIo::release) of the back-end
-/// that it came from. Dropping it instead loses the frame for good, which debug builds answer with a panic.
+/// Ends in [`PacketIo::send`](crate::PacketIo::send) or [`PacketIo::release`](crate::PacketIo::release) of the
+/// back-end that it came from. Dropping it instead loses the frame for good, which debug builds answer with a panic.
 #[derive(Debug)]
 #[must_use = "a frame that is neither sent, kept nor released is lost to its pool"]
 pub struct Frame {
@@ -192,8 +192,8 @@ impl FramePool {
     ///
     /// # Safety
     ///
-    /// The back-end owns the frame `extent.index`: it is in no other handle, and the kernel neither reads nor writes it
-    /// until the handle has come back through [`Self::put`]. The extent lies within a frame.
+    /// The back-end owns the frame `extent.index`: it is in no other handle, and the kernel neither reads nor writes
+    /// it until the handle has come back through [`Self::put`]. The extent lies within a frame.
     pub(crate) unsafe fn take(&mut self, extent: Extent) -> Frame {
         debug_assert!(extent.index < self.frames);
         debug_assert!(usize::from(extent.start) + usize::from(extent.length) <= FRAME_SIZE);
@@ -206,7 +206,8 @@ impl FramePool {
 
     /// Ends a handle: the back-end owns the frame again.
     ///
-    /// Panics when the frame belongs to another pool: a bug in the caller that must not become two owners of one frame.
+    /// Panics when the frame belongs to another pool: a bug in the caller that must not become two owners of one
+    /// frame.
     pub(crate) fn put(&mut self, frame: Frame) -> Extent {
         assert_eq!(
             frame.pool, self.id,
@@ -225,12 +226,12 @@ impl FramePool {
             "a frame was used with another back-end than it came from"
         );
         let start = self.address(frame.extent.index, 0).wrapping_add(frame.headroom());
-        // SAFETY: validity and bounds: `take` had an index below `frames` and an extent within the frame, the methods of
-        // `Frame` keep the extent within it, and the pool is the right one (asserted), so all bytes lie in the one
+        // SAFETY: validity and bounds: `take` had an index below `frames` and an extent within the frame, the methods
+        // of `Frame` keep the extent within it, and the pool is the right one (asserted), so all bytes lie in the one
         // allocation. Alignment: of u8. Initialisation: allocated zeroed, later written by us or the kernel.
-        // Aliasing: `frame` exists, so by the contract of `take` neither the kernel nor another handle writes; ending it
-        // or writing through it needs `&mut self`, which the result's borrow of `self` excludes. Thread: the
-        // pool is neither Send nor Sync.
+        // Aliasing: `frame` exists, so by the contract of `take` neither the kernel nor another handle writes; ending
+        // it or writing through it needs `&mut self`, which the result's borrow of `self` excludes. Thread: the pool
+        // is neither Send nor Sync.
         unsafe { slice::from_raw_parts(start, frame.len()) }
     }
 

@@ -1,9 +1,9 @@
-//! Packet I/O of one worker: the trait [`PacketIo`] that the worker's loop drives, and its back-ends. No policy: ports,
-//! frames and addresses only; what is forwarded where is the engine's business.
+//! Packet I/O of one worker: the trait [`PacketIo`] that the worker's loop drives, and its back-ends. No policy:
+//! ports, frames and addresses only; what is forwarded where is the engine's business.
 //!
 //! | back-end | made of | when |
 //! |---|---|---|
-//! | [`uring::Uring`] | one io_uring: multishot receives, provided buffers, a file table | Linux 6.1 or later, where it is not refused |
+//! | [`uring::Uring`] | one io_uring: multishot receives, provided buffers, a file table | Linux 6.1, not refused |
 //! | [`socket::Sockets`] | a UDP socket a port, epoll, `recvmmsg`, `sendmmsg` | every kernel |
 //! | [`sim::Simulated`] | queues in memory, driven by a test | tests of what is built on this crate |
 //!
@@ -26,11 +26,11 @@
 //! # Room for AF_XDP
 //!
 //! An AF_XDP back-end fits this trait without changing it: the [pool](frame) is the UMEM (2,048-byte chunks, page
-//! aligned, in one mapping); frames that are free or receiving are the *fill* ring, `receive` reads the RX ring, `send`
-//! writes the TX ring and frames in flight return through the *completion* ring in `poll`, which is also where the fill
-//! ring is topped up and the kernel kicked. Link-layer, IP and UDP headers live in the [`HEADROOM`] before the payload:
-//! the back-end strips them into it on receive (keeping the peer's MAC for the way back) and builds them in it on send.
-//! Ports are entries of its own table, as [`media_engine::Ports`] already allows.
+//! aligned, in one mapping); frames that are free or receiving are the *fill* ring, `receive` reads the RX ring,
+//! `send` writes the TX ring and frames in flight return through the *completion* ring in `poll`, which is also where
+//! the fill ring is topped up and the kernel kicked. Link-layer, IP and UDP headers live in the [`HEADROOM`] before
+//! the payload: the back-end strips them into it on receive (keeping the peer's MAC for the way back) and builds them
+//! in it on send. Ports are entries of its own table, as [`media_engine::Ports`] already allows.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod config;

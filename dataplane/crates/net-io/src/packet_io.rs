@@ -31,9 +31,9 @@ pub struct Received {
 pub trait PacketIo: Ports {
     /// Sends what is queued, then waits for packets, a wake-up, or `wait` (`None`: for ever; zero: not at all).
     ///
-    /// May return early with nothing to receive. Returns at once while datagrams of an earlier poll have not been taken.
-    /// When all frames are held by the caller there is nothing to receive into: ports that have datagrams are counted
-    /// in [`IoCounters::no_buffer`], and the call waits for a wake-up or `wait` only.
+    /// May return early with nothing to receive. Returns at once while datagrams of an earlier poll have not been
+    /// taken. When all frames are held by the caller there is nothing to receive into: ports that have datagrams are
+    /// counted in [`IoCounters::no_buffer`], and the call waits for a wake-up or `wait` only.
     ///
     /// # Errors
     ///

@@ -82,6 +82,13 @@ impl Wire {
         self.state().transmitted.pop_front()
     }
 
+    /// The next packet that left the back-end for this destination; those for others stay.
+    pub fn transmitted_to(&self, to: SocketAddr) -> Option<Transmitted> {
+        let mut state = self.state();
+        let place = state.transmitted.iter().position(|packet| packet.to == to)?;
+        state.transmitted.remove(place)
+    }
+
     /// From now on `local` does not open, or with `None` opens again.
     pub fn refuse_open(&self, local: SocketAddr, error: Option<OpenError>) {
         match error {

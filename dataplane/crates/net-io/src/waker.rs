@@ -10,17 +10,17 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
-/// Ends the [`poll`](crate::PacketIo::poll) of the back-end that it came from. Wake-ups that the worker has not seen yet
-/// count as one, and only the first of them costs a system call.
+/// Ends the [`poll`](crate::PacketIo::poll) of the back-end that it came from. Wake-ups that the worker has not seen
+/// yet count as one, and only the first of them costs a system call.
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     eventfd: OwnedFd,
-    /// Whether the worker has yet to see a wake-up. Set before the eventfd is written and cleared after it is read, with
-    /// read-modify-write operations on both sides: a producer that finds it set has its earlier writes seen by the
-    /// worker's next look at its queue, because the worker's clearing comes after it in the flag's order.
+    /// Whether the worker has yet to see a wake-up. Set before the eventfd is written and cleared after it is read,
+    /// with read-modify-write operations on both sides: a producer that finds it set has its earlier writes seen by
+    /// the worker's next look at its queue, because the worker's clearing comes after it in the flag's order.
     pending: AtomicBool,
 }
 

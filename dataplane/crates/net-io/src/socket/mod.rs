@@ -321,8 +321,8 @@ impl PacketIo for Sockets {
             if self.ports.is_current(arrival.port, arrival.generation) {
                 self.counters.received += 1;
                 self.counters.received_bytes += u64::from(arrival.extent.length);
-                // SAFETY: the frame was in the queue of received ones, so the back-end owns it, and recvmmsg has returned,
-                // so the kernel is done with it.
+                // SAFETY: the frame was in the queue of received ones, so the back-end owns it, and recvmmsg has
+                // returned, so the kernel is done with it.
                 let frame = unsafe { self.pool.take(arrival.extent) };
                 return Some(Received {
                     port: arrival.port,

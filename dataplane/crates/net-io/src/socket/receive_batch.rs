@@ -104,11 +104,11 @@ impl ReceiveBatch {
                 ..EMPTY_HEADER.msg_hdr
             };
         }
-        // SAFETY: validity and bounds: the first `end` headers point at their own address and control buffers, of the sizes
-        // said, and at one iovec each, which covers PAYLOAD_MAX bytes after the headroom of a frame; all of it lives in boxed
-        // slices and the pool, beyond this call. Aliasing: `&mut self` for the arrays; the frames came off the
-        // free list and are named here only (invariant 1). Initialisation and alignment: by their types. Thread:
-        // this one. The timeout may be null.
+        // SAFETY: validity and bounds: the first `end` headers point at their own address and control buffers, of the
+        // sizes said, and at one iovec each, which covers PAYLOAD_MAX bytes after the headroom of a frame; all of it
+        // lives in boxed slices and the pool, beyond this call. Aliasing: `&mut self` for the arrays; the frames came
+        // off the free list and are named here only (invariant 1). Initialisation and alignment: by their types.
+        // Thread: this one. The timeout may be null.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),

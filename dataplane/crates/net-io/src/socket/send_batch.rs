@@ -64,8 +64,8 @@ impl SendBatch {
 
     /// Sends the batch without blocking, and reports each packet once and in order: its payload's bytes, or why not.
     ///
-    /// `sendmmsg` stops at the first packet that fails and says so only if it was the first of the call; so the call is
-    /// repeated from where it stopped, until each packet has an outcome of its own.
+    /// `sendmmsg` stops at the first packet that fails and says so only if it was the first of the call; so the call
+    /// is repeated from where it stopped, until each packet has an outcome of its own.
     pub(super) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -89,8 +89,8 @@ impl SendBatch {
                     next += count.max(1);
                 }
                 Err(libc::EINTR) => {}
-                // An ICMP answer to an earlier packet, pending on the socket and cleared by being told. This packet was
-                // not looked at yet: it gets its own attempt, once.
+                // An ICMP answer to an earlier packet, pending on the socket and cleared by being told. This packet
+                // was not looked at yet: it gets its own attempt, once.
                 Err(libc::ECONNREFUSED) if retried != Some(next) => retried = Some(next),
                 Err(errno) => {
                     let kind = SendError::from_errno(errno);
@@ -124,11 +124,11 @@ impl SendBatch {
             };
         }
         let headers = &mut self.headers[first..self.packets.len()];
-        // SAFETY: validity and bounds: each of the headers points at the address in its packet, of the length said, and at
-        // one iovec, which covers an extent that `FramePool` keeps within its frame; all of it lives in boxed slices, a
-        // vector that nothing pushes to meanwhile, and the pool, beyond this call. Aliasing: `&mut self`; the frames
-        // are queued for sending and nobody writes to them (invariant 1), the kernel only reads. Initialisation
-        // and alignment: by their types. Thread: this one.
+        // SAFETY: validity and bounds: each of the headers points at the address in its packet, of the length said,
+        // and at one iovec, which covers an extent that `FramePool` keeps within its frame; all of it lives in boxed
+        // slices, a vector that nothing pushes to meanwhile, and the pool, beyond this call. Aliasing: `&mut self`;
+        // the frames are queued for sending and nobody writes to them (invariant 1), the kernel only reads.
+        // Initialisation and alignment: by their types. Thread: this one.
         let count = unsafe {
             libc::sendmmsg(
                 socket.as_raw_fd(),

@@ -3,11 +3,11 @@
 //! * Each port's socket lives in the ring's *file table* under the port's own index. Its descriptor is closed once it
 //!   is there, so a port costs no entry in the process's descriptor table.
 //! * One *multishot receive* a port goes on until it is cancelled: each datagram is a completion, with the source
-//!   address and the payload in a frame from the ring's *provided buffers*. It also ends by itself (no buffer, an empty
-//!   datagram, a full completion queue, an error) and is then asked for again.
+//!   address and the payload in a frame from the ring's *provided buffers*. It also ends by itself (no buffer, an
+//!   empty datagram, a full completion queue, an error) and is then asked for again.
 //! * A packet is sent straight from the frame it came in; the frame is free, and the first to be provided again, when
-//!   the completion says that the kernel is done. (Requests can ask for no completion on success, but then nothing says
-//!   when the frame is free.)
+//!   the completion says that the kernel is done. (Requests can ask for no completion on success, but then nothing
+//!   says when the frame is free.)
 //! * One `io_uring_enter` a turn of the loop submits all sends and waits for the next datagrams.
 //!
 //! Needs Linux 6.1: multishot `recvmsg` came with 6.0, a destination on `send` and `DEFER_TASKRUN` with 6.1.
@@ -15,13 +15,14 @@
 //! # Invariants, beyond those of the crate
 //!
 //! 5. **A frame is provided or it is ours.** The kernel writes to the frames in the buffer ring and to no others; a
-//!    completion with a buffer id ends that. *Checked by:* `FrameAccount`, whose parts add up only if every id comes back
-//!    once, and by the ring's model test.
+//!    completion with a buffer id ends that. *Checked by:* `FrameAccount`, whose parts add up only if every id comes
+//!    back once, and by the ring's model test.
 //! 6. **What a request points to does not move and outlives it**: frames and addresses are boxed for the life of the
 //!    back-end, and dropping it cancels what is with the kernel and takes the last completion before it frees memory
 //!    (or, if the kernel does not answer, never frees it). *Checked by:* the conformance suite, which drops the
 //!    back-end in the midst of traffic.
-//! 7. **One thread.** The ring was built by the thread that uses it. *Checked by:* the compiler: `Uring` is not `Send`.
+//! 7. **One thread.** The ring was built by the thread that uses it. *Checked by:* the compiler: `Uring` is not
+//!    `Send`.
 
 mod buffer_ring;
 mod message;
@@ -61,7 +62,8 @@ pub use setup::SetupError;
 /// The one group of provided buffers.
 const BUFFER_GROUP: u16 = 0;
 
-/// Space for the source address in a received message: `sockaddr_in6`, rounded up so that what follows is aligned to 8.
+/// Space for the source address in a received message: `sockaddr_in6`, rounded up so that what follows is aligned to
+/// 8.
 const NAME_SPACE: usize = 32;
 
 /// What the kernel puts before the payload: `io_uring_recvmsg_out` (four 32-bit numbers), the source address, and the
@@ -253,9 +255,9 @@ impl Uring {
                     .build()
                     .user_data(Token::CloseFile { port, generation }.encode()),
             };
-            // SAFETY: validity: a receive points to `self.message`, boxed for the life of the back-end and never written;
-            // the buffers it selects are in the ring that is registered (invariants 5 and 6). The others point to
-            // nothing.
+            // SAFETY: validity: a receive points to `self.message`, boxed for the life of the back-end and never
+            // written; the buffers it selects are in the ring that is registered (invariants 5 and 6). The others
+            // point to nothing.
             if !unsafe { self.ring.push(&request) } {
                 self.control.push_front(control);
                 break;
@@ -509,9 +511,9 @@ impl PacketIo for Uring {
             .dest_addr_len(outgoing.to.length())
             .build()
             .user_data(Token::Send { frame: index }.encode());
-        // SAFETY: validity and bounds: the payload is an extent of a frame of the pool and the address a place in a boxed
-        // slice, both for the life of the back-end (invariant 6). Aliasing: the frame and its place in `outgoing`
-        // are left alone until the send completes, since the frame is nowhere else (invariant 1).
+        // SAFETY: validity and bounds: the payload is an extent of a frame of the pool and the address a place in a
+        // boxed slice, both for the life of the back-end (invariant 6). Aliasing: the frame and its place in
+        // `outgoing` are left alone until the send completes, since the frame is nowhere else (invariant 1).
         if unsafe { self.ring.push(&request) } {
             self.sending += 1;
             self.unsubmitted += 1;

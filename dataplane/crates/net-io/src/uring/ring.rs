@@ -36,7 +36,8 @@ pub(super) struct Waiting {
     pub(super) completions: usize,
     /// Longest wait; `None` waits for ever.
     pub(super) timeout: Option<Duration>,
-    /// Within this time all `completions` are waited for, after it the first is enough. Ignored by kernels before 6.12.
+    /// Within this time all `completions` are waited for, after it the first is enough. Ignored by kernels before
+    /// 6.12.
     pub(super) gather: Duration,
 }
 
@@ -68,8 +69,8 @@ impl Ring {
     /// * `DEFER_TASKRUN`: completions are worked off inside of our own `io_uring_enter` and nowhere else, so that a
     ///   packet never interrupts us and a wait sees whole batches. (`COOP_TASKRUN` is the weaker form of the same and
     ///   adds nothing to it.)
-    /// * `TASKRUN_FLAG`: a bit in shared memory says whether there is such work, so that a poll without a wait costs no
-    ///   system call when there is none.
+    /// * `TASKRUN_FLAG`: a bit in shared memory says whether there is such work, so that a poll without a wait costs
+    ///   no system call when there is none.
     /// * `SUBMIT_ALL`: one bad request does not keep those behind it from being submitted.
     pub(super) fn new(submission_entries: u32, completion_entries: u32) -> Result<Self, SetupError> {
         let ring = IoUring::builder()
@@ -155,8 +156,8 @@ impl Ring {
             return Ok(());
         };
         match error.raw_os_error() {
-            // Time is up; a signal came; completions have to be taken first; no memory for the requests at this moment, which
-            // stay queued. Each is met by taking completions and coming again.
+            // Time is up; a signal came; completions have to be taken first; no memory for the requests at this
+            // moment, which stay queued. Each is met by taking completions and coming again.
             Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
             _ => Err(error),
         }

@@ -2,8 +2,10 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use net_io::sim::{Simulated, Wire};
 use net_io::socket::Sockets;
 use net_io::uring::Uring;
 use net_io::{Frame, IoConfig, PacketIo, PortId, Received};
@@ -20,31 +22,47 @@ pub fn quiet_address(number: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 99, number))
 }
 
-/// Makes a test for each back-end that talks to the kernel out of one function over `impl PacketIo`.
-///
-/// `conformance!(name, config, body)` expects `fn body(io: impl PacketIo)`.
+/// Makes a test for each back-end out of one function, `fn body(io: impl PacketIo, world: &World)`; what only a kernel
+/// does is not asked of the simulated one.
 macro_rules! conformance {
-    ($($name:ident: $config:expr;)+) => {
+    (everywhere { $($name:ident: $config:expr;)* } kernel { $($kernel:ident: $kernel_config:expr;)* }) => {
         mod socket {
             use super::*;
 
-            $(#[test]
-            fn $name() {
-                super::$name(crate::back_end::sockets(&$config));
-            })+
+            $crate::back_end::conformance! { @socket $($name: $config;)* $($kernel: $kernel_config;)* }
         }
 
         mod uring {
             use super::*;
 
+            $crate::back_end::conformance! { @uring $($name: $config;)* $($kernel: $kernel_config;)* }
+        }
+
+        mod simulated {
+            #[allow(unused_imports, reason = "some groups have no behaviour that needs no kernel")]
+            use super::*;
+
             $(#[test]
             fn $name() {
-                let name = concat!(module_path!(), "::", stringify!($name));
-                if let Some(io) = crate::back_end::uring(name, &$config) {
-                    super::$name(io);
-                }
-            })+
+                let (io, world) = $crate::back_end::simulated(&$config);
+                super::$name(io, &world);
+            })*
         }
+    };
+    (@socket $($name:ident: $config:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            super::$name($crate::back_end::sockets(&$config), &$crate::back_end::World::Loopback);
+        })*
+    };
+    (@uring $($name:ident: $config:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            let name = concat!(module_path!(), "::", stringify!($name));
+            if let Some(io) = $crate::back_end::uring(name, &$config) {
+                super::$name(io, &$crate::back_end::World::Loopback);
+            }
+        })*
     };
 }
 pub(crate) use conformance;
@@ -67,6 +85,100 @@ pub fn uring(name: &str, config: &IoConfig) -> Option<Uring> {
     Uring::new(config)
         .map_err(|error| skip(name, &error.to_string()))
         .ok()
+}
+
+/// The simulated back-end, and the outside of it.
+pub fn simulated(config: &IoConfig) -> (Simulated, World) {
+    let wire = Wire::new().expect("an eventfd");
+    (
+        Simulated::new(config, wire.clone()).expect("a valid configuration"),
+        World::Wire(wire),
+    )
+}
+
+/// What a back-end is connected to.
+#[derive(Clone)]
+pub enum World {
+    /// The kernel's loopback device.
+    Loopback,
+    /// The wire of a simulated back-end.
+    Wire(Wire),
+}
+
+impl World {
+    /// Somebody of the other side, who gives up waiting after [`PATIENCE`].
+    pub fn peer(&self, ip: IpAddr) -> Peer {
+        match self {
+            Self::Loopback => Peer::Socket(peer(ip)),
+            Self::Wire(wire) => {
+                static NUMBERS: AtomicU16 = AtomicU16::new(1);
+                let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+                Peer::Wire(wire.clone(), SocketAddr::new(ip, number))
+            }
+        }
+    }
+}
+
+/// A socket of the other side, or an address on the wire.
+pub enum Peer {
+    Socket(UdpSocket),
+    Wire(Wire, SocketAddr),
+}
+
+impl Peer {
+    pub fn local_addr(&self) -> SocketAddr {
+        match self {
+            Self::Socket(socket) => socket.local_addr().expect("a bound socket"),
+            Self::Wire(_, address) => *address,
+        }
+    }
+
+    pub fn send_to(&self, payload: &[u8], to: SocketAddr) {
+        match self {
+            Self::Socket(socket) => {
+                assert_eq!(
+                    socket.send_to(payload, to).expect("loopback takes it"),
+                    payload.len()
+                );
+            }
+            Self::Wire(wire, address) => wire.inject(to, *address, payload),
+        }
+    }
+
+    /// The next datagram and who sent it, which has to be there within [`PATIENCE`].
+    pub fn receives(&self) -> (Vec<u8>, SocketAddr) {
+        match self {
+            Self::Socket(socket) => {
+                let mut buffer = [0; 4096];
+                let (length, source) = socket.recv_from(&mut buffer).expect("a datagram in time");
+                (buffer[..length].to_vec(), source)
+            }
+            Self::Wire(wire, address) => {
+                let packet = wire.transmitted_to(*address).expect("a datagram on the wire");
+                (packet.payload, packet.from)
+            }
+        }
+    }
+
+    /// The next datagram and who sent it, if there is one now.
+    pub fn receives_now(&self) -> Option<(Vec<u8>, SocketAddr)> {
+        match self {
+            Self::Socket(socket) => {
+                socket.set_nonblocking(true).expect("a valid mode");
+                let mut buffer = [0; 4096];
+                let received = socket.recv_from(&mut buffer);
+                socket.set_nonblocking(false).expect("a valid mode");
+                match received {
+                    Ok((length, source)) => Some((buffer[..length].to_vec(), source)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+                    Err(error) => panic!("receiving: {error}"),
+                }
+            }
+            Self::Wire(wire, address) => wire
+                .transmitted_to(*address)
+                .map(|packet| (packet.payload, packet.from)),
+        }
+    }
 }
 
 /// A socket of the other side, which gives up after [`PATIENCE`].
@@ -135,19 +247,4 @@ pub fn settle(io: &mut impl PacketIo) -> Vec<Received> {
 /// Waits until every frame is back where it started; a frame that is not has leaked.
 pub fn expect_all_frames_back(io: &mut impl PacketIo) {
     poll_until(io, |io| io.frames().is_full().then_some(()));
-}
-
-/// What the peer receives within [`PATIENCE`].
-pub fn peer_receives(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
-    let mut buffer = [0; 4096];
-    let (length, source) = peer.recv_from(&mut buffer).expect("a datagram in time");
-    (buffer[..length].to_vec(), source)
-}
-
-/// Whether the peer's queue is empty now.
-pub fn peer_is_quiet(peer: &UdpSocket) -> bool {
-    peer.set_nonblocking(true).expect("a valid mode");
-    let quiet = matches!(peer.recv_from(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::WouldBlock);
-    peer.set_nonblocking(false).expect("a valid mode");
-    quiet
 }

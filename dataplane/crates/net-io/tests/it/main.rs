@@ -2,6 +2,7 @@
 
 mod allocation;
 mod back_end;
+mod disorder;
 mod errors;
 mod lifecycle;
 mod limits;

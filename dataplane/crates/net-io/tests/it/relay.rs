@@ -1,42 +1,41 @@
 //! Packets go through unharmed.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
 use net_io::{IoConfig, PAYLOAD_MAX, PacketIo, PortId};
 
 use crate::back_end::*;
 
 conformance! {
-    packets_are_relayed_both_ways_with_the_right_source: IoConfig::default();
-    datagrams_of_every_size_pass: IoConfig::default();
-    a_payload_can_be_rewritten_and_resized_in_its_frame: IoConfig::default();
-    a_burst_over_a_hundred_ports_arrives_whole_and_in_order: IoConfig::default();
-    a_packet_sent_on_a_port_leaves_from_it_whatever_else_is_queued: IoConfig::default();
+    everywhere {
+        packets_are_relayed_both_ways_with_the_right_source: IoConfig::default();
+        datagrams_of_every_size_pass: IoConfig::default();
+        a_payload_can_be_rewritten_and_resized_in_its_frame: IoConfig::default();
+        a_burst_over_a_hundred_ports_arrives_whole_and_in_order: IoConfig::default();
+        a_packet_sent_on_a_port_leaves_from_it_whatever_else_is_queued: IoConfig::default();
+    }
+    kernel {
+    }
 }
 
-fn packets_are_relayed_both_ways_with_the_right_source(mut io: impl PacketIo) {
+fn packets_are_relayed_both_ways_with_the_right_source(mut io: impl PacketIo, world: &World) {
     for ip in [LOOPBACK_V4, LOOPBACK_V6] {
-        let (caller, callee) = (peer(ip), peer(ip));
+        let (caller, callee) = (world.peer(ip), world.peer(ip));
         let (to_caller, caller_side) = open(&mut io, ip);
         let (to_callee, callee_side) = open(&mut io, ip);
         for round in 0..50u8 {
-            caller.send_to(&[1, round], caller_side).unwrap();
-            let frame = expect(&mut io, to_caller, caller.local_addr().unwrap(), &[1, round]);
-            io.send(frame, to_callee, callee.local_addr().unwrap());
+            caller.send_to(&[1, round], caller_side);
+            let frame = expect(&mut io, to_caller, caller.local_addr(), &[1, round]);
+            io.send(frame, to_callee, callee.local_addr());
 
-            callee.send_to(&[2, round, round], callee_side).unwrap();
-            let frame = expect(
-                &mut io,
-                to_callee,
-                callee.local_addr().unwrap(),
-                &[2, round, round],
-            );
-            io.send(frame, to_caller, caller.local_addr().unwrap());
+            callee.send_to(&[2, round, round], callee_side);
+            let frame = expect(&mut io, to_callee, callee.local_addr(), &[2, round, round]);
+            io.send(frame, to_caller, caller.local_addr());
             io.poll(Some(std::time::Duration::ZERO)).unwrap();
 
-            assert_eq!(peer_receives(&callee), (vec![1, round], callee_side));
-            assert_eq!(peer_receives(&caller), (vec![2, round, round], caller_side));
+            assert_eq!(callee.receives(), (vec![1, round], callee_side));
+            assert_eq!(caller.receives(), (vec![2, round, round], caller_side));
         }
     }
     expect_all_frames_back(&mut io);
@@ -48,30 +47,30 @@ fn packets_are_relayed_both_ways_with_the_right_source(mut io: impl PacketIo) {
     assert_eq!(io.counters().send_errors_total(), 0);
 }
 
-fn datagrams_of_every_size_pass(mut io: impl PacketIo) {
-    let outside = peer(LOOPBACK_V4);
-    let from = outside.local_addr().unwrap();
+fn datagrams_of_every_size_pass(mut io: impl PacketIo, world: &World) {
+    let outside = world.peer(LOOPBACK_V4);
+    let from = outside.local_addr();
     let (port, local) = open(&mut io, LOOPBACK_V4);
     let sizes = (0..=200)
         .chain((201..PAYLOAD_MAX).step_by(97))
         .chain([PAYLOAD_MAX]);
     for size in sizes {
         let payload: Vec<u8> = (0..size).map(|byte| (byte * 7 + size) as u8).collect();
-        outside.send_to(&payload, local).unwrap();
+        outside.send_to(&payload, local);
         let frame = expect(&mut io, port, from, &payload);
         io.send(frame, port, from);
         io.poll(Some(std::time::Duration::ZERO)).unwrap();
-        assert_eq!(peer_receives(&outside), (payload, local), "{size} bytes");
+        assert_eq!(outside.receives(), (payload, local), "{size} bytes");
     }
     expect_all_frames_back(&mut io);
     assert_eq!(io.counters().truncated, 0);
 }
 
-fn a_payload_can_be_rewritten_and_resized_in_its_frame(mut io: impl PacketIo) {
-    let outside = peer(LOOPBACK_V4);
-    let from = outside.local_addr().unwrap();
+fn a_payload_can_be_rewritten_and_resized_in_its_frame(mut io: impl PacketIo, world: &World) {
+    let outside = world.peer(LOOPBACK_V4);
+    let from = outside.local_addr();
     let (port, local) = open(&mut io, LOOPBACK_V4);
-    outside.send_to(b"-middle-", local).unwrap();
+    outside.send_to(b"-middle-", local);
     let mut frame = expect(&mut io, port, from, b"-middle-");
     assert!(frame.grow_front(6) && frame.grow_back(4));
     let payload = io.payload_mut(&mut frame);
@@ -79,26 +78,25 @@ fn a_payload_can_be_rewritten_and_resized_in_its_frame(mut io: impl PacketIo) {
     payload[13..].copy_from_slice(b"-tag!");
     io.send(frame, port, from);
     io.poll(Some(std::time::Duration::ZERO)).unwrap();
-    assert_eq!(peer_receives(&outside).0, b"before-middle-tag!");
+    assert_eq!(outside.receives().0, b"before-middle-tag!");
     expect_all_frames_back(&mut io);
 }
 
-fn a_burst_over_a_hundred_ports_arrives_whole_and_in_order(mut io: impl PacketIo) {
+fn a_burst_over_a_hundred_ports_arrives_whole_and_in_order(mut io: impl PacketIo, world: &World) {
     const PORTS: usize = 100;
     const EACH: u32 = 40;
-    let outside: Vec<UdpSocket> = (0..PORTS)
-        .map(|number| peer(if number % 2 == 0 { LOOPBACK_V4 } else { LOOPBACK_V6 }))
+    let outside: Vec<Peer> = (0..PORTS)
+        .map(|number| world.peer(if number % 2 == 0 { LOOPBACK_V4 } else { LOOPBACK_V6 }))
         .collect();
     let ports: Vec<(PortId, SocketAddr)> = outside
         .iter()
-        .map(|peer| open(&mut io, peer.local_addr().unwrap().ip()))
+        .map(|peer| open(&mut io, peer.local_addr().ip()))
         .collect();
     for round in 0..3 {
         // All of it is in the kernel before the first poll.
         for number in 0..EACH {
             for (peer, (_, local)) in outside.iter().zip(&ports) {
-                peer.send_to(&(round * EACH + number).to_be_bytes(), local)
-                    .unwrap();
+                peer.send_to(&(round * EACH + number).to_be_bytes(), *local);
             }
         }
         let mut next: HashMap<PortId, u32> = ports.iter().map(|&(port, _)| (port, round * EACH)).collect();
@@ -106,7 +104,7 @@ fn a_burst_over_a_hundred_ports_arrives_whole_and_in_order(mut io: impl PacketIo
         poll_until(&mut io, |io| {
             while let Some(received) = io.receive() {
                 let index = ports.iter().position(|&(port, _)| port == received.port).unwrap();
-                assert_eq!(received.source, outside[index].local_addr().unwrap());
+                assert_eq!(received.source, outside[index].local_addr());
                 let number = u32::from_be_bytes(io.payload(&received.frame).try_into().unwrap());
                 let expected = next.get_mut(&received.port).unwrap();
                 assert_eq!(number, *expected, "order on {:?}", received.port);
@@ -120,20 +118,20 @@ fn a_burst_over_a_hundred_ports_arrives_whole_and_in_order(mut io: impl PacketIo
         for (peer, (_, local)) in outside.iter().zip(&ports) {
             for number in 0..EACH {
                 let expected = (round * EACH + number).to_be_bytes().to_vec();
-                assert_eq!(peer_receives(peer), (expected, *local));
+                assert_eq!(peer.receives(), (expected, *local));
             }
         }
     }
     assert_eq!(io.counters().sent, 3 * u64::from(EACH) * PORTS as u64);
 }
 
-fn a_packet_sent_on_a_port_leaves_from_it_whatever_else_is_queued(mut io: impl PacketIo) {
+fn a_packet_sent_on_a_port_leaves_from_it_whatever_else_is_queued(mut io: impl PacketIo, world: &World) {
     const PORTS: usize = 10;
-    let outside = peer(LOOPBACK_V4);
-    let to = outside.local_addr().unwrap();
+    let outside = world.peer(LOOPBACK_V4);
+    let to = outside.local_addr();
     let ports: Vec<(PortId, SocketAddr)> = (0..PORTS).map(|_| open(&mut io, LOOPBACK_V4)).collect();
     for _ in 0..5 * PORTS {
-        outside.send_to(b"x", ports[0].1).unwrap();
+        outside.send_to(b"x", ports[0].1);
     }
     let mut frames = Vec::new();
     poll_until(&mut io, |io| {
@@ -147,7 +145,7 @@ fn a_packet_sent_on_a_port_leaves_from_it_whatever_else_is_queued(mut io: impl P
     expect_all_frames_back(&mut io);
     let mut last: HashMap<SocketAddr, u8> = HashMap::new();
     for _ in 0..5 * PORTS {
-        let (payload, source) = peer_receives(&outside);
+        let (payload, source) = outside.receives();
         assert_eq!(source, ports[usize::from(payload[0]) % PORTS].1);
         let before = last.insert(source, payload[0]);
         assert!(
@@ -155,5 +153,5 @@ fn a_packet_sent_on_a_port_leaves_from_it_whatever_else_is_queued(mut io: impl P
             "order from {source}"
         );
     }
-    assert!(peer_is_quiet(&outside));
+    assert!(outside.receives_now().is_none());
 }
