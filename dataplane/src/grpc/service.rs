@@ -227,7 +227,12 @@ fn in_range(name: &str, value: u32, min: u32, max: u32, default: u32) -> Result<
 }
 
 fn refused(call: &CallId, command: &str, refusal: Refusal) -> Status {
-    tracing::info!(%call, command, reason = refusal.reason(), "refused: {refusal}");
+    if refusal.is_capacity() {
+        // An overloaded node must not write a line for each; the counter of commands tells how many.
+        tracing::debug!(%call, command, reason = refusal.reason(), "refused: {refusal}");
+    } else {
+        tracing::info!(%call, command, reason = refusal.reason(), "refused: {refusal}");
+    }
     convert::refusal_to_status(refusal)
 }
 
@@ -403,5 +408,59 @@ impl MediaNode for Service {
     async fn drain(&self, request: Request<wire::DrainRequest>) -> Outcome<wire::DrainResponse> {
         self.counted(Operation::Drain, async { Ok(self.drain(request.get_ref())) })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use media_types::{Event, EventKind, LegId};
+    use ops::clock::MonotonicClock;
+
+    use super::*;
+    use crate::node::Identity;
+
+    #[tokio::test]
+    async fn a_slow_watcher_is_told_how_much_it_missed_and_then_the_rest() {
+        const QUEUE: usize = 8;
+        let identity = Identity {
+            node_id: "test".into(),
+            backend: "none",
+            backend_reason: "a test",
+            interfaces: vec![],
+            calls_max: 0,
+        };
+        let node = Arc::new(Node::new(
+            identity,
+            MonotonicClock::start(),
+            vec![],
+            vec![],
+            QUEUE,
+        ));
+        let (notices, behind) = broadcast::channel(QUEUE);
+        for n in 0..20 {
+            let kind = EventKind::FirstPacket {
+                leg: LegId::new("a").expect("a name"),
+                line: 0,
+            };
+            let call = CallId::new(&n.to_string()).expect("a name");
+            assert!(
+                notices
+                    .send(Notice::Event(Arc::new(Event { call, kind })))
+                    .is_ok()
+            );
+        }
+        drop(notices);
+        let (answers, mut told) = mpsc::channel(STREAM_BUFFER);
+        tokio::spawn(tell_events(node, behind, answers));
+        let first = told.recv().await.expect("a message").event;
+        assert_eq!(first, Some(watch_events_response::Event::Missed(12)));
+        let mut calls = vec![];
+        while let Some(message) = told.recv().await {
+            let Some(watch_events_response::Event::CallEvent(event)) = message.event else {
+                panic!("{message:?}")
+            };
+            calls.push(event.call_id);
+        }
+        assert_eq!(calls, (12..20).map(|n| n.to_string()).collect::<Vec<_>>());
     }
 }

@@ -505,3 +505,6 @@ fn call_answer(
         _ => Err(Refusal::Busy),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,366 @@
+//! The control thread over workers whose network is simulated.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use media_engine::{EngineConfig, OpenError, PortId, Ports};
+use media_types::{CallId, InterfaceName, LegId, LineSpec, MediaKind, Path};
+use net_io::frame::FrameAccount;
+use net_io::sim::{Simulated, Wire};
+use net_io::{Frame, IoConfig, IoCounters, PacketIo, Received, Waker};
+use sans_io::Random;
+
+use super::*;
+use crate::bell::Bell;
+use crate::worker::{self, Handle, Plan};
+
+/// More than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A node of simulated workers.
+struct Stand {
+    node: Arc<Node>,
+    bell: Option<Listener>,
+    wires: Vec<Wire>,
+}
+
+fn plan(index: usize, bell: &Bell, clock: MonotonicClock, queues: [usize; 2]) -> Plan {
+    let local = "127.0.0.1".parse().expect("an address");
+    let interface = media_engine::Interface {
+        name: InterfaceName::new("public").expect("a name"),
+        addresses: vec![media_engine::Address {
+            local,
+            advertised: local,
+        }],
+        ports: (20_000..20_040).step_by(2).skip(index).step_by(2).collect(),
+    };
+    Plan {
+        index,
+        core: None,
+        engine: EngineConfig::new(vec![interface], Path::Simulated, "a test"),
+        random: Random::from_number(1),
+        clock,
+        command_queue: queues[0],
+        event_queue: queues[1],
+        bell: bell.clone(),
+    }
+}
+
+fn lane(handle: Handle, command_queue: usize) -> Lane {
+    let rings = handle.rings;
+    Lane::new(
+        rings.waker,
+        rings.published,
+        rings.commands,
+        rings.words,
+        command_queue,
+    )
+}
+
+impl Stand {
+    /// `queues`: commands under way to each worker, and events that may wait.
+    fn new(workers: usize, queues: [usize; 2]) -> Self {
+        let (bell, listener) = Bell::new().expect("a pipe");
+        let clock = MonotonicClock::start();
+        let wires: Vec<Wire> = (0..workers).map(|_| Wire::new().expect("an eventfd")).collect();
+        let lanes = wires.iter().enumerate().map(|(index, wire)| {
+            let wire = wire.clone();
+            let build = move || {
+                Simulated::new(
+                    &IoConfig {
+                        frames: 64,
+                        ..IoConfig::default()
+                    },
+                    wire,
+                )
+            };
+            lane(
+                worker::start(plan(index, &bell, clock, queues), build).expect("starts"),
+                queues[0],
+            )
+        });
+        let lanes = lanes.collect();
+        let node = Node::new(identity(), clock, lanes, vec![10; workers], 64);
+        Self {
+            node: Arc::new(node),
+            bell: Some(listener),
+            wires,
+        }
+    }
+
+    /// Starts what runs beside all requests.
+    fn listen(&mut self) {
+        let (node, bell) = (self.node.clone(), self.bell.take().expect("not yet"));
+        tokio::spawn(async move { node.listen(bell).await });
+    }
+}
+
+fn identity() -> Identity {
+    Identity {
+        node_id: "test".into(),
+        backend: "simulated",
+        backend_reason: "a test",
+        interfaces: vec![],
+        calls_max: 10,
+    }
+}
+
+fn id(name: &str) -> CallId {
+    CallId::new(name).expect("a name")
+}
+
+fn key(name: &str) -> IdempotencyKey {
+    IdempotencyKey::new(name).expect("a key")
+}
+
+fn spec(name: &str, lease: Duration) -> CallSpec {
+    let line = LineSpec {
+        kind: MediaKind::Audio,
+        enabled: true,
+        direction: Default::default(),
+        remote: None,
+        remote_rtcp: None,
+        rtcp_mux: false,
+        latching: Default::default(),
+        relearn: false,
+        codecs: vec![],
+    };
+    let leg = |name: &str| LegSpec {
+        id: LegId::new(name).expect("a name"),
+        interface: None,
+        ipv6: false,
+        lines: vec![line.clone()],
+    };
+    CallSpec {
+        id: id(name),
+        legs: vec![leg("a"), leg("b")],
+        lease,
+        media_timeout: Duration::ZERO,
+    }
+}
+
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("in time")
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_with_as_many_commands_as_it_may_have_is_busy() {
+    let mut stand = Stand::new(1, [1, 8]);
+    let first = tokio::spawn({
+        let node = stand.node.clone();
+        async move { node.create(key("k"), spec("first", Duration::ZERO)).await }
+    });
+    until(|| stand.node.lanes()[0].queue_length() == 1).await;
+    // Nobody listens yet, so the first is under way until somebody does.
+    let refusal = stand.node.create(key("k"), spec("second", Duration::ZERO)).await;
+    assert_eq!(refusal.map(|report| report.id.clone()), Err(Refusal::Busy));
+    let renewal = stand.node.renew(vec![id("first"), id("third")]).await;
+    assert_eq!(
+        renewal,
+        Renewal {
+            unknown: vec![id("first"), id("third")],
+            busy: vec![]
+        }
+    );
+    stand.listen();
+    within(first).await.expect("no panic").expect("created");
+    assert_eq!(stand.node.calls(), 1, "the refused one left no trace");
+    within(stand.node.create(key("k"), spec("second", Duration::ZERO)))
+        .await
+        .expect("created");
+}
+
+#[tokio::test]
+async fn a_command_whose_caller_went_is_carried_out_and_known() {
+    let mut stand = Stand::new(1, [8, 8]);
+    let caller = tokio::spawn({
+        let node = stand.node.clone();
+        async move { node.create(key("k"), spec("c", Duration::ZERO)).await }
+    });
+    until(|| stand.node.lanes()[0].queue_length() == 1).await;
+    caller.abort();
+    stand.listen();
+    until(|| stand.node.page(None, 10) == [id("c")]).await;
+    let again = within(stand.node.create(key("k"), spec("c", Duration::ZERO)))
+        .await
+        .expect("the same call");
+    assert_eq!(again.id, id("c"));
+    assert_eq!(stand.node.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_worker_without_ports_sends_the_call_to_another() {
+    let mut stand = Stand::new(2, [8, 8]);
+    stand.listen();
+    for port in 20_000..20_040 {
+        stand.wires[0].refuse_open(SocketAddr::from(([127, 0, 0, 1], port)), Some(OpenError::InUse));
+    }
+    let report = within(stand.node.create(key("k"), spec("c", Duration::ZERO)))
+        .await
+        .expect("created");
+    let rtp = report.legs[0].lines[0].local.expect("enabled").rtp;
+    assert_eq!(rtp.port() % 4, 2, "a port of the second worker");
+    assert_eq!(stand.node.lanes()[0].published().calls(), 0);
+    assert_eq!(
+        within(stand.node.query(id("c"))).await.expect("there").id,
+        id("c")
+    );
+
+    for port in 20_000..20_040 {
+        stand.wires[1].refuse_open(SocketAddr::from(([127, 0, 0, 1], port)), Some(OpenError::InUse));
+    }
+    let refusal = within(stand.node.create(key("k"), spec("d", Duration::ZERO))).await;
+    assert_eq!(refusal.map(|report| report.id.clone()), Err(Refusal::NoPorts));
+    assert_eq!(stand.node.calls(), 1);
+}
+
+#[tokio::test]
+async fn lost_events_are_told_as_missed_and_the_calls_counted_afresh() {
+    let mut stand = Stand::new(1, [4, 1]);
+    let mut notices = stand.node.watch();
+    let bell = stand.bell.take().expect("not yet");
+    let listening = tokio::spawn({
+        let node = stand.node.clone();
+        async move { node.listen(bell).await }
+    });
+    for name in ["a", "b", "c", "d"] {
+        within(
+            stand
+                .node
+                .create(key("k"), spec(name, Duration::from_millis(200))),
+        )
+        .await
+        .expect("created");
+    }
+    // The control thread is held up while the leases end.
+    listening.abort();
+    let published = stand.node.lanes()[0].published().clone();
+    until(|| published.events_lost() == 3).await;
+    assert_eq!(stand.node.calls(), 4, "it does not know better");
+    stand.node.hear_all();
+    assert!(matches!(notices.recv().await, Ok(Notice::Event(_))));
+    assert!(matches!(notices.recv().await, Ok(Notice::Missed(3))));
+    until(|| {
+        stand.node.hear_all();
+        stand.node.calls() == 0
+    })
+    .await;
+    assert_eq!(
+        published.events_of("ended_lease_expired"),
+        4,
+        "counted although lost"
+    );
+}
+
+#[tokio::test]
+async fn stopping_ends_calls_with_events_and_then_the_stream() {
+    let mut stand = Stand::new(2, [8, 1]);
+    stand.listen();
+    let mut notices = stand.node.watch();
+    for n in 0..8 {
+        within(stand.node.create(key("k"), spec(&n.to_string(), Duration::ZERO)))
+            .await
+            .expect("created");
+    }
+    within(stand.node.stop_workers()).await;
+    stand.node.close();
+    let mut ended = 0;
+    loop {
+        match within(notices.recv()).await.expect("not behind") {
+            Notice::Event(event) => {
+                assert!(matches!(event.kind, EventKind::Ended { .. }));
+                ended += 1;
+            }
+            Notice::Missed(count) => panic!("missed {count}"),
+            Notice::Closing => break,
+        }
+    }
+    assert_eq!((ended, stand.node.calls()), (8, 0));
+    until(|| stand.node.lanes().iter().all(Lane::has_stopped)).await;
+    let refusal = stand.node.create(key("k"), spec("late", Duration::ZERO)).await;
+    assert_eq!(refusal.map(|report| report.id.clone()), Err(Refusal::Busy));
+}
+
+/// A back-end whose ring or epoll is broken.
+struct Broken(Simulated);
+
+impl Ports for Broken {
+    fn open(&mut self, local: SocketAddr) -> Result<PortId, OpenError> {
+        self.0.open(local)
+    }
+
+    fn close(&mut self, port: PortId) {
+        self.0.close(port);
+    }
+}
+
+impl PacketIo for Broken {
+    fn poll(&mut self, _wait: Option<Duration>) -> io::Result<()> {
+        Err(io::Error::other("the ring is broken"))
+    }
+
+    fn receive(&mut self) -> Option<Received> {
+        self.0.receive()
+    }
+
+    fn payload(&self, frame: &Frame) -> &[u8] {
+        self.0.payload(frame)
+    }
+
+    fn payload_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
+        self.0.payload_mut(frame)
+    }
+
+    fn send(&mut self, frame: Frame, port: PortId, to: SocketAddr) {
+        self.0.send(frame, port, to);
+    }
+
+    fn release(&mut self, frame: Frame) {
+        self.0.release(frame);
+    }
+
+    fn waker(&self) -> Waker {
+        self.0.waker()
+    }
+
+    fn counters(&self) -> &IoCounters {
+        self.0.counters()
+    }
+
+    fn frames(&self) -> FrameAccount {
+        self.0.frames()
+    }
+
+    fn local_address(&self, port: PortId) -> Option<SocketAddr> {
+        self.0.local_address(port)
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_breaks_or_cannot_start_is_told_with_the_reason() {
+    let (bell, _listener) = Bell::new().expect("a pipe");
+    let clock = MonotonicClock::start();
+    let wire = Wire::new().expect("an eventfd");
+    let build = move || Simulated::new(&IoConfig::default(), wire).map(Broken);
+    let handle = worker::start(plan(0, &bell, clock, [4, 4]), build).expect("starts");
+    let error = within(handle.ended).await.expect("no panic").expect_err("broken");
+    assert_eq!(error.to_string(), "the ring is broken");
+
+    let build = || -> io::Result<Simulated> { Err(io::Error::other("refused by the kernel")) };
+    let error = worker::start(plan(0, &bell, clock, [4, 4]), build).expect_err("not started");
+    assert_eq!(error.to_string(), "refused by the kernel");
+
+    let build = || -> io::Result<Simulated> { panic!("a bug") };
+    let error = worker::start(plan(0, &bell, clock, [4, 4]), build).expect_err("not started");
+    assert_eq!(error.to_string(), "the worker's thread ended while it started");
+}
