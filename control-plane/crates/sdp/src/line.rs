@@ -40,9 +40,21 @@ impl<'a> MediaLine<'a> {
         self.media.port
     }
 
-    /// Whether we can relay the line: enabled, plain RTP over UDP, and a unicast IP address. All else is refused by
-    /// port 0.
+    /// Whether we can relay the line: enabled, plain RTP over UDP, and a unicast IP address of the family that the
+    /// session's first such line has, since a leg has one family. All else is refused by port 0.
     pub fn is_usable(&self) -> bool {
+        let first = || {
+            self.session
+                .medias
+                .iter()
+                .map(|media| Self::new(self.session, media))
+                .find(Self::is_relayable)
+        };
+        let is_ipv6 = |line: Self| line.address().is_some_and(|ip| ip.is_ipv6());
+        self.is_relayable() && first().is_none_or(|first| is_ipv6(first) == is_ipv6(*self))
+    }
+
+    fn is_relayable(&self) -> bool {
         let plain_rtp = ["RTP/AVP", "RTP/AVPF"]
             .iter()
             .any(|proto| proto.eq_ignore_ascii_case(self.protocol()));
@@ -86,6 +98,11 @@ impl<'a> MediaLine<'a> {
     pub fn remote(&self) -> Option<SocketAddr> {
         let ip = self.address().filter(|ip| !ip.is_unspecified())?;
         (self.port() != 0).then_some(SocketAddr::new(ip, self.port()))
+    }
+
+    fn held_at(&self) -> Option<SocketAddr> {
+        let ip = self.address().filter(|_| self.is_held_by_address())?;
+        Some(SocketAddr::new(ip, self.port()))
     }
 
     /// Where the party wants RTCP by `a=rtcp` (RFC 3605), unless that is the default: the port after RTP's.
@@ -140,14 +157,15 @@ impl<'a> MediaLine<'a> {
             .collect()
     }
 
-    /// The line as the media plane wants it, as far as this description alone can tell.
+    /// The line as the media plane wants it, as far as this description alone can tell. One that is held by its address
+    /// has that unspecified address for its remote: the party has said that it wants nothing, and may go on sending.
     pub fn spec(&self) -> LineSpec {
         let enabled = self.is_usable();
         LineSpec {
             kind: self.kind(),
             enabled,
             direction: self.direction(),
-            remote: self.remote().filter(|_| enabled),
+            remote: self.remote().or_else(|| self.held_at()).filter(|_| enabled),
             remote_rtcp: self.remote_rtcp().filter(|_| enabled && !self.has_rtcp_mux()),
             rtcp_mux: enabled && self.has_rtcp_mux(),
             latching: Latching::default(),
@@ -256,7 +274,7 @@ mod tests {
             ));
             assert_eq!(
                 (spec.enabled, spec.remote, spec.direction),
-                (true, None, expected),
+                (true, Some("0.0.0.0:4000".parse().unwrap()), expected),
                 "{attribute}"
             );
         }
