@@ -35,6 +35,7 @@ impl Call {
         hub.deadlines.clear(self.key, Deadline::Ring);
         self.outbound.current = None;
         self.phase = Phase::Answering;
+        self.accepted = Some(response.clone());
         let contact = hub.contact(&attempt.destination);
         let Some(mut leg) = Leg::of_callee(&attempt.invite, response, attempt.destination, contact) else {
             self.end_by_fault(hub, now, "The callee's answer makes no dialog");
@@ -186,9 +187,10 @@ impl Call {
             .to_tag(&tag)
             .record_routes()
             .header(HeaderName::Contact, contact)
-            .header(HeaderName::Allow, headers::ALLOW)
-            .body("application/sdp", body.as_bytes())
-            .build();
+            .header(HeaderName::Allow, headers::ALLOW);
+        let accepted = self.accepted.take();
+        let response = accepted.iter().fold(response, headers::pass_back);
+        let response = response.body("application/sdp", body.as_bytes()).build();
         let (Some(mut leg), Ok(response)) = (leg, response) else {
             // The INVITE was checked for all that these need.
             tracing::error!("the 2xx to the caller could not be made");

@@ -12,8 +12,6 @@ pub(super) struct Attempt {
     /// As it was given to the layer, without Via.
     pub(super) invite: Message,
     pub(super) destination: Destination,
-    /// Whether any response has come.
-    pub(super) heard: bool,
     /// The forks that answered with a 2xx, by their tag, and the ACK once it is known: the answer to a late offer
     /// makes it wait for the caller's.
     pub(super) answered: Vec<(String, Option<Transmit>)>,
@@ -28,7 +26,6 @@ impl Attempt {
             call,
             invite,
             destination,
-            heard: false,
             answered: Vec::new(),
         }
     }

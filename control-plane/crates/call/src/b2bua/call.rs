@@ -104,6 +104,8 @@ pub(super) struct Call {
     pub(super) inbound: Option<Inbound>,
     pub(super) outbound: Outbound,
     pub(super) answer: Option<Answer>,
+    /// The callee's 2xx, until the caller has ours.
+    pub(super) accepted: Option<Message>,
     pub(super) late: Option<Late>,
     pub(super) exchange: Option<Exchange>,
     pub(super) legs: Both<Option<Leg>>,

@@ -1,7 +1,9 @@
 //! What of one party's message goes into ours for the other: identity without addresses, a clean reason, and the
 //! header fields that are the parties' own matter.
 
-use sip::message::{NameAddr, RequestBuilder, Scheme, Uri, reason_phrase};
+use sip::message::{
+    FieldName, Header, Host, NameAddr, RequestBuilder, ResponseBuilder, Scheme, Uri, reason_phrase,
+};
 use sip::{HeaderName, Message};
 
 use crate::{Cause, Released};
@@ -28,19 +30,76 @@ pub(super) fn may_pass(text: &str) -> bool {
     !sdp::names_address(text)
 }
 
-/// Copies what is the parties' own matter: a few known header fields, and all unknown ones, as far as they name no
-/// address. `Via`, `Contact`, routes, identities and capabilities are ours on each side.
-pub(super) fn pass_through(mut builder: RequestBuilder, from: &Message) -> RequestBuilder {
-    for header in from.headers() {
-        let is_passed = header.id == HeaderName::Other || PASSED.contains(&header.id);
-        if is_passed && may_pass(header.value) {
-            builder = match header.id {
-                HeaderName::Other => builder.header(header.name, header.value),
-                known => builder.header(known, header.value),
-            };
-        }
+/// What of a message is the parties' own matter: a few known header fields, and all unknown ones, as far as they name
+/// no address and none of the sender's own names. `Via`, `Contact`, routes, identities and capabilities are ours on
+/// each side.
+pub(super) fn passed(from: &Message) -> impl Iterator<Item = (FieldName<'_>, &str)> {
+    let names = own_names(from);
+    let is_passed = |header: &Header<'_>| header.id == HeaderName::Other || PASSED.contains(&header.id);
+    from.headers().filter(is_passed).filter_map(move |header| {
+        let is_clean = may_pass(header.value) && !names.iter().any(|name| contains(header.value, name));
+        let name = match header.id {
+            HeaderName::Other => FieldName::from(header.name),
+            known => FieldName::from(known),
+        };
+        is_clean.then_some((name, header.value))
+    })
+}
+
+/// Adds what [`passed`] gives to a request for the other side.
+pub(super) fn pass_through(builder: RequestBuilder, from: &Message) -> RequestBuilder {
+    passed(from).fold(builder, |builder, (name, value)| builder.header(name, value))
+}
+
+/// Adds what [`passed`] gives to a response for the other side.
+pub(super) fn pass_back<'a>(builder: ResponseBuilder<'a>, from: &'a Message) -> ResponseBuilder<'a> {
+    passed(from).fold(builder, |builder, (name, value)| builder.header(name, value))
+}
+
+/// The words by which the sender of a message could be known beyond its addresses: the host names in its `Contact`,
+/// `Via` and, in a request, `From`, and its `Call-ID`.
+fn own_names(message: &Message) -> Vec<&str> {
+    let contact = message
+        .contact()
+        .ok()
+        .flatten()
+        .and_then(|contact| host_name(contact.uri));
+    let from = message
+        .from()
+        .ok()
+        .filter(|_| message.is_request())
+        .and_then(|from| host_name(from.uri));
+    let via = message
+        .via()
+        .ok()
+        .filter(|_| message.is_request())
+        .and_then(|via| match via.host {
+            Host::Name(name) => Some(name),
+            _ => None,
+        });
+    let call_id = message.call_id().ok().filter(|_| message.is_request());
+    // Shorter words, and those without a dot, are found in every text.
+    let hosts = [contact, from, via]
+        .into_iter()
+        .flatten()
+        .filter(|host| host.len() >= 4 && host.contains('.'));
+    hosts
+        .chain(call_id.filter(|call_id| call_id.len() >= 8))
+        .collect()
+}
+
+/// The host of a URI, if it is a name.
+fn host_name(uri: &str) -> Option<&str> {
+    match Uri::parse(uri).ok()?.host()? {
+        Host::Name(name) => Some(name),
+        _ => None,
     }
-    builder
+}
+
+fn contains(text: &str, name: &str) -> bool {
+    text.as_bytes()
+        .windows(name.len())
+        .any(|window| window.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// The user part and the parameters of a request URI that stay when the host becomes ours to choose, such as
@@ -197,6 +256,17 @@ mod tests {
             .unwrap();
         let names: Vec<&str> = passed.headers().map(|header| header.name).collect();
         assert_eq!(names, ["Subject", "X-Id", "Content-Length"]);
+    }
+
+    #[test]
+    fn names_of_the_sender_do_not_pass() {
+        let text = "INVITE sip:b@us SIP/2.0\r\nVia: SIP/2.0/UDP edge.a.example;branch=z9hG4bK1\r\n\
+             From: <sip:a@pbx.a.example:5070>;tag=1\r\nTo: <sip:b@us>\r\nCall-ID: 77aa88bb\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:phone.a.example;transport=tcp>\r\nX-1: at PBX.a.example\r\nX-2: edge.a.example\r\n\
+             X-3: 77aa88bb\r\nX-4: phone.a.example\r\nX-5: pbx\r\n\r\n";
+        let from = Message::parse_datagram(Bytes::from(text)).unwrap();
+        let values: Vec<&str> = passed(&from).map(|(_, value)| value).collect();
+        assert_eq!(values, ["pbx"]);
     }
 
     #[test]

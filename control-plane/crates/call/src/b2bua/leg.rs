@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use sans_io::Timestamp;
 use sdp::Negotiation;
 use sip::dialog::{AcceptRetransmit, Dialog};
@@ -107,8 +109,9 @@ impl Leg {
     }
 
     /// Where requests to the party go: the address in its target or first route (RFC 3261 §8.1.2, RFC 3263 §4 for
-    /// literal addresses), on the connection that it was reached on if that still stands. A target that is a name
-    /// goes where the party was reached before; names are not looked up within a dialog.
+    /// literal addresses), on the connection that it was reached on if that still stands. A target that is a name, or
+    /// a private address of a party that was reached at a public one, goes where the party was reached before: names
+    /// are not looked up within a dialog, and NATs hide what is behind them.
     pub(super) fn destination(&self) -> Destination {
         let uri = Uri::parse(self.dialog.next_hop()).ok();
         let address = uri.and_then(|uri| {
@@ -118,7 +121,7 @@ impl Leg {
                 uri.param("transport"),
             ))
         });
-        let Some((ip, port, transport)) = address else {
+        let Some((ip, port, transport)) = address.filter(|&(ip, ..)| !self.is_behind_nat(ip)) else {
             return self.reached_at;
         };
         let transport = match transport {
@@ -137,6 +140,10 @@ impl Leg {
             remote: (ip, port).into(),
             flow,
         }
+    }
+
+    fn is_behind_nat(&self, target: IpAddr) -> bool {
+        is_private(target) && !is_private(self.reached_at.remote.ip())
     }
 
     /// Our 2xx to the party's `invite` was sent: repeat it until the ACK. Gives the time of the first repetition.
@@ -165,6 +172,17 @@ impl Leg {
     /// Whether a new INVITE may not be sent to or taken from the party: one is not over yet (RFC 3261 §14).
     pub(super) const fn is_busy(&self) -> bool {
         self.accept.is_some()
+    }
+}
+
+/// Whether an address means something only where it is used: RFC 1918, RFC 6598, RFC 4193, link-local, loopback.
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            let is_shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_private() || v4.is_link_local() || v4.is_loopback() || is_shared
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback(),
     }
 }
 
@@ -226,6 +244,11 @@ mod tests {
         assert_eq!(
             to("<sip:a@phone.example.com>", Udp),
             (Udp, "192.0.2.1:40000".into(), true)
+        );
+        assert_eq!(
+            to("<sip:a@10.0.0.4:5070>", Udp),
+            (Udp, "192.0.2.1:40000".into(), true),
+            "a phone behind a NAT"
         );
         assert_eq!(
             to("<sip:a@[2001:db8::1]:5070>", Udp),

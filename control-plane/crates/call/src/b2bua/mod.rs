@@ -231,9 +231,8 @@ impl B2bua {
 
     fn handle_response(&mut self, now: Timestamp, key: ClientKey, response: &Message) {
         let status = response.status().unwrap_or(0);
-        match self.hub.clients.get_mut(&key) {
+        match self.hub.clients.get(&key) {
             Some(Client::Attempt(attempt)) => {
-                attempt.heard = true;
                 let call = attempt.call;
                 match status {
                     ..200 => {
@@ -243,7 +242,7 @@ impl B2bua {
                     _ => self.with_call(call, |call, hub| call.handle_failure(hub, now, key, response)),
                 }
             }
-            Some(&mut Client::Exchange { call, side, ref ack }) => match (status, ack) {
+            Some(&Client::Exchange { call, side, ref ack }) => match (status, ack) {
                 (..200, _) => {}
                 (200..300, Some(ack)) => {
                     let ack = ack.clone();
@@ -256,7 +255,7 @@ impl B2bua {
                     call.handle_exchange_failure(hub, now, key, status, Some(response));
                 }),
             },
-            Some(&mut Client::Bye { call, side }) if status >= 200 => {
+            Some(&Client::Bye { call, side }) if status >= 200 => {
                 self.with_call(call, |call, hub| call.hung_up(hub, side));
             }
             Some(Client::Relay { server, request }) if status >= 200 => {

@@ -48,6 +48,7 @@ impl Call {
             .record_routes()
             .header(HeaderName::Contact, contact)
             .header(HeaderName::Allow, headers::ALLOW);
+        passed = headers::pass_back(passed, response);
         if let Some(body) = &body {
             passed = passed.body("application/sdp", body.as_bytes());
         }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use sans_io::Timestamp;
 use sip::message::RequestBuilder;
 use sip::{HeaderName, Message, Source};
@@ -43,6 +45,7 @@ impl Call {
                 dialogs: Vec::new(),
             },
             answer: None,
+            accepted: None,
             late: None,
             exchange: None,
             legs: Both::default(),
@@ -161,8 +164,10 @@ impl Call {
         self.outbound.current = Some(client);
         if self.phase != Phase::Calling {
             self.phase = Phase::Calling;
-            hub.deadlines
-                .set(key, Deadline::Ring, now + hub.config.ring_timeout);
+            let ring = self.expires().map_or(hub.config.ring_timeout, |expires| {
+                expires.min(hub.config.ring_timeout)
+            });
+            hub.deadlines.set(key, Deadline::Ring, now + ring);
         }
         if self.outbound.next < self.outbound.hops.len() {
             hub.deadlines
@@ -232,10 +237,21 @@ impl Call {
         self.call_next_hop(hub, now, 408, "No next hop answered");
     }
 
-    /// The callee has rung for too long, or nobody ever said anything.
+    /// How long the caller wants to wait (RFC 3261 §13.2.1).
+    fn expires(&self) -> Option<Duration> {
+        let seconds = self.inbound.as_ref()?.invite.number(HeaderName::Expires).ok()??;
+        Some(Duration::from_secs(u64::from(seconds)))
+    }
+
+    /// The callee has rung for too long, or nobody ever said anything; or the caller's own limit has passed, which is
+    /// answered 487 (RFC 3261 §13.3.1).
     pub(super) fn not_answered(&mut self, hub: &mut Hub, now: Timestamp) {
         if matches!(self.phase, Phase::Calling) {
+            let is_expired = self
+                .expires()
+                .is_some_and(|expires| expires < hub.config.ring_timeout);
             let (status, text) = match self.outbound.forks.is_empty() {
+                _ if is_expired => (487, "The INVITE has expired"),
                 true => (408, "No response from the callee"),
                 false => (480, "No answer from the callee"),
             };

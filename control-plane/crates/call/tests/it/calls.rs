@@ -154,3 +154,33 @@ fn two_hundred_calls_at_once_end_without_a_trace() {
     world.finish();
     assert_eq!(world.node.creates, 200);
 }
+
+#[test]
+fn what_is_the_parties_own_matter_passes_back_as_well() {
+    let mut world = World::invited();
+    world.b.response_field = Some(("X-Session", "77"));
+    world.b.respond(world.now, 180, "b1", None);
+    world.run_ms(20);
+    assert_eq!(world.a.field.as_deref(), Some("77"));
+    world.b.response_field = Some(("X-Session", "78"));
+    world.b.answer(world.now);
+    world.run_ms(50);
+    assert_eq!(world.a.field.as_deref(), Some("78"));
+    world.b.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn the_callers_own_limit_ends_the_ringing_with_487() {
+    let mut world = World::new();
+    let body = world.a.body();
+    let builder = world.a.invite_builder("1000").header(HeaderName::Expires, 10);
+    world
+        .a
+        .send_invite(world.now, builder.body("application/sdp", body.as_bytes()));
+    world.run_ms(20);
+    world.b.respond(world.now, 180, "b1", None);
+    world.run_ms(10_100);
+    assert_eq!(world.a.log, ["180 INVITE", "487 INVITE"]);
+    world.finish();
+}

@@ -59,6 +59,10 @@ pub struct Ua {
     pub allow: Option<String>,
     pub unsupported: Option<String>,
     pub bye_reason: Option<String>,
+    /// `X-Session` of the latest response.
+    pub field: Option<String>,
+    /// A header field for our responses to an INVITE.
+    pub response_field: Option<(&'static str, &'static str)>,
     /// More media lines in our descriptions.
     pub extra: &'static str,
     unacknowledged: Option<Message>,
@@ -100,6 +104,8 @@ impl Ua {
             allow: None,
             unsupported: None,
             bye_reason: None,
+            field: None,
+            response_field: None,
             extra: "",
             unacknowledged: None,
             late_reinvites: Vec::new(),
@@ -188,6 +194,9 @@ impl Ua {
             .record_routes();
         if status < 300 {
             response = response.header(HeaderName::Contact, contact);
+        }
+        if let Some((name, value)) = self.response_field {
+            response = response.header(name, value);
         }
         if let Some(body) = body {
             response = response.body("application/sdp", body.as_bytes());
@@ -510,6 +519,7 @@ impl Ua {
         let text = |name| response.header(name).map(str::to_owned);
         self.retry_after = text(HeaderName::RetryAfter);
         self.allow = text(HeaderName::Allow);
+        self.field = response.header("X-Session").map(str::to_owned);
         self.unsupported = text(HeaderName::Unsupported);
         if method != Method::Invite {
             self.log.push(format!("{status} {method}"));
