@@ -217,6 +217,8 @@ impl Latch {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const SIGNALLED: &str = "192.0.2.1:4000";
@@ -387,5 +389,43 @@ mod tests {
             (latch.locked(), latch.destination()),
             (None, Some(at("192.0.2.8:1")))
         );
+    }
+
+    /// A packet of the network: source, number, SSRC and payload type, each of a few.
+    fn packets() -> impl Strategy<Value = Vec<(usize, u16, u32, u8)>> {
+        let payload_type = prop_oneof![9 => Just(8u8), 1 => Just(0)];
+        proptest::collection::vec((0usize..5, 0u16..30, 0u32..2, payload_type), 0..120)
+    }
+
+    proptest! {
+        /// Whatever comes: only an allowed source is locked, only the locked one passes, and the lock does not move.
+        #[test]
+        fn the_lock_holds_whatever_comes(policy in 0usize..3, signalled: bool, packets in packets()) {
+            const SOURCES: [&str; 5] =
+                [SIGNALLED, "192.0.2.1:4001", "192.0.2.1:9", "203.0.113.9:4000", "203.0.113.9:4001"];
+            let policy = [Latching::Off, Latching::SameAddress, Latching::AnyAddress][policy];
+            let mut bench = Bench::new(policy, signalled.then_some(SIGNALLED));
+            let mut locked = None;
+            for (source, seq, ssrc, payload_type) in packets {
+                let verdict = bench.packet(SOURCES[source], &rtp(payload_type, seq, ssrc));
+                match (locked, verdict) {
+                    (None, Ok(Admission::Locked)) => {
+                        let allowed = match policy {
+                            Latching::Off => signalled && source == 0,
+                            Latching::SameAddress => signalled && source < 3,
+                            Latching::AnyAddress => true,
+                        };
+                        prop_assert!(allowed && payload_type == 8, "{source} with {payload_type}");
+                        locked = Some(source);
+                    }
+                    (None, verdict) => prop_assert!(verdict.is_err()),
+                    (Some(party), verdict) if party == source => {
+                        prop_assert_eq!(verdict, Ok(Admission::Known));
+                    }
+                    (Some(_), verdict) => prop_assert_eq!(verdict, Err(DropReason::SourceLocked)),
+                }
+                prop_assert_eq!(bench.latch.locked(), locked.map(|party| at(SOURCES[party])));
+            }
+        }
     }
 }

@@ -31,3 +31,25 @@ impl Timers {
         self.0.pop_first().map(|(_, call)| call)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_come_in_order_and_only_when_due() {
+        let at = Timestamp::from_millis;
+        let mut timers = Timers::default();
+        for (deadline, call) in [(30, 1), (10, 2), (10, 3), (20, 4)] {
+            timers.set(at(deadline), call);
+        }
+        timers.remove(at(20), 4);
+        assert_eq!((timers.next(), timers.pop(at(9))), (Some(at(10)), None));
+        let due: Vec<u32> = std::iter::from_fn(|| timers.pop(at(10))).collect();
+        assert_eq!((due, timers.next()), (vec![2, 3], Some(at(30))));
+        assert_eq!(
+            (timers.pop(at(40)), timers.pop(at(40)), timers.next()),
+            (Some(1), None, None)
+        );
+    }
+}
