@@ -1,4 +1,5 @@
 use super::grammar::{Values, number};
+use super::scan::Entry;
 use super::{CSeq, HeaderName, Limits, Message, Method, NameAddr, Params, ParseError, SyntaxError, Uri, Via};
 
 /// Checks what every element must be able to read before it acts on a message (RFC 3261 §8.1.1, §16.3): the request
@@ -19,22 +20,22 @@ pub(super) fn check(message: &Message, limits: &Limits) -> Result<(), ParseError
         }
     }
     let mut seen = Seen::default();
-    for header in message.headers() {
+    for entry in &*message.entries {
         let field = Field {
-            name: header.id,
-            value: header.value,
+            message,
+            entry,
             limits,
         };
-        match header.id {
+        match entry.id {
             HeaderName::Via => field.each(&mut seen.via, Field::via)?,
             // "*" is for REGISTER, and stands alone (RFC 3261 §10.2.2).
-            HeaderName::Contact if field.value == "*" && message.method() == Some(Method::Register) => {}
+            HeaderName::Contact if field.value() == "*" && message.method() == Some(Method::Register) => {}
             HeaderName::Contact => field.each(&mut seen.contact, Field::address)?,
             HeaderName::Route => field.each(&mut seen.route, Field::address)?,
             HeaderName::RecordRoute => field.each(&mut seen.record_route, Field::address)?,
-            HeaderName::From | HeaderName::To => field.address(field.value)?,
+            HeaderName::From | HeaderName::To => field.address(field.value())?,
             HeaderName::CallId => field.call_id()?,
-            HeaderName::CSeq => field.cseq(message.method())?,
+            HeaderName::CSeq => field.cseq()?,
             HeaderName::MaxForwards => field.max_forwards()?,
             _ => {}
         }
@@ -69,14 +70,18 @@ struct Seen {
 
 /// A header field under check.
 struct Field<'a> {
-    name: HeaderName,
-    value: &'a str,
+    message: &'a Message,
+    entry: &'a Entry,
     limits: &'a Limits,
 }
 
 impl Field<'_> {
+    fn value(&self) -> &str {
+        self.message.text(self.entry.value)
+    }
+
     fn malformed(&self, syntax: SyntaxError) -> ParseError {
-        ParseError::Malformed(self.name, syntax)
+        ParseError::Malformed(self.entry.id, syntax)
     }
 
     fn each(
@@ -84,10 +89,10 @@ impl Field<'_> {
         seen: &mut usize,
         check: fn(&Self, &str) -> Result<(), ParseError>,
     ) -> Result<(), ParseError> {
-        for value in Values::new(self.value) {
+        for value in Values::new(self.value()) {
             *seen += 1;
             if *seen > self.limits.values {
-                return Err(ParseError::TooManyValues(self.name));
+                return Err(ParseError::TooManyValues(self.entry.id));
             }
             check(self, value)?;
         }
@@ -99,18 +104,17 @@ impl Field<'_> {
     }
 
     fn address(&self, value: &str) -> Result<(), ParseError> {
-        let address = NameAddr::parse(value).map_err(|syntax| self.malformed(syntax))?;
+        let (address, uri) = NameAddr::parse_with_uri(value).map_err(|syntax| self.malformed(syntax))?;
         if address.uri.len() > self.limits.uri_bytes {
-            return Err(ParseError::UriTooLong(self.name));
+            return Err(ParseError::UriTooLong(self.entry.id));
         }
         self.count(address.params)?;
-        let uri = address.parsed_uri().map_err(|syntax| self.malformed(syntax))?;
         self.count(uri.params())
     }
 
     fn count(&self, params: Params<'_>) -> Result<(), ParseError> {
         if exceeds(params, self.limits) {
-            Err(ParseError::TooManyParams(self.name))
+            Err(ParseError::TooManyParams(self.entry.id))
         } else {
             Ok(())
         }
@@ -118,8 +122,8 @@ impl Field<'_> {
 
     /// `word [ "@" word ]`. A word has any visible character but a few; all that is asked here is that it is one word.
     fn call_id(&self) -> Result<(), ParseError> {
-        let is_one_word =
-            !self.value.is_empty() && self.value.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+        let value = self.value();
+        let is_one_word = !value.is_empty() && value.bytes().all(|byte| byte > b' ' && byte != 0x7f);
         if is_one_word {
             Ok(())
         } else {
@@ -127,8 +131,9 @@ impl Field<'_> {
         }
     }
 
-    fn cseq(&self, method: Option<Method<'_>>) -> Result<(), ParseError> {
-        let cseq = CSeq::parse(self.value).map_err(|syntax| self.malformed(syntax))?;
+    fn cseq(&self) -> Result<(), ParseError> {
+        let method = self.message.method();
+        let cseq = CSeq::parse(self.value()).map_err(|syntax| self.malformed(syntax))?;
         // RFC 3261 §8.1.1.5
         if method.is_none_or(|method| method == cseq.method) {
             Ok(())
@@ -138,7 +143,7 @@ impl Field<'_> {
     }
 
     fn max_forwards(&self) -> Result<(), ParseError> {
-        number(self.value, 255)
+        number(self.value(), 255)
             .map(|_| ())
             .ok_or(self.malformed(SyntaxError::Number))
     }

@@ -1,4 +1,4 @@
-use super::grammar::{is_token, number};
+use super::grammar::{is_token, number, split_at_space, trim_start};
 use super::{Method, SyntaxError};
 
 /// The value of `CSeq` (RFC 3261 §20.16).
@@ -19,10 +19,9 @@ impl<'a> CSeq<'a> {
     /// # Errors
     /// [`SyntaxError::Number`] or [`SyntaxError::Token`].
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
-        let end = text.find([' ', '\t']).unwrap_or(text.len());
-        let (seq, method) = text.split_at(end);
+        let (seq, method) = split_at_space(text);
         let seq = number(seq, Self::MAX).ok_or(SyntaxError::Number)?;
-        let method = method.trim_start_matches([' ', '\t']);
+        let method = trim_start(method);
         if is_token(method) {
             Ok(Self {
                 seq,

@@ -2,7 +2,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::grammar::{Values, trim};
+use super::grammar::{Values, trim, trim_end};
 use super::printer::Printer;
 use super::{BuildError, FieldName, Header, HeaderName, Message, Params, Via};
 
@@ -55,7 +55,7 @@ impl Message {
             .ok_or(error)?;
         let text = Values::new(self.text(field.value)).next().unwrap_or_default();
         let via = Via::parse(text).map_err(|_| error)?;
-        let head = text[..text.len() - via.params.as_str().len()].trim_end_matches([' ', '\t']);
+        let head = trim_end(&text[..text.len() - via.params.as_str().len()]);
         let mut params = String::with_capacity(via.params.as_str().len() + SPARE);
         append_params(&mut params, via.params, received, rport);
 

@@ -97,9 +97,31 @@ pub(super) fn escapes_complete(text: &str) -> bool {
     })
 }
 
+/// White space inside a header value (`LWS`; folding is spaces by then, see [`Message`](super::Message)).
+pub(super) const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// Without white space at its start.
+pub(super) fn trim_start(text: &str) -> &str {
+    let count = text.bytes().take_while(|byte| is_space(*byte)).count();
+    &text[count..]
+}
+
+/// Without white space at its end.
+pub(super) fn trim_end(text: &str) -> &str {
+    let count = text.bytes().rev().take_while(|byte| is_space(*byte)).count();
+    &text[..text.len() - count]
+}
+
 /// Without white space at both ends.
 pub(super) fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
+    trim_end(trim_start(text))
+}
+
+/// The text up to the first white space, and the rest from there on.
+pub(super) fn split_at_space(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().position(is_space).unwrap_or(text.len()))
 }
 
 /// The index of the quotation mark that closes the quoted string which opens at `open`.

@@ -125,21 +125,30 @@ header_names! {
     WwwAuthenticate "WWW-Authenticate" - many;
 }
 
-/// Names of one length, as indices into [`HeaderName::KNOWN`]; 255 marks a free place.
-const BUCKET: usize = 10;
-const LENGTH_MAX: usize = 20;
-static BY_LENGTH: [[u8; BUCKET]; LENGTH_MAX + 1] = by_length();
+/// Places of a hash table of the long names: an index into [`HeaderName::KNOWN`], or [`FREE`]. Three quarters are free,
+/// and the factors of [`place`] were chosen so that no two names of the list want the same place; a name that is added
+/// may share one, and then stands in the next.
+static BY_NAME: [u8; PLACES] = by_name();
+const PLACES: usize = 256;
+const FREE: u8 = u8::MAX;
 
-const fn by_length() -> [[u8; BUCKET]; LENGTH_MAX + 1] {
-    let mut table = [[u8::MAX; BUCKET]; LENGTH_MAX + 1];
+const fn place(name: &[u8]) -> usize {
+    // Lower case, of letters; the same for both cases of any byte is all that counts.
+    let first = (name[0] | 0x20) as usize;
+    let middle = (name[name.len() / 2] | 0x20) as usize;
+    let last = (name[name.len() - 1] | 0x20) as usize;
+    (first * 3 + last * 21 + name.len() * 14 + middle * 19) % PLACES
+}
+
+const fn by_name() -> [u8; PLACES] {
+    let mut table = [FREE; PLACES];
     let mut index = 0;
     while index < HeaderName::KNOWN.len() {
-        let length = HeaderName::KNOWN[index].as_str().len();
-        let mut place = 0;
-        while table[length][place] != u8::MAX {
-            place += 1; // A bucket that is too small fails to compile.
+        let mut at = place(HeaderName::KNOWN[index].as_str().as_bytes());
+        while table[at] != FREE {
+            at = (at + 1) % PLACES;
         }
-        table[length][place] = index as u8;
+        table[at] = index as u8;
         index += 1;
     }
     table
@@ -149,7 +158,7 @@ const fn by_length() -> [[u8; BUCKET]; LENGTH_MAX + 1] {
 static BY_LETTER: [u8; 26] = by_letter();
 
 const fn by_letter() -> [u8; 26] {
-    let mut table = [u8::MAX; 26];
+    let mut table = [FREE; 26];
     let mut index = 0;
     while index < HeaderName::KNOWN.len() {
         if let Some(letter) = HeaderName::KNOWN[index].compact() {
@@ -171,14 +180,16 @@ impl HeaderName {
                 .and_then(|index| known(*index))
                 .unwrap_or(Self::Other);
         }
-        let Some(bucket) = BY_LENGTH.get(text.len()) else {
+        if text.is_empty() {
             return Self::Other;
-        };
-        for index in bucket {
-            let Some(name) = known(*index) else { break };
-            if name.as_str().as_bytes().eq_ignore_ascii_case(text) {
+        }
+        let mut at = place(text);
+        while let Some(name) = known(BY_NAME[at]) {
+            let long = name.as_str().as_bytes();
+            if long == text || long.eq_ignore_ascii_case(text) {
                 return name;
             }
+            at = (at + 1) % PLACES;
         }
         Self::Other
     }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::SyntaxError;
-use super::grammar::number;
+use super::grammar::{number, trim_end, trim_start};
 
 /// The host of a URI or of a `Via` (RFC 3261 §25.1 `host`, RFC 5954).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +28,9 @@ impl<'a> Host<'a> {
             let parsed = inner.parse().or_else(|_| inner.replacen(":::", "::", 1).parse());
             return parsed.map(Self::V6).map_err(|_| SyntaxError::Host);
         }
-        if let Ok(address) = text.parse() {
+        if text.starts_with(|first: char| first.is_ascii_digit())
+            && let Ok(address) = text.parse()
+        {
             return Ok(Self::V4(address));
         }
         if is_host_name(text) {
@@ -47,8 +49,8 @@ impl<'a> Host<'a> {
             memchr::memchr(b':', bytes).unwrap_or(bytes.len())
         };
         let (host, rest) = text.split_at(host_end);
-        let host = Self::parse(host.trim_end_matches([' ', '\t']))?;
-        match rest.trim_start_matches([' ', '\t']) {
+        let host = Self::parse(trim_end(host))?;
+        match trim_start(rest) {
             "" => Ok((host, None)),
             rest => Ok((host, Some(rest.strip_prefix(':').ok_or(SyntaxError::Host)?))),
         }

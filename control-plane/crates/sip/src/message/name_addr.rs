@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use super::grammar::{quoted_end, trim};
+use super::grammar::{quoted_end, trim, trim_end, trim_start};
 use super::params::unquote;
 use super::{Params, SyntaxError, Uri};
 
@@ -22,14 +22,16 @@ impl<'a> NameAddr<'a> {
     /// # Errors
     /// The first part that breaks the grammar.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
+        Self::parse_with_uri(text).map(|(address, _)| address)
+    }
+
+    /// Parses one value, and gives its URI in parts too.
+    pub(super) fn parse_with_uri(text: &'a str) -> Result<(Self, Uri<'a>), SyntaxError> {
         let text = trim(text);
         let bytes = text.as_bytes();
         let (display, rest) = if bytes.first() == Some(&b'"') {
             let close = quoted_end(bytes, 0).ok_or(SyntaxError::Quote)?;
-            (
-                Some(&text[..=close]),
-                text[close + 1..].trim_start_matches([' ', '\t']),
-            )
+            (Some(&text[..=close]), trim_start(&text[close + 1..]))
         } else {
             match memchr::memchr(b'<', bytes) {
                 None => return Self::parse_without_brackets(text),
@@ -49,33 +51,40 @@ impl<'a> NameAddr<'a> {
         };
         let inner = rest.strip_prefix('<').ok_or(SyntaxError::Bracket)?;
         let close = memchr::memchr(b'>', inner.as_bytes()).ok_or(SyntaxError::Bracket)?;
-        let uri = &inner[..close];
-        Uri::parse(uri)?;
-        Ok(Self {
-            display,
+        let uri = Uri::parse(&inner[..close])?;
+        let params = Params::of_header(&inner[close + 1..])?;
+        Ok((
+            Self {
+                display,
+                uri: uri.as_str(),
+                params,
+            },
             uri,
-            params: Params::of_header(&inner[close + 1..])?,
-        })
+        ))
     }
 
     /// `addr-spec`: every parameter is the header's, and a URI with comma, question mark or semicolon would have needed
     /// the brackets (RFC 3261 §20.10).
-    fn parse_without_brackets(text: &'a str) -> Result<Self, SyntaxError> {
+    fn parse_without_brackets(text: &'a str) -> Result<(Self, Uri<'a>), SyntaxError> {
         if text.is_empty() {
             return Err(SyntaxError::Empty);
         }
         let end = memchr::memchr(b';', text.as_bytes()).unwrap_or(text.len());
         let (uri, params) = text.split_at(end);
-        let uri = uri.trim_end_matches([' ', '\t']);
+        let uri = trim_end(uri);
         if memchr::memchr2(b'?', b',', uri.as_bytes()).is_some() {
             return Err(SyntaxError::UriHeaders);
         }
-        Uri::parse(uri)?;
-        Ok(Self {
-            display: None,
+        let uri = Uri::parse(uri)?;
+        let params = Params::of_header(params)?;
+        Ok((
+            Self {
+                display: None,
+                uri: uri.as_str(),
+                params,
+            },
             uri,
-            params: Params::of_header(params)?,
-        })
+        ))
     }
 
     /// The display name without quotation marks and backslashes.

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use super::grammar::{is_token, trim};
+use super::grammar::{is_token, split_at_space, trim, trim_start};
 use super::host::port;
 use super::{Host, Params, SyntaxError};
 
@@ -29,12 +29,7 @@ impl<'a> Via<'a> {
         let mut parts = text.splitn(3, '/');
         let name = trim(parts.next().unwrap_or_default());
         let version = trim(parts.next().ok_or(SyntaxError::Token)?);
-        let rest = parts
-            .next()
-            .ok_or(SyntaxError::Token)?
-            .trim_start_matches([' ', '\t']);
-        let end = rest.find([' ', '\t']).ok_or(SyntaxError::Host)?;
-        let (transport, rest) = rest.split_at(end);
+        let (transport, rest) = split_at_space(trim_start(parts.next().ok_or(SyntaxError::Token)?));
         if !is_token(name) || !is_token(version) || !is_token(transport) {
             return Err(SyntaxError::Token);
         }
