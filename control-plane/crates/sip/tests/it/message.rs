@@ -6,5 +6,6 @@ mod compact;
 mod injection;
 mod limits;
 mod mutation;
+mod peers;
 mod properties;
 mod torture;
