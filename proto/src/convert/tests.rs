@@ -226,6 +226,114 @@ proptest! {
     }
 }
 
+/// Strings and numbers on both sides of every limit.
+fn odd_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just(String::new()),
+        "[ -~]{0,70}",
+        "\\PC{0,40}",
+        Just("::1".to_owned()),
+        Just("192.0.2.1".to_owned())
+    ]
+}
+
+fn odd_number() -> impl Strategy<Value = u32> {
+    prop_oneof![0u32..200, Just(65_535), Just(65_536), any::<u32>()]
+}
+
+fn odd_endpoint() -> impl Strategy<Value = Option<wire::Endpoint>> {
+    proptest::option::of((odd_text(), odd_number()).prop_map(|(ip, port)| wire::Endpoint { ip, port }))
+}
+
+fn odd_line() -> impl Strategy<Value = wire::MediaLine> {
+    let codec = (odd_text(), odd_number(), odd_number(), odd_number(), odd_number()).prop_map(
+        |(name, payload_type, clock_rate_hz, channels, ptime_ms)| wire::Codec {
+            payload_type,
+            name,
+            clock_rate_hz,
+            channels,
+            ptime_ms,
+        },
+    );
+    let enums = [-1i32..6, -1i32..6, -1i32..6];
+    (
+        enums,
+        any::<[bool; 3]>(),
+        odd_endpoint(),
+        odd_endpoint(),
+        proptest::collection::vec(codec, 0..3),
+    )
+        .prop_map(
+            |([kind, direction, latching], [disabled, rtcp_mux, relearn], remote, remote_rtcp, codecs)| {
+                wire::MediaLine {
+                    kind,
+                    disabled,
+                    direction,
+                    remote,
+                    remote_rtcp,
+                    rtcp_mux,
+                    latching,
+                    relearn,
+                    codecs,
+                }
+            },
+        )
+}
+
+fn odd_legs() -> impl Strategy<Value = Vec<wire::Leg>> {
+    let leg = (
+        odd_text(),
+        odd_text(),
+        any::<bool>(),
+        proptest::collection::vec(odd_line(), 0..3),
+    )
+        .prop_map(|(leg_id, interface, ipv6, lines)| wire::Leg {
+            leg_id,
+            interface,
+            ipv6,
+            lines,
+        });
+    proptest::collection::vec(leg, 0..4)
+}
+
+proptest! {
+    /// Whatever comes is refused by a field, or taken and then goes out as it would have to come in.
+    #[test]
+    fn nothing_that_comes_over_the_wire_panics(
+        call_id in odd_text(), idempotency_key in odd_text(), legs in odd_legs(), lease_ms in any::<u64>(),
+    ) {
+        let request = wire::CreateCallRequest {
+            call_id: call_id.clone(),
+            idempotency_key: idempotency_key.clone(),
+            legs: legs.clone(),
+            lease_ms,
+            media_timeout_ms: 0,
+        };
+        match create_from_wire(request) {
+            Err(error) => prop_assert!(!error.path().is_empty()),
+            Ok((key, spec)) => prop_assert_eq!(create_from_wire(create_to_wire(&key, &spec)), Ok((key, spec))),
+        }
+        match update_from_wire(wire::UpdateCallRequest { call_id, idempotency_key, legs }) {
+            Err(error) => prop_assert!(!error.path().is_empty()),
+            Ok((key, call, legs)) => {
+                prop_assert_eq!(update_from_wire(update_to_wire(&key, &call, &legs)), Ok((key, call, legs)));
+            }
+        }
+    }
+
+    /// What a broken node says is an error in its client, never a panic.
+    #[test]
+    fn nothing_that_a_node_says_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        use prost::Message as _;
+        if let Ok(call) = wire::Call::decode(&bytes[..]) {
+            let _ = report_from_wire(call);
+        }
+        if let Ok(event) = wire::CallEvent::decode(&bytes[..]) {
+            let _ = event_from_wire(event);
+        }
+    }
+}
+
 fn good() -> wire::CreateCallRequest {
     let line = wire::MediaLine {
         kind: wire::MediaKind::Audio.into(),
