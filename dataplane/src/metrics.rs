@@ -17,7 +17,7 @@ use crate::worker::Published;
 
 /// Everything that the node shows.
 pub fn registry(node: &Arc<Node>) -> Registry {
-    let mut registry = Registry::with_prefix("ringpath");
+    let mut registry = Registry::with_prefix("ringpath_dataplane");
     let identity = node.identity();
     registry.register(
         "node",

@@ -61,7 +61,6 @@ pub fn check_tls(config: &Grpc) -> anyhow::Result<()> {
 fn builder(config: &Grpc) -> anyhow::Result<Server> {
     let server = Server::builder()
         .max_concurrent_streams(config.streams_max)
-        .timeout(Duration::from_millis(config.request_timeout_ms))
         .http2_keepalive_interval(Some(PING_AFTER))
         .http2_keepalive_timeout(Some(PING_ANSWER))
         .http2_max_header_list_size(HEADER_BYTES_MAX);

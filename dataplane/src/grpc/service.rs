@@ -29,16 +29,20 @@ pub struct Service {
     node: Arc<Node>,
     /// No answer may be larger; reports of many calls are cut to fit.
     message_bytes_max: usize,
+    /// No request takes longer; its caller may want less, which tonic sees to.
+    request_timeout: Duration,
 }
 
 type Outcome<T> = Result<Response<T>, Status>;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
-    pub(super) fn new(node: Arc<Node>, config: &Grpc) -> Self {
+    /// The service of `node`, with the limits of `config`.
+    pub fn new(node: Arc<Node>, config: &Grpc) -> Self {
         Self {
             node,
             message_bytes_max: config.message_bytes_max,
+            request_timeout: Duration::from_millis(config.request_timeout_ms),
         }
     }
 
@@ -48,7 +52,12 @@ impl Service {
         answer: impl Future<Output = Result<T, Status>>,
     ) -> Outcome<T> {
         let counting = self.node.tally().request(operation);
-        let outcome = answer.await;
+        let outcome = match tokio::time::timeout(self.request_timeout, answer).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Status::deadline_exceeded(
+                "grpc.request_timeout_ms has passed; the command may be carried out",
+            )),
+        };
         counting.answered(&outcome);
         outcome.map(Response::new)
     }

@@ -199,6 +199,27 @@ async fn a_command_whose_caller_went_is_carried_out_and_known() {
 }
 
 #[tokio::test]
+async fn a_request_ends_after_the_configured_time_and_its_command_goes_on() {
+    use proto::media_v1::media_node_server::MediaNode as _;
+
+    let mut stand = Stand::new(1, [8, 8]);
+    let text = r#"{"listen": "127.0.0.1:0", "request_timeout_ms": 20}"#;
+    let config: crate::config::Grpc = serde_json::from_str(text).expect("a configuration");
+    let service = crate::grpc::Service::new(stand.node.clone(), &config);
+    let request = proto::convert::create_to_wire(&key("k"), &spec("c", Duration::ZERO));
+    let status = within(service.create_call(tonic::Request::new(request.clone())))
+        .await
+        .expect_err("nobody listens");
+    assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    stand.listen();
+    until(|| stand.node.page(None, 10) == [id("c")]).await;
+    let service = crate::grpc::Service::new(stand.node.clone(), &config);
+    within(service.create_call(tonic::Request::new(request)))
+        .await
+        .expect("the same call");
+}
+
+#[tokio::test]
 async fn a_worker_without_ports_sends_the_call_to_another() {
     let mut stand = Stand::new(2, [8, 8]);
     stand.listen();

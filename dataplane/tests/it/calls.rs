@@ -51,7 +51,7 @@ async fn a_repeated_request_has_the_same_answer_and_no_effect(backend: Backend) 
         .expect("a call");
     assert_eq!(local_rtp(&first, 0), local_rtp(&again, 0));
     assert_eq!(local_rtp(&first, 1), local_rtp(&again, 1));
-    node.metric_becomes("ringpath_calls", "", 1).await;
+    node.metric_becomes("ringpath_dataplane_calls", "", 1).await;
 
     let other = wire::CreateCallRequest {
         idempotency_key: "other".into(),
@@ -96,12 +96,16 @@ async fn a_repeated_request_has_the_same_answer_and_no_effect(backend: Backend) 
     };
     let status = node.client.update_call(update).await.expect_err("gone");
     assert_eq!(refusal(&status), "unknown_call");
-    node.metric_becomes("ringpath_port_pairs", "state=\"used\"", 0)
-        .await;
-    node.metric_becomes("ringpath_commands_total", "command=\"delete\",result=\"ok\"", 2)
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"used\"", 0)
         .await;
     node.metric_becomes(
-        "ringpath_commands_total",
+        "ringpath_dataplane_commands_total",
+        "command=\"delete\",result=\"ok\"",
+        2,
+    )
+    .await;
+    node.metric_becomes(
+        "ringpath_dataplane_commands_total",
         "command=\"create\",result=\"call_exists\"",
         1,
     )
@@ -258,12 +262,12 @@ async fn every_bad_value_is_refused_with_its_field(backend: Backend) {
     assert_eq!(status.message(), "call_ids: must be 0 to 10000, is 10001");
 
     node.metric_becomes(
-        "ringpath_commands_total",
+        "ringpath_dataplane_commands_total",
         "command=\"create\",result=\"invalid\"",
         17,
     )
     .await;
-    node.metric_becomes("ringpath_port_pairs", "state=\"free\"", 500)
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"free\"", 500)
         .await;
     node.stop().await;
 }
@@ -318,8 +322,8 @@ async fn a_command_whose_caller_went_is_carried_out(backend: Backend) {
             .await
             .expect("there, or created now");
     }
-    node.metric_becomes("ringpath_calls", "", 50).await;
-    node.metric_becomes("ringpath_port_pairs", "state=\"used\"", 100)
+    node.metric_becomes("ringpath_dataplane_calls", "", 50).await;
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"used\"", 100)
         .await;
     let described = node
         .client
@@ -372,7 +376,7 @@ async fn a_draining_node_takes_no_new_calls_and_keeps_the_old(backend: Backend) 
             .into_inner()
             .draining
     );
-    assert_eq!(node.metric("ringpath_draining", "").await, 1);
+    assert_eq!(node.metric("ringpath_dataplane_draining", "").await, 1);
     node.client.query_call(query("old")).await.expect("still there");
     node.client.delete_call(delete("old")).await.expect("deleted");
     let drained = node

@@ -63,13 +63,13 @@ async fn a_thousand_calls_leave_ports_files_and_memory_as_they_were(backend: Bac
     let (mut a, b) = (Party::at(own_address()).await, Party::at(own_address()).await);
     // What is kept for repeated deletes is bounded at 1,024 calls: full before the measurement begins.
     cycle(&mut node, 0..1_100, &mut a, &b).await;
-    node.metric_becomes("ringpath_port_pairs", "state=\"free\"", 500)
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"free\"", 500)
         .await;
     let before = footprint(&node);
     cycle(&mut node, 1_100..2_100, &mut a, &b).await;
-    node.metric_becomes("ringpath_port_pairs", "state=\"free\"", 500)
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"free\"", 500)
         .await;
-    node.metric_becomes("ringpath_calls", "", 0).await;
+    node.metric_becomes("ringpath_dataplane_calls", "", 0).await;
     // The connection of the last scrape may still be closing.
     let same = async {
         while footprint(&node).files > before.files {

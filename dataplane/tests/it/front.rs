@@ -162,7 +162,7 @@ async fn garbage_on_the_grpc_port_harms_nobody() {
         .expect("answers")
         .into_inner();
     assert_eq!(described.node_id, "media-it");
-    assert!(node.metric("ringpath_grpc_connections_total", "").await > 24);
+    assert!(node.metric("ringpath_dataplane_grpc_connections_total", "").await > 24);
     node.stop().await;
 }
 
@@ -181,7 +181,8 @@ async fn connections_beyond_the_limit_are_closed_and_counted() {
         .expect("closed in time");
     assert!(read.is_err() || answer.is_empty());
     assert_eq!(
-        node.metric("ringpath_grpc_connections_refused_total", "").await,
+        node.metric("ringpath_dataplane_grpc_connections_refused_total", "")
+            .await,
         1
     );
     node.client

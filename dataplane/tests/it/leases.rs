@@ -72,8 +72,9 @@ async fn an_unrenewed_lease_ends_the_call_with_an_event(backend: Backend) {
         .query_call(query("long"))
         .await
         .expect("renewed, so there");
-    node.metric_becomes("ringpath_leases_expired_total", "", 1).await;
-    node.metric_becomes("ringpath_port_pairs", "state=\"used\"", 2)
+    node.metric_becomes("ringpath_dataplane_leases_expired_total", "", 1)
+        .await;
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"used\"", 2)
         .await;
     node.stop().await;
 }
@@ -136,7 +137,7 @@ async fn silence_is_told(backend: Backend) {
     }
     silent.sort();
     assert_eq!(silent, ["a", "b"]);
-    node.metric_becomes("ringpath_events_total", "kind=\"media_timeout\"", 2)
+    node.metric_becomes("ringpath_dataplane_events_total", "kind=\"media_timeout\"", 2)
         .await;
     node.stop().await;
 }

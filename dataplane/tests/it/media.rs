@@ -72,12 +72,22 @@ async fn a_call_is_relayed_both_ways_and_counted(backend: Backend) {
         assert_eq!(line.path(), path);
         assert!(!line.path_reason.is_empty());
     }
-    node.metric_becomes("ringpath_packets_received_total", "", 400)
+    node.metric_becomes("ringpath_dataplane_packets_received_total", "", 400)
         .await;
-    node.metric_becomes("ringpath_packets_sent_total", "", 400).await;
-    assert_eq!(node.metric("ringpath_received_bytes_total", "").await, 400 * 172);
-    assert_eq!(node.metric("ringpath_sent_bytes_total", "").await, 400 * 172);
-    assert_eq!(node.metric("ringpath_rtp_forwarded_total", "").await, 400);
+    node.metric_becomes("ringpath_dataplane_packets_sent_total", "", 400)
+        .await;
+    assert_eq!(
+        node.metric("ringpath_dataplane_received_bytes_total", "").await,
+        400 * 172
+    );
+    assert_eq!(
+        node.metric("ringpath_dataplane_sent_bytes_total", "").await,
+        400 * 172
+    );
+    assert_eq!(
+        node.metric("ringpath_dataplane_rtp_forwarded_total", "").await,
+        400
+    );
 
     let last = node
         .client
@@ -199,7 +209,8 @@ async fn rtcp_goes_between_the_rtcp_ports_or_over_the_rtp_port(backend: Backend)
         .expect("a call");
     assert_eq!(status.legs[0].lines[0].rtcp_forwarded, 1);
     assert_eq!(status.legs[1].lines[0].rtcp_forwarded, 1);
-    node.metric_becomes("ringpath_rtcp_forwarded_total", "", 2).await;
+    node.metric_becomes("ringpath_dataplane_rtcp_forwarded_total", "", 2)
+        .await;
     node.stop().await;
 }
 
@@ -244,7 +255,7 @@ async fn a_source_behind_nat_is_learned_and_nobody_else_gets_in(backend: Backend
     // Right SSRC, right payload type, plausible sequence numbers: the source is wrong.
     attacker.ssrc = a.ssrc;
     attacker.send(local_rtp(&made, 0), 100).await;
-    node.metric_becomes("ringpath_packets_dropped_total", "source_locked", 100)
+    node.metric_becomes("ringpath_dataplane_packets_dropped_total", "source_locked", 100)
         .await;
     b.send(local_rtp(&made, 1), 10).await;
     a.receive(10).await;
@@ -265,7 +276,7 @@ async fn a_source_behind_nat_is_learned_and_nobody_else_gets_in(backend: Backend
     // From an address that is not the signalled one: never learned under the default policy.
     let made = created(&mut node, call("strict", line_of(&a), line_of(&b))).await;
     attacker.send(local_rtp(&made, 0), 50).await;
-    node.metric_becomes("ringpath_packets_dropped_total", "source_refused", 50)
+    node.metric_becomes("ringpath_dataplane_packets_dropped_total", "source_refused", 50)
         .await;
     node.stop().await;
 }
@@ -303,14 +314,18 @@ async fn noise_on_media_ports_is_dropped_by_reason(backend: Backend) {
     for (reason, _) in &noise {
         let count = noise.iter().filter(|(other, _)| other == reason).count() as u64;
         node.metric_becomes(
-            "ringpath_packets_dropped_total",
+            "ringpath_dataplane_packets_dropped_total",
             &format!("reason=\"{reason}\""),
             count,
         )
         .await;
     }
-    node.metric_becomes("ringpath_packets_dropped_total", "reason=\"truncated\"", 1)
-        .await;
+    node.metric_becomes(
+        "ringpath_dataplane_packets_dropped_total",
+        "reason=\"truncated\"",
+        1,
+    )
+    .await;
     let described = node
         .client
         .describe(wire::DescribeRequest {})
@@ -350,8 +365,8 @@ async fn two_workers_share_the_calls(backend: Backend) {
         assert_eq!(a.receive(10).await, local_rtp(&made, 0));
     }
     for worker in ["worker=\"0\"", "worker=\"1\""] {
-        node.metric_becomes("ringpath_calls", worker, 5).await;
-        node.metric_becomes("ringpath_packets_received_total", worker, 100)
+        node.metric_becomes("ringpath_dataplane_calls", worker, 5).await;
+        node.metric_becomes("ringpath_dataplane_packets_received_total", worker, 100)
             .await;
     }
     node.stop().await;

@@ -8,6 +8,9 @@ use crate::node::{Backend, Node, Settings, call, delete, line, on_both_backends,
 use crate::party::{Party, local_rtp};
 use crate::process::{Process, command};
 
+/// Where operators read what each metric means.
+const DOCUMENT: &str = include_str!("../../../docs/operations/media-node.md");
+
 on_both_backends!(
     an_idle_node_is_small_and_starts_at_once,
     every_metric_has_a_help_text_and_moves_with_traffic,
@@ -70,33 +73,47 @@ async fn every_metric_has_a_help_text_and_moves_with_traffic(backend: Backend) {
     b.send(local_rtp(&made, 1), 20).await;
     a.receive(20).await;
 
-    node.metric_becomes("ringpath_packets_received_total", "worker=\"0\"", 50)
+    node.metric_becomes("ringpath_dataplane_packets_received_total", "worker=\"0\"", 50)
         .await;
-    node.metric_becomes("ringpath_packets_sent_total", "", 50).await;
-    assert_eq!(node.metric("ringpath_calls", "").await, 1);
+    node.metric_becomes("ringpath_dataplane_packets_sent_total", "", 50)
+        .await;
+    assert_eq!(node.metric("ringpath_dataplane_calls", "").await, 1);
     assert_eq!(
-        node.metric("ringpath_events_total", "kind=\"first_packet\"")
+        node.metric("ringpath_dataplane_events_total", "kind=\"first_packet\"")
             .await,
         2
     );
-    assert_eq!(node.metric("ringpath_sources_learned_total", "").await, 2);
     assert_eq!(
-        node.metric("ringpath_commands_total", "command=\"create\",result=\"ok\"")
-            .await,
+        node.metric("ringpath_dataplane_sources_learned_total", "").await,
+        2
+    );
+    assert_eq!(
+        node.metric(
+            "ringpath_dataplane_commands_total",
+            "command=\"create\",result=\"ok\""
+        )
+        .await,
         1
     );
     assert_eq!(
-        node.metric("ringpath_node_info", &format!("backend=\"{}\"", backend.name()))
-            .await,
+        node.metric(
+            "ringpath_dataplane_node_info",
+            &format!("backend=\"{}\"", backend.name())
+        )
+        .await,
         1
     );
-    assert!(node.metric("ringpath_worker_system_calls_total", "").await > 0);
-    assert!(node.metric("ringpath_worker_wake_ups_total", "").await > 0);
-    assert!(node.metric("ringpath_worker_turns_total", "").await > 0);
-    assert_eq!(node.metric("ringpath_commands_under_way", "").await, 0);
+    assert!(
+        node.metric("ringpath_dataplane_worker_system_calls_total", "")
+            .await
+            > 0
+    );
+    assert!(node.metric("ringpath_dataplane_worker_wake_ups_total", "").await > 0);
+    assert!(node.metric("ringpath_dataplane_worker_turns_total", "").await > 0);
+    assert_eq!(node.metric("ringpath_dataplane_commands_under_way", "").await, 0);
     // Measured over a whole second: some of the 50 packets fall into one.
     let measured = async {
-        while node.metric("ringpath_packets_per_second", "").await == 0 {
+        while node.metric("ringpath_dataplane_packets_per_second", "").await == 0 {
             a.send(local_rtp(&made, 0), 10).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -114,17 +131,27 @@ async fn every_metric_has_a_help_text_and_moves_with_traffic(backend: Backend) {
         .expect("created");
     let made = made.into_inner().call.expect("a call");
     a.send(local_rtp(&made, 0), 7).await;
-    node.metric_becomes("ringpath_send_errors_total", "reason=\"unreachable\"", 7)
-        .await;
+    node.metric_becomes(
+        "ringpath_dataplane_send_errors_total",
+        "reason=\"unreachable\"",
+        7,
+    )
+    .await;
     node.client.delete_call(delete("away")).await.expect("deleted");
 
     node.client.delete_call(delete("m")).await.expect("deleted");
-    node.metric_becomes("ringpath_calls", "", 0).await;
-    node.metric_becomes("ringpath_port_pairs", "state=\"quarantined\"", 4)
+    node.metric_becomes("ringpath_dataplane_calls", "", 0).await;
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"quarantined\"", 4)
         .await;
     let (_, text) = node.http("/metrics").await;
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         let name = line.split(' ').nth(2).expect("a name");
+        let short = name.trim_start_matches("ringpath_dataplane_");
+        let documented = [format!("`{short}`"), format!("`{short}{{")];
+        assert!(
+            documented.iter().any(|form| DOCUMENT.contains(form)),
+            "{name} is not in the document"
+        );
         assert!(
             text.contains(&format!("# HELP {name} ")),
             "{name} has no help text"
@@ -171,10 +198,15 @@ async fn workers_are_pinned_within_the_cores_of_the_process(backend: Backend) {
     let node = Node::take(process, backend);
     let (_, text) = crate::node::http(node.ops, "/metrics").await;
     assert!(
-        text.contains(&format!("ringpath_worker_core{{worker=\"0\"}} {core}\n")),
+        text.contains(&format!(
+            "ringpath_dataplane_worker_core{{worker=\"0\"}} {core}\n"
+        )),
         "{text}"
     );
-    assert!(!text.contains("ringpath_worker_core{worker=\"1\"}"), "{text}");
+    assert!(
+        !text.contains("ringpath_dataplane_worker_core{worker=\"1\"}"),
+        "{text}"
+    );
     let allowed = thread_cores(&node.process, "worker-0");
     assert_eq!(allowed, core.to_string());
 
@@ -190,7 +222,10 @@ async fn workers_are_pinned_within_the_cores_of_the_process(backend: Backend) {
         node.process.log()
     );
     let (_, text) = crate::node::http(node.ops, "/metrics").await;
-    assert!(text.contains("ringpath_worker_core{worker=\"0\"} -1\n"), "{text}");
+    assert!(
+        text.contains("ringpath_dataplane_worker_core{worker=\"0\"} -1\n"),
+        "{text}"
+    );
 }
 
 /// The cores that a thread of the node may use.

@@ -34,13 +34,14 @@ async fn exhaustion_is_a_typed_refusal_and_ports_come_back_after_their_rest(back
         (Code::ResourceExhausted, "no_ports")
     );
     assert_eq!(
-        node.metric("ringpath_port_pairs", "state=\"used\"").await,
+        node.metric("ringpath_dataplane_port_pairs", "state=\"used\"")
+            .await,
         4,
         "all or nothing"
     );
 
     node.client.delete_call(delete("1")).await.expect("deleted");
-    node.metric_becomes("ringpath_port_pairs", "state=\"quarantined\"", 2)
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"quarantined\"", 2)
         .await;
     let status = node
         .client
@@ -48,7 +49,7 @@ async fn exhaustion_is_a_typed_refusal_and_ports_come_back_after_their_rest(back
         .await
         .expect_err("they rest");
     assert_eq!(refusal(&status), "no_ports");
-    node.metric_becomes("ringpath_port_pairs", "state=\"free\"", 2)
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"free\"", 2)
         .await;
     node.client
         .create_call(call("3", line(None), line(None)))
@@ -56,7 +57,7 @@ async fn exhaustion_is_a_typed_refusal_and_ports_come_back_after_their_rest(back
         .expect("rested");
     assert_eq!(
         node.metric(
-            "ringpath_commands_total",
+            "ringpath_dataplane_commands_total",
             "command=\"create\",result=\"no_ports\""
         )
         .await,
@@ -88,7 +89,7 @@ async fn a_port_that_another_process_holds_is_passed_over(backend: Backend) {
         .await
         .expect_err("none left");
     assert_eq!(refusal(&status), "no_ports");
-    assert!(node.metric("ringpath_ports_in_use_total", "").await > 0);
+    assert!(node.metric("ringpath_dataplane_ports_in_use_total", "").await > 0);
     drop(held);
     node.stop().await;
 }

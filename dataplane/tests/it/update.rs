@@ -56,7 +56,7 @@ async fn hold_stops_media_one_way_and_resume_brings_it_back(backend: Backend) {
         .expect("repeated");
     b.send(local_rtp(&made, 1), 5).await;
     node.metric_becomes(
-        "ringpath_packets_dropped_total",
+        "ringpath_dataplane_packets_dropped_total",
         "reason=\"peer_not_receiving\"",
         5,
     )
@@ -84,7 +84,7 @@ async fn a_disabled_line_gives_its_ports_back_and_can_return(backend: Backend) {
     let mut node = Node::start(backend).await;
     let (mut a, b) = (Party::at(own_address()).await, Party::at(own_address()).await);
     made(&mut node, &a, &b).await;
-    node.metric_becomes("ringpath_port_pairs", "state=\"used\"", 2)
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"used\"", 2)
         .await;
     let disabled = wire::MediaLine {
         disabled: true,
@@ -101,7 +101,7 @@ async fn a_disabled_line_gives_its_ports_back_and_can_return(backend: Backend) {
         .expect("disabled")
         .into_inner();
     assert_eq!(answer.call.expect("a call").legs[0].lines[0].local_rtp, None);
-    node.metric_becomes("ringpath_port_pairs", "state=\"used\"", 1)
+    node.metric_becomes("ringpath_dataplane_port_pairs", "state=\"used\"", 1)
         .await;
 
     let answer = node
