@@ -323,7 +323,8 @@ impl Call {
         Ok(())
     }
 
-    /// Passes a request on that is the parties' own matter (RFC 6086 §2), with its body as it is.
+    /// Passes a request on that is the parties' own matter (RFC 6086 §2), with its body as it is; a body that names an
+    /// address is refused, for the other side must not learn it.
     fn relay(
         &mut self,
         hub: &mut Hub,
@@ -336,6 +337,9 @@ impl Call {
         self.check_order(side, request)?;
         if self.phase != Phase::Answered {
             return Err(Refusal::of(if self.phase == Phase::Ended { 481 } else { 500 }));
+        }
+        if !headers::may_pass(&String::from_utf8_lossy(request.body())) {
+            return Err(Refusal::of(415));
         }
         let Some(leg) = &mut self.legs[side.other()] else {
             return Err(Refusal::of(500));

@@ -1,9 +1,12 @@
 //! Calls that go well.
 
 use call::{Released, Stage};
-use sip::HeaderName;
+use sans_io::network::Conditions;
+use sip::transaction::Listener;
+use sip::{FlowId, HeaderName, Message, Source, Transport};
 
-use crate::world::World;
+use crate::ua::sdp;
+use crate::world::{A, B, US, World, config};
 
 #[test]
 fn a_call_is_set_up_talks_and_is_hung_up_by_the_caller() {
@@ -183,4 +186,74 @@ fn the_callers_own_limit_ends_the_ringing_with_487() {
     world.run_ms(10_100);
     assert_eq!(world.a.log, ["180 INVITE", "487 INVITE"]);
     world.finish();
+}
+
+#[test]
+fn info_with_an_address_in_its_body_is_not_passed_on() {
+    let mut world = World::talking();
+    let body = world.a.body();
+    world.a.in_dialog(world.now, "INFO", Some(&body));
+    world.run_ms(20);
+    assert_eq!(world.a.log.last().unwrap(), "415 INFO");
+    assert_eq!(world.b.log, ["INVITE", "ACK"]);
+    world.a.bye(world.now);
+    world.finish();
+}
+
+/// RFC 3261 §18.2.2: what goes to a party that came on a connection goes over that connection.
+#[test]
+fn a_caller_on_a_connection_is_reached_over_it() {
+    let mut connected = config(&[B]);
+    connected
+        .transactions
+        .listeners
+        .push(Listener::new(Transport::Tcp, US.parse().unwrap()));
+    let mut world = World::with(connected, Conditions::PERFECT, 1);
+    let source = Source {
+        transport: Transport::Tcp,
+        flow: FlowId(9),
+        remote: "10.1.0.1:41000".parse().unwrap(),
+        local: US.parse().unwrap(),
+    };
+    let text = format!(
+        "INVITE sip:1000@{US} SIP/2.0\r\nVia: SIP/2.0/TCP {A};branch=z9hG4bKtcp\r\nMax-Forwards: 70\r\n\
+         From: <sip:alice@{A}>;tag=x\r\nTo: <sip:1000@{US}>\r\nCall-ID: tcp\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:alice@{A};transport=tcp>\r\nContent-Type: application/sdp\r\n\r\n{}",
+        sdp("10.1.0.1", 1, "sendrecv")
+    );
+    let invite = Message::parse_datagram(text.into()).unwrap();
+    world.b2bua.handle_message(world.now, source, invite);
+    world.run_ms(20);
+    let offered = world.b.last_invite.as_ref().unwrap();
+    assert_eq!(
+        offered.header(HeaderName::Contact),
+        Some("<sip:198.51.100.1:5060>"),
+        "UDP needs no word"
+    );
+    world.b.answer(world.now);
+    world.run_ms(20);
+    let ok = world
+        .sent
+        .iter()
+        .rev()
+        .find(|transmit| transmit.destination.flow == Some(FlowId(9)))
+        .unwrap();
+    let ok = Message::parse_datagram(ok.bytes.clone()).unwrap();
+    assert_eq!(ok.status(), Some(200));
+    assert_eq!(
+        ok.header(HeaderName::Contact),
+        Some("<sip:198.51.100.1:5060;transport=tcp>")
+    );
+    // Nobody acknowledges; in the end both are hung up on.
+    world.finish();
+    let byes = world
+        .sent
+        .iter()
+        .filter(|transmit| transmit.bytes.starts_with(b"BYE sip:alice"));
+    let byes: Vec<_> = byes.map(|transmit| transmit.destination).collect();
+    assert_eq!(byes.len(), 1, "no retransmission on a connection");
+    assert_eq!(
+        (byes[0].transport, byes[0].flow),
+        (Transport::Tcp, Some(FlowId(9)))
+    );
 }

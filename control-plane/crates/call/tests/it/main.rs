@@ -5,6 +5,7 @@ mod calls;
 mod endings;
 mod exchanges;
 mod forks;
+mod hostile;
 mod media;
 mod next_hops;
 mod node;

@@ -12,7 +12,7 @@ use crate::world::{B, B2, World, config};
 /// How many stories are told; `STORIES=n` tells more.
 const STORIES: u64 = 1_500;
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name)
         .ok()
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -20,7 +20,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// One thing that somebody does at some time.
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+pub enum Deed {
     Ring,
     EarlyMedia,
     Answer,
@@ -41,7 +41,7 @@ enum Deed {
     AckLost,
 }
 
-fn deed(random: &mut Random) -> Deed {
+pub fn deed(random: &mut Random) -> Deed {
     match random.below(24) {
         0..=2 => Deed::Ring,
         3 => Deed::EarlyMedia,
@@ -72,7 +72,7 @@ fn deed(random: &mut Random) -> Deed {
     }
 }
 
-fn act(world: &mut World, deed: Deed) {
+pub fn act(world: &mut World, deed: Deed) {
     let now = world.now;
     match deed {
         Deed::Ring => world.b.respond(now, 180, "b1", None),
