@@ -5,7 +5,7 @@ use sip::transaction::ClientKey;
 use sip::{HeaderName, Message, Transmit};
 
 use super::attempt::Attempt;
-use super::call::{Answer, Call, Late, Phase, by_side};
+use super::call::{Answer, Call, Late, Phase, Unacknowledged, by_side};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
@@ -21,8 +21,8 @@ impl Call {
         self.phase == Phase::Calling && self.outbound.current == Some(client)
     }
 
-    /// The first 2xx of the callee. Gives the ACK if it was sent: it is, at once, unless it must carry the caller's
-    /// answer to a late offer. `Err` when the response makes no dialog.
+    /// The first 2xx of the callee. Gives the ACK if it was sent: it is, at once, unless the media node has to be told
+    /// of the answer first, or it must carry the caller's answer to a late offer.
     pub(super) fn handle_success(
         &mut self,
         hub: &mut Hub,
@@ -54,10 +54,11 @@ impl Call {
             self.end_by_fault(hub, now, "The callee's answer has no usable offer");
             return sent;
         };
-        let sent = hub.send_ack(
-            leg.ack(cseq(&attempt.invite), hub.config.max_forwards),
-            leg.destination(),
-        );
+        let unacknowledged = Unacknowledged {
+            client,
+            cseq: cseq(&attempt.invite),
+            fork: fork.to_owned(),
+        };
         // Every order is known to be right here: the dialog is new.
         let _ = leg
             .negotiation
@@ -79,17 +80,37 @@ impl Call {
             .and_then(|session| sdp::agree(&offer, session).ok());
         let (Some(session), Some(agreement)) = (session, agreement) else {
             hub.counters.descriptions_refused += 1;
+            let sent = self.send_ack(hub, &unacknowledged);
             self.end_by_fault(hub, now, "The callee's answer does not fit the offer");
             return sent;
         };
         let lines = by_side(Side::Caller, &agreement);
         self.answer = Some(Answer { session, agreement });
         if self.media.lines() == &lines && self.media.is_idle() {
+            let sent = self.send_ack(hub, &unacknowledged);
             self.answer_settled(hub, now, Ok(()));
-        } else {
-            self.media.update(hub, now, Step::Answer, lines);
+            return sent;
         }
-        sent
+        self.unacknowledged = Some(unacknowledged);
+        self.media.update(hub, now, Step::Answer, lines);
+        None
+    }
+
+    fn send_ack(&self, hub: &mut Hub, unacknowledged: &Unacknowledged) -> Option<Transmit> {
+        let leg = self.legs.callee.as_ref()?;
+        let ack = leg.ack(unacknowledged.cseq, hub.config.max_forwards);
+        hub.send_ack(ack, leg.destination())
+    }
+
+    /// Sends the ACK that waits for the media node, if one does.
+    pub(super) fn acknowledge_answer(&mut self, hub: &mut Hub) {
+        let Some(unacknowledged) = self.unacknowledged.take() else {
+            return;
+        };
+        let sent = self.send_ack(hub, &unacknowledged);
+        if let Some(Client::Attempt(attempt)) = hub.clients.get_mut(&unacknowledged.client) {
+            attempt.acknowledged(&unacknowledged.fork, sent);
+        }
     }
 
     /// The offer in the 2xx to an INVITE without one: ports are asked for. `None` if there is no usable one.
@@ -144,6 +165,7 @@ impl Call {
 
     /// The media node knows of the answer, or refused it: the caller gets its 2xx, or its failure.
     pub(super) fn answer_settled(&mut self, hub: &mut Hub, now: Timestamp, result: Result<(), MediaError>) {
+        self.acknowledge_answer(hub);
         if let Err(error) = result {
             self.acknowledge_late(hub, None);
             self.end_without_media(hub, now, error);

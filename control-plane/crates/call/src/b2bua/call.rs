@@ -80,6 +80,16 @@ pub(super) struct Answer {
     pub(super) agreement: Agreement,
 }
 
+/// A 2xx of the callee whose ACK waits for the media node, so that a callee which speaks on it is heard from its first
+/// packet.
+#[derive(Debug)]
+pub(super) struct Unacknowledged {
+    /// The INVITE transaction that the 2xx belongs to.
+    pub(super) client: ClientKey,
+    pub(super) cseq: u32,
+    pub(super) fork: String,
+}
+
 /// An offer in a 2xx, whose answer comes in the ACK (RFC 3261 §13.2.1): first from `offerer` to us, then from us to
 /// the other side.
 #[derive(Debug)]
@@ -104,6 +114,7 @@ pub(super) struct Call {
     pub(super) inbound: Option<Inbound>,
     pub(super) outbound: Outbound,
     pub(super) answer: Option<Answer>,
+    pub(super) unacknowledged: Option<Unacknowledged>,
     /// The callee's 2xx, until the caller has ours.
     pub(super) accepted: Option<Message>,
     pub(super) late: Option<Late>,

@@ -69,6 +69,7 @@ impl Call {
             .clone()
             .unwrap_or_else(|| ending.cause.reason_header());
         self.answer = None;
+        self.acknowledge_answer(hub);
         self.acknowledge_late(hub, None);
         self.refuse_invite(hub, now, &ending);
         self.abandon_exchange(hub, now);

@@ -45,6 +45,7 @@ impl Call {
                 dialogs: Vec::new(),
             },
             answer: None,
+            unacknowledged: None,
             accepted: None,
             late: None,
             exchange: None,

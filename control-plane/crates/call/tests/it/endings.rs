@@ -193,7 +193,25 @@ fn bye_of_the_callee_while_its_answer_is_told_to_the_node() {
     world.b.bye(world.now);
     world.finish();
     assert_eq!(world.a.log, ["480 INVITE"]);
-    assert_eq!(world.b.log, ["INVITE", "ACK", "200 BYE"]);
+    assert_eq!(world.b.log, ["INVITE", "200 BYE"]);
+    assert!(
+        world.trace.iter().any(|line| line == "ACK -> b"),
+        "RFC 3261 §13.2.2.4: every 2xx is acknowledged, also when its sender did not wait for that: {:?}",
+        world.trace
+    );
+}
+
+#[test]
+fn the_callee_is_acknowledged_when_the_node_can_hear_it() {
+    let mut world = World::invited();
+    world.node.delay = Duration::from_millis(700);
+    world.b.answer(world.now);
+    // The callee repeats its 2xx after 500 ms.
+    world.run_ms(600);
+    assert_eq!(world.b.log, ["INVITE"], "it may speak from the ACK on");
+    world.run_ms(400);
+    assert_eq!(world.b.log, ["INVITE", "ACK"]);
+    assert_eq!(world.a.log, ["200 INVITE"]);
 }
 
 #[test]
