@@ -155,20 +155,22 @@ impl StreamFramer {
             Some(_) => self.after_line_end = false,
         }
         let window = &self.buffer[..self.buffer.len().min(self.limits.head_bytes)];
-        if !self.started
-            && let Some(end) = memchr::memmem::find(window, b"\r\n")
-        {
-            // What speaks another protocol is found out by its first line, not after 64 KiB of it.
-            if let Err(BrokenStartLine {
-                error: ParseError::NotSip,
-                ..
-            }) = StartLine::parse(&window[..end])
-            {
-                return Err(ParseFailure::bare(ParseError::NotSip));
+        // What was searched before is not searched again, but for the bytes that may have been the start of a mark.
+        if !self.started {
+            let from = self.searched.saturating_sub(1);
+            if let Some(found) = memchr::memmem::find(&window[from..], b"\r\n") {
+                // What speaks another protocol is found out by its first line, not after 64 KiB of it.
+                let line = &window[..from + found];
+                if let Err(BrokenStartLine {
+                    error: ParseError::NotSip,
+                    ..
+                }) = StartLine::parse(line)
+                {
+                    return Err(ParseFailure::bare(ParseError::NotSip));
+                }
+                self.started = true;
             }
-            self.started = true;
         }
-        // Three bytes of the empty line may have been there before.
         let from = self.searched.saturating_sub(3);
         if memchr::memmem::find(&window[from..], b"\r\n\r\n").is_none() {
             self.searched = window.len();

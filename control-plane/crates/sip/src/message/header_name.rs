@@ -77,6 +77,8 @@ header_names! {
     From "From" 'f' once;
     HistoryInfo "History-Info" - many;
     Identity "Identity" 'y' many;
+    /// Replaced by RFC 8224, and still seen.
+    IdentityInfo "Identity-Info" 'n' many;
     InReplyTo "In-Reply-To" - many;
     InfoPackage "Info-Package" - once;
     MaxBreadth "Max-Breadth" - once;

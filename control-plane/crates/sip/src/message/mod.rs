@@ -3,6 +3,31 @@
 //! A [`Message`] is one [`Bytes`] and a table of where each header field lies in it. Parsing checks what every element
 //! must be able to read; everything else is read on demand by views that borrow. Messages are made and changed by
 //! [`RequestBuilder`], [`ResponseBuilder`] and [`Edit`], which refuse what the parser would refuse.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use sip::message::{HeaderName, Message, Method, ResponseBuilder, reason_phrase};
+//!
+//! let datagram = "OPTIONS sip:bob@example.com SIP/2.0\r\nv: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK7\r\n\
+//!     f: Alice <sip:alice@example.com>;tag=a1\r\nt: <sip:bob@example.com>\r\ni: 17@192.0.2.1\r\n\
+//!     CSeq: 1 OPTIONS\r\n\r\n";
+//! let answer = match Message::parse_datagram(Bytes::from(datagram)) {
+//!     Ok(request) if request.method() == Some(Method::Options) => {
+//!         assert_eq!(request.from()?.display, Some("Alice"));
+//!         assert_eq!(request.header(HeaderName::CallId), Some("17@192.0.2.1"));
+//!         ResponseBuilder::for_request(&request, 200, "OK").to_tag("b1").build()
+//!     }
+//!     Ok(request) => ResponseBuilder::for_request(&request, 405, reason_phrase(405)).build(),
+//!     // A broken request is answered if it is known who sent it; a broken response or ACK never is.
+//!     Err(failure) => match failure.answer() {
+//!         Some((request, status)) => ResponseBuilder::for_request(request, status, reason_phrase(status)).build(),
+//!         None => return Ok(()),
+//!     },
+//! }?;
+//! assert_eq!(answer.to()?.tag(), Some("b1"));
+//! assert!(answer.bytes().starts_with(b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK7\r\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod builder;
 mod check;

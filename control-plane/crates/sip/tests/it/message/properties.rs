@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use sip::message::framing::{StreamFramer, StreamItem};
-use sip::message::{HeaderName, Limits, Message, NameAddr, RequestBuilder, Uri, Via};
+use sip::message::{HeaderName, Limits, Message, NameAddr, RequestBuilder, ResponseBuilder, Uri, Via};
 
 fn token() -> impl Strategy<Value = String> {
     "[A-Za-z0-9.!%*_+`'~-]{1,20}"
@@ -16,6 +16,11 @@ fn unknown_name() -> impl Strategy<Value = String> {
 fn value() -> impl Strategy<Value = String> {
     // Anything but line ends and NUL, without white space at its ends.
     "[^\r\n\0]{0,60}".prop_map(|text| text.trim_matches([' ', '\t']).to_owned())
+}
+
+/// Text with much of what could end a line, a value or a name.
+fn free_text() -> impl Strategy<Value = String> {
+    "([a-z:; ]|\r|\n|\r\n|\r\nVia: x|\0|\t|\"|ü|\\PC){0,6}"
 }
 
 fn uri() -> impl Strategy<Value = String> {
@@ -109,6 +114,29 @@ proptest! {
         }
         if let Ok(via) = Via::parse(&text) {
             let _ = (via.branch(), via.received(), via.rport());
+        }
+    }
+
+    #[test]
+    fn whatever_is_put_in_adds_no_field_of_its_own(
+        fields in prop::collection::vec((free_text(), free_text()), 0..5),
+        uri in free_text(),
+        reason in free_text(),
+    ) {
+        let builder = RequestBuilder::new("OPTIONS", &uri);
+        let built = fields.iter().fold(builder, |builder, (name, value)| builder.header(&**name, value)).build();
+        if let Ok(request) = built {
+            prop_assert_eq!(request.request_uri(), Some(&*uri));
+            prop_assert_eq!(request.headers().count(), fields.len() + 1);
+            for (header, (name, value)) in request.headers().zip(&fields) {
+                prop_assert_eq!(HeaderName::of(header.name.as_bytes()), HeaderName::of(name.as_bytes()));
+                prop_assert_eq!(header.value, value.trim_matches([' ', '\t']));
+            }
+        }
+        let request = build("OPTIONS", "sip:a@h", &[], b"");
+        if let Ok(response) = ResponseBuilder::for_request(&request, 200, &reason).to_tag(&uri).build() {
+            prop_assert_eq!(response.headers().count(), 6);
+            prop_assert_eq!(response.reason_phrase(), Some(&*reason));
         }
     }
 
