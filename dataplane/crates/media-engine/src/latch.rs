@@ -14,8 +14,8 @@ const SEQUENCE_STEP_MAX: u16 = 16;
 /// From where a party's RTP is taken: symmetric RTP that learns once and then locks.
 ///
 /// ```text
-///               signalled address sends, or
-///               one allowed source sends N consistent packets
+///               the signalled address sends anything, or another allowed
+///               source sends N consistent packets of the line's formats
 ///   learning ─────────────────────────────────────────────────► locked on that source
 ///      ▲                                                           │
 ///      └── the remote address changes, `relearn`, or the policy ───┘
@@ -144,16 +144,18 @@ impl Latch {
         if !self.allows(source) {
             return Err(DropReason::SourceRefused);
         }
-        if !payload_types.is_empty() && !payload_types.contains(packet.payload_type()) {
-            return Err(DropReason::PayloadType);
+        // A party that was signalled need not prove itself: comfort noise that nobody listed may well come first.
+        if !self.signalled.is_some_and(|signalled| is_same(signalled, source)) {
+            if !payload_types.is_empty() && !payload_types.contains(packet.payload_type()) {
+                return Err(DropReason::PayloadType);
+            }
+            if self.try_source(now, source, packet, learning) < learning.packets {
+                return Err(DropReason::SourceLearning);
+            }
         }
-        let signalled = self.signalled.is_some_and(|signalled| is_same(signalled, source));
-        if signalled || self.try_source(now, source, packet, learning) >= learning.packets {
-            self.locked = Some(source);
-            self.candidates = [None; CANDIDATES];
-            return Ok(Admission::Locked);
-        }
-        Err(DropReason::SourceLearning)
+        self.locked = Some(source);
+        self.candidates = [None; CANDIDATES];
+        Ok(Admission::Locked)
     }
 
     /// Whether the policy lets RTP come from `source`.
@@ -415,7 +417,8 @@ mod tests {
                             Latching::SameAddress => signalled && source < 3,
                             Latching::AnyAddress => true,
                         };
-                        prop_assert!(allowed && payload_type == 8, "{source} with {payload_type}");
+                        let known = payload_type == 8 || (signalled && source == 0);
+                        prop_assert!(allowed && known, "{source} with {payload_type}");
                         locked = Some(source);
                     }
                     (None, verdict) => prop_assert!(verdict.is_err()),

@@ -121,16 +121,24 @@ fn a_payload_type_of_either_party_teaches_and_any_passes_afterwards() {
     let mut spec_b = line(B);
     spec_b.codecs = vec![crate::bench::codec(0, "PCMU")];
     let (a, _) = locals(&bench.create(&call("c", line(A), spec_b)));
-    assert_eq!(bench.fate(a.rtp, A, &rtp(77, 1, 0, 7)), Err("payload_type"));
+    let nat = "192.0.2.1:61000";
+    assert_eq!(bench.fate(a.rtp, nat, &rtp(77, 1, 0, 7)), Err("payload_type"));
+    // B's number, as RFC 3264 has it, and A's own.
+    assert_eq!(bench.fate(a.rtp, nat, &rtp(0, 2, 0, 7)), Err("source_learning"));
+    assert_eq!(bench.fate(a.rtp, nat, &rtp(8, 3, 0, 7)), Err("source_learning"));
+    assert!(bench.fate(a.rtp, nat, &rtp(0, 4, 0, 7)).is_ok());
     assert!(
-        bench.fate(a.rtp, A, &rtp(0, 2, 0, 7)).is_ok(),
-        "B's number, as RFC 3264 has it"
-    );
-    assert!(
-        bench.fate(a.rtp, A, &rtp(13, 3, 0, 7)).is_ok(),
+        bench.fate(a.rtp, nat, &rtp(13, 5, 0, 7)).is_ok(),
         "comfort noise that nobody listed"
     );
     assert_eq!(bench.delete("c").legs[0].lines[0].streams[0].payload_type, 13);
+}
+
+#[test]
+fn the_signalled_address_may_begin_with_any_payload_type() {
+    let mut bench = Bench::new(config());
+    let (a, _) = locals(&bench.create(&call("c", line(A), line(B))));
+    assert!(bench.fate(a.rtp, A, &rtp(13, 1, 0, 7)).is_ok());
 }
 
 #[test]
