@@ -83,10 +83,10 @@ where
                     Ok(io) => io,
                     Err(error) => return drop(started.send(Err(error))),
                 };
-                // The other side waits for this.
-                let _ = started.send(Ok(io.waker()));
                 let engine = Engine::new(plan.engine, plan.random);
                 published.store(&engine, io.counters());
+                // The other side waits for this.
+                let _ = started.send(Ok(io.waker()));
                 let worker = Worker {
                     io,
                     engine,

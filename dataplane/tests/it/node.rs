@@ -124,11 +124,10 @@ impl Settings {
 /// A loopback address that no other node or party of this run, or of another run, has: their ports never collide.
 pub fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
+    // 127.0.0.0/9 is for others; of the 23 bits of the rest, 13 are the process's and 10 count.
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert!(number < 255, "more addresses than a test run should need");
-    // 127.0.x.y is for others.
-    Ipv4Addr::new(127, high | 0x80, low, number as u8)
+    assert!(number < 1 << 10, "more addresses than a test run should need");
+    Ipv4Addr::from(0x7f80_0000 | (std::process::id() & 0x1fff) << 10 | number)
 }
 
 /// A running node and a client of it.
