@@ -15,6 +15,16 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
+    /// The same for a request and its repetitions, different for different requests.
+    pub(crate) fn fingerprint(&self, source: &Source, request: &Message) -> u64 {
+        let branch = request.via().ok().and_then(|via| via.branch());
+        let (call_id, cseq) = (
+            request.header(HeaderName::CallId),
+            request.header(HeaderName::CSeq),
+        );
+        self.secret.hash_one((call_id, branch, cseq, source.remote))
+    }
+
     /// The answer `status` to `request`, which may be one that was not understood as a whole. `None` if not even a
     /// Via says who asked.
     pub(crate) fn of(
@@ -25,9 +35,7 @@ impl Answers {
         retry_after_s: Option<u32>,
     ) -> Option<Transmit> {
         let via = request.via().ok()?;
-        let number = self
-            .secret
-            .hash_one((request.header(HeaderName::CallId), via.branch(), source.remote));
+        let number = self.fingerprint(source, request);
         let ip = source.remote.ip();
         let rport = via.rport().map(|_| source.remote.port());
         let destination = response_destination(source, request)?;

@@ -49,6 +49,8 @@ macro_rules! drops {
 drops! {
     /// A new request while [`crate::Config::new_requests_max`] were waiting: answered 503.
     Overload = "overload",
+    /// A repetition of a new request that was admitted, while there was no room for it.
+    Repetition = "repetition",
     /// A datagram with a response or in-dialog request while [`crate::Config::urgent_max`] were waiting.
     UrgentFull = "urgent_full",
     /// A STUN message on a SIP socket (RFC 5626 §8); not answered yet.

@@ -6,6 +6,7 @@ use sip::{Message, Source, Transmit};
 use crate::class::Class;
 use crate::counters::{Direction, Drop};
 use crate::inbox::Inbound;
+use crate::recent::Verdict;
 use crate::transport::Shared;
 
 /// What became of a message that came in.
@@ -57,21 +58,41 @@ impl Shared {
     /// Queues a message that was counted already.
     pub(crate) fn offer(&self, source: Source, message: Message) -> Intake {
         let class = Class::of(&message);
-        match (
-            self.inbox.push(class, Inbound::Message { source, message }),
-            class,
-        ) {
-            (Ok(()), _) => Intake::Queued,
-            (Err(Inbound::Message { message, .. }), Class::Urgent) => Intake::NoRoom(message),
-            (Err(Inbound::Message { message, .. }), _) => {
-                self.counters.drop(Drop::Overload);
-                Intake::Answered(
-                    self.answers
-                        .of(&source, &message, 503, Some(self.config.retry_after_s)),
-                )
-            }
-            (Err(Inbound::Failed(_)), _) => Intake::Queued,
+        let fingerprint = (class == Class::New).then(|| self.answers.fingerprint(&source, &message));
+        let before = fingerprint.and_then(|fingerprint| self.recent().of(fingerprint));
+        if before == Some(Verdict::Refused) {
+            return self.refuse(&source, &message);
         }
+        let note = |verdict| {
+            if let Some(fingerprint) = fingerprint {
+                self.recent().note(fingerprint, verdict);
+            }
+        };
+        match self.inbox.push(class, Inbound::Message { source, message }) {
+            Ok(()) => {
+                note(Verdict::Admitted);
+                Intake::Queued
+            }
+            Err(Inbound::Message { message, .. }) if class == Class::Urgent => Intake::NoRoom(message),
+            // It is being worked on, and this is a repetition.
+            Err(_) if before == Some(Verdict::Admitted) => {
+                self.counters.drop(Drop::Repetition);
+                Intake::Answered(None)
+            }
+            Err(Inbound::Message { message, .. }) => {
+                note(Verdict::Refused);
+                self.refuse(&source, &message)
+            }
+            Err(Inbound::Failed(_)) => Intake::Answered(None),
+        }
+    }
+
+    fn refuse(&self, source: &Source, message: &Message) -> Intake {
+        self.counters.drop(Drop::Overload);
+        Intake::Answered(
+            self.answers
+                .of(source, message, 503, Some(self.config.retry_after_s)),
+        )
     }
 
     /// Counts a malformed message; the answer if it is to have one.

@@ -21,6 +21,7 @@ mod intake;
 mod kernel;
 mod large;
 mod outgoing;
+mod recent;
 mod tcp;
 mod transport;
 mod udp;

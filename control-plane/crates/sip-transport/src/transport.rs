@@ -11,9 +11,13 @@ use tokio::task::JoinSet;
 use crate::answer::Answers;
 use crate::counters::Counters;
 use crate::inbox::Inbox;
+use crate::recent::Recent;
 use crate::tcp::{self, Table, Tcp};
 use crate::udp::{self, Udp};
 use crate::{Config, Inbound, Snapshot, kernel};
+
+/// New requests whose fate is remembered, at least; more when more may wait. 40 bytes each.
+const RECENT_MIN: usize = 8_192;
 
 /// The open transport. Dropping it closes the listeners; connections end when they next have nothing to do.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) answers: Answers,
     pub(crate) udp: Vec<Udp>,
     table: Mutex<Table>,
+    recent: Mutex<Recent>,
     /// The next flow's number.
     flows: AtomicU64,
     /// Messages that wait to be written to connections.
@@ -52,6 +57,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number that no flow of this process has had: 64 bits do not run out.
@@ -93,6 +102,9 @@ impl Transport {
             counters: Counters::default(),
             answers: Answers::default(),
             table: Mutex::default(),
+            recent: Mutex::new(Recent::new(
+                config.new_requests_max.saturating_mul(8).max(RECENT_MIN),
+            )),
             flows: AtomicU64::new(udp.len() as u64),
             unwritten: watch::Sender::new(0),
             itself: itself.clone(),

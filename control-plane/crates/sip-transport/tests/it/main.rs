@@ -292,6 +292,40 @@ async fn new_requests_beyond_the_limit_get_503_and_calls_that_exist_go_on() {
 }
 
 #[tokio::test]
+async fn a_repetition_meets_the_fate_of_its_request() {
+    let (transport, address) = listening(Protocol::Udp, |config| config.new_requests_max = 1);
+    let client = client().await;
+    let invite = |branch: &str| request("INVITE", "<sip:b@h>", "UDP a;rport").replace("z9hG4bK1", branch);
+    for branch in ["z9hG4bKtaken", "z9hG4bKrefused"] {
+        client.send_to(invite(branch).as_bytes(), address).await.unwrap();
+    }
+    let refused = datagram(&client).await;
+    assert_eq!(refused.status(), Some(503));
+    // No room: the one that was taken is not refused by its repetition.
+    client
+        .send_to(invite("z9hG4bKtaken").as_bytes(), address)
+        .await
+        .unwrap();
+    until_dropped(&transport, Drop::Repetition).await;
+    message(&transport).await;
+    // Room: the one that was refused does not begin after all, and its answer is the same.
+    client
+        .send_to(invite("z9hG4bKrefused").as_bytes(), address)
+        .await
+        .unwrap();
+    assert_eq!(datagram(&client).await.bytes(), refused.bytes());
+    assert!(transport.try_receive().is_none());
+    client
+        .send_to(invite("z9hG4bKtaken").as_bytes(), address)
+        .await
+        .unwrap();
+    assert_eq!(
+        message(&transport).await.1.via().unwrap().branch(),
+        Some("z9hG4bKtaken")
+    );
+}
+
+#[tokio::test]
 async fn a_stream_is_cut_into_messages_and_answered_on_itself() {
     let (transport, address) = listening(Protocol::Tcp, |_| {});
     let mut stream = TcpStream::connect(address).await.unwrap();
