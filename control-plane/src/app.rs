@@ -11,6 +11,7 @@ use ops::clock::{MonotonicClock, wall_clock};
 use ops::http::{Ops, Readiness};
 use sans_io::Random;
 use sip_transport::{Listen, Transport};
+use store::{Drain, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -59,11 +60,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let records = open_store(&config).await?;
     let journal = records.journal;
-    let (stop_drain, drain_stopped) = oneshot::channel::<()>();
-    let drain = tokio::spawn(records.drain.run(async {
-        // Fails when the sender is gone, which means the same.
-        let _ = drain_stopped.await;
-    }));
+    let (stop_drain, drain_ended) = start_drain(records.drain)?;
 
     let transport = open_transport(&config)?;
     let mut table = Table::new(&config.routes, transport.bound());
@@ -161,11 +158,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if tokio::time::timeout(LAST_SCRAPES, ops_server).await.is_err() {
         tracing::debug!("scrapes cut off");
     }
-    tokio::time::timeout(LAST_RECORDS, drain)
+    tokio::time::timeout(LAST_RECORDS, drain_ended)
         .await
-        .map_err(|_| anyhow!("the last call records are still in the journal; the next start stores them"))?
-        .context("the store's task panicked")?
-        .context("the last call records are still in the journal; the next start stores them")?;
+        .context("the database is slow")
+        .and_then(|ended| ended.context("the store's thread panicked"))
+        .and_then(|ended| ended.context("the database failed"))
+        .context("the last call records stay in the journal until the next start")?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -216,6 +214,25 @@ async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
         );
     }
     Ok(opened)
+}
+
+/// Runs the drain on a thread of its own, so that its work comes between no two SIP messages. Gives the way to stop it
+/// and how it ended.
+fn start_drain(drain: Drain) -> io::Result<(oneshot::Sender<()>, oneshot::Receiver<Result<(), StoreError>>)> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (tell, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    std::thread::Builder::new().name("store".into()).spawn(move || {
+        let result = runtime.block_on(drain.run(async {
+            // Fails when the sender is gone, which means the same.
+            let _ = stopped.await;
+        }));
+        // Nobody listens when the process ends without waiting.
+        let _ = tell.send(result);
+    })?;
+    Ok((stop, ended))
 }
 
 fn open_transport(config: &Config) -> anyhow::Result<Transport> {
