@@ -46,6 +46,21 @@ fn options_is_answered_over_udp_and_tcp() {
 }
 
 #[test]
+fn ipv6_is_spoken_beside_ipv4() {
+    let mut control = Control::alone();
+    control.listen = "\"udp:127.0.0.1:0\", \"udp:[::1]:0\"".into();
+    let plane = control.run();
+    let socket = std::net::UdpSocket::bind("[::1]:0").unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let phone = Phone { socket, name: "six" };
+    let via = phone.address().to_string();
+    let options = phone.request("OPTIONS", "ping", &via, "", "six").build().unwrap();
+    phone.send(options.bytes(), plane.address("sip udp ["));
+    assert_eq!(phone.final_of("OPTIONS").status(), Some(200));
+    plane.stop();
+}
+
+#[test]
 fn rport_brings_the_answer_to_where_the_request_came_from() {
     let plane = Control::alone().run();
     let phone = Phone::new("natted");

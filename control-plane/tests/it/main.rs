@@ -3,6 +3,7 @@
 mod calls;
 mod configuration;
 mod life;
+mod link;
 mod noise;
 mod phone;
 mod plane;

@@ -81,9 +81,12 @@ impl Plane {
         }
     }
 
-    /// The address of a role and protocol, such as `sip udp`.
+    /// The first address of a role and protocol, such as `sip udp`, or `sip udp [` for IPv6.
     pub fn address(&self, role: &str) -> SocketAddr {
-        let found = self.listeners.iter().find(|(listener, _)| listener == role);
+        let found = self
+            .listeners
+            .iter()
+            .find(|(listener, address)| format!("{listener} {address}").starts_with(role));
         found
             .unwrap_or_else(|| panic!("no {role} in {:?}", self.listeners))
             .1
@@ -225,10 +228,12 @@ pub fn control_binary() -> PathBuf {
 /// A folder with a control plane's configuration.
 pub struct Control {
     pub folder: TempDir,
-    /// `[[media_node]]` address.
+    /// The lines of `[[media_node]]` below its name.
     pub node: String,
     /// Port of the next hop.
     pub next_hop: SocketAddr,
+    /// `sip.listen`.
+    pub listen: String,
     /// Lines added to `[sip]`.
     pub sip: String,
     /// Further sections.
@@ -245,8 +250,9 @@ impl Control {
     pub fn new(node: &str, next_hop: SocketAddr) -> Self {
         Self {
             folder: TempDir::new().unwrap(),
-            node: node.into(),
+            node: format!("address = \"{node}\""),
             next_hop,
+            listen: "\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"".into(),
             sip: String::new(),
             extra: String::new(),
         }
@@ -254,9 +260,10 @@ impl Control {
 
     pub fn text(&self) -> String {
         format!(
-            "[sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n{}\n[ops]\nlisten = \"127.0.0.1:0\"\n\
-             [store]\npath = \"{}\"\n[[media_node]]\nname = \"media-1\"\naddress = \"{}\"\n\
+            "[sip]\nlisten = [{}]\n{}\n[ops]\nlisten = \"127.0.0.1:0\"\n\
+             [store]\npath = \"{}\"\n[[media_node]]\nname = \"media-1\"\n{}\n\
              [[route]]\nprefix = \"\"\nnext_hop = \"sip:{}\"\n{}",
+            self.listen,
             self.sip,
             self.database().display(),
             self.node,
@@ -289,6 +296,11 @@ pub struct Node {
 impl Node {
     /// Starts one, or says why it cannot be: then the test is skipped, or fails under `STRICT=1`.
     pub fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, "listen = \"127.0.0.1:0\"")
+    }
+
+    /// The same with these lines as its `[grpc]` section.
+    pub fn start_with(test: &str, grpc: &str) -> Option<Self> {
         let binary = control_binary().with_file_name("ringpath-dataplane");
         if !binary.exists() {
             let reason = format!("SKIP {test}: {} is not built; run `make build`", binary.display());
@@ -300,9 +312,11 @@ impl Node {
             return None;
         }
         let folder = TempDir::new().unwrap();
-        let config = "node_id = \"media-1\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n[ops]\nlisten = \"127.0.0.1:0\"\n\
-             [[interface]]\nname = \"public\"\nports = \"24000-25999\"\naddresses = [{ local = \"127.0.0.1\" }]\n";
-        let mut plane = Plane::start(&binary, folder.path(), config, &[]);
+        let config = format!(
+            "node_id = \"media-1\"\n[grpc]\n{grpc}\n[ops]\nlisten = \"127.0.0.1:0\"\n[[interface]]\nname = \"public\"\n\
+             ports = \"24000-25999\"\naddresses = [{{ local = \"127.0.0.1\" }}]\n"
+        );
+        let mut plane = Plane::start(&binary, folder.path(), &config, &[]);
         plane.folder = Some(folder);
         Some(Self { plane })
     }
