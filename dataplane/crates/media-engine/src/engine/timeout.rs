@@ -6,6 +6,9 @@ use sans_io::Timestamp;
 use super::Engine;
 use crate::Ports;
 
+/// Calls whose timers are worked off at a time.
+const CALLS_AT_ONCE: usize = 32;
+
 impl Engine {
     /// Renews a call's lease for its full length. False when there is no such call.
     pub fn renew(&mut self, now: Timestamp, id: &CallId) -> bool {
@@ -20,8 +23,13 @@ impl Engine {
 
     /// Does what is due by `now`: ends calls whose lease is over, tells of silent lines, frees rested ports. Costs in
     /// proportion to what is due, not to the number of calls.
+    ///
+    /// At most 32 calls have their turn; while more are due [`Self::poll_timeout`] is not later than `now`.
+    /// When a control plane is gone the leases of all its calls end in one moment, and closing their ports takes
+    /// longer than packets of other calls may wait.
     pub fn handle_timeout(&mut self, now: Timestamp, ports: &mut impl Ports) {
-        while let Some(call) = self.timers.pop(now) {
+        for _ in 0..CALLS_AT_ONCE {
+            let Some(call) = self.timers.pop(now) else { break };
             if self.call(call).lease_until <= now {
                 self.end(now, ports, call, EndCause::LeaseExpired);
             } else {

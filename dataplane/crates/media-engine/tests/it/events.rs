@@ -243,3 +243,33 @@ fn events_name_the_leg_and_the_line() {
             line: 1
         }));
 }
+
+#[test]
+fn many_leases_that_end_at_once_end_a_few_at_a_time() {
+    const CALLS: usize = 45;
+    let mut bench = Bench::new(config());
+    for n in 0..CALLS {
+        bench.create(&call(
+            &n.to_string(),
+            line("192.0.2.1:4000"),
+            line("192.0.2.2:4000"),
+        ));
+    }
+    let end = bench.now + Duration::from_secs(3_600);
+    let mut turns = 0;
+    let mut ended = 0;
+    bench.now = end;
+    while bench.engine.capacity().calls > 0 {
+        bench.engine.handle_timeout(end, &mut bench.ports);
+        let now = bench.events().len();
+        assert!(now <= 32, "{now} calls in one turn");
+        let left = bench.engine.capacity().calls;
+        assert!(
+            left == 0 || bench.engine.poll_timeout().is_some_and(|at| at <= end),
+            "it asks for the next turn"
+        );
+        ended += now;
+        turns += 1;
+    }
+    assert_eq!((ended, turns), (CALLS, CALLS.div_ceil(32)));
+}
