@@ -41,12 +41,7 @@ fn refused(failure: &ParseFailure) {
 
 /// A response repeats Via, From, Call-ID and CSeq of the request, and nothing slips between them.
 fn answered(request: &Message, built: Result<Message, BuildError>) {
-    let response = match built {
-        Ok(response) => response,
-        // Long forms are longer than compact ones, and the limits are the limits.
-        Err(BuildError::Refused(ParseError::HeaderTooLarge | ParseError::HeadTooLarge)) => return,
-        Err(error) => panic!("no answer: {error}"),
-    };
+    let response = built.expect("whoever asked can be answered");
     for name in [
         HeaderName::Via,
         HeaderName::From,
@@ -101,31 +96,36 @@ fn taken(message: &Message, datagram_len: usize) {
             .build();
         answered(message, built);
     }
-    if let Ok(received) = message.with_top_via_params(Some([192, 0, 2, 1].into()), Some(5060)) {
-        let via = received.via().expect("the top Via can be read after the change");
-        assert_eq!(
-            (via.received(), via.rport()),
-            (Some([192, 0, 2, 1].into()), Some(Some(5060)))
-        );
-        assert_eq!(received.vias().count(), message.vias().count());
-    }
+    let received = message
+        .with_top_via_params(Some([192, 0, 2, 1].into()), Some(5060))
+        .expect("a top Via");
+    let via = received.via().expect("the top Via can be read after the change");
+    assert_eq!(
+        (via.received(), via.rport()),
+        (Some([192, 0, 2, 1].into()), Some(Some(5060)))
+    );
+    assert_eq!(received.vias().count(), message.vias().count());
 }
 
 /// What is printed is read as the same, by the datagram parser and by the framer, and printing again changes nothing.
 fn printed(message: &Message) {
-    let printed = match message.edit().build() {
-        Ok(printed) => printed,
-        Err(BuildError::Refused(
-            ParseError::HeaderTooLarge | ParseError::HeadTooLarge | ParseError::TooManyHeaders,
-        )) => return,
-        Err(error) => panic!("not printed: {error}"),
-    };
+    let printed = message.edit().build().expect("what was taken can be printed");
     assert_eq!(
         printed.edit().build().as_ref(),
         Ok(&printed),
         "printing is stable"
     );
-    let again = Message::parse_datagram(printed.bytes().clone()).expect("what is printed is read");
+    let again = match Message::parse_datagram(printed.bytes().clone()) {
+        Ok(again) => again,
+        // Long forms are longer than compact ones, and `Content-Length` may be one field more.
+        Err(failure) => {
+            let limit = matches!(
+                failure.error,
+                ParseError::HeaderTooLarge | ParseError::HeadTooLarge | ParseError::TooManyHeaders
+            );
+            return assert!(limit, "what is printed is not read: {failure}");
+        }
+    };
     assert_eq!(again, printed);
     let content = |message: &Message| -> Vec<(HeaderName, String, String)> {
         let headers = message

@@ -41,7 +41,7 @@ impl Message {
     /// other bytes stay as they are.
     ///
     /// # Errors
-    /// [`BuildError::Value`] without a readable `Via`, [`BuildError::Refused`] when the limits are passed.
+    /// [`BuildError::Value`] without a readable `Via`, [`BuildError::Refused`] when the header table cannot hold it.
     pub fn with_top_via_params(
         &self,
         received: Option<IpAddr>,

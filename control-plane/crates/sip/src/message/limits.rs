@@ -5,7 +5,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the start line and all header fields with the empty line after them. At most
-    /// [`Limits::HEAD_BYTES_MAX`], since the header table holds 16-bit offsets.
+    /// [`Limits::HEAD_BYTES_MAX`].
     pub head_bytes: usize,
     /// Header fields in a message, at most [`Limits::HEADERS_MAX`].
     pub headers: usize,
@@ -23,11 +23,29 @@ pub struct Limits {
 
 impl Limits {
     /// The largest value that [`Limits::head_bytes`] can take.
-    pub const HEAD_BYTES_MAX: usize = 65_535;
-    /// The largest value that [`Limits::headers`] can take: the size of the header table.
+    pub const HEAD_BYTES_MAX: usize = 60 * 1024;
+    /// The largest value that [`Limits::headers`] can take.
     pub const HEADERS_MAX: usize = 128;
 
-    /// The same limits with those that exceed what the table can hold lowered to it.
+    /// How many fields the header table holds. More than a message that comes in may have, as is
+    /// [`Limits::TABLE_BYTES`]: so there is room for what an answer adds to what it copies, and no message can be made
+    /// such that we take it and cannot answer it.
+    pub(super) const TABLE_HEADERS: usize = 160;
+    /// How many bytes of head the table can address, with its offsets of 16 bits.
+    const TABLE_BYTES: usize = 65_535;
+
+    /// The limits of what we print: those of the table, and of nine digits of `Content-Length`.
+    pub(super) const PRINTED: Self = Self {
+        head_bytes: Self::TABLE_BYTES,
+        headers: Self::TABLE_HEADERS,
+        header_bytes: Self::TABLE_BYTES,
+        body_bytes: 999_999_999,
+        uri_bytes: Self::TABLE_BYTES,
+        params: Self::TABLE_BYTES,
+        values: Self::TABLE_BYTES,
+    };
+
+    /// The same limits with those that exceed what can be answered lowered to it.
     pub(super) fn clamped(&self) -> Self {
         Self {
             head_bytes: self.head_bytes.min(Self::HEAD_BYTES_MAX),

@@ -2,7 +2,8 @@
 //!
 //! A [`Message`] is one [`Bytes`] and a table of where each header field lies in it. Parsing checks what every element
 //! must be able to read; everything else is read on demand by views that borrow. Messages are made and changed by
-//! [`RequestBuilder`], [`ResponseBuilder`] and [`Edit`], which refuse what the parser would refuse.
+//! [`RequestBuilder`], [`ResponseBuilder`] and [`Edit`], which refuse what has not the form of a message. Every request
+//! that was taken can be answered: what the limits let in leaves room for what an answer adds.
 //!
 //! ```
 //! use bytes::Bytes;

@@ -131,14 +131,14 @@ impl Printer {
 }
 
 impl Message {
-    /// The message that these bytes are, if a parser with the default limits takes them.
+    /// The message that these bytes are. What we print is held to the form, and to the limits of the header table
+    /// alone: see [`Limits::PRINTED`].
     pub(super) fn printed(bytes: Vec<u8>) -> Result<Self, BuildError> {
-        let limits = Limits::default();
-        let scan = Scan::of(&bytes, &limits);
+        let scan = Scan::of(&bytes, &Limits::PRINTED);
         if let Some(error) = scan.error {
             return Err(BuildError::Refused(error));
         }
-        if bytes.len() - scan.head_len > limits.body_bytes {
+        if bytes.len() - scan.head_len > Limits::PRINTED.body_bytes {
             return Err(BuildError::Refused(ParseError::BodyTooLarge));
         }
         scan.assemble(Bytes::from(bytes), scan.head_len)

@@ -24,7 +24,7 @@ const NO_ENTRY: Entry = Entry {
 /// request can be answered with the headers that are well. Does not allocate.
 pub(super) struct Scan {
     start: Option<StartLine>,
-    entries: [Entry; Limits::HEADERS_MAX],
+    entries: [Entry; Limits::TABLE_HEADERS],
     count: usize,
     present: u128,
     folded: bool,
@@ -44,7 +44,7 @@ impl Scan {
         let window = &bytes[..bytes.len().min(limits.head_bytes)];
         let mut scan = Self {
             start: None,
-            entries: [NO_ENTRY; Limits::HEADERS_MAX],
+            entries: [NO_ENTRY; Limits::TABLE_HEADERS],
             count: 0,
             present: 0,
             folded: false,

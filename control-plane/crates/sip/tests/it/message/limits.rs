@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sip::message::framing::StreamFramer;
-use sip::message::{HeaderName, Limits, Message, ParseError};
+use sip::message::{HeaderName, Limits, Message, ParseError, ResponseBuilder};
 
 fn message(extra: &str, body: &str) -> Bytes {
     format!(
@@ -193,7 +193,7 @@ fn defaults_hold_what_they_say() {
         headers: usize::MAX,
         ..Limits::default()
     };
-    let huge = message(&format!("X-A: {}\r\n", "x".repeat(8000)).repeat(9), "");
+    let huge = message(&format!("X-A: {}\r\n", "x".repeat(8000)).repeat(8), "");
     assert_eq!(
         outcome(&huge, &greedy),
         Err((ParseError::HeadTooLarge, Some(513)))
@@ -243,5 +243,35 @@ fn awkward_shapes_are_refused_or_read_in_bounds() {
         if let Err((_, code)) = result {
             assert!(matches!(code, Some(400 | 513)), "{}", &shape[..20]);
         }
+    }
+}
+
+/// Otherwise a request could be made that holds a transaction open for ever.
+#[test]
+fn every_request_that_is_taken_can_be_answered() {
+    let head = message("", "");
+    let most_fields = "v:SIP/2.0/UDP a\r\n".repeat(Limits::HEADERS_MAX - 6);
+    let longest_field = format!("v:SIP/2.0/UDP a;b={}\r\n", "c".repeat(8192 - 18));
+    let room = Limits::HEAD_BYTES_MAX - head.len();
+    let most_bytes = format!("v:SIP/2.0/UDP a;b={}\r\n", "c".repeat(8000)).repeat(room / 8020);
+    let left = Limits::HEAD_BYTES_MAX - head.len() - most_bytes.len();
+    let most_bytes = format!("{most_bytes}v:SIP/2.0/UDP a;b={}\r\n", "c".repeat(left - 20));
+    for fields in [most_fields, longest_field, most_bytes] {
+        let request = Message::parse_datagram(message(&fields, "")).unwrap();
+        let received = request
+            .with_top_via_params(Some([192, 0, 2, 255].into()), Some(65_535))
+            .unwrap();
+        let response = ResponseBuilder::for_request(&received, 488, "Not Acceptable Here")
+            .to_tag("0123456789abcdef0123456789abcdef")
+            .record_routes()
+            .header(HeaderName::Contact, "<sip:192.0.2.255:65535;transport=udp>")
+            .header(
+                HeaderName::Allow,
+                "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE",
+            )
+            .header(HeaderName::Warning, "399 192.0.2.255 \"no\"")
+            .body("application/sdp", &[b'x'; 4096])
+            .build();
+        assert!(response.is_ok(), "{response:?}");
     }
 }
