@@ -25,9 +25,10 @@ const PASSED: &[HeaderName] = &[
     HeaderName::RequestDisposition,
 ];
 
-/// Whether text from one party may reach the other: it names no address.
+/// Whether text from one party may reach the other: it names no address, and has no NUL, which may stand in a quoted
+/// string (RFC 3261 §25.1) and which we do not print.
 pub(super) fn may_pass(text: &str) -> bool {
-    !sdp::names_address(text)
+    !text.contains('\0') && !sdp::names_address(text)
 }
 
 /// What of a message is the parties' own matter: a few known header fields, and all unknown ones, as far as they name
@@ -238,6 +239,7 @@ mod tests {
             of("\"Alice A.\" <sip:alice@10.0.0.1:5070;transport=tcp>;tag=1"),
             "\"Alice A.\" <sip:alice@us.example:5060>"
         );
+        assert_eq!(of("\"nul \\\0\" <sip:alice@h>"), "<sip:alice@us.example:5060>");
         assert_eq!(of("<tel:+4930123>"), "<sip:+4930123@us.example:5060;user=phone>");
         assert_eq!(of("\"at 10.0.0.1\" <sip:10.0.0.1>"), "<sip:us.example:5060>");
         assert_eq!(
