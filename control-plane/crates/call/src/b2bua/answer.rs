@@ -35,7 +35,7 @@ impl Call {
         hub.deadlines.clear(self.key, Deadline::Ring);
         self.outbound.current = None;
         self.phase = Phase::Answering;
-        self.accepted = Some(response.clone());
+        self.accepted = Some(Box::new(response.clone()));
         let contact = hub.contact(&attempt.destination);
         let Some(mut leg) = Leg::of_callee(&attempt.invite, response, attempt.destination, contact) else {
             self.end_by_fault(hub, now, "The callee's answer makes no dialog");
@@ -85,13 +85,13 @@ impl Call {
             return sent;
         };
         let lines = by_side(Side::Caller, &agreement);
-        self.answer = Some(Answer { session, agreement });
-        if self.media.lines() == &lines && self.media.is_idle() {
+        self.answer = Some(Box::new(Answer { session, agreement }));
+        if self.media.lines() == &*lines && self.media.is_idle() {
             let sent = self.send_ack(hub, &unacknowledged);
             self.answer_settled(hub, now, Ok(()));
             return sent;
         }
-        self.unacknowledged = Some(unacknowledged);
+        self.unacknowledged = Some(Box::new(unacknowledged));
         self.media.update(hub, now, Step::Answer, lines);
         None
     }
@@ -139,22 +139,15 @@ impl Call {
         if let Some(leg) = &mut self.legs.callee {
             leg.negotiation.offer_received().ok()?;
         }
-        self.late = Some(Late {
+        self.late = Some(Box::new(Late {
             offerer: Side::Callee,
             offer,
             client,
             cseq: 1,
             fork: fork.to_owned(),
-        });
-        self.media.create(
-            hub,
-            now,
-            ipv6,
-            Both {
-                caller: proposal.answerer,
-                callee: proposal.offerer,
-            },
-        );
+        }));
+        self.media
+            .create(hub, now, ipv6, by_side(Side::Callee, &proposal));
         Some(())
     }
 
@@ -211,7 +204,9 @@ impl Call {
             .header(HeaderName::Contact, contact)
             .header(HeaderName::Allow, headers::ALLOW);
         let accepted = self.accepted.take();
-        let response = accepted.iter().fold(response, headers::pass_back);
+        let response = accepted.iter().fold(response, |response, accepted| {
+            headers::pass_back(response, accepted)
+        });
         let response = response.body("application/sdp", body.as_bytes()).build();
         let (Some(mut leg), Ok(response)) = (leg, response) else {
             // The INVITE was checked for all that these need.
@@ -237,6 +232,7 @@ impl Call {
         self.legs.caller = Some(leg);
         self.phase = Phase::Answered;
         self.outbound.forks = Vec::new();
+        self.outbound.hops = Box::default();
         hub.counters.calls_answered += 1;
         hub.output(Output::Cdr(self.record.answered(now)));
         hub.respond_with(now, inbound.server, response);

@@ -11,7 +11,7 @@ use super::ending::Ending;
 use super::headers;
 use super::hub::{Client, Hub, Server};
 use super::leg::cseq;
-use super::media::Step;
+use super::media::{Lines, Step};
 use super::side::{Both, Side};
 use crate::{Cause, MediaError, Released};
 
@@ -88,7 +88,7 @@ impl Call {
             return;
         }
         let lines = self.reservation(side, &offer);
-        exchange.extended = &lines != self.media.lines();
+        exchange.extended = *lines != *self.media.lines();
         exchange.offer = Some(offer);
         self.start_exchange(hub, exchange);
         // Asked even when nothing is new: a node that refuses or is silent now is found out before the other party
@@ -100,12 +100,12 @@ impl Call {
         if exchange.is_invite() {
             hub.servers.insert(exchange.server, Server::Reinvite(self.key));
         }
-        self.exchange = Some(exchange);
+        self.exchange = Some(Box::new(exchange));
     }
 
     /// The lines that must exist while `offer` waits for its answer: those that carry media now stay as they are,
     /// new and newly enabled ones get ports.
-    fn reservation(&self, offerer: Side, offer: &Session) -> Both<Vec<LineSpec>> {
+    fn reservation(&self, offerer: Side, offer: &Session) -> Lines {
         let proposal = sdp::propose(offer);
         let kept = |agreed: &[LineSpec], proposed: Vec<LineSpec>| -> Vec<LineSpec> {
             let keep = |(index, proposed): (usize, LineSpec)| {
@@ -119,7 +119,7 @@ impl Call {
         };
         let first = kept(&self.agreed[offerer], proposal.offerer);
         let second = kept(&self.agreed[offerer.other()], proposal.answerer);
-        Both::of(offerer, first, second)
+        Lines::new(Both::of(offerer, first, second))
     }
 
     /// The ports for an offer within the dialog are there, or not.
@@ -243,7 +243,7 @@ impl Call {
                 };
                 let lines = by_side(exchange.from, &answer.agreement);
                 exchange.answer = Some(answer);
-                if self.media.lines() == &lines && self.media.is_idle() {
+                if self.media.lines() == &*lines && self.media.is_idle() {
                     self.settled(hub, now, Ok(()));
                 } else {
                     self.media.update(hub, now, Step::Settle, lines);
@@ -278,13 +278,13 @@ impl Call {
             return;
         };
         let lines = self.reservation(side, &offer);
-        self.late = Some(Late {
+        self.late = Some(Box::new(Late {
             offerer: side,
             offer,
             client,
             cseq,
             fork: String::new(),
-        });
+        }));
         self.media.update(hub, now, Step::Extend, lines);
     }
 
@@ -435,7 +435,7 @@ impl Call {
                 }
             }
         }
-        self.media.update(hub, now, Step::Restore, lines);
+        self.media.update(hub, now, Step::Restore, Lines::new(lines));
     }
 
     /// A CANCEL for a re-INVITE. It goes the same way, and the other party's final response decides: a 2xx that was

@@ -18,7 +18,7 @@ pub(super) struct Leg {
     /// Offers and answers between the party and us.
     pub(super) negotiation: Negotiation,
     /// Our 2xx that has no ACK yet.
-    pub(super) accept: Option<Accept>,
+    pub(super) accept: Option<Box<Accept>>,
     pub(super) bye: Bye,
 }
 
@@ -162,10 +162,10 @@ impl Leg {
         };
         let retransmit = AcceptRetransmit::new(now, timers, transmit);
         let first = retransmit.poll_timeout();
-        self.accept = Some(Accept {
+        self.accept = Some(Box::new(Accept {
             cseq: cseq(invite),
             retransmit,
-        });
+        }));
         first
     }
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use media_types::{CallId, CallReport, CallSpec, LegSpec, LineSpec, LocalLine, NodeName};
 use sans_io::Timestamp;
 
@@ -25,6 +27,9 @@ pub(super) enum Step {
     Delete,
 }
 
+/// The lines of both legs. Shared, because the node and the parties mostly agree.
+pub(super) type Lines = Arc<Both<Vec<LineSpec>>>;
+
 /// A call's media: what its node has of it, and the one request that is under way.
 ///
 /// Requests are given one after the other, so that a node never sees them in another order than the call made them.
@@ -34,12 +39,12 @@ pub(super) struct Media {
     id: CallId,
     node: Option<NodeName>,
     state: State,
-    under_way: Option<UnderWay>,
+    under_way: Option<Box<UnderWay>>,
     /// What comes next; a newer plan replaces an older one.
-    queued: Option<(Step, Both<Vec<LineSpec>>)>,
+    queued: Option<(Step, Lines)>,
     ipv6: Both<bool>,
     /// The lines as the node has them.
-    lines: Both<Vec<LineSpec>>,
+    lines: Lines,
     locals: Both<Vec<Option<LocalLine>>>,
     /// The most lines that the node was ever asked for: none are taken away again.
     line_count: usize,
@@ -64,7 +69,7 @@ enum State {
 struct UnderWay {
     request: MediaRequestId,
     step: Step,
-    lines: Both<Vec<LineSpec>>,
+    lines: Lines,
 }
 
 impl Media {
@@ -77,7 +82,7 @@ impl Media {
             under_way: None,
             queued: None,
             ipv6: Both::default(),
-            lines: Both::default(),
+            lines: Lines::default(),
             locals: Both::default(),
             line_count: 0,
             quality: None,
@@ -85,13 +90,7 @@ impl Media {
     }
 
     /// Asks for ports. `ipv6` decides the family of each leg for the life of the call.
-    pub(super) fn create(
-        &mut self,
-        hub: &mut Hub,
-        now: Timestamp,
-        ipv6: Both<bool>,
-        lines: Both<Vec<LineSpec>>,
-    ) {
+    pub(super) fn create(&mut self, hub: &mut Hub, now: Timestamp, ipv6: Both<bool>, lines: Lines) {
         self.ipv6 = ipv6;
         self.state = State::Present;
         hub.media_calls.insert(self.id.clone(), self.call);
@@ -106,7 +105,7 @@ impl Media {
     }
 
     /// Asks for other lines, after what is under way.
-    pub(super) fn update(&mut self, hub: &mut Hub, now: Timestamp, step: Step, lines: Both<Vec<LineSpec>>) {
+    pub(super) fn update(&mut self, hub: &mut Hub, now: Timestamp, step: Step, lines: Lines) {
         if self.state != State::Present {
             return;
         }
@@ -134,7 +133,7 @@ impl Media {
     fn leave(&mut self, hub: &mut Hub, now: Timestamp) {
         if self.state == State::Leaving && self.under_way.is_none() {
             self.state = State::Deleting;
-            self.ask(hub, now, Step::Delete, Both::default(), MediaKind::Delete);
+            self.ask(hub, now, Step::Delete, Lines::default(), MediaKind::Delete);
         }
     }
 
@@ -173,7 +172,7 @@ impl Media {
     fn take_result(
         &mut self,
         step: Step,
-        lines: Both<Vec<LineSpec>>,
+        lines: Lines,
         result: Result<(NodeName, CallReport), MediaError>,
     ) -> Result<(), MediaError> {
         match result {
@@ -199,17 +198,10 @@ impl Media {
         }
     }
 
-    fn ask(
-        &mut self,
-        hub: &mut Hub,
-        now: Timestamp,
-        step: Step,
-        lines: Both<Vec<LineSpec>>,
-        kind: MediaKind,
-    ) {
+    fn ask(&mut self, hub: &mut Hub, now: Timestamp, step: Step, lines: Lines, kind: MediaKind) {
         self.line_count = self.line_count.max(lines.caller.len());
         let request = hub.ask_media(self.call, &self.id, self.node.clone(), kind);
-        self.under_way = Some(UnderWay { request, step, lines });
+        self.under_way = Some(Box::new(UnderWay { request, step, lines }));
         hub.deadlines
             .set(self.call, Deadline::Media, now + hub.config.media_answer_timeout);
     }
@@ -255,7 +247,7 @@ impl Media {
     }
 
     /// The lines as the node has them.
-    pub(super) const fn lines(&self) -> &Both<Vec<LineSpec>> {
+    pub(super) fn lines(&self) -> &Both<Vec<LineSpec>> {
         &self.lines
     }
 

@@ -97,7 +97,7 @@ impl Call {
         let session = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok()?;
         let agreement = sdp::agree(offer, &session).ok()?;
         let lines = by_side(Side::Caller, &agreement);
-        if self.media.lines() != &lines {
+        if self.media.lines() != &*lines {
             self.media.update(hub, now, Step::Early, lines);
         }
         self.outbound.forks[fork].answer = Some(session.clone());

@@ -5,12 +5,12 @@ use sip::message::RequestBuilder;
 use sip::{HeaderName, Message, Source};
 
 use super::attempt::Attempt;
-use super::call::{Call, Inbound, Outbound, Phase};
+use super::call::{Call, Inbound, Outbound, Phase, by_side};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
 use super::hub::{CallKey, Client, Hub, Server};
-use super::media::Media;
+use super::media::{Lines, Media};
 use super::record::Record;
 use super::side::{Both, Side};
 use crate::{Cause, MediaError, NextHop, Released};
@@ -54,11 +54,11 @@ impl Call {
                 caller: origin(hub),
                 callee: origin(hub),
             },
-            agreed: Both::default(),
+            agreed: Lines::default(),
             caller_call_id: inbound.invite.call_id().unwrap_or("").to_owned(),
             caller_tags: Vec::new(),
             caller_tag: super::hub::tag_of(&inbound.invite, HeaderName::From).to_owned(),
-            inbound: Some(inbound),
+            inbound: Some(Box::new(inbound)),
         };
         call.reserve_or_call(hub, now);
         call
@@ -80,15 +80,8 @@ impl Call {
             caller: offer.is_ipv6(),
             callee: callee_ipv6,
         };
-        self.media.create(
-            hub,
-            now,
-            ipv6,
-            Both {
-                caller: proposal.offerer,
-                callee: proposal.answerer,
-            },
-        );
+        self.media
+            .create(hub, now, ipv6, by_side(Side::Caller, &proposal));
     }
 
     /// The ports are there, or not.
