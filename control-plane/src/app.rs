@@ -11,11 +11,11 @@ use ops::clock::{MonotonicClock, wall_clock};
 use ops::http::{Ops, Readiness};
 use sans_io::Random;
 use sip_transport::{Listen, Transport};
-use store::{Drain, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::{Config, Media, MediaNode};
+use crate::draining::Draining;
 use crate::metrics::{self, Sources};
 use crate::routing::{self, Table};
 use crate::shell::Shell;
@@ -27,9 +27,6 @@ const START_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How long parties have to answer the BYEs of a stop, and nodes to give the last statistics.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-
-/// How long the call records have to get from the journal into the database. Those that do not stay in the journal.
-const LAST_RECORDS: Duration = Duration::from_secs(5);
 
 /// How long scrapes under way have.
 const LAST_SCRAPES: Duration = Duration::from_secs(1);
@@ -60,7 +57,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let records = open_store(&config).await?;
     let journal = records.journal;
-    let (stop_drain, drain_ended) = start_drain(records.drain)?;
+    let draining = Draining::start(records.drain)?;
 
     let transport = open_transport(&config)?;
     let mut table = Table::new(&config.routes, transport.bound());
@@ -152,18 +149,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     refreshing.abort();
     // The transport goes first, so that nothing is begun any more; then the records are complete.
     drop(shell);
-    // The drain ends by itself if this does not reach it.
-    let _ = stop_drain.send(());
     let _ = stop_ops.send(());
     if tokio::time::timeout(LAST_SCRAPES, ops_server).await.is_err() {
         tracing::debug!("scrapes cut off");
     }
-    tokio::time::timeout(LAST_RECORDS, drain_ended)
-        .await
-        .context("the database is slow")
-        .and_then(|ended| ended.context("the store's thread panicked"))
-        .and_then(|ended| ended.context("the database failed"))
-        .context("the last call records stay in the journal until the next start")?;
+    draining.finish().await?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -214,25 +204,6 @@ async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
         );
     }
     Ok(opened)
-}
-
-/// Runs the drain on a thread of its own, so that its work comes between no two SIP messages. Gives the way to stop it
-/// and how it ended.
-fn start_drain(drain: Drain) -> io::Result<(oneshot::Sender<()>, oneshot::Receiver<Result<(), StoreError>>)> {
-    let (stop, stopped) = oneshot::channel::<()>();
-    let (tell, ended) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
-    std::thread::Builder::new().name("store".into()).spawn(move || {
-        let result = runtime.block_on(drain.run(async {
-            // Fails when the sender is gone, which means the same.
-            let _ = stopped.await;
-        }));
-        // Nobody listens when the process ends without waiting.
-        let _ = tell.send(result);
-    })?;
-    Ok((stop, ended))
 }
 
 fn open_transport(config: &Config) -> anyhow::Result<Transport> {

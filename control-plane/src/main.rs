@@ -5,6 +5,7 @@
 mod app;
 mod arguments;
 mod config;
+mod draining;
 mod media;
 mod metrics;
 mod record;
