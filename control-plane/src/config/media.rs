@@ -18,6 +18,8 @@ pub struct Media {
     pub deadline_ms: u64,
     /// How long a node keeps a call that we do not renew: how long calls survive a control plane that died.
     pub lease_ms: u64,
+    /// A node whose address refuses connections for so long is gone, and its calls are hung up.
+    pub gone_after_ms: u64,
     /// How often a node is asked how it is.
     pub poll_interval_ms: u64,
     /// Requests under way at most; one more gets its call 503.
@@ -44,6 +46,7 @@ impl Default for Media {
             attempt_timeout_ms: 500,
             deadline_ms: 2_000,
             lease_ms: 60_000,
+            gone_after_ms: 3_000,
             poll_interval_ms: 1_000,
             requests_max: 1_024,
             retry_after_s: 5,
@@ -97,6 +100,7 @@ impl Media {
             attempt_timeout: Duration::from_millis(self.attempt_timeout_ms),
             deadline: Duration::from_millis(self.deadline_ms),
             lease: Duration::from_millis(self.lease_ms),
+            gone_after: Duration::from_millis(self.gone_after_ms),
             poll_interval: Duration::from_millis(self.poll_interval_ms),
             requests_max: self.requests_max,
             reports_max: self.requests_max,
@@ -111,6 +115,7 @@ impl Validate for Media {
         problems.range("attempt_timeout_ms", self.attempt_timeout_ms, 10..=60_000);
         problems.range("deadline_ms", self.deadline_ms, self.attempt_timeout_ms..=120_000);
         problems.range("lease_ms", self.lease_ms, 1_000..=LEASE_MS_MAX);
+        problems.range("gone_after_ms", self.gone_after_ms, 100..=LEASE_MS_MAX);
         problems.range("poll_interval_ms", self.poll_interval_ms, 10..=60_000);
         problems.range("requests_max", self.requests_max, 1..=100_000);
         problems.range("retry_after_s", self.retry_after_s, 1..=3_600);

@@ -20,6 +20,9 @@ pub struct Config {
     pub deadline: Duration,
     /// The lease that calls are made with; renewed at a third of it.
     pub lease: Duration,
+    /// A node whose address refuses connections for so long is gone, and its calls with it: they are not kept for the
+    /// rest of their lease. One that is silent is not gone, since its media may flow.
+    pub gone_after: Duration,
     /// How often a node that is well is asked how it is.
     pub poll_interval: Duration,
     /// Requests under way at most; more are refused.

@@ -64,7 +64,7 @@ async fn make(
                 }
                 tracing::info!(call = %spec.id, node = %node.name, reason = refusal.reason(), "media node passed over");
             }
-            Outcome::NotReached => {
+            Outcome::NotReached { .. } => {
                 tracing::info!(call = %spec.id, node = %node.name, reason = "not reached", "media node passed over");
                 context.suspect(&node);
             }
@@ -81,7 +81,7 @@ async fn make(
             Outcome::Done(report) => made = Some((node, report)),
             Outcome::Refused(refusal) => refused = Some(refusal),
             // A node that cannot be reached now may still have it from the attempt before.
-            Outcome::NotReached | Outcome::Unclear => orphans::note(context, &node, &spec.id),
+            Outcome::NotReached { .. } | Outcome::Unclear => orphans::note(context, &node, &spec.id),
         }
     }
     for node in &unclear {

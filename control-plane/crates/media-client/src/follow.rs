@@ -39,7 +39,7 @@ pub(crate) async fn update(
     match outcome {
         Outcome::Done(report) => Ok((node.name.clone(), report)),
         Outcome::Refused(refusal) => Err(Failure::Refused(refusal)),
-        Outcome::NotReached | Outcome::Unclear => Err(Failure::Lost),
+        Outcome::NotReached { .. } | Outcome::Unclear => Err(Failure::Lost),
     }
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn delete(
             }
             Err(Failure::Refused(refusal))
         }
-        Outcome::NotReached | Outcome::Unclear => {
+        Outcome::NotReached { .. } | Outcome::Unclear => {
             orphans::note(context, &node, call);
             Err(Failure::Lost)
         }
@@ -97,7 +97,7 @@ where
         let final_one = match outcome {
             Outcome::Done(_) => true,
             Outcome::Refused(refusal) => refusal != Refusal::Busy,
-            Outcome::NotReached | Outcome::Unclear => false,
+            Outcome::NotReached { .. } | Outcome::Unclear => false,
         };
         if final_one || Instant::now() + PAUSE >= until {
             return outcome;

@@ -23,6 +23,13 @@ pub(crate) async fn run(context: Arc<Context>, node: Arc<Node>) {
         } else {
             0
         };
+        if node.state().refusing(
+            matches!(outcome, Outcome::NotReached { refused: true }),
+            context.config.gone_after,
+        ) {
+            // Its calls are to be given up.
+            node.reconcile.notify_one();
+        }
         match outcome {
             Outcome::Done(description) => {
                 let before = node.state().described(&description);
@@ -33,7 +40,7 @@ pub(crate) async fn run(context: Arc<Context>, node: Arc<Node>) {
                 }
             }
             Outcome::Unclear if late < LATE_MAX => {}
-            Outcome::Unclear | Outcome::NotReached | Outcome::Refused(_) => context.suspect(&node),
+            Outcome::Unclear | Outcome::NotReached { .. } | Outcome::Refused(_) => context.suspect(&node),
         }
         context.tell_healthy();
         let down = node.state().health == Health::Down;

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use media_types::{CallId, NodeName};
 use proto::media_v1::DescribeResponse;
@@ -68,6 +69,8 @@ pub(crate) struct State {
     /// Our calls and when each was last known to be there.
     pub(crate) held: HashMap<CallId, Instant>,
     pub(crate) orphans: Orphans,
+    /// Since when its address refuses connections.
+    refused_since: Option<Instant>,
 }
 
 impl Node {
@@ -79,6 +82,7 @@ impl Node {
             under_way: 0,
             held: HashMap::new(),
             orphans: Orphans::default(),
+            refused_since: None,
         };
         Self {
             name,
@@ -131,6 +135,19 @@ impl State {
             Health::Up
         };
         std::mem::replace(&mut self.health, health)
+    }
+
+    /// Notes whether the node's address refuses connections. True when it has for `gone_after` and there are calls to be
+    /// given up for it.
+    pub(crate) fn refusing(&mut self, refuses: bool, gone_after: Duration) -> bool {
+        self.refused_since = refuses.then(|| self.refused_since.unwrap_or_else(Instant::now));
+        self.is_gone(gone_after) && !self.held.is_empty()
+    }
+
+    /// Whether the node's process does not run, and has not for `gone_after`: its sockets went with it.
+    pub(crate) fn is_gone(&self, gone_after: Duration) -> bool {
+        self.refused_since
+            .is_some_and(|since| since.elapsed() >= gone_after)
     }
 
     /// Notes that a create is being sent.

@@ -1,4 +1,5 @@
-use std::error::Error as _;
+use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use media_types::Refusal;
@@ -13,7 +14,10 @@ pub(crate) enum Outcome<T> {
     /// The node decided not to.
     Refused(Refusal),
     /// The node was not reached: nothing was done.
-    NotReached,
+    NotReached {
+        /// Its address refused the connection: the host is there and the process is not.
+        refused: bool,
+    },
     /// The node may have done it or not: it was late, the connection broke, the answer made no sense.
     Unclear,
 }
@@ -24,7 +28,8 @@ impl<T> Outcome<T> {
         match self {
             Self::Done(_) => "done",
             Self::Refused(refusal) => refusal.reason(),
-            Self::NotReached => "not_reached",
+            Self::NotReached { refused: false } => "not_reached",
+            Self::NotReached { refused: true } => "connection_refused",
             Self::Unclear => "unclear",
         }
     }
@@ -49,20 +54,34 @@ pub(crate) async fn attempt<W, T>(
     }
 }
 
+/// What lies behind a status, from the outside in.
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let mut next = status.source();
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
 fn from_status<T>(status: &Status) -> Outcome<T> {
     if let Some(refusal) = refusal_from_status(status) {
         return Outcome::Refused(refusal);
     }
-    let mut source = status.source();
-    while let Some(error) = source {
-        if error.is::<ConnectError>() {
-            return Outcome::NotReached;
-        }
-        source = error.source();
+    if causes(status).any(|error| error.is::<ConnectError>()) {
+        // A Unix socket's path is gone, or has nobody behind it.
+        let absent =
+            |error: &io::Error| matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
+        let refused = causes(status)
+            .filter_map(|error| error.downcast_ref())
+            .any(absent);
+        return Outcome::NotReached { refused };
     }
     match status.code() {
         // Said before anything is done: by a node of another version, or one that does not know us.
-        Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied => Outcome::NotReached,
+        Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied => {
+            Outcome::NotReached { refused: false }
+        }
         _ => Outcome::Unclear,
     }
 }
@@ -74,8 +93,14 @@ mod tests {
     #[test]
     fn only_what_certainly_did_nothing_counts_as_not_reached() {
         let outcome = |code| from_status::<()>(&Status::new(code, "x"));
-        assert_eq!(outcome(Code::Unimplemented), Outcome::NotReached);
-        assert_eq!(outcome(Code::PermissionDenied), Outcome::NotReached);
+        assert_eq!(
+            outcome(Code::Unimplemented),
+            Outcome::NotReached { refused: false }
+        );
+        assert_eq!(
+            outcome(Code::PermissionDenied),
+            Outcome::NotReached { refused: false }
+        );
         for code in [
             Code::Unavailable,
             Code::Cancelled,

@@ -66,16 +66,20 @@ fn confirm(node: &Node, batch: &[CallId], busy: &[String], asked: Instant) {
     }
 }
 
-/// Gives up calls whose lease must have run out: the node did not answer, or its worker was busy, all that time.
+/// Gives up calls whose lease must have run out: the node did not answer, or its worker was busy, all that time. And all
+/// calls of a node whose process is gone: they need not wait for their lease.
 async fn give_up_overdue(context: &Context, node: &Node) {
     let now = Instant::now();
-    let overdue: Vec<CallId> = node
-        .state()
-        .held
-        .iter()
-        .filter(|(_, confirmed)| now.saturating_duration_since(**confirmed) > context.config.lease)
-        .map(|(call, _)| call.clone())
-        .collect();
+    let overdue: Vec<CallId> = {
+        let state = node.state();
+        let gone = state.is_gone(context.config.gone_after);
+        let over = |confirmed: Instant| now.saturating_duration_since(confirmed) > context.config.lease;
+        let lost = state
+            .held
+            .iter()
+            .filter(|(_, confirmed)| gone || over(**confirmed));
+        lost.map(|(call, _)| call.clone()).collect()
+    };
     for call in overdue {
         lose(context, node, call).await;
     }

@@ -21,6 +21,7 @@ fn config() -> Config {
         attempt_timeout: Duration::from_millis(300),
         deadline: Duration::from_millis(1_000),
         lease: Duration::from_secs(60),
+        gone_after: Duration::from_secs(60),
         poll_interval: Duration::from_millis(100),
         requests_max: 8,
         reports_max: 8,
@@ -464,6 +465,22 @@ async fn calls_of_a_node_that_stays_away_are_given_up_after_a_lease() {
     ask(&client, &mut reports, create(1, "c1")).await.unwrap();
     running.kill().await;
     assert!(matches!(report(&mut reports).await, Report::CallLost { .. }));
+}
+
+#[tokio::test]
+async fn calls_of_a_node_whose_process_is_gone_do_not_wait_for_their_lease() {
+    let fake = Fake::new(10);
+    let running = fake.serve().await;
+    let config = Config {
+        gone_after: Duration::from_millis(200),
+        ..config()
+    };
+    let (client, mut reports) = start(config, &[node("a", &running.address)]).unwrap();
+    healthy(&client, 1).await;
+    ask(&client, &mut reports, create(1, "c1")).await.unwrap();
+    running.kill().await;
+    assert!(matches!(report(&mut reports).await, Report::CallLost { .. }));
+    assert_eq!(client.view().nodes()[0].held, 0);
 }
 
 #[tokio::test]
