@@ -34,6 +34,25 @@ fn health_readiness_and_metrics_tell_how_it_stands() {
 }
 
 #[test]
+fn every_metric_is_documented() {
+    const DOCUMENT: &str = include_str!("../../../docs/operations/control-plane.md");
+    let plane = Control::alone().run();
+    let (_, page) = plane.get("/metrics");
+    let names: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ringpath_control_")?.split(' ').next())
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    let missing: Vec<&&str> = names
+        .iter()
+        .filter(|name| !DOCUMENT.contains(&format!("`{name}`")) && !DOCUMENT.contains(&format!("`{name}{{")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert_eq!(page.matches("# HELP").count(), page.matches("# TYPE").count());
+    plane.stop();
+}
+
+#[test]
 fn idle_memory_is_below_50_megabytes() {
     let plane = Control::alone().run();
     plane.get("/metrics");
