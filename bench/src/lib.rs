@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod g711;
 pub mod host;
 pub mod memory;
+pub mod metrics;
 pub mod node_client;
 pub mod plane;
 pub mod process;

@@ -182,6 +182,11 @@ impl Plane {
         &mut self.process
     }
 
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        self.process.tail()
+    }
+
     /// What it said at its start.
     pub fn announcement(&self) -> &Announcement {
         &self.announcement

@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::cdr::{self, Cdr};
 use crate::host::Host;
+use crate::metrics::Metrics;
 use crate::node_client::{Held, NodeClient};
 use crate::plane::{ControlOptions, NodeOptions, Plane};
 use crate::sipp::{Script, Side, Sipp, Transport};
@@ -53,6 +54,8 @@ pub struct Stand {
     /// The control plane.
     pub control: Plane,
     grpc: Vec<SocketAddr>,
+    node_ops: Vec<SocketAddr>,
+    control_ops: SocketAddr,
     sip: SocketAddr,
     caller: SocketAddr,
     callee: SocketAddr,
@@ -67,6 +70,7 @@ impl Stand {
         let mut host = Host::reserve()?;
         let mut nodes = Vec::new();
         let mut grpc = Vec::new();
+        let mut node_ops = Vec::new();
         let mut named = Vec::new();
         let mut first_port = 20_000u16;
         for (place, &calls_max) in options.nodes.iter().enumerate() {
@@ -85,6 +89,7 @@ impl Stand {
             };
             first_port += ports;
             grpc.push(node.grpc);
+            node_ops.push(node.ops);
             named.push((node.name.clone(), node.grpc));
             nodes.push(Plane::start_node(&node, folder)?);
         }
@@ -94,9 +99,10 @@ impl Stand {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
         };
+        let control_ops = host.address()?;
         let control = ControlOptions {
             sip,
-            ops: host.address()?,
+            ops: control_ops,
             store: store.clone(),
             nodes: named,
             routes: vec![(
@@ -112,6 +118,8 @@ impl Stand {
             nodes,
             control,
             grpc,
+            node_ops,
+            control_ops,
             sip,
             caller,
             callee,
@@ -185,6 +193,16 @@ impl Stand {
     /// gRPC of a node.
     pub fn node_client(&self, node: usize) -> anyhow::Result<NodeClient> {
         NodeClient::connect(self.grpc[node])
+    }
+
+    /// Metrics of the control plane.
+    pub fn control_metrics(&self) -> anyhow::Result<Metrics> {
+        Metrics::fetch(self.control_ops)
+    }
+
+    /// Metrics of a node.
+    pub fn node_metrics(&self, node: usize) -> anyhow::Result<Metrics> {
+        Metrics::fetch(self.node_ops[node])
     }
 
     /// Calls and port pairs of all nodes together.

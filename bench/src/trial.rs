@@ -79,6 +79,8 @@ pub fn run(options: &TrialOptions) -> anyhow::Result<Report> {
     let seconds = clock.now().saturating_since(started).as_secs_f64();
 
     let description = stand.node_client(0)?.describe()?;
+    fs::write(folder.join("media-1.metrics"), stand.node_metrics(0)?.text())?;
+    fs::write(folder.join("control.metrics"), stand.control_metrics()?.text())?;
     let held = match stand.wait_until_quiet(Duration::from_secs(10)) {
         Ok(()) => Held::default(),
         Err(_) => stand.held()?,

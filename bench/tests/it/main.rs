@@ -1,5 +1,8 @@
 //! The kit against itself, and both planes against SIPp and the kit's endpoints. One module a behaviour.
 
 mod bench;
+mod failover;
 mod media;
+mod scenarios;
+mod speech;
 mod talk;

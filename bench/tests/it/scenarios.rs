@@ -1,0 +1,197 @@
+//! Every scenario of `sipp-scenarios` against the real binaries: both SIPp ends content, nothing held afterwards, and
+//! the call records say what happened.
+
+use std::time::Duration;
+
+use ringpath_bench::cdr::Cdr;
+use ringpath_bench::sipp::Transport;
+use ringpath_bench::stand::StandOptions;
+
+use crate::bench::{run_both, run_caller, sipp_is_here, stand};
+
+const CALLS: u32 = 5;
+
+/// What the record of each call must say.
+struct Expected {
+    status: i64,
+    released_by: &'static str,
+}
+
+const CALLER_HANGS_UP: Expected = Expected {
+    status: 200,
+    released_by: "caller",
+};
+
+fn check(cdrs: &[Cdr], expected: &Expected) {
+    assert_eq!(cdrs.len(), CALLS as usize, "one record a call: {cdrs:#?}");
+    for cdr in cdrs {
+        assert!(cdr.ended, "{cdr:#?}");
+        assert_eq!(cdr.status, Some(expected.status), "{cdr:#?}");
+        assert_eq!(cdr.answered, expected.status == 200, "{cdr:#?}");
+        assert_eq!(cdr.released_by.as_deref(), Some(expected.released_by), "{cdr:#?}");
+        assert!(cdr.cause.is_some(), "{cdr:#?}");
+    }
+}
+
+/// Caller and callee through the planes.
+fn run(scenario: &str, transport: Transport, expected: &Expected) {
+    let test = format!("{}-{transport:?}", scenario.replace('/', "-"));
+    if !sipp_is_here(&test) {
+        return;
+    }
+    let options = StandOptions {
+        callee_transport: transport,
+        ..StandOptions::default()
+    };
+    let mut stand = stand(&test, &options);
+    let callee = stand.callee(scenario, CALLS);
+    let mut caller = stand.caller(scenario, CALLS);
+    caller.transport = transport;
+    run_both(&mut stand, &callee, &caller);
+    stand.wait_until_quiet(Duration::from_secs(10)).unwrap();
+    check(
+        &stand
+            .wait_for_cdrs(CALLS as usize, Duration::from_secs(10))
+            .unwrap(),
+        expected,
+    );
+    stand.finish().unwrap();
+}
+
+/// A caller whom the control plane answers by itself. Gives the records.
+fn run_alone(scenario: &str, options: &StandOptions) -> Vec<Cdr> {
+    let test = scenario.replace('/', "-");
+    if !sipp_is_here(&test) {
+        return Vec::new();
+    }
+    let mut stand = stand(&test, options);
+    let caller = stand.caller(scenario, CALLS);
+    run_caller(&mut stand, &caller);
+    stand.finish().unwrap()
+}
+
+#[test]
+fn a_call_that_the_callee_ends() {
+    let expected = Expected {
+        status: 200,
+        released_by: "callee",
+    };
+    run("basic-call/callee-hangs-up", Transport::Udp, &expected);
+}
+
+#[test]
+fn a_call_over_tcp_on_both_sides() {
+    let expected = Expected {
+        status: 200,
+        released_by: "callee",
+    };
+    run("basic-call/callee-hangs-up", Transport::Tcp, &expected);
+}
+
+#[test]
+fn early_media_reaches_the_caller() {
+    run("early-media/ringback", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+#[test]
+fn a_caller_cancels_before_it_rings() {
+    let expected = Expected {
+        status: 487,
+        released_by: "caller",
+    };
+    run("cancel/before-ringing", Transport::Udp, &expected);
+}
+
+#[test]
+fn a_caller_cancels_while_it_rings() {
+    let expected = Expected {
+        status: 487,
+        released_by: "caller",
+    };
+    run("cancel/after-ringing", Transport::Udp, &expected);
+}
+
+#[test]
+fn a_caller_cancels_over_tcp() {
+    let expected = Expected {
+        status: 487,
+        released_by: "caller",
+    };
+    run("cancel/after-ringing", Transport::Tcp, &expected);
+}
+
+#[test]
+fn a_busy_callee() {
+    let expected = Expected {
+        status: 486,
+        released_by: "callee",
+    };
+    run("reject/busy", Transport::Udp, &expected);
+}
+
+#[test]
+fn a_callee_that_declines() {
+    let expected = Expected {
+        status: 603,
+        released_by: "callee",
+    };
+    run("reject/decline", Transport::Udp, &expected);
+}
+
+#[test]
+fn a_call_is_held_and_taken_back() {
+    run("hold/resume", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+#[test]
+fn a_call_is_held_and_taken_back_over_tcp() {
+    run("hold/resume", Transport::Tcp, &CALLER_HANGS_UP);
+}
+
+#[test]
+fn the_offer_comes_with_the_answer() {
+    run("late-offer/answer", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+#[test]
+fn a_call_that_may_be_forwarded_once() {
+    run("max-forwards/one", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+#[test]
+fn a_late_ack_makes_the_answer_come_again() {
+    run("loss/late-ack", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+#[test]
+fn calls_survive_the_loss_of_a_tenth_of_all_messages() {
+    run("loss/ten-percent", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+#[test]
+fn options_is_answered() {
+    assert_eq!(run_alone("options/ping", &StandOptions::default()), []);
+}
+
+#[test]
+fn an_unknown_method_is_answered() {
+    assert_eq!(run_alone("method/unknown", &StandOptions::default()), []);
+}
+
+#[test]
+fn a_call_that_may_not_be_forwarded() {
+    for cdr in run_alone("max-forwards/zero", &StandOptions::default()) {
+        assert_eq!((cdr.status, cdr.answered), (Some(483), false), "{cdr:#?}");
+    }
+}
+
+#[test]
+fn a_number_without_a_route() {
+    let options = StandOptions {
+        prefix: "9".to_owned(),
+        ..StandOptions::default()
+    };
+    for cdr in run_alone("route/none", &options) {
+        assert_eq!((cdr.status, cdr.answered), (Some(404), false), "{cdr:#?}");
+    }
+}
