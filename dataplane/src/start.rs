@@ -1,6 +1,7 @@
 //! From the configuration to running workers.
 
 use std::io;
+use std::net::UdpSocket;
 
 use anyhow::Context as _;
 use media_engine::EngineConfig;
@@ -28,6 +29,13 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    fn socket(reason: String) -> Self {
+        Self {
+            path: Path::Socket,
+            reason: keep(reason),
+        }
+    }
+
     /// Its name in the configuration, on the command line and in metrics.
     pub const fn name(self) -> &'static str {
         match self.path {
@@ -52,66 +60,149 @@ pub struct Workers {
 /// Pins, builds and starts the workers, as many as the configuration says.
 ///
 /// # Errors
-/// When a back-end cannot be made, or there is no randomness.
+/// When an interface has no address of this machine, a back-end cannot be made, or there is no randomness.
 pub fn workers(
     config: &Config,
     limit: FileLimit,
     clock: MonotonicClock,
     bell: &Bell,
 ) -> anyhow::Result<Workers> {
-    let chosen = choose(config.workers.backend)?;
-    let allowed =
-        worker::allowed_cores().context("the kernel does not say which cores this process may use")?;
-    let count = match (config.workers.count, config.workers.cores.len()) {
-        (0, 0) => allowed.len().max(1),
-        (0, named) => named,
-        (count, _) => count,
+    let start = Start {
+        config,
+        interfaces: bindable(&config.interfaces)?,
+        limit,
+        clock,
+        bell,
     };
-    let cores = worker::assign(count, &config.workers.cores, &allowed);
-    let sockets = sockets(chosen, limit, config.grpc.connections_max, count);
-    let calls_max = calls_max(config, sockets * count as u64);
-    let shares: Vec<usize> = (0..count).map(|index| share(calls_max, index, count)).collect();
-    let mut random = Random::from_seed(ops::random::seed().context("no randomness")?);
-    let mut handles = Vec::with_capacity(count);
-    for (index, share) in shares.iter().enumerate() {
-        let engine = engine_config(config, chosen, index, count, *share);
-        let ports: usize = engine
+    let chosen = choose(config.workers.backend)?;
+    let started = start.all(chosen, launch);
+    match started {
+        // The probe's small ring worked, the workers' large ones do not.
+        Err(error) if chosen.path == Path::Uring && config.workers.backend == Backend::Auto => {
+            let reason = format!("io_uring works here, but {error:#}");
+            tracing::warn!("{reason}");
+            start.all(Chosen::socket(reason), launch)
+        }
+        started => started,
+    }
+}
+
+/// What every worker's start needs.
+struct Start<'a> {
+    config: &'a Config,
+    interfaces: Vec<Interface>,
+    limit: FileLimit,
+    clock: MonotonicClock,
+    bell: &'a Bell,
+}
+
+impl Start<'_> {
+    /// Starts every worker on the chosen back-end, or none.
+    fn all(
+        &self,
+        chosen: Chosen,
+        launch: impl Fn(Chosen, Plan, IoConfig) -> io::Result<Handle>,
+    ) -> anyhow::Result<Workers> {
+        let config = self.config;
+        let allowed =
+            worker::allowed_cores().context("the kernel does not say which cores this process may use")?;
+        let count = match (config.workers.count, config.workers.cores.len()) {
+            (0, 0) => allowed.len().max(1),
+            (0, named) => named,
+            (count, _) => count,
+        };
+        let cores = worker::assign(count, &config.workers.cores, &allowed);
+        let sockets = sockets(chosen, self.limit, config.grpc.connections_max, count);
+        let calls_max = calls_max(config, sockets * count as u64);
+        let shares: Vec<usize> = (0..count).map(|index| share(calls_max, index, count)).collect();
+        let mut random = Random::from_seed(ops::random::seed().context("no randomness")?);
+        let mut handles = Vec::with_capacity(count);
+        for (index, share) in shares.iter().enumerate() {
+            let engine = self.engine(chosen, index, count, *share);
+            let ports: usize = engine
+                .interfaces
+                .iter()
+                .map(|i| 2 * i.ports.len() * i.addresses.len())
+                .sum();
+            anyhow::ensure!(
+                ports > 0,
+                "fewer port pairs than workers: worker {index} has none"
+            );
+            let ports_max = (ports as u64).min(sockets).clamp(1, 1 << 20) as u32;
+            let plan = Plan {
+                index,
+                core: cores.get(index).copied(),
+                engine,
+                random: random.fork(),
+                clock: self.clock,
+                command_queue: config.limits.command_queue,
+                event_queue: config.limits.event_queue,
+                bell: self.bell.clone(),
+            };
+            match launch(chosen, plan, config.io.config(ports_max)) {
+                Ok(handle) => handles.push(handle),
+                Err(error) => {
+                    handles.into_iter().for_each(Handle::stop);
+                    let what = format!("worker {index} cannot start its {} back-end", chosen.name());
+                    return Err(error).context(what);
+                }
+            }
+        }
+        let identity = Identity {
+            node_id: config.node_id.clone(),
+            backend: chosen.name(),
+            backend_reason: chosen.reason,
+            interfaces: self.interfaces.iter().map(Interface::to_wire).collect(),
+            calls_max,
+        };
+        Ok(Workers {
+            identity,
+            handles,
+            calls_max: shares,
+        })
+    }
+
+    fn engine(&self, chosen: Chosen, index: usize, count: usize, calls_max: usize) -> EngineConfig {
+        let interfaces = self
             .interfaces
             .iter()
-            .map(|i| 2 * i.ports.len() * i.addresses.len())
-            .sum();
+            .map(|interface| interface.share(index, count))
+            .collect();
+        let limits = &self.config.limits;
+        let mut engine = EngineConfig::new(interfaces, chosen.path, chosen.reason);
+        engine.calls_max = calls_max;
+        engine.lease_default = limits.lease_default();
+        engine.lease_max = limits.lease_max();
+        engine.media_timeout_default = limits.media_timeout();
+        engine.quarantine = limits.port_quarantine();
+        // At a stop every call ends in one moment.
+        engine.limits.events_max = calls_max + limits.event_queue;
+        engine
+    }
+}
+
+/// The interfaces without the addresses that this machine does not have, such as IPv6 ones where IPv6 is switched off. Legs
+/// that ask for these are refused.
+///
+/// # Errors
+/// When an interface has no other.
+fn bindable(interfaces: &[Interface]) -> anyhow::Result<Vec<Interface>> {
+    let mut left = interfaces.to_vec();
+    for interface in &mut left {
+        let name = interface.name.clone();
+        interface.addresses.retain(|address| match UdpSocket::bind((address.local, 0)) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(interface = name, address = %address.local, %error, "address left out: it cannot be bound");
+                false
+            }
+        });
         anyhow::ensure!(
-            ports > 0,
-            "fewer port pairs than workers: worker {index} has none"
-        );
-        let ports_max = (ports as u64).min(sockets).clamp(1, 1 << 20) as u32;
-        let plan = Plan {
-            index,
-            core: cores.get(index).copied(),
-            engine,
-            random: random.fork(),
-            clock,
-            command_queue: config.limits.command_queue,
-            event_queue: config.limits.event_queue,
-            bell: bell.clone(),
-        };
-        let started = start(chosen, plan, config.io.config(ports_max));
-        handles.push(
-            started.with_context(|| format!("worker {index} cannot start its {} back-end", chosen.name()))?,
+            !interface.addresses.is_empty(),
+            "interface \"{name}\": none of its addresses can be bound here"
         );
     }
-    let identity = Identity {
-        node_id: config.node_id.clone(),
-        backend: chosen.name(),
-        backend_reason: chosen.reason,
-        interfaces: config.interfaces.iter().map(Interface::to_wire).collect(),
-        calls_max,
-    };
-    Ok(Workers {
-        identity,
-        handles,
-        calls_max: shares,
-    })
+    Ok(left)
 }
 
 /// Ports that each of `count` workers can have open. With plain sockets they share the process's files; a ring has a table of
@@ -143,31 +234,7 @@ const fn share(total: usize, index: usize, count: usize) -> usize {
     total / count + (index < total % count) as usize
 }
 
-fn engine_config(
-    config: &Config,
-    chosen: Chosen,
-    index: usize,
-    count: usize,
-    calls_max: usize,
-) -> EngineConfig {
-    let interfaces = config
-        .interfaces
-        .iter()
-        .map(|interface| interface.share(index, count))
-        .collect();
-    let limits = &config.limits;
-    let mut engine = EngineConfig::new(interfaces, chosen.path, chosen.reason);
-    engine.calls_max = calls_max;
-    engine.lease_default = limits.lease_default();
-    engine.lease_max = limits.lease_max();
-    engine.media_timeout_default = limits.media_timeout();
-    engine.quarantine = limits.port_quarantine();
-    // At a stop, or when a control plane is gone, every call ends in one moment.
-    engine.limits.events_max = calls_max + limits.event_queue;
-    engine
-}
-
-fn start(chosen: Chosen, plan: Plan, io: IoConfig) -> io::Result<Handle> {
+fn launch(chosen: Chosen, plan: Plan, io: IoConfig) -> io::Result<Handle> {
     match chosen.path {
         Path::Uring => worker::start(plan, move || Uring::new(&io).map_err(io::Error::other)),
         Path::Socket | Path::Simulated => worker::start(plan, move || Sockets::new(&io)),
@@ -185,13 +252,109 @@ fn choose(backend: Backend) -> anyhow::Result<Chosen> {
         Backend::Socket => Requested::Socket,
     };
     let (chosen, reason) = probe::choose(requested)?;
-    let path = match chosen {
-        probe::Backend::Uring => Path::Uring,
-        probe::Backend::Socket => Path::Socket,
-    };
-    // Once in the life of the process; every report of a line shows it.
-    Ok(Chosen {
-        path,
-        reason: Box::leak(reason.into_boxed_str()),
+    Ok(match chosen {
+        probe::Backend::Uring => Chosen {
+            path: Path::Uring,
+            reason: keep(reason),
+        },
+        probe::Backend::Socket => Chosen::socket(reason),
     })
+}
+
+/// Once or twice in the life of the process; every report of a line shows it.
+fn keep(reason: String) -> &'static str {
+    Box::leak(reason.into_boxed_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use net_io::sim::{Simulated, Wire};
+
+    use super::*;
+
+    fn config(interfaces: &str) -> Config {
+        let text = format!(
+            r#"{{"node_id": "m", "grpc": {{"listen": "127.0.0.1:0"}}, "ops": {{"listen": "127.0.0.1:0"}},
+                "workers": {{"count": 3}}, "interface": [{interfaces}]}}"#
+        );
+        serde_json::from_str(&text).expect("a configuration")
+    }
+
+    const LOOPBACK: &str = r#"{"name": "a", "ports": "20000-20099", "addresses": [{"local": "127.0.0.1"}]}"#;
+
+    #[tokio::test]
+    async fn workers_start_all_or_none() {
+        let config = config(LOOPBACK);
+        let (bell, _listener) = Bell::new().expect("a pipe");
+        let start = Start {
+            config: &config,
+            interfaces: config.interfaces.clone(),
+            limit: FileLimit::now(),
+            clock: MonotonicClock::start(),
+            bell: &bell,
+        };
+        let wires = RefCell::new(vec![]);
+        let launch = |last: usize| {
+            let wires = &wires;
+            move |_: Chosen, plan: Plan, io: IoConfig| {
+                if plan.index > last {
+                    return Err(io::Error::other("no memory for the ring"));
+                }
+                let wire = Wire::new()?;
+                wires.borrow_mut().push(wire.clone());
+                worker::start(plan, move || Simulated::new(&io, wire))
+            }
+        };
+        let chosen = Chosen {
+            path: Path::Simulated,
+            reason: "a test",
+        };
+        let error = start
+            .all(chosen, launch(1))
+            .expect_err("the third does not start");
+        assert_eq!(
+            format!("{error:#}"),
+            "worker 2 cannot start its simulated back-end: no memory for the ring"
+        );
+
+        let workers = start.all(chosen, launch(2)).expect("all start");
+        assert_eq!(workers.handles.len(), 3);
+        assert_eq!(
+            workers.calls_max.iter().sum::<usize>(),
+            workers.identity.calls_max
+        );
+        let pairs: u64 = workers
+            .handles
+            .iter()
+            .map(|handle| handle.rings.published.port_pairs())
+            .sum();
+        assert_eq!(pairs, 50);
+        workers.handles.into_iter().for_each(Handle::stop);
+    }
+
+    #[test]
+    fn an_address_that_is_not_ours_is_left_out_and_an_interface_without_any_is_refused() {
+        let both = r#"{"name": "a", "ports": "20000-20099",
+            "addresses": [{"local": "192.0.2.1"}, {"local": "127.0.0.1"}]}"#;
+        let left = bindable(&config(both).interfaces).expect("one is ours");
+        assert_eq!(left[0].addresses.len(), 1);
+        let none = r#"{"name": "away", "ports": "20000-20099", "addresses": [{"local": "192.0.2.1"}]}"#;
+        let error = bindable(&config(none).interfaces).expect_err("none is ours");
+        assert_eq!(
+            error.to_string(),
+            "interface \"away\": none of its addresses can be bound here"
+        );
+    }
+
+    #[test]
+    fn the_parts_of_workers_add_up() {
+        for (total, count) in [(10, 3), (2, 3), (9, 3), (1, 1)] {
+            assert_eq!(
+                (0..count).map(|index| share(total, index, count)).sum::<usize>(),
+                total
+            );
+        }
+    }
 }

@@ -44,6 +44,16 @@ pub struct Handle {
     pub thread: JoinHandle<()>,
 }
 
+impl Handle {
+    /// Stops a worker that has no call yet, and waits for its end.
+    pub fn stop(mut self) {
+        // Its ring is empty; a worker that has ended by itself needs no command.
+        let _ = self.rings.commands.push((Ticket(0), Command::Stop));
+        self.rings.waker.wake();
+        let _ = self.thread.join();
+    }
+}
+
 /// The control thread's end of a worker's rings.
 #[derive(Debug)]
 pub struct Rings {

@@ -163,3 +163,23 @@ fn an_address_that_is_taken_is_told_with_status_1() {
     );
     assert!(!String::from_utf8_lossy(&output.stdout).contains("ready"));
 }
+
+#[test]
+fn an_interface_that_this_machine_does_not_have_is_told_with_status_1() {
+    let address = "192.0.2.1".parse().expect("an address");
+    let output = run(
+        &Settings {
+            address,
+            ..Settings::default()
+        }
+        .toml(),
+        &["--backend", "socket"],
+        &[],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains("interface \"public\": none of its addresses can be bound here"),
+        "{told}"
+    );
+}
