@@ -355,6 +355,7 @@ impl Call {
             Ok(response) => response,
             Err(error) => {
                 tracing::error!(%error, "the 2xx to a re-INVITE could not be made");
+                hub.refuse(now, exchange.server, &exchange.request, 500);
                 return;
             }
         };

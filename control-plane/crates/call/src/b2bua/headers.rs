@@ -25,6 +25,9 @@ const PASSED: &[HeaderName] = &[
     HeaderName::RequestDisposition,
 ];
 
+/// Header fields that pass at most: with our own they must stay within what a message may have.
+const PASSED_MAX: usize = 64;
+
 /// Whether text from one party may reach the other: it names no address, and has no NUL, which may stand in a quoted
 /// string (RFC 3261 §25.1) and which we do not print.
 pub(super) fn may_pass(text: &str) -> bool {
@@ -32,19 +35,20 @@ pub(super) fn may_pass(text: &str) -> bool {
 }
 
 /// What of a message is the parties' own matter: a few known header fields, and all unknown ones, as far as they name
-/// no address and none of the sender's own names. `Via`, `Contact`, routes, identities and capabilities are ours on
+/// no address and none of the sender's own names, and no more than [`PASSED_MAX`]. `Via`, `Contact`, routes, identities and capabilities are ours on
 /// each side.
 pub(super) fn passed(from: &Message) -> impl Iterator<Item = (FieldName<'_>, &str)> {
     let names = own_names(from);
     let is_passed = |header: &Header<'_>| header.id == HeaderName::Other || PASSED.contains(&header.id);
-    from.headers().filter(is_passed).filter_map(move |header| {
+    let clean = from.headers().filter(is_passed).filter_map(move |header| {
         let is_clean = may_pass(header.value) && !names.iter().any(|name| contains(header.value, name));
         let name = match header.id {
             HeaderName::Other => FieldName::from(header.name),
             known => FieldName::from(known),
         };
         is_clean.then_some((name, header.value))
-    })
+    });
+    clean.take(PASSED_MAX)
 }
 
 /// Adds what [`passed`] gives to a request for the other side.

@@ -125,7 +125,15 @@ impl B2bua {
         for key in keys {
             self.with_call(key, |call, hub| {
                 let cause = call.cause_of_ours(41, "Stopping");
-                call.end(hub, now, Ending::of(cause));
+                let retry_after = Some(hub.config.retry_after_s);
+                call.end(
+                    hub,
+                    now,
+                    Ending {
+                        retry_after,
+                        ..Ending::of(cause)
+                    },
+                );
             });
         }
         self.handle_events(now);

@@ -338,7 +338,7 @@ impl Call {
         if self.phase != Phase::Answered {
             return Err(Refusal::of(if self.phase == Phase::Ended { 481 } else { 500 }));
         }
-        if !headers::may_pass(&String::from_utf8_lossy(request.body())) {
+        if sdp::names_address(&String::from_utf8_lossy(request.body())) {
             return Err(Refusal::of(415));
         }
         let Some(leg) = &mut self.legs[side.other()] else {

@@ -10,7 +10,7 @@ use sip::{FlowId, Message, Source, Transport};
 use crate::random::{act, deed, number};
 use crate::world::{B, B2, US, World, config};
 
-const STORIES: u64 = 600;
+const STORIES: u64 = 400;
 
 /// Changes a message in ways that keep it a message: other numbers, tags, methods, statuses, bodies; fields gone or
 /// doubled; bytes flipped.

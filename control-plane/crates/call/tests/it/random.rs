@@ -10,7 +10,7 @@ use crate::ua::Manner;
 use crate::world::{B, B2, World, config};
 
 /// How many stories are told; `STORIES=n` tells more.
-const STORIES: u64 = 1_500;
+const STORIES: u64 = 1_000;
 
 pub fn number(name: &str) -> Option<u64> {
     std::env::var(name)

@@ -128,6 +128,7 @@ impl World {
                     Some(status) => format!("{status} {}", message.cseq().unwrap().method),
                     None => message.method().unwrap().to_string(),
                 };
+                self.check_record(&what, &message);
                 let whom = if to.ip() == self.a.address.ip() { "a" } else { "b" };
                 self.trace.push(format!("{what} -> {whom}"));
                 self.sent.push(transmit.clone());
@@ -143,6 +144,25 @@ impl World {
                 self.records.push(*cdr);
             }
         }
+    }
+
+    /// Whoever is told that its call is over may rely on the record.
+    fn check_record(&self, what: &str, message: &Message) {
+        if what != "200 BYE" {
+            return;
+        }
+        let call_id = message.call_id().unwrap();
+        let is_of_call =
+            |cdr: &Cdr| cdr.caller_call_id == call_id || cdr.callee_call_id.as_deref() == Some(call_id);
+        let is_kept = self
+            .records
+            .iter()
+            .any(|cdr| cdr.stage == Stage::Ended && is_of_call(cdr));
+        assert!(
+            is_kept,
+            "a BYE is answered before the record is kept: {}",
+            self.trace.join(", ")
+        );
     }
 
     /// No byte of the one side's addresses in what the other side gets.
