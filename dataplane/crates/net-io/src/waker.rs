@@ -52,13 +52,19 @@ impl Waker {
 
     /// Waits for a wake-up and nothing else, and takes note of it. True if there was one. Worker's thread.
     pub(crate) fn wait(&self, wait: Option<Duration>) -> io::Result<bool> {
+        let woken = self.watch(wait)?;
+        if woken {
+            self.acknowledge();
+        }
+        Ok(woken)
+    }
+
+    /// Waits for a wake-up and nothing else, and leaves it to be noted. True if there is one. Worker's thread.
+    pub(crate) fn watch(&self, wait: Option<Duration>) -> io::Result<bool> {
         let timeout = wait.map(timespec);
         match poll(&mut [PollFd::new(self, PollFlags::IN)], timeout.as_ref()) {
-            Ok(0) | Err(Errno::INTR) => Ok(false),
-            Ok(_) => {
-                self.acknowledge();
-                Ok(true)
-            }
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

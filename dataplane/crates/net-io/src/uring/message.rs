@@ -36,20 +36,8 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::udp_socket::CONTROL_SPACE;
+    use crate::uring::{MESSAGE_HEAD, MESSAGE_SHAPE};
     use proptest::prelude::*;
-
-    fn shape() -> libc::msghdr {
-        libc::msghdr {
-            msg_name: std::ptr::null_mut(),
-            msg_namelen: super::super::NAME_SPACE as libc::socklen_t,
-            msg_iov: std::ptr::null_mut(),
-            msg_iovlen: 0,
-            msg_control: std::ptr::null_mut(),
-            msg_controllen: CONTROL_SPACE,
-            msg_flags: 0,
-        }
-    }
 
     /// A message as the kernel writes it.
     fn written(source: SocketAddr, payload: &[u8], flags: i32) -> Vec<u8> {
@@ -59,7 +47,7 @@ mod tests {
             bytes.extend(number.to_ne_bytes());
         }
         bytes.extend(address.bytes());
-        bytes.resize(super::super::MESSAGE_HEAD, 0);
+        bytes.resize(MESSAGE_HEAD, 0);
         bytes.extend(payload);
         bytes
     }
@@ -75,10 +63,10 @@ mod tests {
                 overflow: None,
             };
             assert_eq!(
-                Message::parse(&written(source, b"hello", 0), &shape()),
+                Message::parse(&written(source, b"hello", 0), &MESSAGE_SHAPE),
                 Some(expected)
             );
-            let cut = Message::parse(&written(source, b"hello", libc::MSG_TRUNC), &shape());
+            let cut = Message::parse(&written(source, b"hello", libc::MSG_TRUNC), &MESSAGE_SHAPE);
             assert_eq!(
                 cut,
                 Some(Message {
@@ -92,8 +80,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_message_or_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Some(message) = Message::parse(&bytes, &shape()) {
-                prop_assert!(usize::from(message.length) + super::super::MESSAGE_HEAD <= bytes.len());
+            if let Some(message) = Message::parse(&bytes, &MESSAGE_SHAPE) {
+                prop_assert!(usize::from(message.length) + MESSAGE_HEAD <= bytes.len());
             }
         }
     }

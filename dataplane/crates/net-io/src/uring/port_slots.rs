@@ -164,6 +164,19 @@ impl PortSlots {
         self.slots.get_mut(port.0 as usize).map(|slot| &mut slot.drops)
     }
 
+    /// Whether a receive of this generation, which is over, is still with the kernel.
+    pub(super) fn is_lingering(&self, port: PortId, generation: u32) -> bool {
+        self.is_armed(port) && !self.is_current(port, generation)
+    }
+
+    /// All ports that are open.
+    pub(super) fn open_ports(&self) -> Vec<PortId> {
+        let open = |(index, slot): (usize, &Slot)| {
+            matches!(slot.state, State::Open(_)).then_some(PortId(index as u32))
+        };
+        self.slots.iter().enumerate().filter_map(open).collect()
+    }
+
     /// Receives with the kernel, all ports together.
     pub(super) fn armed(&self) -> u32 {
         self.armed
@@ -201,6 +214,7 @@ mod tests {
             assert_eq!(slots.close(port), None);
             assert!(!slots.is_current(port, generation));
             assert_eq!((slots.closing(), slots.next()), (1, None));
+            assert!(slots.is_lingering(port, generation) && slots.open_ports().is_empty());
             if receive_first {
                 assert!(!slots.receive_ended(port));
                 assert_eq!(slots.next(), None);
@@ -224,7 +238,8 @@ mod tests {
         let mut slots = PortSlots::new(2);
         let (port, generation) = slots.open(local()).unwrap();
         slots.receive_started(port);
-        assert!(slots.is_armed(port));
+        assert!(slots.is_armed(port) && !slots.is_lingering(port, generation));
+        assert_eq!(slots.open_ports(), [port]);
         assert!(slots.receive_ended(port));
         assert!(!slots.is_armed(port));
         assert!(slots.is_current(port, generation));

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use io_uring::squeue::Entry;
-use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
+use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue};
 
 use super::setup::SetupError;
@@ -168,6 +168,12 @@ impl Ring {
         self.gathers
     }
 
+    /// Does as a kernel before 6.12.
+    #[cfg(test)]
+    pub(super) fn forget_gathering(&mut self) {
+        self.gathers = false;
+    }
+
     /// The next completion.
     pub(super) fn complete(&mut self) -> Option<Completion> {
         let entry = self.ring.completion().next()?;
@@ -177,14 +183,5 @@ impl Ring {
             buffer: cqueue::buffer_select(entry.flags()),
             more: cqueue::more(entry.flags()),
         })
-    }
-
-    /// Cancels all that is with the kernel. The completions come as always.
-    pub(super) fn cancel_all(&self) {
-        // Fails when nothing is there to cancel, which is as good.
-        let _ = self
-            .ring
-            .submitter()
-            .register_sync_cancel(Some(Timespec::new()), CancelBuilder::any().all());
     }
 }

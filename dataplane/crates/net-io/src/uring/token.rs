@@ -18,10 +18,12 @@ pub(super) enum Token {
     Send { frame: u32 },
     /// The poll of the waker's eventfd.
     Wake,
-    /// The cancelling of a port's receive, whose outcome the receive itself tells.
-    Cancel,
+    /// The cancelling of a port's receive. The receive tells its end itself.
+    Cancel { port: PortId, generation: u32 },
     /// The removal of a port's socket from the file table.
     CloseFile { port: PortId, generation: u32 },
+    /// The cancelling of the waker's poll.
+    StopWaker,
 }
 
 impl Token {
@@ -30,8 +32,9 @@ impl Token {
             Self::Receive { port, generation } => (1, generation, port.0),
             Self::Send { frame } => (2, 0, frame),
             Self::Wake => (3, 0, 0),
-            Self::Cancel => (4, 0, 0),
+            Self::Cancel { port, generation } => (4, generation, port.0),
             Self::CloseFile { port, generation } => (5, generation, port.0),
+            Self::StopWaker => (6, 0, 0),
         };
         (kind << 60) | ((generation & GENERATION_MASK) as u64) << 32 | index as u64
     }
@@ -47,11 +50,15 @@ impl Token {
             }),
             2 => Some(Self::Send { frame: index }),
             3 => Some(Self::Wake),
-            4 => Some(Self::Cancel),
+            4 => Some(Self::Cancel {
+                port: PortId(index),
+                generation,
+            }),
             5 => Some(Self::CloseFile {
                 port: PortId(index),
                 generation,
             }),
+            6 => Some(Self::StopWaker),
             _ => None,
         }
     }
@@ -70,7 +77,8 @@ mod tests {
                 Token::Receive { port, generation },
                 Token::Send { frame: index },
                 Token::Wake,
-                Token::Cancel,
+                Token::Cancel { port, generation },
+                Token::StopWaker,
                 Token::CloseFile { port, generation },
             ];
             for token in tokens {

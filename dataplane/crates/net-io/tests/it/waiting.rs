@@ -14,6 +14,7 @@ conformance! {
         a_wake_up_ends_an_endless_wait_from_another_thread: IoConfig::default();
         a_wake_up_before_the_poll_is_not_lost: IoConfig::default();
         every_one_of_many_wake_ups_is_seen: IoConfig::default();
+        a_wake_up_while_a_port_opens_is_not_lost: IoConfig::default();
     }
     kernel {
     }
@@ -24,7 +25,7 @@ conformance! {
     clippy::disallowed_methods,
     reason = "these tests are about the duration of a real wait"
 )]
-fn time(action: impl FnOnce()) -> Duration {
+pub fn time(action: impl FnOnce()) -> Duration {
     let start = std::time::Instant::now();
     action();
     start.elapsed()
@@ -92,6 +93,20 @@ fn a_wake_up_before_the_poll_is_not_lost(mut io: impl PacketIo, _world: &World) 
         let spent = time(|| io.poll(Some(Duration::from_millis(20))).unwrap());
         assert!(spent >= Duration::from_millis(20), "{spent:?}");
         assert_eq!(io.counters().wake_ups, expected);
+    }
+}
+
+fn a_wake_up_while_a_port_opens_is_not_lost(mut io: impl PacketIo, _world: &World) {
+    for _ in 0..5 {
+        let (port, local) = open(&mut io, quiet_address(5));
+        io.poll(Some(Duration::ZERO)).unwrap();
+        io.close(port);
+        io.waker().wake();
+        // The address is still on its way out, so this works off what the kernel has to tell, the wake-up too.
+        let again = io.open(local).unwrap();
+        let spent = time(|| io.poll(Some(PATIENCE)).unwrap());
+        assert!(spent < PATIENCE, "{spent:?}");
+        io.close(again);
     }
 }
 
