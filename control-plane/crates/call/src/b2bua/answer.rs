@@ -196,7 +196,7 @@ impl Call {
                 tag
             }
         };
-        let contact = hub.contact(&inbound.source.into());
+        let contact = hub.contact_at(&inbound.source);
         let leg = Leg::of_caller(&inbound.invite, &tag, &inbound.source, contact.clone());
         let response = ResponseBuilder::for_request(&inbound.invite, 200, "OK")
             .to_tag(&tag)

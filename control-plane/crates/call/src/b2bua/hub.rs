@@ -4,8 +4,8 @@ use media_types::{CallId, NodeName};
 use sans_io::{Random, Timestamp};
 use sip::dialog::{new_call_id, new_tag};
 use sip::message::{RequestBuilder, ResponseBuilder};
-use sip::transaction::{ClientKey, Event, Layer, ServerKey};
-use sip::{Destination, HeaderName, Message};
+use sip::transaction::{ClientKey, Event, Layer, Listener, ServerKey};
+use sip::{Destination, HeaderName, Message, Source, Transport};
 
 use super::attempt::Attempt;
 use super::deadlines::Deadlines;
@@ -231,10 +231,21 @@ impl Hub {
 
     /// The value of `Contact` in what goes to `destination`.
     pub(super) fn contact(&self, destination: &Destination) -> String {
-        let host = self.host_towards(destination);
-        match destination.transport {
-            sip::Transport::Udp => format!("<sip:{host}>"),
-            other => format!("<sip:{host};transport={}>", other.via_name().to_ascii_lowercase()),
+        contact(destination.transport, self.host_towards(destination))
+    }
+
+    /// The value of `Contact` in what answers a request from `source`: the very socket that it came to, so that a
+    /// party on one of our networks is not sent to another.
+    pub(super) fn contact_at(&self, source: &Source) -> String {
+        let is_it = |listener: &&Listener| {
+            let is_address = listener.local.ip() == source.local.ip() || listener.local.ip().is_unspecified();
+            listener.transport == source.transport
+                && is_address
+                && listener.local.port() == source.local.port()
+        };
+        match self.config.transactions.listeners.iter().find(is_it) {
+            Some(listener) => contact(source.transport, &listener.sent_by),
+            None => self.contact(&(*source).into()),
         }
     }
 
@@ -255,7 +266,14 @@ impl Hub {
     }
 }
 
-fn is_same_family(listener: &sip::transaction::Listener, destination: &Destination) -> bool {
+fn contact(transport: Transport, host: &str) -> String {
+    match transport {
+        Transport::Udp => format!("<sip:{host}>"),
+        other => format!("<sip:{host};transport={}>", other.via_name().to_ascii_lowercase()),
+    }
+}
+
+fn is_same_family(listener: &Listener, destination: &Destination) -> bool {
     listener.local.is_ipv4() == destination.remote.is_ipv4()
 }
 

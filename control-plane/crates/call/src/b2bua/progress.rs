@@ -41,7 +41,7 @@ impl Call {
         let body = answer.map(|answer| self.describe_answer(Side::Caller, &answer));
         let Some(inbound) = &self.inbound else { return };
         self.record.ringing(now);
-        let contact = hub.contact(&(*inbound.source()).into());
+        let contact = hub.contact_at(&inbound.source);
         let phrase = headers::phrase(response);
         let mut passed = ResponseBuilder::for_request(&inbound.invite, status, &phrase)
             .to_tag(&self.outbound.forks[fork].caller_tag)

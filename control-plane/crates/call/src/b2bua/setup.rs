@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sans_io::Timestamp;
 use sip::message::RequestBuilder;
-use sip::{HeaderName, Message, Source};
+use sip::{HeaderName, Message};
 
 use super::attempt::Attempt;
 use super::call::{Call, Inbound, Outbound, Phase, by_side};
@@ -251,13 +251,5 @@ impl Call {
             };
             self.end(hub, now, Ending::of(Cause::failed(Released::Us, status, text)));
         }
-    }
-}
-
-/// The INVITE that a call begins with, and where it came from.
-impl Inbound {
-    /// Where responses to it go and its dialog reaches the caller.
-    pub(super) const fn source(&self) -> &Source {
-        &self.source
     }
 }

@@ -257,3 +257,42 @@ fn a_caller_on_a_connection_is_reached_over_it() {
         (Transport::Tcp, Some(FlowId(9)))
     );
 }
+
+#[test]
+fn a_caller_is_told_the_socket_that_it_called() {
+    let mut two = config(&[B]);
+    let other = "198.51.100.2:5062";
+    two.transactions
+        .listeners
+        .push(Listener::new(Transport::Udp, other.parse().unwrap()));
+    let mut world = World::with(two, Conditions::PERFECT, 1);
+    let body = world.a.body();
+    let invite = world
+        .a
+        .invite_builder("1000")
+        .via(format_args!("SIP/2.0/UDP {A};branch=z9hG4bKsocket"));
+    let invite = invite.body("application/sdp", body.as_bytes()).build().unwrap();
+    let (remote, local) = (A.parse().unwrap(), other.parse().unwrap());
+    let source = Source {
+        transport: Transport::Udp,
+        flow: FlowId(2),
+        remote,
+        local,
+    };
+    world.b2bua.handle_message(world.now, source, invite);
+    world.run_ms(20);
+    world.b.respond(world.now, 180, "b1", None);
+    world.run_ms(20);
+    let ringing = world
+        .sent
+        .iter()
+        .find(|transmit| transmit.bytes.starts_with(b"SIP/2.0 180"))
+        .unwrap();
+    let ringing = Message::parse_datagram(ringing.bytes.clone()).unwrap();
+    assert_eq!(
+        ringing.header(HeaderName::Contact),
+        Some("<sip:198.51.100.2:5062>")
+    );
+    world.b.respond(world.now, 486, "b1", None);
+    world.finish();
+}
