@@ -135,6 +135,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_kernel_answers_is_counted_by_kind() {
+        let kinds = [
+            (libc::ECONNREFUSED, SendError::Refused),
+            (libc::EMSGSIZE, SendError::TooBig),
+            (libc::ENETUNREACH, SendError::Unreachable),
+            (libc::EHOSTUNREACH, SendError::Unreachable),
+            (libc::EAFNOSUPPORT, SendError::Unreachable),
+            (libc::EAGAIN, SendError::WouldBlock),
+            (libc::ENOBUFS, SendError::WouldBlock),
+            (libc::EPERM, SendError::NotPermitted),
+            (libc::EBADF, SendError::Other),
+        ];
+        let mut counters = IoCounters::default();
+        for (errno, kind) in kinds {
+            assert_eq!(SendError::from_errno(errno), kind, "errno {errno}");
+            counters.count_send_error(kind);
+        }
+        assert_eq!(counters.send_errors_of(SendError::Unreachable), 3);
+        assert_eq!(counters.send_errors_total(), kinds.len() as u64);
+    }
+
+    #[test]
+    fn drops_of_a_socket_are_counted_once_over_the_wrap_of_its_count() {
+        let mut counters = IoCounters::default();
+        let mut known = u32::MAX - 1;
+        counters.count_kernel_drops(&mut known, 3);
+        counters.count_kernel_drops(&mut known, 3);
+        assert_eq!((known, counters.kernel_drops), (3, Some(5)));
+    }
+
+    #[test]
     fn every_kind_of_send_error_has_its_own_place_and_label() {
         for (place, kind) in SendError::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, place);

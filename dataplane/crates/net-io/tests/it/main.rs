@@ -6,6 +6,7 @@ mod disorder;
 mod errors;
 mod lifecycle;
 mod limits;
+mod options;
 mod probing;
 mod relay;
 mod ring_limits;
