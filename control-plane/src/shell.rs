@@ -159,7 +159,7 @@ impl Shell {
             Stage::Answered => tracing::debug!(%call, node, "call answered"),
             Stage::Ended => {
                 let released_by = record.released_by.map(ReleasedBy::as_str);
-                tracing::info!(%call, status, cause = record.cause, released_by, node, "call ended");
+                tracing::debug!(%call, status, cause = record.cause, released_by, node, "call ended");
             }
             Stage::Quality => tracing::debug!(%call, node, "call measured"),
         }

@@ -14,7 +14,7 @@ use crate::transport::Shared;
 
 impl Shared {
     /// Notes a connection with `remote`. What is queued for it waits until its task takes it.
-    pub(crate) fn enter(&self, remote: SocketAddr) -> (FlowId, mpsc::Receiver<Outgoing>, Arc<Notify>) {
+    pub(crate) fn enter(&self, remote: SocketAddr) -> (FlowId, mpsc::Receiver<Box<Outgoing>>, Arc<Notify>) {
         let flow = self.next_flow();
         let (queue, receiver) = mpsc::channel(self.config.write_queue_max);
         let close = Arc::new(Notify::new());
@@ -30,13 +30,13 @@ impl Shared {
     }
 
     /// Begins to connect to `remote`, with `first` waiting.
-    pub(crate) fn connect(&self, remote: SocketAddr, first: Outgoing) {
+    pub(crate) fn connect(&self, remote: SocketAddr, first: Box<Outgoing>) {
         let Some(shared) = self.itself.upgrade() else {
             return;
         };
         if self.table().len() >= self.config.connections_max {
             self.counters.drop(Drop::ConnectionsMax);
-            return self.unsent(first);
+            return self.unsent(*first);
         }
         let (flow, mut queue, close) = self.enter(remote);
         let Some(handle) = self.table().find_flow(flow) else {
@@ -44,7 +44,7 @@ impl Shared {
         };
         // The queue is new and takes one message at least.
         if let Err(error) = handle.queue.try_send(first) {
-            self.unsent(error.into_inner());
+            self.unsent(*error.into_inner());
         }
         drop(handle);
         tokio::spawn(async move {
@@ -59,7 +59,7 @@ impl Shared {
                     tracing::debug!(%remote, %error, "TCP connect");
                     shared.close(flow);
                     while let Ok(outgoing) = queue.try_recv() {
-                        shared.unsent(outgoing);
+                        shared.unsent(*outgoing);
                     }
                 }
             }

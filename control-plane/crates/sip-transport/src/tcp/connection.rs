@@ -48,7 +48,7 @@ pub(crate) async fn run(
     flow: FlowId,
     remote: SocketAddr,
     stream: TcpStream,
-    mut queue: mpsc::Receiver<Outgoing>,
+    mut queue: mpsc::Receiver<Box<Outgoing>>,
     close: Arc<Notify>,
 ) {
     // Without it small messages wait for acknowledgements; when it cannot be set they do, and arrive all the same.
@@ -86,9 +86,9 @@ pub(crate) async fn run(
     queue.close();
     writing
         .into_iter()
-        .for_each(|outgoing| connection.shared.unsent(outgoing));
+        .for_each(|outgoing| connection.shared.unsent(*outgoing));
     while let Ok(outgoing) = queue.try_recv() {
-        connection.shared.unsent(outgoing);
+        connection.shared.unsent(*outgoing);
     }
 }
 
@@ -206,7 +206,11 @@ impl Connection {
     }
 
     /// Writes what is queued until the connection ends or is forgotten. What is being written stays in `writing`.
-    async fn write(&self, queue: &mut mpsc::Receiver<Outgoing>, writing: &mut Option<Outgoing>) -> End {
+    async fn write(
+        &self,
+        queue: &mut mpsc::Receiver<Box<Outgoing>>,
+        writing: &mut Option<Box<Outgoing>>,
+    ) -> End {
         loop {
             if writing.is_none() {
                 *writing = queue.recv().await;

@@ -20,7 +20,7 @@ pub(crate) struct Table {
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     pub(crate) remote: SocketAddr,
-    pub(crate) queue: mpsc::Sender<Outgoing>,
+    pub(crate) queue: mpsc::Sender<Box<Outgoing>>,
     pub(crate) close: Arc<Notify>,
 }
 
