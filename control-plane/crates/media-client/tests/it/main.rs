@@ -4,7 +4,7 @@ mod fake;
 
 use std::time::Duration;
 
-use fake::{Create, Fake};
+use fake::{Create, Fake, Running};
 use media_client::{
     Answer, Client, Config, Failure, Health, Kind, NodeConfig, NodeConfigError, Operation, Report, Request,
     Tls, start,
@@ -86,6 +86,14 @@ async fn healthy(client: &Client, count: usize) {
         .await
         .expect("in time")
         .expect("running");
+}
+
+/// A client of this one node, which it has found healthy.
+async fn alone(fake: &Fake, config: Config) -> (Running, Client, Receiver<Report>) {
+    let running = fake.serve().await;
+    let (client, reports) = start(config, &[node("a", &running.address)]).unwrap();
+    healthy(&client, 1).await;
+    (running, client, reports)
 }
 
 async fn report(reports: &mut Receiver<Report>) -> Report {
@@ -184,9 +192,7 @@ async fn a_refusal_that_every_node_would_give_is_the_answer() {
 async fn no_node_left_says_when_to_try_again() {
     let fake = Fake::new(1);
     fake.with(|state| state.create = Create::Refuse(Refusal::NoPorts));
-    let running = fake.serve().await;
-    let (client, mut reports) = start(config(), &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
+    let (running, client, mut reports) = alone(&fake, config()).await;
     let no_node = Err(Failure::NoNode {
         retry_after: Duration::from_secs(7),
     });
@@ -248,9 +254,7 @@ async fn a_silent_node_is_passed_over_and_what_it_made_is_deleted_later() {
 async fn the_only_node_is_asked_again_with_the_same_key_after_silence() {
     let fake = Fake::new(10);
     fake.with(|state| state.create = Create::TakeAndBeSilentOnce);
-    let running = fake.serve().await;
-    let (client, mut reports) = start(config(), &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
+    let (_running, client, mut reports) = alone(&fake, config()).await;
     assert_eq!(name_of(ask(&client, &mut reports, create(1, "c1")).await), "a");
     fake.with(|state| {
         assert_eq!(state.seen.creates, 2);
@@ -286,9 +290,7 @@ async fn a_node_that_died_is_passed_over_and_used_again_when_it_is_back() {
 async fn an_update_is_tried_again_while_the_worker_is_busy() {
     let fake = Fake::new(10);
     fake.with(|state| state.updates = [Err(Refusal::Busy), Ok(()), Err(Refusal::UnknownLeg)].into());
-    let running = fake.serve().await;
-    let (client, mut reports) = start(config(), &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
+    let (_running, client, mut reports) = alone(&fake, config()).await;
     ask(&client, &mut reports, create(1, "c1")).await.unwrap();
     ask(&client, &mut reports, on("a", 2, "c1", Kind::Update(vec![])))
         .await
@@ -300,10 +302,8 @@ async fn an_update_is_tried_again_while_the_worker_is_busy() {
 #[tokio::test]
 async fn a_dead_node_loses_updates_and_deletes_within_the_deadline() {
     let fake = Fake::new(10);
-    let running = fake.serve().await;
+    let (running, client, mut reports) = alone(&fake, config()).await;
     let address = running.tcp_address();
-    let (client, mut reports) = start(config(), &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
     ask(&client, &mut reports, create(1, "c1")).await.unwrap();
     running.kill().await;
     let started = tokio::time::Instant::now();
@@ -340,9 +340,7 @@ fn delete_without_node(id: u64, name: &str) -> Request {
 #[tokio::test]
 async fn a_delete_without_a_node_finds_the_one_that_has_the_call() {
     let fake = Fake::new(10);
-    let running = fake.serve().await;
-    let (client, mut reports) = start(config(), &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
+    let (_running, client, mut reports) = alone(&fake, config()).await;
     ask(&client, &mut reports, create(1, "c1")).await.unwrap();
     assert_eq!(
         name_of(ask(&client, &mut reports, delete_without_node(2, "c1")).await),
@@ -356,9 +354,7 @@ async fn a_delete_without_a_node_finds_the_one_that_has_the_call() {
 async fn a_call_that_is_deleted_while_it_is_made_does_not_stay() {
     let fake = Fake::new(10);
     fake.with(|state| state.create = Create::TakeAndBeSilentOnce);
-    let running = fake.serve().await;
-    let (client, mut reports) = start(config(), &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
+    let (_running, client, mut reports) = alone(&fake, config()).await;
     client.request(create(1, "c1")).unwrap();
     until("the node has the call", || {
         fake.with(|state| state.seen.creates) == 1
@@ -380,16 +376,14 @@ async fn a_call_that_is_deleted_while_it_is_made_does_not_stay() {
 #[tokio::test]
 async fn a_delete_beyond_the_limit_is_done_later() {
     let fake = Fake::new(10);
-    let running = fake.serve().await;
-    let (client, mut reports) = start(
+    let (_running, client, mut reports) = alone(
+        &fake,
         Config {
             requests_max: 1,
             ..config()
         },
-        &[node("a", &running.address)],
     )
-    .unwrap();
-    healthy(&client, 1).await;
+    .await;
     ask(&client, &mut reports, create(1, "c1")).await.unwrap();
     until("the request is over", || client.under_way() == 0).await;
     fake.with(|state| state.create = Create::TakeAndBeSilent);
@@ -404,10 +398,8 @@ async fn a_delete_beyond_the_limit_is_done_later() {
 #[tokio::test]
 async fn leases_are_renewed_until_the_call_is_deleted() {
     let fake = Fake::new(10);
-    let running = fake.serve().await;
     let lease = Duration::from_millis(300);
-    let (client, mut reports) = start(Config { lease, ..config() }, &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
+    let (_running, client, mut reports) = alone(&fake, Config { lease, ..config() }).await;
     ask(&client, &mut reports, create(1, "c1")).await.unwrap();
     let renewed =
         |fake: &Fake| fake.with(|state| state.seen.renewals.iter().filter(|r| !r.is_empty()).count());
@@ -422,10 +414,8 @@ async fn leases_are_renewed_until_the_call_is_deleted() {
 #[tokio::test]
 async fn a_call_that_the_node_forgot_is_reported_once() {
     let fake = Fake::new(10);
-    let running = fake.serve().await;
     let lease = Duration::from_millis(300);
-    let (client, mut reports) = start(Config { lease, ..config() }, &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
+    let (_running, client, mut reports) = alone(&fake, Config { lease, ..config() }).await;
     ask(&client, &mut reports, create(1, "c1")).await.unwrap();
     fake.with(|state| state.seen.calls.clear());
     let Report::CallLost { node, call } = report(&mut reports).await else {
@@ -441,10 +431,8 @@ async fn a_call_that_the_node_forgot_is_reported_once() {
 #[tokio::test]
 async fn a_restarted_node_is_reconciled_as_soon_as_its_events_are_watched_again() {
     let fake = Fake::new(10);
-    let running = fake.serve().await;
+    let (running, client, mut reports) = alone(&fake, config()).await;
     let address = running.tcp_address();
-    let (client, mut reports) = start(config(), &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
     ask(&client, &mut reports, create(1, "c1")).await.unwrap();
     running.kill().await;
     fake.with(|state| state.seen.calls.clear());
@@ -458,10 +446,8 @@ async fn a_restarted_node_is_reconciled_as_soon_as_its_events_are_watched_again(
 #[tokio::test]
 async fn calls_of_a_node_that_stays_away_are_given_up_after_a_lease() {
     let fake = Fake::new(10);
-    let running = fake.serve().await;
     let lease = Duration::from_millis(600);
-    let (client, mut reports) = start(Config { lease, ..config() }, &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
+    let (running, client, mut reports) = alone(&fake, Config { lease, ..config() }).await;
     ask(&client, &mut reports, create(1, "c1")).await.unwrap();
     running.kill().await;
     assert!(matches!(report(&mut reports).await, Report::CallLost { .. }));
@@ -470,13 +456,11 @@ async fn calls_of_a_node_that_stays_away_are_given_up_after_a_lease() {
 #[tokio::test]
 async fn calls_of_a_node_whose_process_is_gone_do_not_wait_for_their_lease() {
     let fake = Fake::new(10);
-    let running = fake.serve().await;
     let config = Config {
         gone_after: Duration::from_millis(200),
         ..config()
     };
-    let (client, mut reports) = start(config, &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
+    let (running, client, mut reports) = alone(&fake, config).await;
     ask(&client, &mut reports, create(1, "c1")).await.unwrap();
     running.kill().await;
     assert!(matches!(report(&mut reports).await, Report::CallLost { .. }));
@@ -486,9 +470,7 @@ async fn calls_of_a_node_whose_process_is_gone_do_not_wait_for_their_lease() {
 #[tokio::test]
 async fn events_are_passed_on_with_their_node() {
     let fake = Fake::new(10);
-    let running = fake.serve().await;
-    let (client, mut reports) = start(config(), &[node("a", &running.address)]).unwrap();
-    healthy(&client, 1).await;
+    let (_running, client, mut reports) = alone(&fake, config()).await;
     until("the events are watched", || {
         fake.with(|state| state.seen.watchers) > 0
     })
@@ -515,16 +497,14 @@ async fn events_are_passed_on_with_their_node() {
 async fn requests_beyond_the_limit_are_refused_at_once() {
     let fake = Fake::new(10);
     fake.with(|state| state.create = Create::TakeAndBeSilent);
-    let running = fake.serve().await;
-    let (client, mut reports) = start(
+    let (_running, client, mut reports) = alone(
+        &fake,
         Config {
             requests_max: 2,
             ..config()
         },
-        &[node("a", &running.address)],
     )
-    .unwrap();
-    healthy(&client, 1).await;
+    .await;
     client.request(create(1, "c1")).unwrap();
     client.request(create(2, "c2")).unwrap();
     assert!(client.request(create(3, "c3")).is_err());
