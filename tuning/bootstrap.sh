@@ -12,6 +12,11 @@ needs=(
     "/usr/include/stdlib.h|libc6-dev|C library headers, for the compiler"
     "make|make|runs the targets"
     "git|git|the source tree"
+    "clang|clang|compiles the BPF programs; without it a build has no kernel fast path and says so"
+    "pkg-config|pkg-config|libbpf's build asks it where libelf is"
+    "/usr/include/libelf.h|libelf-dev|libbpf is built from source against it"
+    "/usr/include/zlib.h|zlib1g-dev|libbpf and libelf use it"
+    "/usr/include/linux/bpf.h|linux-libc-dev|kernel headers of the BPF programs"
     "sipp|sip-tester|SIP callers and callees of the tests and the demonstration, and the speech that they send"
     "setpriv|util-linux|starts the planes so that they end with the test that started them"
 )
