@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* From the first byte of a frame to its UDP header. */
+#ifndef RINGPATH_PACKET_H
+#define RINGPATH_PACKET_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "ringpath.h"
+
+#define ETHERTYPE_8021Q bpf_htons(ETH_P_8021Q)
+#define ETHERTYPE_8021AD bpf_htons(ETH_P_8021AD)
+
+#define IP_DF 0x4000
+#define IP_MF_AND_OFFSET 0x3fff
+#define ECN_MASK 0x03
+
+/* The parse succeeded; every other result is an enum ringpath_reason. */
+#define PARSED (-1)
+
+struct packet {
+	struct udphdr *udp;
+	/* Bytes after the UDP header, by its length field. */
+	__u32 payload_len;
+	/* Of Ethernet, tags and IP together. */
+	__u32 header_len;
+	/* Traffic class with ECN; the bits of IPv6's flow label in network order; the word of IPv4's id and flags. */
+	__u8 traffic_class;
+	__u8 hop_limit;
+	__u8 v6;
+	__u8 tag_count;
+	__be32 flow_label;
+	__be16 id;
+	__be16 fragment;
+	struct ringpath_tag tags[2];
+	/* Source and destination, IPv4 mapped. */
+	__u32 source[4];
+	struct ringpath_flow_key key;
+};
+
+static __always_inline void map_ipv4(void *to, __be32 address)
+{
+	__u32 *words = to;
+
+	words[0] = 0;
+	words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = address;
+}
+
+static __always_inline void copy_ipv6(void *to, const void *from)
+{
+	const __u32 *source = from;
+	__u32 *words = to;
+
+	words[0] = source[0];
+	words[1] = source[1];
+	words[2] = source[2];
+	words[3] = source[3];
+}
+
+static __always_inline bool same_address(const void *a, const void *b)
+{
+	const __u32 *left = a, *right = b;
+
+	return !((left[0] ^ right[0]) | (left[1] ^ right[1]) | (left[2] ^ right[2]) | (left[3] ^ right[3]));
+}
+
+/* The ones' complement sum of a header of 20 bytes, folded: 0xffff when its checksum is right (RFC 1071). */
+static __always_inline __u32 sum_ipv4(const struct iphdr *ip)
+{
+	const __u16 *words = (const void *)ip;
+	__u32 sum = 0;
+
+	for (int i = 0; i < 10; i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+static __always_inline int parse_ipv4(struct packet *packet, void *at, void *end)
+{
+	struct iphdr *ip = at;
+	__u32 total;
+
+	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
+		return RINGPATH_IP_HEADER;
+	if (ip->protocol != IPPROTO_UDP)
+		return RINGPATH_NOT_UDP;
+	if (ip->ihl != 5)
+		return RINGPATH_IP_OPTIONS;
+	if (ip->frag_off & bpf_htons(IP_MF_AND_OFFSET))
+		return RINGPATH_IP_FRAGMENT;
+	/* A router must check it (RFC 1812 §5.2.2): the header is written anew, which would hide the error. */
+	if (sum_ipv4(ip) != 0xffff)
+		return RINGPATH_IP_CHECKSUM;
+	total = bpf_ntohs(ip->tot_len);
+	if (total < sizeof(*ip) || at + total > end)
+		return RINGPATH_IP_HEADER;
+	packet->udp = (void *)(ip + 1);
+	packet->payload_len = total - sizeof(*ip);
+	packet->header_len += sizeof(*ip);
+	packet->traffic_class = ip->tos;
+	packet->hop_limit = ip->ttl;
+	packet->v6 = 0;
+	packet->id = ip->id;
+	packet->fragment = ip->frag_off;
+	packet->flow_label = 0;
+	map_ipv4(packet->source, ip->saddr);
+	map_ipv4(packet->key.address, ip->daddr);
+	return PARSED;
+}
+
+static __always_inline int parse_ipv6(struct packet *packet, void *at, void *end)
+{
+	struct ipv6hdr *ip = at;
+	__u32 length, first;
+
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return RINGPATH_IP_HEADER;
+	switch (ip->nexthdr) {
+	case IPPROTO_UDP:
+		break;
+	case IPPROTO_FRAGMENT:
+		return RINGPATH_IP_FRAGMENT;
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_DSTOPTS:
+	case IPPROTO_MH:
+	case IPPROTO_AH:
+	case IPPROTO_ESP:
+		return RINGPATH_IP_EXTENSION;
+	default:
+		return RINGPATH_NOT_UDP;
+	}
+	length = bpf_ntohs(ip->payload_len);
+	if ((void *)(ip + 1) + length > end)
+		return RINGPATH_IP_HEADER;
+	first = bpf_ntohl(*(__be32 *)ip);
+	packet->udp = (void *)(ip + 1);
+	packet->payload_len = length;
+	packet->header_len += sizeof(*ip);
+	packet->traffic_class = first >> 20;
+	packet->hop_limit = ip->hop_limit;
+	packet->v6 = 1;
+	/* What a packet of IPv4 made from it has: no fragments, so no id is needed (RFC 6864 §4.1). */
+	packet->id = 0;
+	packet->fragment = bpf_htons(IP_DF);
+	packet->flow_label = bpf_htonl(first & 0xfffff);
+	copy_ipv6(packet->source, &ip->saddr);
+	copy_ipv6(packet->key.address, &ip->daddr);
+	return PARSED;
+}
+
+/* Fills `packet` up to the UDP header and checks each length against the frame. Neither counts nor decides. */
+static __always_inline int parse_packet(struct packet *packet, void *data, void *end)
+{
+	struct ethhdr *ethernet = data;
+	struct ringpath_tag *tag;
+	struct udphdr *udp;
+	void *at = ethernet + 1;
+	__be16 protocol;
+	__u32 length;
+	int result;
+
+	if (at > end)
+		return RINGPATH_NOT_IP;
+	protocol = ethernet->h_proto;
+	packet->header_len = sizeof(*ethernet);
+	packet->tag_count = 0;
+	/* A tag is the control word and the next protocol; stored as it lies in the frame, protocol first. */
+	for (int i = 0; i < 2; i++) {
+		if (protocol != ETHERTYPE_8021Q && protocol != ETHERTYPE_8021AD)
+			break;
+		tag = at - sizeof(protocol);
+		if ((void *)(tag + 1) + sizeof(protocol) > end)
+			return RINGPATH_NOT_IP;
+		packet->tags[i] = *tag;
+		packet->tag_count = i + 1;
+		packet->header_len += sizeof(*tag);
+		protocol = *(__be16 *)(tag + 1);
+		at += sizeof(*tag);
+	}
+	if (protocol == bpf_htons(ETH_P_IP))
+		result = parse_ipv4(packet, at, end);
+	else if (protocol == bpf_htons(ETH_P_IPV6))
+		result = parse_ipv6(packet, at, end);
+	else
+		return RINGPATH_NOT_IP;
+	if (result != PARSED)
+		return result;
+	udp = packet->udp;
+	if ((void *)(udp + 1) > end || packet->payload_len < sizeof(*udp))
+		return RINGPATH_UDP_LENGTH;
+	length = bpf_ntohs(udp->len);
+	/* Sockets take a shorter UDP length than IP's and cut the rest off; no RTP sender makes such packets. */
+	if (length != packet->payload_len)
+		return RINGPATH_UDP_LENGTH;
+	packet->payload_len = length - sizeof(*udp);
+	packet->key.port = udp->dest;
+	packet->key.zero[0] = 0;
+	packet->key.zero[1] = 0;
+	return PARSED;
+}
+
+#endif

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the BPF programs and user space share: keys and values of the maps, reasons, records.
+ *
+ * src/layout.rs has the same structures; sizes are asserted here and there, and a test compares every member's
+ * offset with the type information of the built objects. A change of any of them raises RINGPATH_LAYOUT_VERSION,
+ * which is what a process looks at before it adopts pinned maps.
+ *
+ * Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d. Ports and tags are in network order, all else in host order.
+ */
+#ifndef RINGPATH_H
+#define RINGPATH_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#define RINGPATH_LAYOUT_VERSION 1
+
+#define RINGPATH_STREAMS 4
+#define RINGPATH_CLOCKS 8
+#define RINGPATH_REASONS 40
+#define RINGPATH_SLOT_NONE 0xffffffffU
+/* Largest payload of a datagram that the relay looks into. */
+#define RINGPATH_PAYLOAD_MAX 9000
+
+/* Why a packet was not forwarded. The first group is found before a flow is known, and such packets go up. */
+enum ringpath_reason {
+	RINGPATH_NOT_IP,
+	RINGPATH_NOT_UDP,
+	RINGPATH_IP_HEADER,
+	RINGPATH_IP_OPTIONS,
+	RINGPATH_IP_FRAGMENT,
+	RINGPATH_IP_EXTENSION,
+	RINGPATH_IP_CHECKSUM,
+	RINGPATH_UDP_LENGTH,
+	RINGPATH_NOT_OURS,
+	RINGPATH_UNOWNED_PORT,
+	RINGPATH_USER_SPACE,
+	/* From here on the flow is known and counts them too; its pass_up says which go up. */
+	RINGPATH_SOURCE,
+	RINGPATH_TOO_SHORT,
+	RINGPATH_TOO_LONG,
+	RINGPATH_STUN,
+	RINGPATH_ZRTP,
+	RINGPATH_DTLS,
+	RINGPATH_TURN_CHANNEL,
+	RINGPATH_NOT_MEDIA,
+	RINGPATH_RTP_TRUNCATED,
+	RINGPATH_RTP_VERSION,
+	RINGPATH_RTP_EXTENSION,
+	RINGPATH_RTP_PADDING,
+	RINGPATH_RTCP_TRUNCATED,
+	RINGPATH_RTCP_LENGTH,
+	RINGPATH_RTP_ON_RTCP_PORT,
+	RINGPATH_RTCP_NOT_MUXED,
+	RINGPATH_PAYLOAD_TYPE,
+	RINGPATH_UDP_CHECKSUM_ZERO,
+	RINGPATH_UDP_CHECKSUM_ABSENT,
+	RINGPATH_HOP_LIMIT,
+	RINGPATH_NO_ROUTE,
+	RINGPATH_NO_NEIGHBOUR,
+	RINGPATH_MTU,
+	RINGPATH_PACKET_RATE,
+	RINGPATH_BYTE_RATE,
+	RINGPATH_HEADROOM,
+	RINGPATH_REASON_COUNT,
+};
+
+/* What a port carries. */
+enum ringpath_kind {
+	/* A socket of the data plane: everything goes up. */
+	RINGPATH_KIND_USER,
+	RINGPATH_KIND_RTP,
+	RINGPATH_KIND_RTCP,
+	/* RTP and RTCP on one port (RFC 5761). */
+	RINGPATH_KIND_MUX,
+};
+
+enum ringpath_flow_flag {
+	RINGPATH_INGRESS_V6 = 1,
+	RINGPATH_EGRESS_V6 = 2,
+	/* Ask the routing table first. */
+	RINGPATH_FIB = 4,
+	/* `neighbour`, `own` and `ifindex` are set: used without RINGPATH_FIB, or when the routing table does not know. */
+	RINGPATH_NEIGHBOUR = 8,
+	/* The VLAN tags are the received ones, else those of the flow. */
+	RINGPATH_TAGS_AS_RECEIVED = 16,
+	/* Copy RTCP into the ring `copies`. */
+	RINGPATH_COPY_RTCP = 32,
+};
+
+/* Keep what the packet came with. */
+#define RINGPATH_DSCP_KEEP 0xff
+#define RINGPATH_HOP_LIMIT_DECREMENT 0
+
+/* Where a packet came to. */
+struct ringpath_flow_key {
+	__u8 address[16];
+	__be16 port;
+	__u8 zero[2];
+};
+
+struct ringpath_tag {
+	__be16 protocol;
+	__be16 control;
+};
+
+/* What becomes of the packets that come to a key. Written by user space only. */
+struct ringpath_flow {
+	__u8 source[16];
+	__u8 to[16];
+	__u8 from[16];
+	__be16 source_port;
+	__be16 to_port;
+	__be16 from_port;
+	/*
+	 * What to add, in ones' complement, to the complement of the UDP checksum: the sum of the new addresses and
+	 * ports less that of the old ones (RFC 1624). All of them are known when the flow is made.
+	 */
+	__u16 checksum_delta;
+	__u32 slot;
+	__u32 flags;
+	/* Bit n: what is refused for reason n goes up; else it is dropped. */
+	__u64 pass_up;
+	/* RTP or RTCP, without the UDP header. */
+	__u16 size_min;
+	__u16 size_max;
+	__u8 kind;
+	__u8 dscp;
+	__u8 hop_limit;
+	__u8 tag_count;
+	struct ringpath_tag tags[2];
+	__u32 ifindex;
+	__u8 neighbour[6];
+	__u8 own[6];
+	/* Token buckets in time: what a packet or byte costs, and how far costs may run ahead. Cost 0: no limit. */
+	__u64 packet_cost_ns;
+	__u64 packet_burst_ns;
+	/* In 1/256 ns. */
+	__u64 byte_cost_x256;
+	__u64 byte_burst_ns;
+	/* The first is not used; 0 leaves packets out of the jitter. */
+	__u32 clocks_hz[RINGPATH_CLOCKS];
+	/* By payload type: 0 is refused, n has clocks_hz[n]. */
+	__u8 clock_of[128];
+};
+
+/* One SSRC: RFC 3550 §6.4.1, §A.1, §A.3, §A.8 as `rtp::StreamStatistics` counts them, and RFC 3611 §A.2. */
+struct ringpath_stream {
+	__u64 packets;
+	__u64 bytes;
+	__u64 duplicates;
+	__u64 reordered;
+	__u64 strays;
+	__u64 lost_before;
+	__u64 base;
+	__u64 highest;
+	__u64 distinct;
+	/* Bit k: the packet k before `highest` was received. */
+	__u64 window[2];
+	__u64 last_arrival_ns;
+	__u64 jitter_x16;
+	__u64 jitter_max_ns;
+	__u64 first_seen_ns;
+	__u64 last_seen_ns;
+	/* Transitions of RFC 3611 §A.2, whose names these are. */
+	__u32 c11;
+	__u32 c13;
+	__u32 c14;
+	__u32 c22;
+	__u32 c23;
+	__u32 c33;
+	/* Losses of the burst that is going on, and packets received since the last of them. */
+	__u32 burst_lost;
+	__u32 since_loss;
+	__u32 ssrc;
+	__u32 last_timestamp;
+	__u32 clock_rate_hz;
+	__u16 after_stray;
+	__u8 has_after_stray;
+	__u8 probation;
+	__u8 payload_type;
+	__u8 used;
+	__u8 zero[6];
+};
+
+/* What was counted of a flow. Written by the programs; user space writes it before the flow begins only. */
+struct ringpath_state {
+	struct bpf_spin_lock lock;
+	/* The stream of the last packet. */
+	__u32 current;
+	/* When the buckets will be full again. */
+	__u64 packets_due_ns;
+	__u64 bytes_due_ns;
+	__u64 rtp_packets;
+	__u64 rtp_bytes;
+	__u64 rtcp_packets;
+	__u64 rtcp_bytes;
+	__u64 last_packet_ns;
+	/* Copies of RTCP for which the ring had no room. */
+	__u64 copies_lost;
+	/* Streams that made room for newer ones, and what they had counted. */
+	__u64 evicted;
+	__u64 evicted_packets;
+	__u64 evicted_bytes;
+	__u64 evicted_lost;
+	__u64 refused[RINGPATH_REASONS];
+	struct ringpath_stream streams[RINGPATH_STREAMS];
+};
+
+/* What becomes of packets to a port of the relay that no flow owns. */
+struct ringpath_range_key {
+	__u8 address[16];
+};
+
+struct ringpath_range {
+	__u16 port_min;
+	__u16 port_max;
+	__u32 drop;
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* Of one CPU. */
+struct ringpath_totals {
+	__u64 sent_back;
+	__u64 redirected;
+	__u64 bytes;
+	__u64 copies_lost;
+	__u64 passed[RINGPATH_REASONS];
+	__u64 dropped[RINGPATH_REASONS];
+};
+
+/* One record of the ring `copies`; `captured` bytes of payload follow. */
+struct ringpath_copy {
+	__u64 arrival_ns;
+	struct ringpath_flow_key key;
+	__u32 slot;
+	__u16 length;
+	__u16 captured;
+	__u32 zero;
+};
+
+#define RINGPATH_COPY_SMALL 216
+#define RINGPATH_COPY_LARGE 1456
+
+_Static_assert(RINGPATH_REASON_COUNT <= RINGPATH_REASONS, "reasons");
+_Static_assert(sizeof(struct ringpath_flow_key) == 20, "flow key");
+_Static_assert(sizeof(struct ringpath_flow) == 296, "flow");
+_Static_assert(sizeof(struct ringpath_stream) == 184, "stream");
+_Static_assert(sizeof(struct ringpath_state) == 1160, "state");
+_Static_assert(sizeof(struct ringpath_range) == 24, "range");
+_Static_assert(sizeof(struct ringpath_totals) == 672, "totals");
+_Static_assert(sizeof(struct ringpath_copy) == 40, "copy");
+
+#endif

@@ -1,0 +1,245 @@
+//! The structures of `src/bpf/ringpath.h`, byte for byte.
+//!
+//! Addresses are 16 bytes, IPv4 as `::ffff:a.b.c.d`; ports and VLAN tags are in network order, all else in the host's.
+//! Sizes are asserted here and in the header. Where the programs were built, every member's offset is compared with
+//! the type information of the objects when this crate is compiled.
+
+use std::mem::size_of;
+
+use crate::plain::Plain;
+
+/// Raised with every change of these structures: pinned maps of another version are not adopted.
+pub const VERSION: u32 = 1;
+/// Streams (SSRCs) that a flow tells apart.
+pub const STREAMS: usize = 4;
+/// Places for clock rates; the first is not used.
+pub const CLOCKS: usize = 8;
+/// Places for counters of reasons.
+pub const REASONS: usize = 40;
+
+/// `ringpath_flow_key`: where a packet came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FlowKey {
+    /// Local address.
+    pub address: [u8; 16],
+    /// Local port.
+    pub port: u16,
+    /// Always zero.
+    pub zero: [u8; 2],
+}
+
+/// `ringpath_tag`: a VLAN tag as it lies in the frame (IEEE 802.1Q).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Tag {
+    /// 0x8100 or 0x88a8.
+    pub protocol: u16,
+    /// Priority, drop eligibility, VLAN id.
+    pub control: u16,
+}
+
+/// `ringpath_flow`: what becomes of the packets that come to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct Flow {
+    pub source: [u8; 16],
+    pub to: [u8; 16],
+    pub from: [u8; 16],
+    pub source_port: u16,
+    pub to_port: u16,
+    pub from_port: u16,
+    pub checksum_delta: u16,
+    pub slot: u32,
+    pub flags: u32,
+    pub pass_up: u64,
+    pub size_min: u16,
+    pub size_max: u16,
+    pub kind: u8,
+    pub dscp: u8,
+    pub hop_limit: u8,
+    pub tag_count: u8,
+    pub tags: [Tag; 2],
+    pub ifindex: u32,
+    pub neighbour: [u8; 6],
+    pub own: [u8; 6],
+    pub packet_cost_ns: u64,
+    pub packet_burst_ns: u64,
+    pub byte_cost_x256: u64,
+    pub byte_burst_ns: u64,
+    pub clocks_hz: [u32; CLOCKS],
+    pub clock_of: [u8; 128],
+}
+
+/// `ringpath_stream`: what was counted of one SSRC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct Stream {
+    pub packets: u64,
+    pub bytes: u64,
+    pub duplicates: u64,
+    pub reordered: u64,
+    pub strays: u64,
+    pub lost_before: u64,
+    pub base: u64,
+    pub highest: u64,
+    pub distinct: u64,
+    pub window: [u64; 2],
+    pub last_arrival_ns: u64,
+    pub jitter_x16: u64,
+    pub jitter_max_ns: u64,
+    pub first_seen_ns: u64,
+    pub last_seen_ns: u64,
+    pub c11: u32,
+    pub c13: u32,
+    pub c14: u32,
+    pub c22: u32,
+    pub c23: u32,
+    pub c33: u32,
+    pub burst_lost: u32,
+    pub since_loss: u32,
+    pub ssrc: u32,
+    pub last_timestamp: u32,
+    pub clock_rate_hz: u32,
+    pub after_stray: u16,
+    pub has_after_stray: u8,
+    pub probation: u8,
+    pub payload_type: u8,
+    pub used: u8,
+    pub zero: [u8; 6],
+}
+
+/// `ringpath_state`: what was counted of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct State {
+    pub lock: u32,
+    pub current: u32,
+    pub packets_due_ns: u64,
+    pub bytes_due_ns: u64,
+    pub rtp_packets: u64,
+    pub rtp_bytes: u64,
+    pub rtcp_packets: u64,
+    pub rtcp_bytes: u64,
+    pub last_packet_ns: u64,
+    pub copies_lost: u64,
+    pub evicted: u64,
+    pub evicted_packets: u64,
+    pub evicted_bytes: u64,
+    pub evicted_lost: u64,
+    pub refused: [u64; REASONS],
+    pub streams: [Stream; STREAMS],
+}
+
+/// `ringpath_range_key`: an address of the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct RangeKey {
+    /// Local address.
+    pub address: [u8; 16],
+}
+
+/// `ringpath_range`: the media ports of an address, and the packets to those that no flow has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct Range {
+    pub port_min: u16,
+    pub port_max: u16,
+    pub drop: u32,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// `ringpath_totals`: counters of one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct Totals {
+    pub sent_back: u64,
+    pub redirected: u64,
+    pub bytes: u64,
+    pub copies_lost: u64,
+    pub passed: [u64; REASONS],
+    pub dropped: [u64; REASONS],
+}
+
+/// `ringpath_copy`: the head of a record in the ring of copies; `captured` bytes of RTCP follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct Copy {
+    pub arrival_ns: u64,
+    pub key: FlowKey,
+    pub slot: u32,
+    pub length: u16,
+    pub captured: u16,
+    pub zero: u32,
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 20);
+const _: () = assert!(size_of::<Tag>() == 4);
+const _: () = assert!(size_of::<Flow>() == 296);
+const _: () = assert!(size_of::<Stream>() == 184);
+const _: () = assert!(size_of::<State>() == 1160);
+const _: () = assert!(size_of::<Range>() == 24);
+const _: () = assert!(size_of::<Totals>() == 672);
+const _: () = assert!(size_of::<Copy>() == 40);
+
+// SAFETY: `repr(C)`, integers and arrays of them only, and the sum of the members is the size asserted above.
+unsafe impl Plain for FlowKey {}
+// SAFETY: as above; 296 bytes of members.
+unsafe impl Plain for Flow {}
+// SAFETY: as above; 1160 bytes of members, those of the streams included.
+unsafe impl Plain for State {}
+// SAFETY: as above; one array.
+unsafe impl Plain for RangeKey {}
+// SAFETY: as above; 24 bytes of members.
+unsafe impl Plain for Range {}
+// SAFETY: as above; 672 bytes of members.
+unsafe impl Plain for Totals {}
+// SAFETY: as above; 40 bytes of members.
+unsafe impl Plain for Copy {}
+
+/// Compares every named member's offset, and the sizes, of a structure with those of the object's type information.
+#[cfg(bpf_built)]
+macro_rules! same_layout {
+    ($($ours:ident = $theirs:path { $($member:ident),* $(,)? })*) => {$(
+        const _: () = {
+            assert!(size_of::<$ours>() == size_of::<$theirs>());
+            $(assert!(std::mem::offset_of!($ours, $member) == std::mem::offset_of!($theirs, $member));)*
+        };
+    )*};
+}
+
+#[cfg(bpf_built)]
+mod offsets {
+    use super::*;
+    use crate::object::relay_types as c;
+
+    same_layout! {
+        FlowKey = c::ringpath_flow_key { address, port, zero }
+        Tag = c::ringpath_tag { protocol, control }
+        Flow = c::ringpath_flow {
+            source, to, from, source_port, to_port, from_port, checksum_delta, slot, flags, pass_up, size_min,
+            size_max, kind, dscp, hop_limit, tag_count, tags, ifindex, neighbour, own, packet_cost_ns,
+            packet_burst_ns, byte_cost_x256, byte_burst_ns, clocks_hz, clock_of,
+        }
+        Stream = c::ringpath_stream {
+            packets, bytes, duplicates, reordered, strays, lost_before, base, highest, distinct, window,
+            last_arrival_ns, jitter_x16, jitter_max_ns, first_seen_ns, last_seen_ns, c11, c13, c14, c22, c23, c33,
+            burst_lost, since_loss, ssrc, last_timestamp, clock_rate_hz, after_stray, has_after_stray, probation,
+            payload_type, used, zero,
+        }
+        State = c::ringpath_state {
+            lock, current, packets_due_ns, bytes_due_ns, rtp_packets, rtp_bytes, rtcp_packets, rtcp_bytes,
+            last_packet_ns, copies_lost, evicted, evicted_packets, evicted_bytes, evicted_lost, refused, streams,
+        }
+        RangeKey = c::ringpath_range_key { address }
+        Range = c::ringpath_range { port_min, port_max, drop, packets, bytes }
+        Totals = c::ringpath_totals { sent_back, redirected, bytes, copies_lost, passed, dropped }
+    }
+}

@@ -1,0 +1,35 @@
+//! The kernel fast path: BPF programs in C, and what user space needs to load, fill, read, attach and pin them.
+//!
+//! There is no policy here. A [`FlowSpec`] says what becomes of the packets that come to one local address and port;
+//! a [`Relay`] holds the programs and maps, its [`FlowTable`] puts flows in and takes them out. See README.md for what
+//! is wired into the data plane.
+//!
+//! # Unsafe code
+//!
+//! 1. Map keys and values are passed as bytes. The types that may be are [`layout`]'s, `repr(C)`, without padding and
+//!    valid for every bit pattern (`plain::Plain`); sizes are asserted in C and here, offsets against the built objects.
+//! 2. System calls that libbpf-rs does not have (links with flags, program-run on owned descriptors) get pointers to
+//!    live locals and descriptors that the caller holds (`program`, `link`).
+//! 3. The skeletons are libbpf-cargo's output and live in `object` alone; nothing borrowed from one leaves it.
+
+mod checksum;
+mod error;
+mod flow;
+pub mod layout;
+mod object;
+mod plain;
+mod program;
+mod reading;
+mod reason;
+mod relay;
+mod table;
+
+pub use error::Error;
+pub use flow::{
+    Bucket, FlowKey, FlowSpec, HopLimit, Media, Neighbour, NextHop, PAYLOAD_MAX, SpecError, Tag, Tags,
+};
+pub use program::{Action, Program, Run};
+pub use reading::{BurstReading, FlowReading, StreamReading, Totals};
+pub use reason::{Reason, ReasonSet};
+pub use relay::{Range, Relay, RelayConfig};
+pub use table::{FlowTable, TableError};

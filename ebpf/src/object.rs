@@ -1,0 +1,139 @@
+//! The built objects: opened, given their sizes, loaded, and left as descriptors that own themselves.
+
+#[cfg(bpf_built)]
+use std::cell::RefCell;
+#[cfg(bpf_built)]
+use std::sync::Once;
+
+use libbpf_rs::MapHandle;
+
+use crate::{Error, Program};
+
+/// Why the programs are not in this build.
+#[cfg(not(bpf_built))]
+const MISSING: &str = env!("RINGPATH_BPF_MISSING");
+
+/// Bytes of what libbpf said that an error keeps: the end of a verifier's log says what was wrong.
+#[cfg(bpf_built)]
+const LOG_MAX: usize = 4_096;
+
+#[cfg(bpf_built)]
+#[allow(
+    missing_docs,
+    dead_code,
+    unreachable_pub,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "output of libbpf-cargo"
+)]
+mod skeletons {
+    pub(crate) mod relay {
+        include!(concat!(env!("OUT_DIR"), "/relay.skel.rs"));
+    }
+    pub(crate) mod pass {
+        include!(concat!(env!("OUT_DIR"), "/pass.skel.rs"));
+    }
+}
+
+#[cfg(bpf_built)]
+pub(crate) use skeletons::relay::types as relay_types;
+
+/// The relay's program and maps.
+pub(crate) struct RelayObject {
+    pub(crate) program: Program,
+    pub(crate) flows: MapHandle,
+    pub(crate) states: MapHandle,
+    pub(crate) ranges: MapHandle,
+    pub(crate) totals: MapHandle,
+    pub(crate) copies: MapHandle,
+}
+
+#[cfg(not(bpf_built))]
+pub(crate) fn load_relay(_flows: u32, _copies_bytes: u32) -> Result<RelayObject, Error> {
+    Err(Error::Unavailable(MISSING))
+}
+
+#[cfg(not(bpf_built))]
+pub(crate) fn load_pass() -> Result<Program, Error> {
+    Err(Error::Unavailable(MISSING))
+}
+
+/// Loads the relay with maps of these sizes.
+#[cfg(bpf_built)]
+pub(crate) fn load_relay(flows: u32, copies_bytes: u32) -> Result<RelayObject, Error> {
+    use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+    use std::mem::MaybeUninit;
+
+    with_log(|| {
+        let failed = |error: libbpf_rs::Error| Error::libbpf("loading the relay", &error);
+        let mut place = MaybeUninit::uninit();
+        let mut open = skeletons::relay::RelaySkelBuilder::default()
+            .open(&mut place)
+            .map_err(failed)?;
+        open.maps.flows.set_max_entries(flows).map_err(failed)?;
+        open.maps.states.set_max_entries(flows).map_err(failed)?;
+        open.maps.copies.set_max_entries(copies_bytes).map_err(failed)?;
+        let loaded = open.load().map_err(failed)?;
+        let own = |map: &libbpf_rs::MapMut<'_>| MapHandle::try_from(map).map_err(failed);
+        Ok(RelayObject {
+            program: Program::own(&loaded.progs.ringpath_relay)?,
+            flows: own(&loaded.maps.flows)?,
+            states: own(&loaded.maps.states)?,
+            ranges: own(&loaded.maps.ranges)?,
+            totals: own(&loaded.maps.totals)?,
+            copies: own(&loaded.maps.copies)?,
+        })
+    })
+}
+
+/// Loads the program for a veth's peer.
+#[cfg(bpf_built)]
+pub(crate) fn load_pass() -> Result<Program, Error> {
+    use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+    use std::mem::MaybeUninit;
+
+    with_log(|| {
+        let failed = |error: libbpf_rs::Error| Error::libbpf("loading the passing program", &error);
+        let mut place = MaybeUninit::uninit();
+        let loaded = skeletons::pass::PassSkelBuilder::default()
+            .open(&mut place)
+            .and_then(OpenSkel::load)
+            .map_err(failed)?;
+        Program::own(&loaded.progs.ringpath_pass)
+    })
+}
+
+#[cfg(bpf_built)]
+thread_local! {
+    /// What libbpf says on this thread while an object is loaded.
+    static SAID: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs `load` and gives its error what libbpf said. libbpf's own habit is to write it to standard error.
+#[cfg(bpf_built)]
+fn with_log<T>(load: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    static LISTEN: Once = Once::new();
+    LISTEN.call_once(|| {
+        libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Warn, |_level, line| {
+            SAID.with_borrow_mut(|said| said.push_str(&line));
+        })));
+    });
+    SAID.with_borrow_mut(String::clear);
+    load().map_err(|error| {
+        let said = SAID.with_borrow_mut(std::mem::take);
+        let said = shorten(said);
+        error.with_log(said)
+    })
+}
+
+/// The first line and the end: how the load failed, and what the verifier said last.
+#[cfg(bpf_built)]
+fn shorten(said: String) -> String {
+    if said.len() <= LOG_MAX {
+        return said;
+    }
+    let tail = said.ceil_char_boundary(said.len() - LOG_MAX);
+    let head: String = said.lines().take(2).collect::<Vec<_>>().join("\n");
+    format!("{head}\n[...]\n{}", &said[tail..])
+}

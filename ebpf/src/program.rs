@@ -1,0 +1,122 @@
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use crate::{Error, object};
+
+/// What an XDP program decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `XDP_ABORTED`: a bug of the program.
+    Aborted,
+    /// The packet is gone.
+    Drop,
+    /// The packet goes up.
+    Pass,
+    /// The packet leaves by the interface that it came by.
+    SendBack,
+    /// The packet leaves by another interface.
+    Redirect,
+}
+
+/// One program-run (`BPF_PROG_TEST_RUN`).
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What the program decided, the last time.
+    pub action: Action,
+    /// The packet as the program left it.
+    pub packet: Vec<u8>,
+    /// Mean time of a run.
+    pub mean: Duration,
+}
+
+/// A loaded program. Stays loaded while this, an attachment or a pin holds it.
+#[derive(Debug)]
+pub struct Program {
+    fd: OwnedFd,
+}
+
+impl Program {
+    /// Loads the program that passes everything: for the peer end of a veth, which takes frames that are sent back or
+    /// redirected natively only while it has an XDP program itself.
+    pub fn load_pass() -> Result<Self, Error> {
+        object::load_pass()
+    }
+
+    /// Takes a descriptor of its own.
+    #[cfg(bpf_built)]
+    pub(crate) fn own(program: &impl AsFd) -> Result<Self, Error> {
+        let fd = program
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|source| Error::kernel("copying a program's descriptor", source))?;
+        Ok(Self { fd })
+    }
+
+    /// Instructions that the verifier looked at, every path counted anew; the limit is a million.
+    pub fn instructions_verified(&self) -> Result<u32, Error> {
+        Ok(self.info()?.verified_insns)
+    }
+
+    /// Instructions of the program after the verifier's rewriting.
+    pub fn instructions(&self) -> Result<u32, Error> {
+        Ok(self.info()?.xlated_prog_len / 8)
+    }
+
+    fn info(&self) -> Result<libbpf_sys::bpf_prog_info, Error> {
+        let mut info = libbpf_sys::bpf_prog_info::default();
+        let mut len = size_of::<libbpf_sys::bpf_prog_info>() as u32;
+        // SAFETY: the descriptor is owned by `self`; `info` and `len` are live locals, and `len` is the size of `info`,
+        // all of whose pointers are null, so that the kernel writes nowhere else.
+        let result =
+            unsafe { libbpf_sys::bpf_prog_get_info_by_fd(self.fd.as_raw_fd(), &raw mut info, &raw mut len) };
+        if result < 0 {
+            return Err(Error::kernel(
+                "asking about a program",
+                io::Error::last_os_error(),
+            ));
+        }
+        Ok(info)
+    }
+
+    /// Runs the program `repeat` times on `packet` (14 bytes at least), in the caller's network namespace, as if it had
+    /// come by the loopback interface there. Each run but the first gets what the one before left in the buffer.
+    pub fn run(&self, packet: &[u8], repeat: u32) -> Result<Run, Error> {
+        // Room for the longer headers of the other IP version and two tags.
+        let mut out = vec![0u8; packet.len() + 64];
+        let mut options = libbpf_sys::bpf_test_run_opts {
+            sz: size_of::<libbpf_sys::bpf_test_run_opts>() as libbpf_sys::size_t,
+            data_in: packet.as_ptr().cast(),
+            data_size_in: packet.len() as u32,
+            data_out: out.as_mut_ptr().cast(),
+            data_size_out: out.len() as u32,
+            repeat: i32::try_from(repeat).unwrap_or(i32::MAX),
+            ..Default::default()
+        };
+        // SAFETY: the descriptor is owned by `self`; `options` is a live local whose `sz` is its size, and its buffers
+        // are live for the call and as long as they say.
+        let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(self.fd.as_raw_fd(), &raw mut options) };
+        if result < 0 {
+            return Err(Error::kernel("running a program", io::Error::last_os_error()));
+        }
+        out.truncate(options.data_size_out as usize);
+        Ok(Run {
+            action: match options.retval {
+                libbpf_sys::XDP_DROP => Action::Drop,
+                libbpf_sys::XDP_PASS => Action::Pass,
+                libbpf_sys::XDP_TX => Action::SendBack,
+                libbpf_sys::XDP_REDIRECT => Action::Redirect,
+                _ => Action::Aborted,
+            },
+            packet: out,
+            mean: Duration::from_nanos(options.duration.into()),
+        })
+    }
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

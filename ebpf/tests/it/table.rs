@@ -1,0 +1,135 @@
+use ebpf::{FlowSpec, Media, Reason, SpecError, TableError};
+
+use crate::bench;
+use crate::frame;
+
+#[test]
+fn a_flow_is_installed_read_replaced_and_removed() {
+    let Some(mut relay) = bench::relay("table") else {
+        return;
+    };
+    let spec = bench::spec(false, false);
+    let table = relay.table_mut();
+    assert!(table.is_empty());
+    table.install(&spec).unwrap();
+    assert!(matches!(table.install(&spec), Err(TableError::Occupied(key)) if key == spec.key()));
+    let frame = bench::datagram(&spec, &frame::rtp(0, 1, 1, 1, &[])).build();
+    bench::run(&relay, &frame);
+    let narrower = FlowSpec {
+        media: Media::Rtp(vec![(8, 8_000)]),
+        ..spec.clone()
+    };
+    relay.table_mut().replace(&narrower).unwrap();
+    bench::run(&relay, &frame);
+    let reading = relay.table_mut().remove(spec.key()).unwrap().unwrap();
+    assert_eq!(reading.rtp_packets(), 1, "counted before the change");
+    assert_eq!(reading.refused(Reason::PayloadType), 1, "counted after it");
+    assert!(matches!(
+        relay.table_mut().remove(spec.key()),
+        Err(TableError::Absent(_))
+    ));
+    relay.table_mut().install(&spec).unwrap();
+    assert_eq!(
+        bench::reading(&relay, &spec).refused_total(),
+        0,
+        "a new flow begins at zero"
+    );
+}
+
+#[test]
+fn a_full_table_says_so_and_every_place_comes_back() {
+    let Some(mut relay) = bench::relay("full table") else {
+        return;
+    };
+    let mut spec = bench::spec(true, false);
+    for round in 0..3 {
+        for port in 0..relay.table().flows_max() {
+            spec.local.set_port(1_000 + port as u16);
+            relay.table_mut().install(&spec).unwrap();
+        }
+        spec.local.set_port(900);
+        assert!(matches!(
+            relay.table_mut().install(&spec),
+            Err(TableError::Full(64))
+        ));
+        let keys: Vec<_> = relay.table().keys().map(|(key, _)| key).collect();
+        assert_eq!(keys.len(), 64, "round {round}");
+        for key in keys {
+            relay.table_mut().remove(key).unwrap();
+        }
+    }
+    assert!(relay.table().is_empty());
+}
+
+#[test]
+fn a_flow_that_contradicts_itself_is_refused() {
+    let Some(mut relay) = bench::relay("wrong flows") else {
+        return;
+    };
+    let base = bench::spec(false, false);
+    let wrong = [
+        (
+            FlowSpec {
+                source: bench::address("[::1]:4000"),
+                ..base.clone()
+            },
+            SpecError::Family("local and source"),
+        ),
+        (
+            FlowSpec {
+                destination: bench::address("[::1]:4000"),
+                ..base.clone()
+            },
+            SpecError::Family("egress_local and destination"),
+        ),
+        (
+            FlowSpec {
+                destination: bench::address("203.0.113.5:0"),
+                ..base.clone()
+            },
+            SpecError::Unspecified("destination"),
+        ),
+        (
+            FlowSpec {
+                media: Media::Rtp(vec![]),
+                ..base.clone()
+            },
+            SpecError::NoPayloadTypes,
+        ),
+        (
+            FlowSpec {
+                media: Media::Rtp(vec![(128, 8_000)]),
+                ..base.clone()
+            },
+            SpecError::PayloadType(128),
+        ),
+        (
+            FlowSpec {
+                media: Media::Rtp((0..8).map(|n| (n, 8_000 + u32::from(n))).collect()),
+                ..base.clone()
+            },
+            SpecError::Clocks,
+        ),
+        (
+            FlowSpec {
+                dscp: Some(64),
+                ..base.clone()
+            },
+            SpecError::Dscp(64),
+        ),
+        (
+            FlowSpec {
+                size: 0..=9_001,
+                ..base.clone()
+            },
+            SpecError::Size { min: 0, max: 9_001 },
+        ),
+    ];
+    for (spec, expected) in wrong {
+        match relay.table_mut().install(&spec) {
+            Err(TableError::Spec(error)) => assert_eq!(error, expected),
+            other => panic!("{other:?} where {expected} was expected"),
+        }
+    }
+    assert!(relay.table().is_empty());
+}
