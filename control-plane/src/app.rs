@@ -1,6 +1,5 @@
 //! The life of the process: start, serve, stop.
 
-use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -31,6 +30,12 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// How long scrapes under way have.
 const LAST_SCRAPES: Duration = Duration::from_secs(1);
 
+/// Files that are no SIP connection: listeners, media nodes, the store, scrapes.
+const OTHER_FILES: u64 = 128;
+
+/// The soft limit of open files that systems commonly have, for when it is not known.
+const FILES_UNKNOWN: u64 = 1_024;
+
 /// How much longer than the client's own deadline the B2BUA waits for it.
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 
@@ -39,19 +44,13 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot start, or when the records of ended calls could not be stored at the end.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    ops::logging::init(&config.log)?;
-    log_panics();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let result = runtime.block_on(serve(config));
-    // Tasks that still hold connections are dropped, not awaited.
-    runtime.shutdown_background();
-    result
+    let log = config.log.clone();
+    ops::process::run(&log, serve(config))
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let signal = ops::signal::terminated()?;
+    let connections_max = connections_max(&config);
     let clock = MonotonicClock::start();
     let mut random = Random::from_seed(ops::random::seed().context("no randomness")?);
 
@@ -59,7 +58,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let journal = records.journal;
     let draining = Draining::start(records.drain)?;
 
-    let transport = open_transport(&config)?;
+    let transport = open_transport(&config, connections_max)?;
     let mut table = Table::new(&config.routes, transport.bound());
     if table.has_names()
         && tokio::time::timeout(START_PATIENCE, table.look_up())
@@ -111,17 +110,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     ));
 
     for bound in transport.bound() {
-        say(&format!(
+        ops::process::say(&format!(
             "listening sip {} {}",
             bound.transport.via_name().to_ascii_lowercase(),
             bound.local
         ));
     }
-    say(&format!("listening ops http {ops_address}"));
+    ops::process::say(&format!("listening ops http {ops_address}"));
     let mut first_node = healthy.clone();
     // Without a node the control plane serves all the same, and says so at /readyz.
     let _ = tokio::time::timeout(START_PATIENCE, first_node.wait_for(|&up| up > 0)).await;
-    say("ready");
+    ops::process::say("ready");
     tracing::info!(media_nodes = nodes.len(), routes = config.routes.len(), "ready");
 
     let mut shell = Shell {
@@ -180,6 +179,27 @@ async fn stop(shell: &mut Shell, grace: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// TCP connections that there may be: as configured, or as many as the limit of open files leaves. What is told at the
+/// limit then is that of connections, and media nodes, scrapes and the store have files left.
+fn connections_max(config: &Config) -> usize {
+    let wanted = config.sip.tcp.connections_max;
+    let files = ops::process::raise_file_limit().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+        FILES_UNKNOWN
+    });
+    let left = usize::try_from(files.saturating_sub(OTHER_FILES))
+        .unwrap_or(usize::MAX)
+        .max(1);
+    if left < wanted {
+        tracing::warn!(
+            files,
+            connections_max = left,
+            "the limit of open files leaves fewer TCP connections"
+        );
+    }
+    wanted.min(left)
+}
+
 async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
     let options = store::Options {
         path: config.store.path.clone(),
@@ -206,7 +226,7 @@ async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
     Ok(opened)
 }
 
-fn open_transport(config: &Config) -> anyhow::Result<Transport> {
+fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Transport> {
     let (sip, tcp, limits) = (&config.sip, &config.sip.tcp, &config.limits);
     let listen = |listen: &crate::config::Listen| Listen {
         transport: listen.transport,
@@ -220,7 +240,7 @@ fn open_transport(config: &Config) -> anyhow::Result<Transport> {
         urgent_max: limits.urgent_queue,
         retry_after_s: limits.retry_after_s,
         large_requests_over_tcp: sip.large_requests_over_tcp,
-        connections_max: tcp.connections_max,
+        connections_max,
         connections_per_source_max: tcp.connections_per_source_max,
         idle_timeout: Duration::from_millis(tcp.idle_timeout_ms),
         message_timeout: Duration::from_millis(tcp.message_timeout_ms),
@@ -280,20 +300,4 @@ fn timeout_action(media: &Media) -> call::MediaTimeout {
         crate::config::TimeoutAction::EndCall => call::MediaTimeout::EndCall,
         crate::config::TimeoutAction::Ignore => call::MediaTimeout::Ignore,
     }
-}
-
-/// A line on standard output, at once: whoever started the process reads them.
-fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    // A reader that went away is no reason not to serve.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// Panics go to the log, too, before the process aborts (release).
-fn log_panics() {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        tracing::error!("{panic}");
-        default(panic);
-    }));
 }

@@ -1,6 +1,6 @@
 //! The life of the process: start, serve, stop.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,15 +31,8 @@ const WORKERS_STOP: Duration = Duration::from_secs(20);
 /// When it cannot start, or a worker ends by itself: a node that has lost a worker has lost that worker's calls, and
 /// must not go on looking healthy.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    ops::logging::init(&config.log)?;
-    log_panics();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let result = runtime.block_on(serve(config));
-    // Tasks that still hold connections are dropped, not awaited.
-    runtime.shutdown_background();
-    result
+    let log = config.log.clone();
+    ops::process::run(&log, serve(config))
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
@@ -55,7 +48,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         handles,
         calls_max,
     } = start::workers(&config, limit, clock, &bell)?;
-    say(&format!(
+    ops::process::say(&format!(
         "backend {}: {}",
         identity.backend, identity.backend_reason
     ));
@@ -117,10 +110,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let ops_server = tokio::spawn(ops::http::serve(ops_listener, ops, asked(stopped)));
 
-    say(&format!("listening grpc {grpc_address}"));
-    say(&format!("listening ops http {ops_address}"));
+    ops::process::say(&format!("listening grpc {grpc_address}"));
+    ops::process::say(&format!("listening ops http {ops_address}"));
     let telling = tokio::spawn(tell_readiness(node.draining(), stopping.subscribe(), readiness));
-    say("ready");
+    ops::process::say("ready");
     tracing::info!(
         node_id = config.node_id,
         workers = ends.len(),
@@ -267,20 +260,4 @@ fn outcome(result: Result<anyhow::Result<()>, tokio::task::JoinError>) -> String
         Ok(Err(error)) => format!("{error:#}"),
         Err(error) => error.to_string(),
     }
-}
-
-/// A line on standard output, at once: whoever started the node reads them.
-fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    // A reader that went away is no reason not to serve.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// Panics go to the log, too, before the process aborts (release) or the worker's end is noticed (development).
-fn log_panics() {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        tracing::error!(thread = std::thread::current().name().unwrap_or("?"), "{panic}");
-        default(panic);
-    }));
 }

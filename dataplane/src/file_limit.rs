@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 /// Sockets of a call: RTP and RTCP of two legs with one media line.
 const SOCKETS_PER_CALL: u64 = 4;
@@ -19,17 +19,7 @@ impl FileLimit {
     /// # Errors
     /// When the kernel refuses; the soft limit then stays.
     pub fn raise() -> io::Result<Self> {
-        let limit = getrlimit(Resource::Nofile);
-        if limit.current != limit.maximum {
-            setrlimit(
-                Resource::Nofile,
-                Rlimit {
-                    current: limit.maximum,
-                    maximum: limit.maximum,
-                },
-            )?;
-        }
-        Ok(Self::now())
+        ops::process::raise_file_limit().map(Self)
     }
 
     /// The soft limit as it is.

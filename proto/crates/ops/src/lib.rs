@@ -7,5 +7,6 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod logging;
+pub mod process;
 pub mod random;
 pub mod signal;
