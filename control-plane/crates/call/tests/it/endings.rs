@@ -127,16 +127,7 @@ fn bye_in_the_early_dialog_ends_the_invite() {
     let mut world = World::invited();
     world.b.respond(world.now, 180, "b1", None);
     world.run_ms(20);
-    let (_, invite) = world.a.calling.clone().unwrap();
-    // RFC 3261 §15: the caller may end an early dialog by a BYE in it.
-    let tag = world.a.early_tag.clone().unwrap();
-    let bye = sip::message::RequestBuilder::new("BYE", "sip:198.51.100.1:5060")
-        .header("Max-Forwards", 70)
-        .header("From", invite.header("From").unwrap())
-        .header("To", format_args!("{};tag={tag}", invite.header("To").unwrap()))
-        .header("Call-ID", invite.call_id().unwrap())
-        .header("CSeq", "2 BYE");
-    world.a.request(world.now, bye);
+    world.a.bye_early(world.now);
     world.finish();
     assert_eq!(world.a.log, ["180 INVITE", "487 INVITE", "200 BYE"]);
     assert_eq!(world.b.log.len(), 2, "INVITE and CANCEL: {:?}", world.b.log);

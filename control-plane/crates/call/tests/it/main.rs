@@ -12,5 +12,6 @@ mod node;
 mod offers;
 mod random;
 mod refusals;
+mod table;
 mod ua;
 mod world;

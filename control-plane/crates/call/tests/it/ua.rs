@@ -183,6 +183,23 @@ impl Ua {
         }
     }
 
+    /// A BYE in the early dialog of our INVITE, as RFC 3261 §15 lets a caller send it.
+    pub fn bye_early(&mut self, now: Timestamp) {
+        let (Some((_, invite)), Some(tag)) = (self.calling.clone(), self.early_tag.clone()) else {
+            return;
+        };
+        let bye = RequestBuilder::new("BYE", &format!("sip:{}", self.peer))
+            .header(HeaderName::MaxForwards, 70)
+            .header(HeaderName::From, invite.header(HeaderName::From).unwrap())
+            .header(
+                HeaderName::To,
+                format_args!("{};tag={tag}", invite.header(HeaderName::To).unwrap()),
+            )
+            .header(HeaderName::CallId, invite.call_id().unwrap())
+            .header(HeaderName::CSeq, "2 BYE");
+        self.request(now, bye);
+    }
+
     /// A response to the INVITE that we got, as fork `tag`.
     pub fn respond(&mut self, now: Timestamp, status: u16, tag: &str, body: Option<&str>) {
         let Some((key, source, invite)) = self.incoming.clone() else {
