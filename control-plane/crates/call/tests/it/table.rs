@@ -14,7 +14,13 @@ use crate::node::{Mood, Node};
 use crate::ua::Manner;
 use crate::world::{B, World};
 
-const PHASES: [(&str, fn() -> World); 9] = [
+/// A name, and how a call gets there.
+type Phase = (&'static str, fn() -> World);
+
+/// A name, and what happens then.
+type Act = (&'static str, fn(&mut World));
+
+const PHASES: [Phase; 9] = [
     ("reserving", || {
         let mut world = World::new();
         world.node.delay = Duration::from_secs(1);
@@ -70,7 +76,7 @@ const PHASES: [(&str, fn() -> World); 9] = [
     }),
 ];
 
-const EVENTS: [(&str, fn(&mut World)); 18] = [
+const EVENTS: [Act; 18] = [
     ("nothing", |_| {}),
     ("caller CANCEL", |world| world.a.cancel(world.now)),
     ("caller CANCELs its re-INVITE", |world| {
