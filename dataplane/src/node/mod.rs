@@ -402,7 +402,7 @@ impl Node {
                         // The caller may have gone; its command was carried out all the same.
                         let _ = under_way.reply.send(answer);
                     }
-                    Heard::Event(event) => self.tell(event),
+                    Heard::Event(event) => self.tell(worker, event),
                 }
             }
             self.tell_lost(worker, lane);
@@ -412,10 +412,12 @@ impl Node {
     fn obey(&self, worker: usize, effect: &Effect, answer: &Answer) {
         match (effect, answer) {
             (Effect::Create(call), Answer::Call(result)) => {
-                self.change(|placements| placements.finish_create(call, result.is_ok()));
+                // A conflict of keys says that the call is there, whoever made it.
+                let there = matches!(result, Ok(_) | Err(Refusal::CallExists));
+                self.change(|placements| placements.finish_create(call, there));
             }
-            (Effect::Delete(call), Answer::Call(Ok(_) | Err(Refusal::UnknownCall))) => {
-                self.change(|placements| placements.end(self.clock.now(), call));
+            (Effect::Delete(call), Answer::Deleted { gone: true, .. }) => {
+                self.change(|placements| placements.end(self.clock.now(), worker, call));
             }
             (Effect::Inventory, Answer::Inventory(there)) => {
                 let there: std::collections::HashSet<_> = there.iter().collect();
@@ -426,18 +428,18 @@ impl Node {
                         .filter(|call| !there.contains(call))
                         .cloned()
                         .collect();
-                    gone.iter().for_each(|call| placements.end(now, call));
+                    gone.iter().for_each(|call| placements.end(now, worker, call));
                 });
             }
             _ => {}
         }
     }
 
-    fn tell(&self, event: Event) {
+    fn tell(&self, worker: usize, event: Event) {
         match &event.kind {
             EventKind::Ended { cause, .. } => {
                 tracing::info!(call = %event.call, ?cause, "call ended by the node");
-                self.change(|placements| placements.end(self.clock.now(), &event.call));
+                self.change(|placements| placements.end(self.clock.now(), worker, &event.call));
             }
             EventKind::MediaTimeout { leg, line } => {
                 tracing::info!(call = %event.call, %leg, line, "media timeout")
@@ -501,7 +503,7 @@ fn call_answer(
     answer: Result<Answer, tokio::sync::oneshot::error::RecvError>,
 ) -> Result<Box<CallReport>, Refusal> {
     match answer {
-        Ok(Answer::Call(result)) => result,
+        Ok(Answer::Call(result) | Answer::Deleted { result, .. }) => result,
         _ => Err(Refusal::Busy),
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use media_types::CallId;
 use sans_io::Timestamp;
 
-/// How long the worker of an ended call is remembered, so that a repeated request reaches the worker that can answer it.
-const REMEMBERED: Duration = Duration::from_secs(120);
-/// How many ended calls are remembered.
-const REMEMBERED_MAX: usize = 65_536;
+/// How long the worker of an ended call is remembered, so that a repeated request reaches the worker that can answer it: as
+/// long as that one keeps the answer ([`media_engine::Limits::tombstone_time`]).
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// How many ended calls are remembered: what eight workers keep ([`media_engine::Limits::tombstones_max`]).
+const REMEMBERED_MAX: usize = 8_192;
 
 /// Which worker has which call, and how many calls each has or is about to get.
 #[derive(Debug)]
@@ -129,13 +130,14 @@ impl Placements {
         }
     }
 
-    /// The call is gone. It is remembered for a while.
-    pub fn end(&mut self, now: Timestamp, call: &CallId) {
+    /// `worker` says that it does not have the call. It is remembered for a while. A call that has come back on another
+    /// worker since is not meant.
+    pub fn end(&mut self, now: Timestamp, worker: usize, call: &CallId) {
         self.forget(now);
         let Some(placement) = self.calls.get_mut(call) else {
             return;
         };
-        if placement.state != State::Live {
+        if placement.state != State::Live || placement.worker != worker {
             return;
         }
         placement.state = State::Ended(now);
@@ -257,22 +259,27 @@ mod tests {
             p.finish_create(&id(name), true);
         };
         create(&mut placements, "a", 1);
-        placements.end(T0, &id("a"));
-        placements.end(T0, &id("a"));
+        placements.end(T0, 1, &id("a"));
+        placements.end(T0, 1, &id("a"));
         assert_eq!((placements.worker(&id("a")), placements.count()), (Some(1), 0));
         assert!(!placements.is_known(&id("a")));
 
         create(&mut placements, "a", 0);
         assert_eq!((placements.worker(&id("a")), placements.count()), (Some(0), 1));
         create(&mut placements, "b", 1);
-        placements.end(T0 + REMEMBERED, &id("b"));
+        placements.end(T0 + REMEMBERED, 1, &id("b"));
         assert!(
             placements.is_live(&id("a")),
             "the old end does not touch the new call"
         );
-        placements.end(T0 + REMEMBERED, &id("a"));
+        placements.end(T0 + REMEMBERED, 1, &id("a"));
+        assert!(
+            placements.is_live(&id("a")),
+            "the other worker does not speak for it"
+        );
+        placements.end(T0 + REMEMBERED, 0, &id("a"));
         create(&mut placements, "c", 0);
-        placements.end(T0 + REMEMBERED * 2, &id("c"));
+        placements.end(T0 + REMEMBERED * 2, 0, &id("c"));
         assert_eq!(
             (placements.worker(&id("a")), placements.worker(&id("b"))),
             (None, None)
@@ -288,7 +295,7 @@ mod tests {
             placements.finish_create(&id(name), true);
         }
         placements.begin_create(&id("aa"), 0);
-        placements.end(T0, &id("c"));
+        placements.end(T0, 0, &id("c"));
         let first = placements.page(None, 2);
         assert_eq!(first, [id("a"), id("b")]);
         assert_eq!(placements.page(first.last(), 2), [id("d"), id("e")]);

@@ -312,6 +312,83 @@ async fn stopping_ends_calls_with_events_and_then_the_stream() {
     assert_eq!(refusal.map(|report| report.id.clone()), Err(Refusal::Busy));
 }
 
+/// What the control thread believes, after a storm of requests of which many callers went away, is what the workers have.
+#[tokio::test]
+async fn after_any_storm_of_requests_both_sides_agree() {
+    let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("SEED is a number"));
+    println!("SEED={seed}");
+    let mut random = Random::from_number(seed);
+    for round in 0..20 {
+        let mut stand = Stand::new(2, [4, 4]);
+        stand.listen();
+        let mut callers = vec![];
+        for step in 0..150 {
+            let node = stand.node.clone();
+            let name = random.below(12).to_string();
+            // Few keys: repetitions and conflicts are frequent. Some leases end in the middle.
+            let key = key(&random.below(2).to_string());
+            let lease = Duration::from_millis([0, 0, 1, 20][random.below(4) as usize]);
+            let what = random.below(5);
+            callers.push(tokio::spawn(async move {
+                match what {
+                    0 | 1 => drop(node.create(key, spec(&name, lease)).await),
+                    2 => drop(node.delete(key, id(&name)).await),
+                    3 => drop(node.renew(vec![id(&name), id("0")]).await),
+                    _ => drop(node.query(id(&name)).await),
+                }
+            }));
+            if random.chance_permille(200) {
+                let place = random.below(callers.len() as u64) as usize;
+                callers[place].abort();
+            }
+            if step % 10 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for caller in callers {
+            // Cancelled or done.
+            let _ = within(caller).await;
+        }
+        // Some leases have yet to end.
+        let node = &stand.node;
+        let mut said = (vec![], vec![], 0);
+        let agree = async {
+            loop {
+                let there = inventory(node).await;
+                said = (there, node.page(None, 100), node.calls());
+                if said.0 == said.1 && said.2 == said.0.len() {
+                    return;
+                }
+            }
+        };
+        let agreed = tokio::time::timeout(Duration::from_secs(2), agree).await;
+        let (there, known, calls) = said;
+        assert!(
+            agreed.is_ok(),
+            "round {round}: the workers have {there:?}, the node knows {known:?}, {calls} in all"
+        );
+    }
+}
+
+/// The calls that the workers have.
+async fn inventory(node: &Node) -> Vec<CallId> {
+    let mut there = vec![];
+    for lane in node.lanes() {
+        let answer = loop {
+            match lane.submit(Command::Inventory, Effect::None) {
+                Ok(answer) => break within(answer).await,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let Ok(Answer::Inventory(calls)) = answer else {
+            panic!("{answer:?}")
+        };
+        there.extend(calls);
+    }
+    there.sort();
+    there
+}
+
 /// A back-end whose ring or epoll is broken.
 struct Broken(Simulated);
 

@@ -44,8 +44,16 @@ pub const RENEW_MAX: usize = 1_024;
 /// What a worker answers to a [`Command`].
 #[derive(Debug)]
 pub enum Answer {
-    /// To `Create`, `Update` and `Delete`.
+    /// To `Create` and `Update`.
     Call(Result<Box<CallReport>, Refusal>),
+    /// To `Delete`.
+    Deleted {
+        /// The answer to the caller.
+        result: Result<Box<CallReport>, Refusal>,
+        /// Whether the worker has no call of that name now. A repeated delete is answered as the first was, also when the
+        /// name has a new call since.
+        gone: bool,
+    },
     /// To `Query`.
     Reports(Vec<CallReport>),
     /// To `Renew`: the calls that the worker does not have.

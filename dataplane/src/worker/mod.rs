@@ -137,7 +137,11 @@ impl<Io: PacketIo> Worker<Io> {
             Command::Update { key, call, legs } => {
                 Answer::Call(engine.update(now, io, &key, &call, &legs).map(Box::new))
             }
-            Command::Delete { key, call } => Answer::Call(engine.delete(now, io, &key, &call).map(Box::new)),
+            Command::Delete { key, call } => {
+                let result = engine.delete(now, io, &key, &call).map(Box::new);
+                let gone = engine.query(now, &call).is_none();
+                Answer::Deleted { result, gone }
+            }
             Command::Query(calls) => {
                 let reports: Vec<CallReport> =
                     calls.iter().filter_map(|call| engine.query(now, call)).collect();

@@ -115,7 +115,7 @@ impl Settings {
         } = self;
         format!(
             "node_id = \"media-it\"\n[grpc]\nlisten = \"{listen}\"\n{grpc}\n[ops]\nlisten = \"127.0.0.1:0\"\n\
-             [log]\nfilter = \"debug,h2=info\"\n[workers]\ncount = {workers}\n[limits]\n{limits}\n[shutdown]\ngrace_ms = {grace_ms}\n{more}\n\
+             [log]\nfilter = \"info,ringpath_dataplane=debug\"\n[workers]\ncount = {workers}\n[limits]\n{limits}\n[shutdown]\ngrace_ms = {grace_ms}\n{more}\n\
              [[interface]]\nname = \"public\"\nports = \"{ports}\"\naddresses = [{{ local = \"{address}\" }}]\n"
         )
     }
