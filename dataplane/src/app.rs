@@ -22,6 +22,8 @@ use crate::start::{self, Workers};
 /// Time for requests under way, and for scrapes, once the workers have stopped. A client that keeps a stream open
 /// (health) loses it then.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Time for watchers to read the events of the calls that end with the node.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
 /// Time for workers to end their calls.
 const WORKERS_STOP: Duration = Duration::from_secs(20);
 
@@ -155,6 +157,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .context("the workers do not stop")?;
     // The workers' last events are with the watchers' tasks now; the streams end behind them.
     node.close();
+    if tokio::time::timeout(LAST_EVENTS, node.unwatched()).await.is_err() {
+        tracing::warn!("a watcher of events does not read: it loses its last ones");
+    }
     stop.send_replace(true);
     if tokio::time::timeout(LAST_ANSWERS, async { (grpc_server.await, ops_server.await) })
         .await

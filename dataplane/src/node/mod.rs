@@ -360,6 +360,12 @@ impl Node {
         self.closing.send_replace(true);
     }
 
+    /// Completes when no watcher of events has any left to take. After [`Self::close`]: a watcher that does not read
+    /// keeps this waiting.
+    pub async fn unwatched(&self) {
+        self.notices.closed().await;
+    }
+
     /// Listens to the workers for ever.
     ///
     /// # Errors
