@@ -1,13 +1,15 @@
-//! Fuzz targets of the control plane's parsers, as functions: a fuzzer calls them with what it invents, the ordinary
+//! Fuzz targets of the control plane, as functions: a fuzzer calls them with what it invents, the ordinary
 //! tests with the committed corpus. Each asserts what must hold for *any* input, so a finding is a panic here.
 //!
 //! `README.md` beside this crate says how to run the fuzzers.
 #![forbid(unsafe_code)]
 
+mod calls;
 mod session_description;
 mod sip_datagram;
 mod sip_stream;
 
+pub use calls::calls;
 pub use session_description::session_description;
 pub use sip_datagram::sip_datagram;
 pub use sip_stream::sip_stream;
@@ -22,6 +24,10 @@ pub struct Target {
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "calls",
+        run: calls,
+    },
     Target {
         name: "sdp",
         run: session_description,
