@@ -59,7 +59,11 @@ pub struct Destination {
 
 impl From<Source> for Destination {
     fn from(source: Source) -> Self {
-        Self { transport: source.transport, remote: source.remote, flow: Some(source.flow) }
+        Self {
+            transport: source.transport,
+            remote: source.remote,
+            flow: Some(source.flow),
+        }
     }
 }
 

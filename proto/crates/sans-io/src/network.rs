@@ -74,7 +74,13 @@ impl<A, T> Ord for InFlight<A, T> {
 impl<A: Clone, T: Clone> Network<A, T> {
     /// A network under `conditions`, its dice thrown by `random`.
     pub fn new(conditions: Conditions, random: Random) -> Self {
-        Self { conditions, random, in_flight: BinaryHeap::new(), sent: 0, lost: 0 }
+        Self {
+            conditions,
+            random,
+            in_flight: BinaryHeap::new(),
+            sent: 0,
+            lost: 0,
+        }
     }
 
     /// Changes the weather; datagrams already in flight keep their fate.
@@ -96,11 +102,20 @@ impl<A: Clone, T: Clone> Network<A, T> {
     }
 
     fn launch(&mut self, now: Timestamp, from: A, to: A, payload: T) {
-        let spread = self.conditions.delay_max.saturating_sub(self.conditions.delay_min);
+        let spread = self
+            .conditions
+            .delay_max
+            .saturating_sub(self.conditions.delay_min);
         let extra = Duration::from_nanos(self.random.below(spread.as_nanos() as u64 + 1));
         self.sent += 1;
         let lands = now + self.conditions.delay_min + extra;
-        self.in_flight.push(Reverse(InFlight { lands, order: self.sent, from, to, payload }));
+        self.in_flight.push(Reverse(InFlight {
+            lands,
+            order: self.sent,
+            from,
+            to,
+            payload,
+        }));
     }
 
     /// When the next datagram lands; `None` with nothing in flight.

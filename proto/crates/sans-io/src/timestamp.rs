@@ -37,14 +37,22 @@ impl Timestamp {
     /// `self` moved into the future by `by`.
     pub const fn saturating_add(self, by: Duration) -> Self {
         let nanos = by.as_nanos();
-        let nanos = if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 };
+        let nanos = if nanos > u64::MAX as u128 {
+            u64::MAX
+        } else {
+            nanos as u64
+        };
         Self(self.0.saturating_add(nanos))
     }
 
     /// `self` moved into the past by `by`.
     pub const fn saturating_sub(self, by: Duration) -> Self {
         let nanos = by.as_nanos();
-        let nanos = if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 };
+        let nanos = if nanos > u64::MAX as u128 {
+            u64::MAX
+        } else {
+            nanos as u64
+        };
         Self(self.0.saturating_sub(nanos))
     }
 }
@@ -71,13 +79,19 @@ mod tests {
     fn arithmetic_saturates_at_both_ends() {
         assert_eq!(Timestamp::MAX + Duration::from_secs(1), Timestamp::MAX);
         assert_eq!(Timestamp::ZERO + Duration::MAX, Timestamp::MAX);
-        assert_eq!(Timestamp::ZERO.saturating_sub(Duration::from_secs(1)), Timestamp::ZERO);
+        assert_eq!(
+            Timestamp::ZERO.saturating_sub(Duration::from_secs(1)),
+            Timestamp::ZERO
+        );
         assert_eq!(Timestamp::ZERO.saturating_since(Timestamp::MAX), Duration::ZERO);
     }
 
     #[test]
     fn milliseconds_and_durations_agree() {
-        assert_eq!(Timestamp::from_millis(1_500), Timestamp::ZERO + Duration::from_millis(1_500));
+        assert_eq!(
+            Timestamp::from_millis(1_500),
+            Timestamp::ZERO + Duration::from_millis(1_500)
+        );
         assert_eq!(format!("{:?}", Timestamp::from_millis(1_500)), "1.500000000s");
     }
 }

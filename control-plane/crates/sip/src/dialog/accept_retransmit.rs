@@ -33,7 +33,13 @@ impl AcceptRetransmit {
     /// [`response_destination`](crate::transaction::response_destination) says it goes.
     pub fn new(now: Timestamp, timers: &Timers, transmit: Transmit) -> Self {
         let give_up = now + timers.transaction_timeout();
-        Self { transmit, next: now + timers.capped_interval(0), give_up, step: 0, timers: timers.clone() }
+        Self {
+            transmit,
+            next: now + timers.capped_interval(0),
+            give_up,
+            step: 0,
+            timers: timers.clone(),
+        }
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
@@ -71,7 +77,10 @@ mod tests {
             remote: SocketAddr::from(([127, 0, 0, 1], 5060)),
             flow: None,
         };
-        let transmit = Transmit { destination, bytes: Bytes::from_static(b"200") };
+        let transmit = Transmit {
+            destination,
+            bytes: Bytes::from_static(b"200"),
+        };
         let mut repeat = AcceptRetransmit::new(Timestamp::ZERO, &Timers::default(), transmit.clone());
         let mut sent = Vec::new();
         let end = loop {
@@ -85,7 +94,12 @@ mod tests {
                 AcceptStep::GiveUp => break at,
             }
         };
-        assert_eq!(sent, [500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]);
+        assert_eq!(
+            sent,
+            [
+                500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500
+            ]
+        );
         assert_eq!(end, Timestamp::from_millis(32_000));
     }
 }

@@ -61,8 +61,10 @@ impl Dialog {
     /// The dialog of a client whose `request` drew `response`, a 101 to 299 with a To tag (§12.1.2). Early or confirmed
     /// by the response's status.
     pub fn of_client(request: &Message, response: &Message) -> Result<Self, DialogError> {
-        let status =
-            response.status().filter(|status| (101..300).contains(status)).ok_or(DialogError::NoDialog)?;
+        let status = response
+            .status()
+            .filter(|status| (101..300).contains(status))
+            .ok_or(DialogError::NoDialog)?;
         let (from, to) = (request.from()?, response.to()?);
         let remote_tag = to.tag().ok_or(DialogError::NoDialog)?;
         Ok(Self {
@@ -71,7 +73,11 @@ impl Dialog {
                 local_tag: from.tag().unwrap_or_default().into(),
                 remote_tag: Some(remote_tag.into()),
             },
-            state: if status < 200 { DialogState::Early } else { DialogState::Confirmed },
+            state: if status < 200 {
+                DialogState::Early
+            } else {
+                DialogState::Confirmed
+            },
             local: party(&from, from.tag()),
             remote: party(&to, Some(remote_tag)),
             local_seq: Some(request.cseq()?.seq),
@@ -120,7 +126,9 @@ impl Dialog {
     /// The client received the 2xx for the INVITE that made this early dialog, or a further response in it. A 2xx
     /// confirms it and brings the route set anew (§13.2.2.4); either may bring a new target.
     pub fn handle_response(&mut self, response: &Message) -> Result<(), DialogError> {
-        let success = response.status().is_some_and(|status| (200..300).contains(&status));
+        let success = response
+            .status()
+            .is_some_and(|status| (200..300).contains(&status));
         let new_target = target(response)?;
         if self.state == DialogState::Early {
             if success {
@@ -190,7 +198,9 @@ impl Dialog {
     pub fn repeat_ack(&self, response: &Message) -> Option<Transmit> {
         let (seq, ack) = &**self.ack.as_ref()?;
         let cseq = response.cseq().ok()?;
-        let success = response.status().is_some_and(|status| (200..300).contains(&status));
+        let success = response
+            .status()
+            .is_some_and(|status| (200..300).contains(&status));
         let same_dialog = response.to().ok()?.tag() == self.id.remote_tag.as_deref();
         (success && same_dialog && cseq.method == Method::Invite && cseq.seq == *seq).then(|| ack.clone())
     }
@@ -213,7 +223,10 @@ impl Dialog {
 
 /// Methods whose Contact is the sender's new address (RFC 3261 §12.2, RFC 3311 §5.1).
 fn is_target_refresh(method: Method<'_>) -> bool {
-    matches!(method, Method::Invite | Method::Update | Method::Subscribe | Method::Notify | Method::Refer)
+    matches!(
+        method,
+        Method::Invite | Method::Update | Method::Subscribe | Method::Notify | Method::Refer
+    )
 }
 
 fn target(message: &Message) -> Result<Option<Box<str>>, DialogError> {

@@ -18,7 +18,9 @@ pub struct DialogId {
 impl DialogId {
     /// The dialog that a received request belongs to; `None` if it belongs to none, having no To tag.
     pub fn of_request(request: &Message) -> Result<Option<Self>, DialogError> {
-        let Some(local_tag) = request.to()?.tag() else { return Ok(None) };
+        let Some(local_tag) = request.to()?.tag() else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             call_id: request.call_id()?.into(),
             local_tag: local_tag.into(),
@@ -28,7 +30,9 @@ impl DialogId {
 
     /// The dialog that a received response belongs to or makes; `None` for a response without a To tag, such as 100.
     pub fn of_response(response: &Message) -> Result<Option<Self>, DialogError> {
-        let Some(remote_tag) = response.to()?.tag() else { return Ok(None) };
+        let Some(remote_tag) = response.to()?.tag() else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             call_id: response.call_id()?.into(),
             local_tag: response.from()?.tag().unwrap_or_default().into(),

@@ -2,7 +2,10 @@
 //! responses and their ACKs (§13).
 
 mod accept_retransmit;
-#[expect(clippy::module_inception, reason = "the noun of the file is the noun of the folder")]
+#[expect(
+    clippy::module_inception,
+    reason = "the noun of the file is the noun of the folder"
+)]
 mod dialog;
 mod error;
 mod id;

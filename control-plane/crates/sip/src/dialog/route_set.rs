@@ -37,7 +37,9 @@ impl RouteSet {
         let strict = self.first_uri().filter(|uri| !is_loose(uri));
         let Some(first) = strict else {
             let request = RequestBuilder::new(method, target);
-            return self.routes().fold(request, |request, route| request.header(HeaderName::Route, route));
+            return self
+                .routes()
+                .fold(request, |request, route| request.header(HeaderName::Route, route));
         };
         let request = RequestBuilder::new(method, &without_what_a_request_uri_lacks(first));
         let rest = self.routes().skip(1);
@@ -65,9 +67,13 @@ fn is_loose(uri: &str) -> bool {
 
 /// A Request-URI has neither a `method` parameter nor headers (§19.1.1, table 1).
 fn without_what_a_request_uri_lacks(uri: &str) -> String {
-    let Ok(parsed) = Uri::parse(uri) else { return uri.to_owned() };
+    let Ok(parsed) = Uri::parse(uri) else {
+        return uri.to_owned();
+    };
     let uri = parsed.without_headers();
-    let Some((start, params)) = uri.split_once(';') else { return uri.to_owned() };
+    let Some((start, params)) = uri.split_once(';') else {
+        return uri.to_owned();
+    };
     let kept = params.split(';').filter(|param| {
         let name = param.split_once('=').map_or(*param, |(name, _)| name);
         !name.eq_ignore_ascii_case("method")

@@ -38,7 +38,11 @@ pub enum SetChange<'a> {
 impl DialogSet {
     /// The set of an INVITE as it was given to the transaction layer. Forks beyond `forks_max` are refused.
     pub fn new(invite: Message, forks_max: usize) -> Self {
-        Self { invite, forks_max, forks: Vec::new() }
+        Self {
+            invite,
+            forks_max,
+            forks: Vec::new(),
+        }
     }
 
     /// Takes a response to the INVITE.
@@ -56,15 +60,28 @@ impl DialogSet {
                 return Err(DialogError::TooManyForks);
             }
             let dialog = Dialog::of_client(&self.invite, response)?;
-            let fork = self.forks.push_mut(Fork { remote_tag: tag.into(), dialog: None });
+            let fork = self.forks.push_mut(Fork {
+                remote_tag: tag.into(),
+                dialog: None,
+            });
             return Ok(SetChange::New(fork.dialog.insert(dialog)));
         };
-        let Some(dialog) = &mut self.forks[place].dialog else { return Ok(SetChange::Taken) };
+        let Some(dialog) = &mut self.forks[place].dialog else {
+            return Ok(SetChange::Taken);
+        };
         if dialog.state() == DialogState::Confirmed {
-            return Ok(if status >= 200 { SetChange::Repeated(dialog) } else { SetChange::None });
+            return Ok(if status >= 200 {
+                SetChange::Repeated(dialog)
+            } else {
+                SetChange::None
+            });
         }
         dialog.handle_response(response)?;
-        Ok(if status >= 200 { SetChange::Confirmed(dialog) } else { SetChange::Early(dialog) })
+        Ok(if status >= 200 {
+            SetChange::Confirmed(dialog)
+        } else {
+            SetChange::Early(dialog)
+        })
     }
 
     /// The dialog with the fork of that To tag.

@@ -62,7 +62,11 @@ pub(super) mod table {
 
     /// Compares with the expected table, line by line, indentation aside.
     pub(crate) fn assert_is(actual: &str, expected: &str) {
-        let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let expected: Vec<&str> = expected
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
         let actual: Vec<&str> = actual.lines().collect();
         assert!(actual == expected, "the table is now:\n{}", actual.join("\n"));
     }

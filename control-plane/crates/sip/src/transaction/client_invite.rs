@@ -59,8 +59,10 @@ pub(super) enum Event {
 }
 
 /// What is done on the way into Calling. On a reliable transport timer A does not run.
-pub(super) const START: Transition<State> =
-    (State::Calling, &[Action::Send, Action::Start(Timer::A), Action::Start(Timer::B)]);
+pub(super) const START: Transition<State> = (
+    State::Calling,
+    &[Action::Send, Action::Start(Timer::A), Action::Start(Timer::B)],
+);
 
 pub(super) fn step(state: State, event: Event) -> Transition<State> {
     use Action::{Again, PassUp, Send, SendAck, Start, StopLimit, StopRepeat, TellTimeout, TellTransport};
@@ -92,8 +94,13 @@ mod tests {
 
     #[test]
     fn every_state_and_event() {
-        let states =
-            [State::Calling, State::Proceeding, State::Completed, State::Accepted, State::Terminated];
+        let states = [
+            State::Calling,
+            State::Proceeding,
+            State::Completed,
+            State::Accepted,
+            State::Terminated,
+        ];
         let events = [
             Event::Provisional,
             Event::Success,

@@ -45,8 +45,10 @@ pub(super) enum Event {
 }
 
 /// What is done on the way into Trying. On a reliable transport timer E does not run.
-pub(super) const START: Transition<State> =
-    (State::Trying, &[Action::Send, Action::Start(Timer::E), Action::Start(Timer::F)]);
+pub(super) const START: Transition<State> = (
+    State::Trying,
+    &[Action::Send, Action::Start(Timer::E), Action::Start(Timer::F)],
+);
 
 pub(super) fn step(state: State, event: Event) -> Transition<State> {
     use Action::{Again, AgainLongest, PassUp, Send, Start, StopRepeat, TellTimeout, TellTransport};
@@ -71,7 +73,12 @@ mod tests {
 
     #[test]
     fn every_state_and_event() {
-        let states = [State::Trying, State::Proceeding, State::Completed, State::Terminated];
+        let states = [
+            State::Trying,
+            State::Proceeding,
+            State::Completed,
+            State::Terminated,
+        ];
         let events = [
             Event::Provisional,
             Event::Final,

@@ -34,7 +34,11 @@ pub struct Listener {
 impl Listener {
     /// A listener that is reached at the very address it is bound to.
     pub fn new(transport: Transport, local: SocketAddr) -> Self {
-        Self { transport, local, sent_by: local.to_string() }
+        Self {
+            transport,
+            local,
+            sent_by: local.to_string(),
+        }
     }
 }
 
@@ -42,14 +46,25 @@ impl Config {
     /// The RFC's timers and 200,000 transactions: a call of two legs has four (two INVITE, two BYE), so 1,500 calls a
     /// second for the 32 s that a finished transaction lingers.
     pub fn new(listeners: Vec<Listener>) -> Self {
-        Self { timers: Timers::default(), transactions_max: 200_000, retry_after_s: 5, listeners }
+        Self {
+            timers: Timers::default(),
+            transactions_max: 200_000,
+            retry_after_s: 5,
+            listeners,
+        }
     }
 
     /// The listener whose address stands in the Via of a request to `remote`: of the same protocol, of the same
     /// address family if there is one.
     pub(super) fn listener(&self, transport: Transport, remote: SocketAddr) -> Option<&Listener> {
-        let usable = || self.listeners.iter().filter(move |listener| listener.transport == transport);
-        usable().find(|listener| listener.local.is_ipv4() == remote.is_ipv4()).or_else(|| usable().next())
+        let usable = || {
+            self.listeners
+                .iter()
+                .filter(move |listener| listener.transport == transport)
+        };
+        usable()
+            .find(|listener| listener.local.is_ipv4() == remote.is_ipv4())
+            .or_else(|| usable().next())
     }
 
     /// How many transactions there may be.

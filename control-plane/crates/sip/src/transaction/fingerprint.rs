@@ -57,13 +57,19 @@ impl Secret {
             ServerMatch::Branch { branch, host, port } => {
                 (0u8, method, branch, port).hash(hasher);
                 match host {
-                    Host::Name(name) => {
-                        name.bytes().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()))
-                    }
+                    Host::Name(name) => name
+                        .bytes()
+                        .for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase())),
                     address => address.ip().hash(hasher),
                 }
             }
-            ServerMatch::Fields { uri, from_tag, call_id, cseq, via } => {
+            ServerMatch::Fields {
+                uri,
+                from_tag,
+                call_id,
+                cseq,
+                via,
+            } => {
                 (1u8, method, uri, from_tag, call_id, cseq, via).hash(hasher);
             }
         })
@@ -160,7 +166,14 @@ mod tests {
     fn branch_sent_by_and_method_tell_transactions_apart() {
         let secret = secret(1);
         let of = |method, branch, host, port| {
-            secret.server(method, ServerMatch::Branch { branch, host: Host::parse(host).unwrap(), port })
+            secret.server(
+                method,
+                ServerMatch::Branch {
+                    branch,
+                    host: Host::parse(host).unwrap(),
+                    port,
+                },
+            )
         };
         let one = of("INVITE", "z9hG4bKa", "example.com", Some(5060));
         assert_eq!(one, of("INVITE", "z9hG4bKa", "EXAMPLE.com", Some(5060)));
@@ -173,14 +186,23 @@ mod tests {
 
     #[test]
     fn the_secret_decides() {
-        assert_eq!(secret(1).client("z9hG4bKa", "BYE"), secret(1).client("z9hG4bKa", "BYE"));
-        assert_ne!(secret(1).client("z9hG4bKa", "BYE"), secret(2).client("z9hG4bKa", "BYE"));
+        assert_eq!(
+            secret(1).client("z9hG4bKa", "BYE"),
+            secret(1).client("z9hG4bKa", "BYE")
+        );
+        assert_ne!(
+            secret(1).client("z9hG4bKa", "BYE"),
+            secret(2).client("z9hG4bKa", "BYE")
+        );
     }
 
     #[test]
     fn fields_do_not_run_into_each_other() {
         let secret = secret(1);
         assert_ne!(secret.client("z9hG4bKab", "c"), secret.client("z9hG4bKa", "bc"));
-        assert_ne!(secret.merged("a", "b", 1, "INVITE"), secret.merged("ab", "", 1, "INVITE"));
+        assert_ne!(
+            secret.merged("a", "b", 1, "INVITE"),
+            secret.merged("ab", "", 1, "INVITE")
+        );
     }
 }

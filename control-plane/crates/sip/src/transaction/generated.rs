@@ -76,7 +76,11 @@ fn same_hop_request(method: &str, invite: &Message, to: &str) -> Option<String> 
     field(&mut text, HeaderName::From, invite.header(HeaderName::From)?);
     field(&mut text, HeaderName::To, to);
     field(&mut text, HeaderName::CallId, invite.header(HeaderName::CallId)?);
-    field(&mut text, HeaderName::CSeq, format_args!("{} {method}", invite.cseq().ok()?.seq));
+    field(
+        &mut text,
+        HeaderName::CSeq,
+        format_args!("{} {method}", invite.cseq().ok()?.seq),
+    );
     Some(text)
 }
 

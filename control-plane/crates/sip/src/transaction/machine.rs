@@ -138,14 +138,23 @@ impl Machine {
     pub(super) fn is_pending(self) -> bool {
         match self {
             Self::ClientInvite(state) => {
-                matches!(state, client_invite::State::Calling | client_invite::State::Proceeding)
+                matches!(
+                    state,
+                    client_invite::State::Calling | client_invite::State::Proceeding
+                )
             }
             Self::ClientNonInvite(state) => {
-                matches!(state, client_non_invite::State::Trying | client_non_invite::State::Proceeding)
+                matches!(
+                    state,
+                    client_non_invite::State::Trying | client_non_invite::State::Proceeding
+                )
             }
             Self::ServerInvite(state) => state == server_invite::State::Proceeding,
             Self::ServerNonInvite(state) => {
-                matches!(state, server_non_invite::State::Trying | server_non_invite::State::Proceeding)
+                matches!(
+                    state,
+                    server_non_invite::State::Trying | server_non_invite::State::Proceeding
+                )
             }
         }
     }

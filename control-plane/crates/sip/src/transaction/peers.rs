@@ -31,12 +31,21 @@ const NIL: u32 = u32::MAX;
 
 impl Peers {
     pub(super) fn new(secret: Secret) -> Self {
-        Self { first: HashMap::with_hasher(secret), links: Vec::new() }
+        Self {
+            first: HashMap::with_hasher(secret),
+            links: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, slot: u32, destination: &Destination) {
         if self.links.len() <= slot as usize {
-            self.links.resize(slot as usize + 1, Link { previous: NIL, next: NIL });
+            self.links.resize(
+                slot as usize + 1,
+                Link {
+                    previous: NIL,
+                    next: NIL,
+                },
+            );
         }
         let next = self.first.insert(peer(destination), slot).unwrap_or(NIL);
         if next != NIL {
@@ -96,7 +105,11 @@ mod tests {
     use super::*;
 
     fn to(transport: Transport, port: u16, flow: Option<u64>) -> Destination {
-        Destination { transport, remote: SocketAddr::from(([127, 0, 0, 1], port)), flow: flow.map(FlowId) }
+        Destination {
+            transport,
+            remote: SocketAddr::from(([127, 0, 0, 1], port)),
+            flow: flow.map(FlowId),
+        }
     }
 
     #[test]

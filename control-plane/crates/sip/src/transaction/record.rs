@@ -59,6 +59,10 @@ mod tests {
     #[test]
     fn a_transaction_takes_less_than_half_of_its_budget() {
         // Budget of an active one: 512 bytes beside its messages. Add two schedule nodes and a peer link.
-        assert!(size_of::<Record>() + 2 * 24 + 8 <= 256, "{} bytes", size_of::<Record>());
+        assert!(
+            size_of::<Record>() + 2 * 24 + 8 <= 256,
+            "{} bytes",
+            size_of::<Record>()
+        );
     }
 }

@@ -48,7 +48,10 @@ impl Schedule {
     pub(super) fn new(timers: &Timers) -> Self {
         Self {
             durations: Class::durations(timers),
-            lists: [List { first: NIL, last: NIL }; Class::COUNT],
+            lists: [List {
+                first: NIL,
+                last: NIL,
+            }; Class::COUNT],
             nodes: Vec::new(),
         }
     }
@@ -58,7 +61,12 @@ impl Schedule {
         let node = Self::node(slot, role);
         let end = (slot as usize + 1) * 2;
         if self.nodes.len() < end {
-            let unset = Node { deadline: Timestamp::ZERO, previous: NIL, next: NIL, class: UNSET };
+            let unset = Node {
+                deadline: Timestamp::ZERO,
+                previous: NIL,
+                next: NIL,
+                class: UNSET,
+            };
             self.nodes.resize(end, unset);
         }
         self.unlink(node);
@@ -73,7 +81,12 @@ impl Schedule {
             self.nodes[last as usize].next = node;
         }
         self.lists[list].last = node;
-        self.nodes[node as usize] = Node { deadline, previous: last, next: NIL, class: class.0 };
+        self.nodes[node as usize] = Node {
+            deadline,
+            previous: last,
+            next: NIL,
+            class: class.0,
+        };
     }
 
     /// Stops the timer `role` of `slot`, if it runs.
@@ -91,7 +104,9 @@ impl Schedule {
 
     /// Takes the timer with the earliest deadline, if that is `now` or past.
     pub(super) fn expire(&mut self, now: Timestamp) -> Option<(u32, Role)> {
-        let node = self.earliest().filter(|&node| self.nodes[node as usize].deadline <= now)?;
+        let node = self
+            .earliest()
+            .filter(|&node| self.nodes[node as usize].deadline <= now)?;
         self.unlink(node);
         Some((node / 2, if node % 2 == 0 { Role::Repeat } else { Role::Limit }))
     }
@@ -101,12 +116,21 @@ impl Schedule {
     }
 
     fn earliest(&self) -> Option<u32> {
-        let heads = self.lists.iter().map(|list| list.first).filter(|&first| first != NIL);
+        let heads = self
+            .lists
+            .iter()
+            .map(|list| list.first)
+            .filter(|&first| first != NIL);
         heads.min_by_key(|&first| self.nodes[first as usize].deadline)
     }
 
     fn unlink(&mut self, node: u32) {
-        let Node { previous, next, class, .. } = self.nodes[node as usize];
+        let Node {
+            previous,
+            next,
+            class,
+            ..
+        } = self.nodes[node as usize];
         if class == UNSET {
             return;
         }
@@ -146,7 +170,11 @@ mod tests {
             let mut now = Timestamp::ZERO;
             for _ in 0..2_000 {
                 let slot = random.below(40) as u32;
-                let role = if random.below(2) == 0 { Role::Repeat } else { Role::Limit };
+                let role = if random.below(2) == 0 {
+                    Role::Repeat
+                } else {
+                    Role::Limit
+                };
                 match random.below(4) {
                     0 | 1 => {
                         let class = Class(random.below(Class::COUNT as u64) as u8);
@@ -171,7 +199,11 @@ mod tests {
                         );
                     }
                 }
-                assert_eq!(schedule.next_deadline(), model.values().min().copied(), "seed {seed}");
+                assert_eq!(
+                    schedule.next_deadline(),
+                    model.values().min().copied(),
+                    "seed {seed}"
+                );
             }
         }
     }
@@ -182,8 +214,14 @@ mod tests {
         schedule.set(Timestamp::from_millis(10_000), 0, Role::Limit, Class(0));
         schedule.set(Timestamp::from_millis(1_000), 1, Role::Limit, Class(0));
         assert_eq!(schedule.next_deadline(), Some(Timestamp::from_millis(10_500)));
-        assert_eq!(schedule.expire(Timestamp::from_millis(10_500)), Some((0, Role::Limit)));
-        assert_eq!(schedule.expire(Timestamp::from_millis(10_500)), Some((1, Role::Limit)));
+        assert_eq!(
+            schedule.expire(Timestamp::from_millis(10_500)),
+            Some((0, Role::Limit))
+        );
+        assert_eq!(
+            schedule.expire(Timestamp::from_millis(10_500)),
+            Some((1, Role::Limit))
+        );
         assert_eq!(schedule.next_deadline(), None);
     }
 }

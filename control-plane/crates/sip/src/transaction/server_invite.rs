@@ -72,9 +72,10 @@ pub(super) fn step(state: State, event: Event) -> Transition<State> {
         (State::Proceeding, Event::TimerTrying) => (state, &[SendTrying]),
         (State::Proceeding, Event::Provisional) => (state, &[StopRepeat, Send]),
         (State::Proceeding, Event::Success) => (State::Accepted, &[StopRepeat, Send, Start(Timer::L)]),
-        (State::Proceeding, Event::Failure) => {
-            (State::Completed, &[Send, StopRepeat, Start(Timer::G), Start(Timer::H)])
-        }
+        (State::Proceeding, Event::Failure) => (
+            State::Completed,
+            &[Send, StopRepeat, Start(Timer::G), Start(Timer::H)],
+        ),
         (State::Completed, Event::Request) => (state, &[Send]),
         (State::Completed, Event::TimerG) => (state, &[Send, Again(Timer::G)]),
         (State::Completed, Event::TimerH) => (State::Terminated, &[TellTimeout]),
@@ -97,8 +98,13 @@ mod tests {
 
     #[test]
     fn every_state_and_event() {
-        let states =
-            [State::Proceeding, State::Completed, State::Confirmed, State::Accepted, State::Terminated];
+        let states = [
+            State::Proceeding,
+            State::Completed,
+            State::Confirmed,
+            State::Accepted,
+            State::Terminated,
+        ];
         let events = [
             Event::Request,
             Event::Ack,

@@ -52,8 +52,14 @@ pub(super) enum Event {
 }
 
 /// What is done on the way into Trying.
-pub(super) const START: Transition<State> =
-    (State::Trying, &[Action::PassUp, Action::Start(Timer::Trying), Action::Start(Timer::Abandon)]);
+pub(super) const START: Transition<State> = (
+    State::Trying,
+    &[
+        Action::PassUp,
+        Action::Start(Timer::Trying),
+        Action::Start(Timer::Abandon),
+    ],
+);
 
 pub(super) fn step(state: State, event: Event) -> Transition<State> {
     use Action::{Send, SendTrying, Start, StopRepeat, TellTimeout, TellTransport};
@@ -80,7 +86,12 @@ mod tests {
 
     #[test]
     fn every_state_and_event() {
-        let states = [State::Trying, State::Proceeding, State::Completed, State::Terminated];
+        let states = [
+            State::Trying,
+            State::Proceeding,
+            State::Completed,
+            State::Terminated,
+        ];
         let events = [
             Event::Request,
             Event::Provisional,

@@ -21,7 +21,11 @@ pub(super) struct SlotKey {
 
 impl<T> Slots<T> {
     pub(super) const fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new(), occupied: 0 }
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            occupied: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -33,31 +37,50 @@ impl<T> Slots<T> {
         if let Some(slot) = self.free.pop() {
             let place = &mut self.places[slot as usize];
             place.value = Some(value);
-            return SlotKey { slot, generation: place.generation };
+            return SlotKey {
+                slot,
+                generation: place.generation,
+            };
         }
         let slot = self.places.len() as u32;
-        self.places.push(Place { generation: 0, value: Some(value) });
+        self.places.push(Place {
+            generation: 0,
+            value: Some(value),
+        });
         SlotKey { slot, generation: 0 }
     }
 
     pub(super) fn find(&self, key: SlotKey) -> Option<&T> {
-        self.places.get(key.slot as usize).filter(|place| place.generation == key.generation)?.value.as_ref()
+        self.places
+            .get(key.slot as usize)
+            .filter(|place| place.generation == key.generation)?
+            .value
+            .as_ref()
     }
 
     pub(super) fn find_mut(&mut self, key: SlotKey) -> Option<&mut T> {
         let place = self.places.get_mut(key.slot as usize)?;
-        if place.generation == key.generation { place.value.as_mut() } else { None }
+        if place.generation == key.generation {
+            place.value.as_mut()
+        } else {
+            None
+        }
     }
 
     /// The key of what is at `slot` now.
     pub(super) fn key_at(&self, slot: u32) -> Option<SlotKey> {
         let place = self.places.get(slot as usize)?;
-        place.value.as_ref().map(|_| SlotKey { slot, generation: place.generation })
+        place.value.as_ref().map(|_| SlotKey {
+            slot,
+            generation: place.generation,
+        })
     }
 
     pub(super) fn remove(&mut self, key: SlotKey) -> Option<T> {
-        let place =
-            self.places.get_mut(key.slot as usize).filter(|place| place.generation == key.generation)?;
+        let place = self
+            .places
+            .get_mut(key.slot as usize)
+            .filter(|place| place.generation == key.generation)?;
         let value = place.value.take()?;
         place.generation = place.generation.wrapping_add(1);
         self.occupied -= 1;

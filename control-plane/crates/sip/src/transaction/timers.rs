@@ -83,7 +83,12 @@ impl Timers {
     /// A retransmission that arrives later counts as a new request or a stray response. Timer M keeps its length:
     /// by it the user acknowledges a 2xx again, which the other side may retransmit for 64*T1.
     pub fn with_linger(linger: Duration) -> Self {
-        Self { d: linger, j: linger, l: linger, ..Self::default() }
+        Self {
+            d: linger,
+            j: linger,
+            l: linger,
+            ..Self::default()
+        }
     }
 
     /// 64*T1: how long a transaction tries (timers B, F and H).
@@ -126,7 +131,13 @@ impl Timers {
             return Some(("t2", "must be T1 to 64*T1"));
         }
         // Who forgets a transaction sooner takes its next retransmission for a new request.
-        let lingers = [("t4", self.t4), ("d", self.d), ("j", self.j), ("l", self.l), ("m", self.m)];
+        let lingers = [
+            ("t4", self.t4),
+            ("d", self.d),
+            ("j", self.j),
+            ("l", self.l),
+            ("m", self.m),
+        ];
         let short = lingers.iter().find(|(_, linger)| *linger < self.t2);
         short.map(|(field, _)| (*field, "must not be shorter than T2"))
     }
@@ -205,9 +216,13 @@ mod tests {
     fn defaults_are_those_of_the_rfc() {
         let timers = Timers::default();
         assert_eq!(timers.transaction_timeout(), Duration::from_secs(32));
-        let capped: Vec<u128> = (0..6).map(|step| timers.capped_interval(step).as_millis()).collect();
+        let capped: Vec<u128> = (0..6)
+            .map(|step| timers.capped_interval(step).as_millis())
+            .collect();
         assert_eq!(capped, [500, 1_000, 2_000, 4_000, 4_000, 4_000]);
-        let doubled: Vec<u128> = (0..6).map(|step| timers.doubled_interval(step).as_millis()).collect();
+        let doubled: Vec<u128> = (0..6)
+            .map(|step| timers.doubled_interval(step).as_millis())
+            .collect();
         assert_eq!(doubled, [500, 1_000, 2_000, 4_000, 8_000, 16_000]);
         assert_eq!(timers.problem(), None);
     }
@@ -215,17 +230,31 @@ mod tests {
     #[test]
     fn a_server_waits_with_100_until_timer_e_of_the_client_is_t2() {
         // Timer E fires after 0.5, 1.5 and 3.5 s and is then set to 4 s = T2 (RFC 4320 §4.1).
-        assert_eq!(Timers::default().non_invite_trying(), Duration::from_millis(3_500));
+        assert_eq!(
+            Timers::default().non_invite_trying(),
+            Duration::from_millis(3_500)
+        );
     }
 
     #[test]
     fn lengths_that_make_no_sense_are_named() {
-        let timers = Timers { t2: Duration::from_millis(100), ..Timers::default() };
+        let timers = Timers {
+            t2: Duration::from_millis(100),
+            ..Timers::default()
+        };
         assert_eq!(timers.problem().map(|(field, _)| field), Some("t2"));
-        let timers = Timers { t1: Duration::ZERO, ..Timers::default() };
+        let timers = Timers {
+            t1: Duration::ZERO,
+            ..Timers::default()
+        };
         assert_eq!(timers.problem().map(|(field, _)| field), Some("t1"));
         assert_eq!(Timers::with_linger(Duration::from_secs(5)).problem(), None);
-        assert_eq!(Timers::with_linger(Duration::from_secs(3)).problem().map(|(field, _)| field), Some("d"));
+        assert_eq!(
+            Timers::with_linger(Duration::from_secs(3))
+                .problem()
+                .map(|(field, _)| field),
+            Some("d")
+        );
     }
 
     #[test]

@@ -51,5 +51,9 @@ pub fn response_destination(source: &Source, request: &Message) -> Option<Destin
         Transport::Udp if via.rport().is_some() => source.remote,
         _ => sent_by,
     };
-    Some(Destination { transport: source.transport, remote, flow: Some(source.flow) })
+    Some(Destination {
+        transport: source.transport,
+        remote,
+        flow: Some(source.flow),
+    })
 }

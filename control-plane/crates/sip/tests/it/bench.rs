@@ -15,7 +15,11 @@ pub const PEER: &str = "198.51.100.7:5070";
 
 /// A message from text whose lines end in LF. Without a body, it gets its `Content-Length`.
 pub fn message(text: &str) -> Message {
-    let text: String = text.trim().lines().map(|line| format!("{}\r\n", line.trim())).collect();
+    let text: String = text
+        .trim()
+        .lines()
+        .map(|line| format!("{}\r\n", line.trim()))
+        .collect();
     let bytes = Bytes::from(format!("{text}Content-Length: 0\r\n\r\n"));
     Message::parse_datagram(bytes).unwrap_or_else(|failure| panic!("{failure}: {text}"))
 }
@@ -49,11 +53,20 @@ pub fn address(text: &str) -> SocketAddr {
 }
 
 pub fn from(transport: Transport, remote: &str) -> Source {
-    Source { transport, flow: FlowId(1), remote: address(remote), local: address(LOCAL) }
+    Source {
+        transport,
+        flow: FlowId(1),
+        remote: address(remote),
+        local: address(LOCAL),
+    }
 }
 
 pub fn to(transport: Transport, remote: &str) -> Destination {
-    Destination { transport, remote: address(remote), flow: None }
+    Destination {
+        transport,
+        remote: address(remote),
+        flow: None,
+    }
 }
 
 /// A layer with its clock.
@@ -72,7 +85,10 @@ impl Bench {
             [Transport::Udp, Transport::Tcp].map(|transport| Listener::new(transport, address(LOCAL)));
         let mut config = Config::new(listeners.into());
         change(&mut config);
-        Self { layer: Layer::new(config, Random::from_number(1)), now: Timestamp::from_millis(1_000) }
+        Self {
+            layer: Layer::new(config, Random::from_number(1)),
+            now: Timestamp::from_millis(1_000),
+        }
     }
 
     /// A message from the peer over UDP.
@@ -93,7 +109,9 @@ impl Bench {
             self.now = at;
             self.layer.handle_timeout(at);
             sent.extend(
-                self.sent().into_iter().map(|message| (at.saturating_since(start).as_millis(), message)),
+                self.sent()
+                    .into_iter()
+                    .map(|message| (at.saturating_since(start).as_millis(), message)),
             );
         }
         self.now = end;
@@ -108,7 +126,10 @@ impl Bench {
     pub fn transmits(&mut self) -> Vec<(Destination, Message)> {
         std::iter::from_fn(|| self.layer.poll_transmit())
             .map(|transmit| {
-                (transmit.destination, Message::parse_datagram(transmit.bytes).expect("well-formed"))
+                (
+                    transmit.destination,
+                    Message::parse_datagram(transmit.bytes).expect("well-formed"),
+                )
             })
             .collect()
     }

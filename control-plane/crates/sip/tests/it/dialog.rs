@@ -79,7 +79,10 @@ fn the_server_takes_routes_in_order_and_the_client_in_reverse() {
 fn both_ends_name_the_dialog_alike() {
     let server = Dialog::of_server(&invite(), "b1").expect("a dialog");
     let client = Dialog::of_client(&invite(), &ok("b1")).expect("a dialog");
-    assert_eq!(DialogId::of_request(&in_dialog("BYE", 8, "sip:x@y")), Ok(Some(server.id().clone())));
+    assert_eq!(
+        DialogId::of_request(&in_dialog("BYE", 8, "sip:x@y")),
+        Ok(Some(server.id().clone()))
+    );
     assert_eq!(DialogId::of_response(&ok("b1")), Ok(Some(client.id().clone())));
     assert_eq!(DialogId::of_request(&invite()), Ok(None), "outside any dialog");
 }
@@ -94,8 +97,15 @@ fn a_request_of_the_server_goes_back_to_the_contact_along_the_routes() {
         ["<sip:p2.example.com;lr>", "\"P, 1\" <sip:p1.example.com;lr;x=1>"]
     );
     assert_eq!(bye.header(HeaderName::From), Some("<sip:bob@example.com>;tag=b1"));
-    assert_eq!(bye.header(HeaderName::To), Some("\"Alice; A\" <sip:alice@example.com>;tag=a1"));
-    assert_eq!(bye.header(HeaderName::CSeq), Some("1 BYE"), "a space of its own (§12.1.1)");
+    assert_eq!(
+        bye.header(HeaderName::To),
+        Some("\"Alice; A\" <sip:alice@example.com>;tag=a1")
+    );
+    assert_eq!(
+        bye.header(HeaderName::CSeq),
+        Some("1 BYE"),
+        "a space of its own (§12.1.1)"
+    );
     assert_eq!(server.next_hop(), "sip:p2.example.com;lr");
 }
 
@@ -103,12 +113,21 @@ fn a_request_of_the_server_goes_back_to_the_contact_along_the_routes() {
 fn requests_of_the_client_count_up_and_the_ack_has_the_number_of_its_invite() {
     let mut client = Dialog::of_client(&invite(), &ok("b1")).expect("a dialog");
     let ack = client.ack(7, 70).build().expect("well-formed");
-    assert_eq!((ack.header(HeaderName::CSeq), client.local_seq()), (Some("7 ACK"), Some(7)));
+    assert_eq!(
+        (ack.header(HeaderName::CSeq), client.local_seq()),
+        (Some("7 ACK"), Some(7))
+    );
     for (method, cseq) in [("INFO", "8 INFO"), ("INVITE", "9 INVITE"), ("BYE", "10 BYE")] {
         let request = client.request(method, 70).build().expect("well-formed");
         assert_eq!(request.header(HeaderName::CSeq), Some(cseq));
-        assert_eq!(request.header(HeaderName::From), Some("\"Alice; A\" <sip:alice@example.com>;tag=a1"));
-        assert_eq!(request.header(HeaderName::To), Some("Bob <sip:bob@example.com>;tag=b1"));
+        assert_eq!(
+            request.header(HeaderName::From),
+            Some("\"Alice; A\" <sip:alice@example.com>;tag=a1")
+        );
+        assert_eq!(
+            request.header(HeaderName::To),
+            Some("Bob <sip:bob@example.com>;tag=b1")
+        );
     }
 }
 
@@ -119,8 +138,15 @@ fn a_strict_router_gets_its_own_uri_and_the_target_comes_last() {
     );
     let mut client = Dialog::of_client(&invite(), &response(200, "b1", &fields)).expect("a dialog");
     let bye = client.request("BYE", 70).build().expect("well-formed");
-    assert_eq!(bye.request_uri(), Some("sip:p1.example.com;transport=tcp"), "§12.2.1.1, §19.1.1");
-    assert_eq!(values(&bye, HeaderName::Route), ["<sip:p2.example.com;lr>", "<sip:bob@198.51.100.7:5070>"]);
+    assert_eq!(
+        bye.request_uri(),
+        Some("sip:p1.example.com;transport=tcp"),
+        "§12.2.1.1, §19.1.1"
+    );
+    assert_eq!(
+        values(&bye, HeaderName::Route),
+        ["<sip:p2.example.com;lr>", "<sip:bob@198.51.100.7:5070>"]
+    );
     assert!(client.next_hop().starts_with("sip:p1.example.com"), "§8.1.2");
 }
 
@@ -130,7 +156,10 @@ fn a_strict_router_behind_a_loose_one_is_left_to_it() {
     let mut client = Dialog::of_client(&invite(), &response(200, "b1", &fields)).expect("a dialog");
     let bye = client.request("BYE", 70).build().expect("well-formed");
     assert_eq!(bye.request_uri(), Some("sip:bob@198.51.100.7:5070"));
-    assert_eq!(values(&bye, HeaderName::Route), ["<sip:loose.example.com;lr>", "<sip:strict.example.com>"]);
+    assert_eq!(
+        values(&bye, HeaderName::Route),
+        ["<sip:loose.example.com;lr>", "<sip:strict.example.com>"]
+    );
 }
 
 #[test]
@@ -151,25 +180,47 @@ fn a_lower_cseq_is_out_of_order_and_ack_and_cancel_are_exempt() {
 #[test]
 fn only_target_refresh_requests_move_the_target() {
     let mut server = Dialog::of_server(&invite(), "b1").expect("a dialog");
-    server.refresh_target(&in_dialog("INFO", 8, "sip:elsewhere@192.0.2.9")).expect("well-formed");
+    server
+        .refresh_target(&in_dialog("INFO", 8, "sip:elsewhere@192.0.2.9"))
+        .expect("well-formed");
     assert_eq!(server.target(), "sip:alice@192.0.2.1:5060;ob");
     for (method, seq) in [("INVITE", 9), ("UPDATE", 10)] {
         let target = format!("sip:{method}@192.0.2.9");
-        server.refresh_target(&in_dialog(method, seq, &target)).expect("well-formed");
+        server
+            .refresh_target(&in_dialog(method, seq, &target))
+            .expect("well-formed");
         assert_eq!(server.target(), target);
     }
 }
 
 #[test]
 fn the_2xx_brings_the_routes_anew_and_the_target() {
-    let early = response(180, "b1", "Contact: <sip:early@192.0.2.3>\nRecord-Route: <sip:p1.example.com;lr>");
+    let early = response(
+        180,
+        "b1",
+        "Contact: <sip:early@192.0.2.3>\nRecord-Route: <sip:p1.example.com;lr>",
+    );
     let mut client = Dialog::of_client(&invite(), &early).expect("a dialog");
-    assert_eq!((client.state(), client.target()), (DialogState::Early, "sip:early@192.0.2.3"));
+    assert_eq!(
+        (client.state(), client.target()),
+        (DialogState::Early, "sip:early@192.0.2.3")
+    );
     client
-        .handle_response(&response(200, "b1", &format!("{CONTACT}\nRecord-Route: <sip:p9.example.com;lr>")))
+        .handle_response(&response(
+            200,
+            "b1",
+            &format!("{CONTACT}\nRecord-Route: <sip:p9.example.com;lr>"),
+        ))
         .unwrap();
-    assert_eq!((client.state(), client.target()), (DialogState::Confirmed, "sip:bob@198.51.100.7:5070"));
-    assert_eq!(client.routes().collect::<Vec<_>>(), ["<sip:p9.example.com;lr>"], "§13.2.2.4");
+    assert_eq!(
+        (client.state(), client.target()),
+        (DialogState::Confirmed, "sip:bob@198.51.100.7:5070")
+    );
+    assert_eq!(
+        client.routes().collect::<Vec<_>>(),
+        ["<sip:p9.example.com;lr>"],
+        "§13.2.2.4"
+    );
     // Afterwards the routes stand (§12.2).
     client
         .handle_response(&response(
@@ -187,22 +238,45 @@ fn what_makes_no_dialog_is_named() {
     let none = |response: &Message| Dialog::of_client(&invite(), response).err();
     assert_eq!(none(&response(100, "b1", CONTACT)), Some(DialogError::NoDialog));
     assert_eq!(none(&response(486, "b1", CONTACT)), Some(DialogError::NoDialog));
-    assert_eq!(none(&response(200, "b1", "Subject: x")), Some(DialogError::NoContact));
-    assert_eq!(none(&response(180, "b1", "Subject: x")), None, "some ring without a Contact");
-    let without_contact = invite().edit().remove(HeaderName::Contact).build().expect("well-formed");
-    assert_eq!(Dialog::of_server(&without_contact, "b1").err().map(DialogError::status), Some(400));
+    assert_eq!(
+        none(&response(200, "b1", "Subject: x")),
+        Some(DialogError::NoContact)
+    );
+    assert_eq!(
+        none(&response(180, "b1", "Subject: x")),
+        None,
+        "some ring without a Contact"
+    );
+    let without_contact = invite()
+        .edit()
+        .remove(HeaderName::Contact)
+        .build()
+        .expect("well-formed");
+    assert_eq!(
+        Dialog::of_server(&without_contact, "b1")
+            .err()
+            .map(DialogError::status),
+        Some(400)
+    );
 }
 
 #[test]
 fn a_repeated_2xx_draws_the_ack_of_its_invite_again() {
     let mut client = Dialog::of_client(&invite(), &ok("b1")).expect("a dialog");
     assert_eq!(client.repeat_ack(&ok("b1")), None, "nothing was acknowledged yet");
-    let ack = Transmit { destination: to(Transport::Udp, PEER), bytes: Bytes::from_static(b"ACK") };
+    let ack = Transmit {
+        destination: to(Transport::Udp, PEER),
+        bytes: Bytes::from_static(b"ACK"),
+    };
     client.keep_ack(7, ack.clone());
     assert_eq!(client.repeat_ack(&ok("b1")), Some(ack));
     assert_eq!(client.repeat_ack(&ok("fork")), None);
     assert_eq!(client.repeat_ack(&response(180, "b1", CONTACT)), None);
-    let of_reinvite = ok("b1").edit().set(HeaderName::CSeq, "8 INVITE").build().expect("well-formed");
+    let of_reinvite = ok("b1")
+        .edit()
+        .set(HeaderName::CSeq, "8 INVITE")
+        .build()
+        .expect("well-formed");
     assert_eq!(client.repeat_ack(&of_reinvite), None);
 }
 
@@ -223,11 +297,18 @@ fn each_fork_has_a_dialog_of_its_own() {
     assert_eq!(change(&mut set, &response(183, "b2", CONTACT)), "new Early");
     assert_eq!(change(&mut set, &response(183, "b1", CONTACT)), "early");
     assert_eq!(change(&mut set, &ok("b1")), "confirmed");
-    assert_eq!(change(&mut set, &response(180, "b1", CONTACT)), "none", "overtaken by its 2xx");
+    assert_eq!(
+        change(&mut set, &response(180, "b1", CONTACT)),
+        "none",
+        "overtaken by its 2xx"
+    );
     assert_eq!(change(&mut set, &ok("b1")), "repeated");
     assert_eq!(change(&mut set, &ok("b3")), "new Confirmed");
     assert_eq!(change(&mut set, &ok("b4")), "too many forks");
-    assert_eq!(set.find("b2").map(|dialog| dialog.state()), Some(DialogState::Early));
+    assert_eq!(
+        set.find("b2").map(|dialog| dialog.state()),
+        Some(DialogState::Early)
+    );
     assert_eq!(set.iter().count(), 3);
 
     assert!(set.take("b1").is_some());

@@ -65,7 +65,14 @@ impl Agent {
     fn new(end: usize, random: Random) -> Self {
         let mut agenda = Agenda::new();
         agenda.set(Timestamp::ZERO, Task::Place);
-        Self { end, random, agenda, placed: 0, calls: BTreeMap::new(), clients: BTreeMap::new() }
+        Self {
+            end,
+            random,
+            agenda,
+            placed: 0,
+            calls: BTreeMap::new(),
+            clients: BTreeMap::new(),
+        }
     }
 
     fn peer(&self) -> Destination {
@@ -90,14 +97,19 @@ impl Agent {
         let tag = new_tag(&mut self.random);
         let invite = RequestBuilder::new("INVITE", &format!("sip:agent@{}", ADDRESSES[1 - self.end]))
             .header(HeaderName::MaxForwards, 70)
-            .header(HeaderName::From, format_args!("<sip:agent{}@example.com>;tag={tag}", self.end))
+            .header(
+                HeaderName::From,
+                format_args!("<sip:agent{}@example.com>;tag={tag}", self.end),
+            )
             .header(HeaderName::To, "<sip:agent@example.com>")
             .header(HeaderName::CallId, &call_id)
             .header(HeaderName::CSeq, "1 INVITE")
             .header(HeaderName::Contact, self.contact())
             .build()
             .expect("well-formed");
-        let key = layer.send_request(now, invite.clone(), self.peer()).expect("there is room");
+        let key = layer
+            .send_request(now, invite.clone(), self.peer())
+            .expect("there is room");
         self.clients.insert(key, call_id.clone());
         let call = Call {
             set: Some(DialogSet::new(invite, 4)),
@@ -121,9 +133,14 @@ impl Agent {
     fn request(&mut self, now: Timestamp, layer: &mut Layer, call_id: &str, method: &'static str) {
         let (contact, peer) = (self.contact(), self.peer());
         let call = self.calls.get_mut(call_id).expect("a call");
-        let Some(dialog) = call.dialog.as_mut().filter(|_| !call.over) else { return };
-        let request =
-            dialog.request(method, 70).header(HeaderName::Contact, contact).build().expect("well-formed");
+        let Some(dialog) = call.dialog.as_mut().filter(|_| !call.over) else {
+            return;
+        };
+        let request = dialog
+            .request(method, 70)
+            .header(HeaderName::Contact, contact)
+            .build()
+            .expect("well-formed");
         assert_eq!(dialog.next_hop(), request.request_uri().expect("a request"));
         let key = layer.send_request(now, request, peer).expect("there is room");
         self.clients.insert(key, call_id.into());
@@ -146,14 +163,23 @@ impl Agent {
             let call_id = message.call_id().expect("a Call-ID").to_owned();
             assert_eq!(message.method(), Some(Method::Invite));
             let tag = new_tag(&mut self.random);
-            let call = Call { local_tag: tag, ..Call::default() };
-            assert!(self.calls.insert(call_id, call).is_none(), "a retransmission was taken for a call");
+            let call = Call {
+                local_tag: tag,
+                ..Call::default()
+            };
+            assert!(
+                self.calls.insert(call_id, call).is_none(),
+                "a retransmission was taken for a call"
+            );
             self.plan(now, 1_000, Task::Ring(key, message.clone()));
             let at = now + Duration::from_millis(1_000 + self.random.below(2_000));
             self.agenda.set(at, Task::Accept(key, message, source));
             return;
         };
-        let call = self.calls.get_mut(&*id.call_id).expect("no dialog without a call");
+        let call = self
+            .calls
+            .get_mut(&*id.call_id)
+            .expect("no dialog without a call");
         let status = match call.dialog.as_mut() {
             Some(dialog) if *dialog.id() == id && !call.over => match dialog.handle_request(&message) {
                 Ok(()) => {
@@ -170,7 +196,9 @@ impl Agent {
         };
         let method = message.method().expect("a request");
         let answer = response(&message, status, "", &self.contact());
-        layer.respond(now, key, answer.clone()).expect("it waits for an answer");
+        layer
+            .respond(now, key, answer.clone())
+            .expect("it waits for an answer");
         let call = self.calls.get_mut(&*id.call_id).expect("a call");
         if status == 200 && method == Method::Bye {
             call.over = true;
@@ -193,9 +221,13 @@ impl Agent {
         ok: &Message,
     ) {
         let destination = response_destination(&source, request).expect("a Via");
-        let transmit = Transmit { destination, bytes: ok.bytes().clone() };
+        let transmit = Transmit {
+            destination,
+            bytes: ok.bytes().clone(),
+        };
         let repeat = AcceptRetransmit::new(now, &layer.config().timers, transmit);
-        self.agenda.set(repeat.poll_timeout(), Task::Repeat(call_id.into()));
+        self.agenda
+            .set(repeat.poll_timeout(), Task::Repeat(call_id.into()));
         self.calls.get_mut(call_id).expect("a call").repeat = Some(repeat);
     }
 
@@ -221,7 +253,11 @@ impl Agent {
             return;
         }
         // A 2xx to INVITE. First: do we know it?
-        if let Some(ack) = call.dialog.as_ref().and_then(|dialog| dialog.repeat_ack(response)) {
+        if let Some(ack) = call
+            .dialog
+            .as_ref()
+            .and_then(|dialog| dialog.repeat_ack(response))
+        {
             out.push(ack);
             return;
         }
@@ -270,7 +306,10 @@ impl User for Agent {
         match event {
             Event::Request { key, source, message } => self.handle_request(now, layer, key, source, message),
             Event::Ack { message, .. } => {
-                let call = self.calls.get_mut(message.call_id().expect("a Call-ID")).expect("a call");
+                let call = self
+                    .calls
+                    .get_mut(message.call_id().expect("a Call-ID"))
+                    .expect("a call");
                 call.acknowledged = true;
                 call.repeat = None;
             }
@@ -291,7 +330,10 @@ impl User for Agent {
                 Task::Place => self.place(now, layer),
                 Task::Ring(key, invite) => {
                     let contact = self.contact();
-                    let call = self.calls.get_mut(invite.call_id().expect("a Call-ID")).expect("a call");
+                    let call = self
+                        .calls
+                        .get_mut(invite.call_id().expect("a Call-ID"))
+                        .expect("a call");
                     layer
                         .respond(now, key, response(&invite, 180, &call.local_tag, &contact))
                         .expect("pending");
@@ -352,12 +394,21 @@ fn check(caller: &Agent, called: &Agent, tally: &mut Tally) {
     for (call_id, call) in caller.calls.iter().filter(|(_, call)| call.set.is_some()) {
         tally.calls += 1;
         let Some(other) = called.calls.get(call_id) else {
-            assert!(call.failed, "{call_id}: the INVITE never arrived and never failed");
+            assert!(
+                call.failed,
+                "{call_id}: the INVITE never arrived and never failed"
+            );
             continue;
         };
-        assert!(other.established && other.over, "{call_id}: open at the one who was called");
+        assert!(
+            other.established && other.over,
+            "{call_id}: open at the one who was called"
+        );
         if call.failed {
-            assert!(other.sent_bye, "{call_id}: nobody acknowledged, so the one who was called ends it");
+            assert!(
+                other.sent_bye,
+                "{call_id}: nobody acknowledged, so the one who was called ends it"
+            );
             continue;
         }
         tally.established += 1;
@@ -366,7 +417,10 @@ fn check(caller: &Agent, called: &Agent, tally: &mut Tally) {
         assert_eq!(Some(&ids[0].local_tag), ids[1].remote_tag.as_ref(), "{call_id}");
         assert_eq!(Some(&ids[1].local_tag), ids[0].remote_tag.as_ref(), "{call_id}");
         for seen in [&call.seen, &other.seen] {
-            assert!(seen.is_sorted_by(|earlier, later| earlier < later), "{call_id}: CSeq {seen:?}");
+            assert!(
+                seen.is_sorted_by(|earlier, later| earlier < later),
+                "{call_id}: CSeq {seen:?}"
+            );
         }
         if call.forgetful && !other.acknowledged {
             tally.forgotten += 1;

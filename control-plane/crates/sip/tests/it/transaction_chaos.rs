@@ -44,14 +44,22 @@ impl Chaos {
     fn source(&mut self) -> Source {
         let transport = self.pick(&[Transport::Udp, Transport::Udp, Transport::Tcp]);
         let remote = self.pick(&[PEER, "198.51.100.8:5060", "[2001:db8::1]:5060"]);
-        Source { flow: FlowId(self.random.below(3)), ..from(transport, remote) }
+        Source {
+            flow: FlowId(self.random.below(3)),
+            ..from(transport, remote)
+        }
     }
 
     /// A request of few possible parts, so that they meet each other.
     fn request(&mut self) -> Message {
         let method = self.pick(&["INVITE", "INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "X"]);
         let branch = self.pick(&["z9hG4bK1", "z9hG4bK2", "z9hG4bK3", "1", "2", "z9hG4bK"]);
-        let sent_by = self.pick(&["198.51.100.7", "198.51.100.7:5070", "h.example.com", "[2001:db8::1]:1"]);
+        let sent_by = self.pick(&[
+            "198.51.100.7",
+            "198.51.100.7:5070",
+            "h.example.com",
+            "[2001:db8::1]:1",
+        ]);
         let rport = self.pick(&["", ";rport", ";rport=9", ";received=192.0.2.200"]);
         let to_tag = self.pick(&["", "", ";tag=b1", ";tag=b2"]);
         let from_tag = self.pick(&["", ";tag=a1", ";tag=a2"]);
@@ -90,7 +98,11 @@ impl Chaos {
                     Call-ID: own
                     CSeq: 1 {method}"
                 ));
-                let request = request.edit().remove(HeaderName::Via).build().expect("well-formed");
+                let request = request
+                    .edit()
+                    .remove(HeaderName::Via)
+                    .build()
+                    .expect("well-formed");
                 if let Ok(key) = self.bench.layer.send_request(now, request, to(transport, PEER)) {
                     assert!(self.clients.insert(key), "a key came back");
                 }
@@ -104,7 +116,10 @@ impl Chaos {
                 let index = self.random.below(self.requests.len() as u64) as usize;
                 let status = self.pick(&[100, 180, 200, 200, 408, 486, 603]);
                 let (key, request) = &self.requests[index];
-                let _ = self.bench.layer.respond(now, *key, response(request, status, "b1"));
+                let _ = self
+                    .bench
+                    .layer
+                    .respond(now, *key, response(request, status, "b1"));
             }
             10 => {
                 let transport = self.pick(&[Transport::Udp, Transport::Tcp]);
@@ -128,7 +143,11 @@ impl Chaos {
     /// Holds what comes out against the contract.
     fn observe(&mut self) {
         let sent = self.bench.transmits();
-        self.seen.extend(sent.into_iter().map(|(_, message)| message).filter(Message::is_request));
+        self.seen.extend(
+            sent.into_iter()
+                .map(|(_, message)| message)
+                .filter(Message::is_request),
+        );
         let excess = self.seen.len().saturating_sub(8);
         self.seen.drain(..excess);
         for event in self.bench.events() {
@@ -153,7 +172,11 @@ impl Chaos {
             }
         }
         // CANCELs of ours are not held to the limit, and there is at most one an INVITE.
-        assert!(self.bench.layer.len() <= 2 * TRANSACTIONS_MAX, "{} transactions", self.bench.layer.len());
+        assert!(
+            self.bench.layer.len() <= 2 * TRANSACTIONS_MAX,
+            "{} transactions",
+            self.bench.layer.len()
+        );
     }
 }
 
@@ -168,7 +191,10 @@ fn whatever_comes_the_layer_keeps_its_limits_and_its_contract() {
         for key in chaos.servers.clone() {
             let owed = chaos.requests.iter().find(|(request, _)| *request == key);
             let (_, request) = owed.expect("it is open");
-            let _ = chaos.bench.layer.respond(chaos.bench.now, key, response(request, 500, "b1"));
+            let _ = chaos
+                .bench
+                .layer
+                .respond(chaos.bench.now, key, response(request, 500, "b1"));
         }
         for key in chaos.clients.clone() {
             let _ = chaos.bench.layer.cancel(chaos.bench.now, key, None);
@@ -180,9 +206,15 @@ fn whatever_comes_the_layer_keeps_its_limits_and_its_contract() {
             chaos.observe();
         }
         assert!(chaos.bench.layer.is_empty(), "transactions are left");
-        assert!(chaos.clients.is_empty() && chaos.servers.is_empty(), "an end was not told");
+        assert!(
+            chaos.clients.is_empty() && chaos.servers.is_empty(),
+            "an end was not told"
+        );
         let linger: Duration = chaos.bench.now.saturating_since(silent);
         assert!(linger < Duration::from_secs(150), "it took {linger:?}");
     });
-    assert!(refused > 0 || std::env::var_os("SEED").is_some(), "the limit was never reached");
+    assert!(
+        refused > 0 || std::env::var_os("SEED").is_some(),
+        "the limit was never reached"
+    );
 }

@@ -96,7 +96,13 @@ impl Party {
             self.agenda.set(at, Task::Cancel(key));
         }
         self.clients.insert(key, call_id.clone());
-        self.sent.insert(call_id, Sent { method: method.into(), ..Sent::default() });
+        self.sent.insert(
+            call_id,
+            Sent {
+                method: method.into(),
+                ..Sent::default()
+            },
+        );
     }
 
     fn plan_answers(&mut self, now: Timestamp, key: ServerKey, request: &Message) {
@@ -124,14 +130,19 @@ impl Party {
             .header(HeaderName::Contact, "<sip:b@example.com>")
             .build()
             .expect("well-formed");
-        layer.respond(now, key, response.clone()).expect("it waits for an answer");
+        layer
+            .respond(now, key, response.clone())
+            .expect("it waits for an answer");
         if status < 200 {
             return;
         }
         received.answered = Some(status);
         if status < 300 && request.method() == Some(Method::Invite) {
             let source = received_from(request);
-            let transmit = Transmit { destination: source, bytes: response.bytes().clone() };
+            let transmit = Transmit {
+                destination: source,
+                bytes: response.bytes().clone(),
+            };
             let repeat = AcceptRetransmit::new(now, &layer.config().timers, transmit);
             self.agenda.set(repeat.poll_timeout(), Task::Repeat(call_id));
             received.repeat = Some(repeat);
@@ -148,9 +159,16 @@ impl Party {
         let call_id = self.clients[&key].clone();
         let sent = self.sent.get_mut(&call_id).expect("it was sent");
         let status = response.status().expect("a response");
-        assert!(!sent.terminated && !sent.timed_out, "{call_id}: a response after the end");
+        assert!(
+            !sent.terminated && !sent.timed_out,
+            "{call_id}: a response after the end"
+        );
         if status < 200 {
-            assert_eq!(sent.finals, [], "{call_id}: a provisional response after a final one");
+            assert_eq!(
+                sent.finals,
+                [],
+                "{call_id}: a provisional response after a final one"
+            );
             return;
         }
         sent.finals.push(status);
@@ -172,7 +190,9 @@ impl Party {
     }
 
     fn of_server(&mut self, key: ServerKey) -> &mut Received {
-        self.received.get_mut(&self.servers[&key]).expect("it was received")
+        self.received
+            .get_mut(&self.servers[&key])
+            .expect("it was received")
     }
 
     fn of_client(&mut self, key: ClientKey) -> &mut Sent {
@@ -189,7 +209,10 @@ impl User for Party {
                 self.plan_answers(now, key, &message);
             }
             Event::Ack { message, .. } => {
-                let received = self.received.get_mut(&call_id(&message)).expect("it was received");
+                let received = self
+                    .received
+                    .get_mut(&call_id(&message))
+                    .expect("it was received");
                 received.acknowledged = true;
                 received.repeat = None;
             }
@@ -204,13 +227,19 @@ impl User for Party {
             Event::ClientTerminated { key } => {
                 let sent = self.of_client(key);
                 assert!(!std::mem::replace(&mut sent.terminated, true), "terminated twice");
-                assert!(sent.timed_out || !sent.finals.is_empty(), "ended without a result");
+                assert!(
+                    sent.timed_out || !sent.finals.is_empty(),
+                    "ended without a result"
+                );
             }
             Event::Unacknowledged { key } => self.of_server(key).unacknowledged = true,
             Event::Abandoned { key } => self.of_server(key).abandoned = true,
             Event::ServerTerminated { key } => {
                 let received = self.of_server(key);
-                assert!(!std::mem::replace(&mut received.terminated, true), "terminated twice");
+                assert!(
+                    !std::mem::replace(&mut received.terminated, true),
+                    "terminated twice"
+                );
             }
             Event::TransportFailed { .. } | Event::ResponseUndelivered { .. } => {
                 panic!("nobody reported a transport failure")
@@ -234,7 +263,9 @@ impl User for Party {
                 Task::Answer(key, request, status) => self.answer(now, layer, key, &request, status),
                 Task::Repeat(call_id) => {
                     let received = self.received.get_mut(&call_id).expect("it was received");
-                    let Some(repeat) = &mut received.repeat else { continue };
+                    let Some(repeat) = &mut received.repeat else {
+                        continue;
+                    };
                     match repeat.handle_timeout(now) {
                         Some(AcceptStep::Send(transmit)) => out.push(transmit),
                         Some(AcceptStep::GiveUp) => {
@@ -273,7 +304,12 @@ fn received_from(request: &Message) -> sip::Destination {
     let ip = via.received().expect("rport was asked for");
     let port = via.rport().flatten().expect("rport was asked for");
     let remote = (ip, port).into();
-    let source = sip::Source { transport: sip::Transport::Udp, flow: sip::FlowId(0), remote, local: remote };
+    let source = sip::Source {
+        transport: sip::Transport::Udp,
+        flow: sip::FlowId(0),
+        remote,
+        local: remote,
+    };
     response_destination(&source, request).expect("a destination")
 }
 
@@ -304,7 +340,11 @@ fn check(client: &Party, server: &Party, tally: &mut Tally) {
         } else {
             let answered = received.and_then(|received| received.answered);
             let answered = answered.unwrap_or_else(|| panic!("{call_id}: an answer that nobody gave"));
-            assert!(sent.finals.iter().all(|&status| status == answered), "{call_id}: {:?}", sent.finals);
+            assert!(
+                sent.finals.iter().all(|&status| status == answered),
+                "{call_id}: {:?}",
+                sent.finals
+            );
             let repeats = sent.method == "INVITE" && answered < 300;
             assert!(repeats || sent.finals.len() == 1, "{call_id}: {:?}", sent.finals);
         }
@@ -312,7 +352,10 @@ fn check(client: &Party, server: &Party, tally: &mut Tally) {
             assert!(sent.timed_out, "{call_id}: never received");
             continue;
         };
-        assert_eq!(received.requests, 1, "{call_id}: a retransmission was taken for a request");
+        assert_eq!(
+            received.requests, 1,
+            "{call_id}: a retransmission was taken for a request"
+        );
         assert!(received.cancels <= u32::from(sent.cancelled), "{call_id}");
         assert!(received.terminated, "{call_id}: the server transaction is left");
         assert_eq!(received.abandoned, received.answered.is_none(), "{call_id}");
@@ -343,7 +386,10 @@ fn every_transaction_ends_in_the_right_state_and_nothing_is_left() {
     if tally.requests < 1_000 {
         return; // One seed by the environment: too few for shares.
     }
-    assert!(lost > u64::from(tally.requests) / 10, "the network was too good: {lost} lost");
+    assert!(
+        lost > u64::from(tally.requests) / 10,
+        "the network was too good: {lost} lost"
+    );
     // Those that the user forgot, INVITEs whose CANCEL came too late to be answered, next to none for loss alone.
     assert!(tally.timed_out <= tally.requests / 50, "{tally:?}");
     assert!(tally.unacknowledged <= tally.requests / 500, "{tally:?}");
@@ -364,7 +410,10 @@ struct Lone(Option<Message>);
 
 impl User for Lone {
     fn handle_event(&mut self, _: Timestamp, _: &mut Layer, event: Event, _: &mut Vec<Transmit>) {
-        assert!(matches!(event, Event::TimedOut { .. } | Event::ClientTerminated { .. }), "{event:?}");
+        assert!(
+            matches!(event, Event::TimedOut { .. } | Event::ClientTerminated { .. }),
+            "{event:?}"
+        );
     }
 
     fn poll_timeout(&self) -> Option<Timestamp> {
@@ -380,20 +429,40 @@ impl User for Lone {
 
 /// When the first end sent something into a network that loses all, in milliseconds, and when it gave up.
 fn into_silence(method: &str) -> (Vec<u128>, u128) {
-    let silent = Conditions { loss_permille: 1_000, ..Conditions::PERFECT };
+    let silent = Conditions {
+        loss_permille: 1_000,
+        ..Conditions::PERFECT
+    };
     let mut world = World::new(1, silent, |end, _| Lone((end == 0).then(|| request(method, "1"))));
     world.run(Duration::from_secs(100));
-    let sent = world.trace.lines().filter(|line| line.contains(" -> ")).map(|line| {
-        let seconds: f64 = line.split("s ").next().expect("a time").parse().expect("a number");
-        (seconds * 1_000.0).round() as u128
-    });
-    (sent.collect(), world.now.saturating_since(Timestamp::ZERO).as_millis())
+    let sent = world
+        .trace
+        .lines()
+        .filter(|line| line.contains(" -> "))
+        .map(|line| {
+            let seconds: f64 = line
+                .split("s ")
+                .next()
+                .expect("a time")
+                .parse()
+                .expect("a number");
+            (seconds * 1_000.0).round() as u128
+        });
+    (
+        sent.collect(),
+        world.now.saturating_since(Timestamp::ZERO).as_millis(),
+    )
 }
 
 #[test]
 fn on_a_silent_network_the_times_are_those_of_the_rfc() {
     // §17.1.1.2: doubled without limit; §17.1.2.2: doubled up to T2. Both end after 64*T1.
-    assert_eq!(into_silence("INVITE"), (vec![0, 500, 1_500, 3_500, 7_500, 15_500, 31_500], 32_000));
-    let capped = [0, 500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500];
+    assert_eq!(
+        into_silence("INVITE"),
+        (vec![0, 500, 1_500, 3_500, 7_500, 15_500, 31_500], 32_000)
+    );
+    let capped = [
+        0, 500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500,
+    ];
     assert_eq!(into_silence("OPTIONS"), (capped.to_vec(), 32_000));
 }

@@ -54,7 +54,11 @@ pub const BAD: Conditions = Conditions {
 pub const ADDRESSES: [&str; 2] = ["192.0.2.1:5060", "192.0.2.2:5060"];
 
 pub fn destination(remote: SocketAddr) -> Destination {
-    Destination { transport: Transport::Udp, remote, flow: None }
+    Destination {
+        transport: Transport::Udp,
+        remote,
+        flow: None,
+    }
 }
 
 impl<U: User> World<U> {
@@ -64,9 +68,18 @@ impl<U: User> World<U> {
         let ends = [0, 1].map(|end| {
             let address: SocketAddr = ADDRESSES[end].parse().expect("an address");
             let config = Config::new(vec![Listener::new(Transport::Udp, address)]);
-            End { layer: Layer::new(config, random.fork()), user: user(end, random.fork()), address }
+            End {
+                layer: Layer::new(config, random.fork()),
+                user: user(end, random.fork()),
+                address,
+            }
         });
-        Self { ends, network, now: Timestamp::ZERO, trace: String::new() }
+        Self {
+            ends,
+            network,
+            now: Timestamp::ZERO,
+            trace: String::new(),
+        }
     }
 
     /// Runs until nothing is in flight and no timer is set, and no longer than `limit` of simulated time.
@@ -74,8 +87,10 @@ impl<U: User> World<U> {
         let end = self.now + limit;
         loop {
             self.settle();
-            let timeouts =
-                self.ends.iter().flat_map(|end| [end.layer.poll_timeout(), end.user.poll_timeout()]);
+            let timeouts = self
+                .ends
+                .iter()
+                .flat_map(|end| [end.layer.poll_timeout(), end.user.poll_timeout()]);
             let next = timeouts.chain([self.network.poll_timeout()]).flatten().min();
             let Some(next) = next else { return };
             assert!(next <= end, "not quiet after {limit:?}");
@@ -97,8 +112,15 @@ impl<U: User> World<U> {
     }
 
     fn deliver(&mut self, remote: SocketAddr, local: SocketAddr, bytes: Bytes) {
-        let Some(end) = self.ends.iter_mut().find(|end| end.address == local) else { return };
-        let source = Source { transport: Transport::Udp, flow: FlowId(0), remote, local };
+        let Some(end) = self.ends.iter_mut().find(|end| end.address == local) else {
+            return;
+        };
+        let source = Source {
+            transport: Transport::Udp,
+            flow: FlowId(0),
+            remote,
+            local,
+        };
         let message = Message::parse_datagram(bytes).expect("what a layer sends is well-formed");
         end.layer.handle_message(self.now, source, message);
     }
@@ -137,7 +159,9 @@ fn send(
 /// Runs `simulation` for each seed below `count`, or for that of the environment's `SEED` alone. A seed that fails
 /// is printed.
 pub fn for_seeds(count: u64, mut simulation: impl FnMut(u64)) {
-    let given = std::env::var("SEED").ok().map(|text| text.parse::<u64>().expect("SEED is a number"));
+    let given = std::env::var("SEED")
+        .ok()
+        .map(|text| text.parse::<u64>().expect("SEED is a number"));
     for seed in given.map_or(0..count, |seed| seed..seed + 1) {
         let _guard = Seed(seed);
         simulation(seed);
@@ -163,7 +187,10 @@ pub struct Agenda<T> {
 
 impl<T> Agenda<T> {
     pub fn new() -> Self {
-        Self { tasks: std::collections::BTreeMap::new(), set: 0 }
+        Self {
+            tasks: std::collections::BTreeMap::new(),
+            set: 0,
+        }
     }
 
     pub fn set(&mut self, at: Timestamp, task: T) {

@@ -128,7 +128,9 @@ impl Layer {
             return Err(SendError::AtLimit);
         }
         let request = self.add_via(&request, &destination)?;
-        let key = self.begin_client(now, machine, request, destination, false).ok_or(SendError::Unusable)?;
+        let key = self
+            .begin_client(now, machine, request, destination, false)
+            .ok_or(SendError::Unusable)?;
         Ok(ClientKey(key))
     }
 
@@ -154,13 +156,17 @@ impl Layer {
         reason: Option<&str>,
     ) -> Result<(), CancelError> {
         let record = self.records.find_mut(key.0).ok_or(CancelError::Gone)?;
-        let Machine::ClientInvite(state) = record.machine else { return Err(CancelError::NotInvite) };
+        let Machine::ClientInvite(state) = record.machine else {
+            return Err(CancelError::NotInvite);
+        };
         if !record.machine.is_pending() {
             return Err(CancelError::Answered);
         }
         if record.cancel == Cancel::No {
             // A line break in the value would start another header field.
-            let reason = reason.filter(|reason| !reason.contains(['\r', '\n', '\0'])).map(Into::into);
+            let reason = reason
+                .filter(|reason| !reason.contains(['\r', '\n', '\0']))
+                .map(Into::into);
             record.cancel = Cancel::Waiting(reason);
             if state == client_invite::State::Proceeding {
                 self.send_cancel(now, key.0);
@@ -246,8 +252,10 @@ impl Layer {
 
     /// `request` with our Via on top.
     fn add_via(&mut self, request: &Message, destination: &Destination) -> Result<Message, SendError> {
-        let listener =
-            self.config.listener(destination.transport, destination.remote).ok_or(SendError::NoListener)?;
+        let listener = self
+            .config
+            .listener(destination.transport, destination.remote)
+            .ok_or(SendError::NoListener)?;
         let via = via::own_via(listener, &mut self.random);
         let bytes = generated::with_via(request, &via).ok_or(SendError::Unusable)?;
         Message::parse_datagram(bytes).map_err(|_| SendError::Unusable)
@@ -262,7 +270,9 @@ impl Layer {
         destination: Destination,
         is_internal: bool,
     ) -> Option<SlotKey> {
-        let fingerprint = self.secret.client(request.via().ok()?.branch()?, request.method()?.as_str());
+        let fingerprint = self
+            .secret
+            .client(request.via().ok()?.branch()?, request.method()?.as_str());
         let key = self.records.insert(Record {
             machine,
             repeat: Timer::A,
@@ -289,11 +299,17 @@ impl Layer {
     }
 
     fn send_cancel(&mut self, now: Timestamp, invite: SlotKey) {
-        let Some(record) = self.records.find_mut(invite) else { return };
-        let Cancel::Waiting(reason) = std::mem::replace(&mut record.cancel, Cancel::Done) else { return };
+        let Some(record) = self.records.find_mut(invite) else {
+            return;
+        };
+        let Cancel::Waiting(reason) = std::mem::replace(&mut record.cancel, Cancel::Done) else {
+            return;
+        };
         let destination = record.destination;
-        let cancel =
-            record.request.as_ref().and_then(|request| generated::cancel(request, reason.as_deref()));
+        let cancel = record
+            .request
+            .as_ref()
+            .and_then(|request| generated::cancel(request, reason.as_deref()));
         // No final response by 64*T1 after the CANCEL, and the INVITE counts as cancelled (§9.1).
         self.start(now, invite, Timer::B);
         // Not held to the limit: there are never more CANCELs than INVITEs.

@@ -32,7 +32,9 @@ impl Layer {
         let method = response.cseq().ok()?.method;
         // A second Via says that it was meant for somebody before us (§8.1.3.3).
         let ours = response.vias().nth(1).is_none();
-        let fingerprint = branch.filter(|_| ours).map(|branch| self.secret.client(branch, method.as_str()));
+        let fingerprint = branch
+            .filter(|_| ours)
+            .map(|branch| self.secret.client(branch, method.as_str()));
         match fingerprint.and_then(|fingerprint| self.clients.get(&fingerprint)) {
             Some(&key) => self.run(now, key, input, Some((source, response))),
             None => self.counters.stray_responses += 1,
@@ -50,8 +52,13 @@ impl Layer {
         }
         // With a branch of its own making the client has said enough; one of RFC 2543 repeats our To tag (§17.2.3).
         let by_branch = ack.via().ok()?.unique_branch().is_some();
-        let key = key
-            .filter(|&key| by_branch || self.records.find(key).is_some_and(|record| record.to_tag == to_tag));
+        let key = key.filter(|&key| {
+            by_branch
+                || self
+                    .records
+                    .find(key)
+                    .is_some_and(|record| record.to_tag == to_tag)
+        });
         match key {
             Some(key) => self.run(now, key, Input::Ack, Some((source, ack))),
             None => self.events.push_back(Event::Ack { source, message: ack }),
@@ -69,7 +76,14 @@ impl Layer {
         let cancel = complete_via(cancel, &source)?;
         let Some(invite) = self.find_invite(&cancel)? else {
             self.counters.stray_cancels += 1;
-            return self.answer(&source, &cancel, fingerprint, 481, "Call/Transaction Does Not Exist", None);
+            return self.answer(
+                &source,
+                &cancel,
+                fingerprint,
+                481,
+                "Call/Transaction Does Not Exist",
+                None,
+            );
         };
         // The To tag is that of the responses to the INVITE, where we know it (§9.2).
         let record = self.records.find_mut(invite)?;
@@ -91,10 +105,17 @@ impl Layer {
             self.run(now, key, Input::Success, None);
         } else {
             let destination = via::response_destination(&source, &cancel)?;
-            self.transmits.push_back(Transmit { destination, bytes: answer });
+            self.transmits.push_back(Transmit {
+                destination,
+                bytes: answer,
+            });
         }
         if first {
-            self.events.push_back(Event::Cancelled { invite: ServerKey(invite), source, message: cancel });
+            self.events.push_back(Event::Cancelled {
+                invite: ServerKey(invite),
+                source,
+                message: cancel,
+            });
         }
         Some(())
     }
@@ -109,7 +130,11 @@ impl Layer {
         }
         let is_invite = method == Method::Invite;
         let in_dialog = request.to().ok()?.tag().is_some();
-        let merged = if in_dialog { None } else { merged(&self.secret, &request) };
+        let merged = if in_dialog {
+            None
+        } else {
+            merged(&self.secret, &request)
+        };
         let request = complete_via(request, &source)?;
         if merged.is_some_and(|merged| self.merged.contains_key(&merged)) {
             self.counters.merged_requests += 1;
@@ -122,12 +147,25 @@ impl Layer {
         if self.records.len() >= max {
             self.counters.refused_requests += 1;
             let retry_after_s = Some(self.config.retry_after_s);
-            return self.answer(&source, &request, fingerprint, 503, "Service Unavailable", retry_after_s);
+            return self.answer(
+                &source,
+                &request,
+                fingerprint,
+                503,
+                "Service Unavailable",
+                retry_after_s,
+            );
         }
         let (machine, actions) = if is_invite {
-            (Machine::ServerInvite(server_invite::START.0), server_invite::START.1)
+            (
+                Machine::ServerInvite(server_invite::START.0),
+                server_invite::START.1,
+            )
         } else {
-            (Machine::ServerNonInvite(server_non_invite::START.0), server_non_invite::START.1)
+            (
+                Machine::ServerNonInvite(server_non_invite::START.0),
+                server_non_invite::START.1,
+            )
         };
         let key = self.begin_server(&source, &request, machine, fingerprint, merged)?;
         self.act(now, key, actions, Some((source, request)));
@@ -185,7 +223,11 @@ impl Layer {
 
     /// The INVITE that an ACK or a CANCEL is for, if there is one.
     fn find_invite(&self, message: &Message) -> Option<Option<SlotKey>> {
-        Some(self.servers.get(&fingerprint(&self.secret, message, "INVITE")?).copied())
+        Some(
+            self.servers
+                .get(&fingerprint(&self.secret, message, "INVITE")?)
+                .copied(),
+        )
     }
 }
 
@@ -193,7 +235,11 @@ impl Layer {
 fn fingerprint(secret: &Secret, request: &Message, method: &str) -> Option<Fingerprint> {
     let via = request.via().ok()?;
     let by = match via.unique_branch() {
-        Some(branch) => ServerMatch::Branch { branch, host: via.host, port: via.port },
+        Some(branch) => ServerMatch::Branch {
+            branch,
+            host: via.host,
+            port: via.port,
+        },
         None => ServerMatch::Fields {
             uri: request.request_uri()?,
             from_tag: request.from().ok()?.tag(),
@@ -210,7 +256,12 @@ fn fingerprint(secret: &Secret, request: &Message, method: &str) -> Option<Finge
 fn merged(secret: &Secret, request: &Message) -> Option<Fingerprint> {
     let from = request.from().ok()?;
     let cseq = request.cseq().ok()?;
-    Some(secret.merged(from.tag()?, request.call_id().ok()?, cseq.seq, cseq.method.as_str()))
+    Some(secret.merged(
+        from.tag()?,
+        request.call_id().ok()?,
+        cseq.seq,
+        cseq.method.as_str(),
+    ))
 }
 
 /// `request` with `received` and `rport` where they belong.

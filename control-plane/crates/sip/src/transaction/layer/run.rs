@@ -18,7 +18,9 @@ pub(super) type Incoming = Option<(Source, Message)>;
 impl Layer {
     /// Steps the machine of `key` and does what the transition says.
     pub(super) fn run(&mut self, now: Timestamp, key: SlotKey, input: Input, incoming: Incoming) {
-        let Some(record) = self.records.find_mut(key) else { return };
+        let Some(record) = self.records.find_mut(key) else {
+            return;
+        };
         let (machine, actions) = record.machine.step(input);
         record.machine = machine;
         match input {
@@ -43,8 +45,12 @@ impl Layer {
 
     /// Fires the timer that `role` of the transaction at `slot` stands for.
     pub(super) fn run_timer(&mut self, now: Timestamp, slot: u32, role: Role) {
-        let Some(key) = self.records.key_at(slot) else { return };
-        let Some(record) = self.records.find(key) else { return };
+        let Some(key) = self.records.key_at(slot) else {
+            return;
+        };
+        let Some(record) = self.records.find(key) else {
+            return;
+        };
         let timer = match role {
             Role::Repeat => record.repeat,
             Role::Limit => record.limit,
@@ -121,9 +127,17 @@ impl Layer {
     }
 
     fn set(&mut self, now: Timestamp, key: SlotKey, timer: Timer) {
-        let Some(record) = self.records.find(key) else { return };
+        let Some(record) = self.records.find(key) else {
+            return;
+        };
         let reliable = record.destination.transport.is_reliable();
-        let class = Class::of(timer, record.step, record.machine.is_invite(), reliable, &self.config.timers);
+        let class = Class::of(
+            timer,
+            record.step,
+            record.machine.is_invite(),
+            reliable,
+            &self.config.timers,
+        );
         if let Some(class) = class {
             self.schedule.set(now, key.slot, role(timer), class);
         }
@@ -131,7 +145,10 @@ impl Layer {
 
     fn send(&mut self, key: SlotKey) {
         if let Some(record) = self.records.find(key).filter(|record| !record.held.is_empty()) {
-            let transmit = Transmit { destination: record.destination, bytes: record.held.clone() };
+            let transmit = Transmit {
+                destination: record.destination,
+                bytes: record.held.clone(),
+            };
             self.transmits.push_back(transmit);
         }
     }
@@ -139,16 +156,20 @@ impl Layer {
     fn pass_up(&mut self, key: SlotKey, incoming: Incoming) {
         let Some((source, message)) = incoming else { return };
         self.tell(key, |machine| match machine {
-            Machine::ClientInvite(_) | Machine::ClientNonInvite(_) => {
-                Event::Response { key: ClientKey(key), source, message }
-            }
+            Machine::ClientInvite(_) | Machine::ClientNonInvite(_) => Event::Response {
+                key: ClientKey(key),
+                source,
+                message,
+            },
             // A request other than the one that began the transaction can only be an ACK in state Accepted.
             Machine::ServerInvite(_) if message.method() == Some(crate::message::Method::Ack) => {
                 Event::Ack { source, message }
             }
-            Machine::ServerInvite(_) | Machine::ServerNonInvite(_) => {
-                Event::Request { key: ServerKey(key), source, message }
-            }
+            Machine::ServerInvite(_) | Machine::ServerNonInvite(_) => Event::Request {
+                key: ServerKey(key),
+                source,
+                message,
+            },
         });
     }
 
@@ -167,11 +188,17 @@ impl Layer {
                 Event::ServerTerminated { key: ServerKey(key) }
             }
         });
-        let Some(record) = self.records.remove(key) else { return };
+        let Some(record) = self.records.remove(key) else {
+            return;
+        };
         self.schedule.cancel(key.slot, Role::Repeat);
         self.schedule.cancel(key.slot, Role::Limit);
         self.peers.remove(key.slot, &record.destination);
-        let table = if record.machine.is_client() { &mut self.clients } else { &mut self.servers };
+        let table = if record.machine.is_client() {
+            &mut self.clients
+        } else {
+            &mut self.servers
+        };
         table.remove(&record.fingerprint);
         if let Some(merged) = record.merged {
             self.merged.remove(&merged);

@@ -18,7 +18,10 @@ fn begin(bench: &mut Bench, request: &Message) -> (ServerKey, Message) {
 }
 
 fn respond(bench: &mut Bench, key: ServerKey, request: &Message, status: u16) -> Message {
-    bench.layer.respond(bench.now, key, response(request, status, "b1")).expect("taken");
+    bench
+        .layer
+        .respond(bench.now, key, response(request, status, "b1"))
+        .expect("taken");
     bench.sent_one()
 }
 
@@ -35,11 +38,19 @@ fn ack(invite: &Message, tag: &str) -> Message {
 
 fn as_method(copy: &Message, method: &str) -> Result<Message, sip::message::BuildError> {
     let start = sip::message::RequestBuilder::new(method, copy.request_uri().unwrap_or_default());
-    [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId]
-        .into_iter()
-        .fold(start, |builder, name| builder.copy_from(copy, name))
-        .header(HeaderName::CSeq, format_args!("{} {method}", copy.cseq().map_or(0, |cseq| cseq.seq)))
-        .build()
+    [
+        HeaderName::Via,
+        HeaderName::From,
+        HeaderName::To,
+        HeaderName::CallId,
+    ]
+    .into_iter()
+    .fold(start, |builder, name| builder.copy_from(copy, name))
+    .header(
+        HeaderName::CSeq,
+        format_args!("{} {method}", copy.cseq().map_or(0, |cseq| cseq.seq)),
+    )
+    .build()
 }
 
 fn times(sent: &[(u128, Message)]) -> Vec<u128> {
@@ -59,38 +70,74 @@ fn received_and_rport_tell_where_a_request_came_from() {
     );
     let (key, seen) = begin(&mut bench, &behind_nat);
     let via = seen.via().expect("a Via");
-    assert_eq!((via.received(), via.rport()), (Some(address(PEER).ip()), Some(Some(5070))));
-    bench.layer.respond(bench.now, key, response(&seen, 200, "b1")).expect("taken");
+    assert_eq!(
+        (via.received(), via.rport()),
+        (Some(address(PEER).ip()), Some(Some(5070)))
+    );
+    bench
+        .layer
+        .respond(bench.now, key, response(&seen, 200, "b1"))
+        .expect("taken");
     let (destination, _) = bench.transmits().remove(0);
-    assert_eq!((destination.remote, destination.flow), (address(PEER), Some(FlowId(1))));
+    assert_eq!(
+        (destination.remote, destination.flow),
+        (address(PEER), Some(FlowId(1)))
+    );
 }
 
 #[test]
 fn without_rport_an_answer_over_udp_goes_to_the_port_of_the_sent_by() {
-    for (sent_by, port) in
-        [("198.51.100.7:5080", 5080), ("198.51.100.7", 5060), ("host.example.com:5080", 5080)]
-    {
+    for (sent_by, port) in [
+        ("198.51.100.7:5080", 5080),
+        ("198.51.100.7", 5060),
+        ("host.example.com:5080", 5080),
+    ] {
         let mut bench = Bench::new();
         let via = format!("SIP/2.0/UDP {sent_by};branch=z9hG4bK1;maddr=203.0.113.99");
-        let options = request("OPTIONS", "z9hG4bK1").edit().replace_first_value(HeaderName::Via, via).build();
+        let options = request("OPTIONS", "z9hG4bK1")
+            .edit()
+            .replace_first_value(HeaderName::Via, via)
+            .build();
         let (key, seen) = begin(&mut bench, &options.expect("well-formed"));
         let by_name = sent_by.starts_with("host");
-        assert_eq!(seen.via().expect("a Via").received().is_some(), by_name, "§18.2.1, {sent_by}");
-        bench.layer.respond(bench.now, key, response(&seen, 200, "b1")).expect("taken");
+        assert_eq!(
+            seen.via().expect("a Via").received().is_some(),
+            by_name,
+            "§18.2.1, {sent_by}"
+        );
+        bench
+            .layer
+            .respond(bench.now, key, response(&seen, 200, "b1"))
+            .expect("taken");
         let (destination, _) = bench.transmits().remove(0);
-        assert_eq!(destination.remote, address(&format!("198.51.100.7:{port}")), "{sent_by}");
+        assert_eq!(
+            destination.remote,
+            address(&format!("198.51.100.7:{port}")),
+            "{sent_by}"
+        );
     }
 }
 
 #[test]
 fn over_tcp_an_answer_returns_on_its_connection_or_to_the_port_of_the_sent_by() {
     let mut bench = Bench::new();
-    let source = Source { flow: FlowId(9), ..from(Transport::Tcp, "198.51.100.7:40000") };
+    let source = Source {
+        flow: FlowId(9),
+        ..from(Transport::Tcp, "198.51.100.7:40000")
+    };
     bench.receive_from(source, &request("OPTIONS", "z9hG4bK1"));
-    let Some(Event::Request { key, message, .. }) = bench.events().pop() else { panic!("no request") };
-    bench.layer.respond(bench.now, key, response(&message, 200, "b1")).expect("taken");
+    let Some(Event::Request { key, message, .. }) = bench.events().pop() else {
+        panic!("no request")
+    };
+    bench
+        .layer
+        .respond(bench.now, key, response(&message, 200, "b1"))
+        .expect("taken");
     let (destination, _) = bench.transmits().remove(0);
-    assert_eq!((destination.flow, destination.remote), (Some(FlowId(9)), address(PEER)));
+    assert_eq!(
+        (destination.flow, destination.remote),
+        (Some(FlowId(9)), address(PEER))
+    );
     bench.pass(Duration::ZERO);
     assert!(bench.layer.is_empty(), "timer J is zero");
 }
@@ -115,12 +162,18 @@ fn a_request_that_comes_again_is_absorbed_and_draws_the_latest_response() {
 #[test]
 fn a_silent_user_has_100_sent_for_it_after_200_ms() {
     let mut bench = Bench::new();
-    let invite = request("INVITE", "z9hG4bK1").edit().append(HeaderName::Timestamp, "54").build();
+    let invite = request("INVITE", "z9hG4bK1")
+        .edit()
+        .append(HeaderName::Timestamp, "54")
+        .build();
     begin(&mut bench, &invite.expect("well-formed"));
     let sent = bench.pass(Duration::from_secs(5));
     assert_eq!(times(&sent), [200]);
     let trying = &sent[0].1;
-    assert_eq!((trying.status(), trying.header(HeaderName::Timestamp)), (Some(100), Some("54")));
+    assert_eq!(
+        (trying.status(), trying.header(HeaderName::Timestamp)),
+        (Some(100), Some("54"))
+    );
     assert!(trying.to().expect("a To").tag().is_none());
 }
 
@@ -130,7 +183,10 @@ fn a_failure_is_repeated_up_to_t2_until_the_ack_and_the_ack_is_absorbed() {
     let invite = request("INVITE", "z9hG4bK1");
     let (key, seen) = begin(&mut bench, &invite);
     respond(&mut bench, key, &seen, 486);
-    assert_eq!(times(&bench.pass(Duration::from_secs(8))), [500, 1_500, 3_500, 7_500]);
+    assert_eq!(
+        times(&bench.pass(Duration::from_secs(8))),
+        [500, 1_500, 3_500, 7_500]
+    );
     bench.receive(&ack(&invite, "b1"));
     bench.receive(&ack(&invite, "b1"));
     assert_eq!(times(&bench.pass(Duration::from_millis(4_999))), []);
@@ -145,7 +201,12 @@ fn a_failure_that_is_never_acknowledged_is_given_up_by_timer_h() {
     let (key, seen) = begin(&mut bench, &request("INVITE", "z9hG4bK1"));
     respond(&mut bench, key, &seen, 486);
     let sent = bench.pass(LONG);
-    assert_eq!(times(&sent), [500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]);
+    assert_eq!(
+        times(&sent),
+        [
+            500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500
+        ]
+    );
     assert_eq!(bench.told(), ["unacknowledged", "server terminated"]);
     assert!(bench.layer.is_empty());
 }
@@ -180,11 +241,19 @@ fn clients_of_rfc_2543_are_matched_by_fields() {
     assert_eq!(bench.told(), [] as [&str; 0], "absorbed");
     respond(&mut bench, key, &seen, 486);
     bench.receive(&ack(&invite, "someone-else"));
-    assert_eq!(bench.told(), ["ack"], "with a To tag that is not ours it is for another's 2xx");
+    assert_eq!(
+        bench.told(),
+        ["ack"],
+        "with a To tag that is not ours it is for another's 2xx"
+    );
     bench.receive(&ack(&invite, "b1"));
     assert!(bench.pass(LONG).is_empty());
     assert_eq!(bench.told(), ["server terminated"]);
-    let again = invite.edit().set(HeaderName::CSeq, "2 INVITE").build().expect("well-formed");
+    let again = invite
+        .edit()
+        .set(HeaderName::CSeq, "2 INVITE")
+        .build()
+        .expect("well-formed");
     bench.receive(&again);
     assert_eq!(bench.told(), ["request INVITE"]);
 }
@@ -193,13 +262,20 @@ fn clients_of_rfc_2543_are_matched_by_fields() {
 fn another_sent_by_or_method_is_another_transaction() {
     let mut bench = Bench::new();
     let options = request("OPTIONS", "z9hG4bK1");
-    let sent_by =
-        options.edit().replace_first_value(HeaderName::Via, "SIP/2.0/UDP 198.51.100.8;branch=z9hG4bK1");
-    let sent_by = sent_by.set(HeaderName::CallId, "other").build().expect("well-formed");
+    let sent_by = options
+        .edit()
+        .replace_first_value(HeaderName::Via, "SIP/2.0/UDP 198.51.100.8;branch=z9hG4bK1");
+    let sent_by = sent_by
+        .set(HeaderName::CallId, "other")
+        .build()
+        .expect("well-formed");
     bench.receive(&options);
     bench.receive(&sent_by);
     bench.receive(&request("INFO", "z9hG4bK1"));
-    assert_eq!(bench.told(), ["request OPTIONS", "request OPTIONS", "request INFO"]);
+    assert_eq!(
+        bench.told(),
+        ["request OPTIONS", "request OPTIONS", "request INFO"]
+    );
 }
 
 #[test]
@@ -211,12 +287,22 @@ fn a_cancel_is_answered_and_told_once_and_the_invite_is_left_to_the_user() {
     let cancel = as_method(&invite, "CANCEL").expect("well-formed");
     bench.receive(&cancel);
     let answer = bench.sent_one();
-    assert_eq!((answer.status(), answer.header(HeaderName::CSeq)), (Some(200), Some("1 CANCEL")));
-    assert_eq!(answer.to().expect("a To").tag(), Some("b1"), "§9.2: the tag of the responses to the INVITE");
+    assert_eq!(
+        (answer.status(), answer.header(HeaderName::CSeq)),
+        (Some(200), Some("1 CANCEL"))
+    );
+    assert_eq!(
+        answer.to().expect("a To").tag(),
+        Some("b1"),
+        "§9.2: the tag of the responses to the INVITE"
+    );
     bench.receive(&cancel);
     assert_eq!(bench.sent_one(), answer);
     let events = bench.events();
-    assert!(matches!(&events[..], [Event::Cancelled { invite, .. }] if *invite == key), "{events:?}");
+    assert!(
+        matches!(&events[..], [Event::Cancelled { invite, .. }] if *invite == key),
+        "{events:?}"
+    );
     respond(&mut bench, key, &seen, 487);
     bench.receive(&ack(&invite, "b1"));
     bench.pass(LONG);
@@ -274,15 +360,27 @@ fn at_the_limit_requests_are_refused_but_dialogs_keep_a_reserve() {
     });
     let fresh = |n: u32| {
         let fresh = request("OPTIONS", &format!("z9hG4bK{n}"));
-        fresh.edit().set(HeaderName::CallId, n).build().expect("well-formed")
+        fresh
+            .edit()
+            .set(HeaderName::CallId, n)
+            .build()
+            .expect("well-formed")
     };
     (0..15).for_each(|n| bench.receive(&fresh(n)));
     assert_eq!(bench.told().len(), 15);
     bench.receive(&fresh(15));
     let refusal = bench.sent_one();
-    assert_eq!((refusal.status(), refusal.header(HeaderName::RetryAfter)), (Some(503), Some("9")));
-    let in_dialog =
-        |n| fresh(n).edit().set(HeaderName::To, "<sip:bob@example.com>;tag=b1").build().expect("well-formed");
+    assert_eq!(
+        (refusal.status(), refusal.header(HeaderName::RetryAfter)),
+        (Some(503), Some("9"))
+    );
+    let in_dialog = |n| {
+        fresh(n)
+            .edit()
+            .set(HeaderName::To, "<sip:bob@example.com>;tag=b1")
+            .build()
+            .expect("well-formed")
+    };
     bench.receive(&in_dialog(16));
     assert_eq!(bench.told(), ["request OPTIONS"]);
     bench.receive(&in_dialog(17));
@@ -317,12 +415,23 @@ fn the_request_is_at_hand_until_it_is_answered() {
     let mut bench = Bench::new();
     let (key, seen) = begin(&mut bench, &request("OPTIONS", "z9hG4bK1"));
     assert_eq!(bench.layer.request(key), Some(&seen));
-    let answer =
-        ResponseBuilder::for_request(&seen, 404, "Not Found").to_tag("b1").build().expect("well-formed");
-    bench.layer.respond(bench.now, key, answer.clone()).expect("taken");
+    let answer = ResponseBuilder::for_request(&seen, 404, "Not Found")
+        .to_tag("b1")
+        .build()
+        .expect("well-formed");
+    bench
+        .layer
+        .respond(bench.now, key, answer.clone())
+        .expect("taken");
     assert_eq!(bench.layer.request(key), None);
-    assert_eq!(bench.layer.respond(bench.now, key, answer), Err(RespondError::Answered));
-    assert_eq!(bench.layer.respond(bench.now, key, seen), Err(RespondError::Unusable));
+    assert_eq!(
+        bench.layer.respond(bench.now, key, answer),
+        Err(RespondError::Answered)
+    );
+    assert_eq!(
+        bench.layer.respond(bench.now, key, seen),
+        Err(RespondError::Unusable)
+    );
 }
 
 #[test]
@@ -333,8 +442,17 @@ fn a_response_that_cannot_be_sent_is_told() {
     respond(&mut bench, key, &seen, 200);
     let (info, seen) = begin(&mut bench, &request("INFO", "z9hG4bK2"));
     respond(&mut bench, info, &seen, 200);
-    bench.layer.handle_transport_error(bench.now, to(Transport::Udp, PEER));
-    assert_eq!(bench.told(), ["response undelivered", "response undelivered", "server terminated"]);
+    bench
+        .layer
+        .handle_transport_error(bench.now, to(Transport::Udp, PEER));
+    assert_eq!(
+        bench.told(),
+        [
+            "response undelivered",
+            "response undelivered",
+            "server terminated"
+        ]
+    );
     assert_eq!(bench.layer.len(), 1, "the INVITE stays (RFC 6026 §8.7)");
 }
 
@@ -343,13 +461,24 @@ fn an_answer_from_ipv6_goes_back_to_ipv6() {
     let mut bench = Bench::new();
     let options = request("OPTIONS", "z9hG4bK1")
         .edit()
-        .replace_first_value(HeaderName::Via, "SIP/2.0/UDP [2001:db8::7]:5070;branch=z9hG4bK1;rport")
+        .replace_first_value(
+            HeaderName::Via,
+            "SIP/2.0/UDP [2001:db8::7]:5070;branch=z9hG4bK1;rport",
+        )
         .build()
         .expect("well-formed");
     bench.receive_from(from(Transport::Udp, "[2001:db8::7]:6000"), &options);
-    let Some(Event::Request { key, message, .. }) = bench.events().pop() else { panic!("no request") };
-    bench.layer.respond(bench.now, key, response(&message, 200, "b1")).expect("taken");
+    let Some(Event::Request { key, message, .. }) = bench.events().pop() else {
+        panic!("no request")
+    };
+    bench
+        .layer
+        .respond(bench.now, key, response(&message, 200, "b1"))
+        .expect("taken");
     let (destination, answer) = bench.transmits().remove(0);
     assert_eq!(destination.remote, address("[2001:db8::7]:6000"));
-    assert_eq!(answer.via().expect("a Via").received(), Some(address("[2001:db8::7]:6000").ip()));
+    assert_eq!(
+        answer.via().expect("a Via").received(),
+        Some(address("[2001:db8::7]:6000").ip())
+    );
 }
