@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use crate::phone::Phone;
-use crate::plane::{Control, Node};
+use crate::plane::{Control, Node, Plane, control_binary, wait};
 
 /// What the tests look at of a record.
 #[derive(Debug)]
@@ -115,4 +115,81 @@ fn a_call_that_a_kill_cut_off_is_closed_at_the_next_start() {
     );
     assert!(plane.log().contains("recovered from a hard stop"));
     plane.stop();
+}
+
+/// Runs SQL on a connection of the test's own.
+struct Database {
+    runtime: tokio::runtime::Runtime,
+    connection: SqliteConnection,
+}
+
+impl Database {
+    fn open(path: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let options = SqliteConnectOptions::new().filename(path);
+        let connection = runtime
+            .block_on(SqliteConnection::connect_with(&options))
+            .unwrap();
+        Self { runtime, connection }
+    }
+
+    fn run(&mut self, sql: &'static str) {
+        self.runtime
+            .block_on(sqlx::query(sql).execute(&mut self.connection))
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_database_that_is_away_fills_the_journal_and_then_stops_new_calls_until_it_is_back() {
+    let control = Control::alone();
+    let text = control
+        .text()
+        .replace("[[media_node]]", "journal_bytes_max = 1048576\n[[media_node]]");
+    let plane = Plane::start(&control_binary(), control.folder.path(), &text, &[]);
+    let mut database = Database::open(&control.database());
+    database.run("BEGIN EXCLUSIVE");
+    // Each call fails for want of a media node, and has its record.
+    let phone = Phone::new("filler");
+    let mut calls = 0;
+    while !plane.get("/readyz").1.contains("journal") {
+        for _ in 0..100 {
+            phone.send(
+                phone.invite("1000", &format!("filler{calls}")).bytes(),
+                plane.address("sip udp"),
+            );
+            assert_eq!(phone.final_of("INVITE").status(), Some(503));
+            calls += 1;
+        }
+        assert!(
+            calls < 20_000,
+            "{}",
+            plane.metric("ringpath_control_cdr_journal_bytes", "")
+        );
+    }
+    let attempted = plane.metric("ringpath_control_calls_total", "attempted");
+    phone.send(phone.invite("1000", "refused").bytes(), plane.address("sip udp"));
+    assert_eq!(phone.final_of("INVITE").status(), Some(503));
+    assert_eq!(
+        plane.metric("ringpath_control_calls_total", "attempted"),
+        attempted,
+        "no call was begun"
+    );
+    assert!(plane.metric("ringpath_control_cdr_store_lag_records", "") > 1_000.0);
+    assert_eq!(
+        plane.metric("ringpath_control_cdr_journal_failures_total", ""),
+        0.0
+    );
+
+    database.run("ROLLBACK");
+    wait("the journal is empty again", || {
+        plane.metric("ringpath_control_cdr_store_lag_records", "") == 0.0
+    });
+    assert_eq!(plane.get("/readyz").1, "no media node takes calls\n");
+    plane.stop();
+    let kept = rows(&control.database()).len();
+    assert_eq!(kept as f64, attempted);
 }
