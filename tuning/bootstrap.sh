@@ -17,6 +17,8 @@ needs=(
     "/usr/include/libelf.h|libelf-dev|libbpf is built from source against it"
     "/usr/include/zlib.h|zlib1g-dev|libbpf and libelf use it"
     "/usr/include/linux/bpf.h|linux-libc-dev|kernel headers of the BPF programs"
+    "ip|iproute2|namespaces and links of the tests that count packets at the receiver"
+    "ethtool|ethtool|turns checksums by the device off on those links"
     "sipp|sip-tester|SIP callers and callees of the tests and the demonstration, and the speech that they send"
     "setpriv|util-linux|starts the planes so that they end with the test that started them"
 )
