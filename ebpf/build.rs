@@ -10,7 +10,7 @@ use std::process::Command;
 
 use libbpf_cargo::SkeletonBuilder;
 
-const PROGRAMS: [&str; 2] = ["pass", "relay"];
+const PROGRAMS: [&str; 3] = ["pass", "relay", "steer"];
 const HEADERS: [&str; 6] = [
     "bucket.h",
     "packet.h",

@@ -17,6 +17,9 @@ pub const CLOCKS: usize = 8;
 /// Places for counters of reasons.
 pub const REASONS: usize = 40;
 
+/// Workers that steering tells apart.
+pub const WORKERS_MAX: u32 = 128;
+
 /// `ringpath_flow_key`: where a packet came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -180,6 +183,16 @@ pub struct Copy {
     pub zero: u32,
 }
 
+/// `ringpath_steering_totals`: counters of one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct SteeringTotals {
+    pub assigned: u64,
+    pub no_socket: u64,
+    pub not_assigned: u64,
+}
+
 const _: () = assert!(size_of::<FlowKey>() == 20);
 const _: () = assert!(size_of::<Tag>() == 4);
 const _: () = assert!(size_of::<Flow>() == 296);
@@ -188,6 +201,7 @@ const _: () = assert!(size_of::<State>() == 1160);
 const _: () = assert!(size_of::<Range>() == 24);
 const _: () = assert!(size_of::<Totals>() == 672);
 const _: () = assert!(size_of::<Copy>() == 40);
+const _: () = assert!(size_of::<SteeringTotals>() == 24);
 
 // SAFETY: `repr(C)`, integers and arrays of them only, and the sum of the members is the size asserted above.
 unsafe impl Plain for FlowKey {}
@@ -203,6 +217,8 @@ unsafe impl Plain for Range {}
 unsafe impl Plain for Totals {}
 // SAFETY: as above; 40 bytes of members.
 unsafe impl Plain for Copy {}
+// SAFETY: as above; three words.
+unsafe impl Plain for SteeringTotals {}
 
 /// Compares every named member's offset, and the sizes, of a structure with those of the object's type information.
 #[cfg(bpf_built)]
@@ -218,7 +234,7 @@ macro_rules! same_layout {
 #[cfg(bpf_built)]
 mod offsets {
     use super::*;
-    use crate::object::relay_types as c;
+    use crate::object::{relay_types as c, steer_types};
 
     same_layout! {
         FlowKey = c::ringpath_flow_key { address, port, zero }
@@ -240,6 +256,7 @@ mod offsets {
         }
         RangeKey = c::ringpath_range_key { address }
         Range = c::ringpath_range { port_min, port_max, drop, packets, bytes }
+        SteeringTotals = steer_types::ringpath_steering_totals { assigned, no_socket, not_assigned }
         Totals = c::ringpath_totals { sent_back, redirected, bytes, copies_lost, passed, dropped }
     }
 }

@@ -12,24 +12,34 @@
 //!    live locals and descriptors that the caller holds (`program`, `link`).
 //! 3. The skeletons are libbpf-cargo's output and live in `object` alone; nothing borrowed from one leaves it.
 
+mod attach;
 mod checksum;
+mod copies;
 mod error;
 mod flow;
 pub mod layout;
+mod link;
 mod object;
+mod pin;
 mod plain;
 mod program;
 mod reading;
 mod reason;
 mod relay;
+mod steering;
 mod table;
 
+pub use attach::{AttachError, Attachment, Mode};
+pub use copies::{RtcpCopies, RtcpCopy};
 pub use error::Error;
 pub use flow::{
     Bucket, FlowKey, FlowSpec, HopLimit, Media, Neighbour, NextHop, PAYLOAD_MAX, SpecError, Tag, Tags,
 };
+pub use link::Link;
+pub use pin::PinDirectory;
 pub use program::{Action, Program, Run};
 pub use reading::{BurstReading, FlowReading, StreamReading, Totals};
 pub use reason::{Reason, ReasonSet};
 pub use relay::{Range, Relay, RelayConfig};
+pub use steering::{Steering, SteeringError, SteeringTotals};
 pub use table::{FlowTable, TableError};

@@ -2,6 +2,7 @@
 
 #[cfg(bpf_built)]
 use std::cell::RefCell;
+use std::path::Path;
 #[cfg(bpf_built)]
 use std::sync::Once;
 
@@ -31,6 +32,9 @@ mod skeletons {
     pub(crate) mod relay {
         include!(concat!(env!("OUT_DIR"), "/relay.skel.rs"));
     }
+    pub(crate) mod steer {
+        include!(concat!(env!("OUT_DIR"), "/steer.skel.rs"));
+    }
     pub(crate) mod pass {
         include!(concat!(env!("OUT_DIR"), "/pass.skel.rs"));
     }
@@ -38,6 +42,30 @@ mod skeletons {
 
 #[cfg(bpf_built)]
 pub(crate) use skeletons::relay::types as relay_types;
+#[cfg(bpf_built)]
+pub(crate) use skeletons::steer::types as steer_types;
+
+/// Where the relay's maps come from.
+#[derive(Clone, Copy)]
+#[cfg_attr(
+    not(bpf_built),
+    expect(dead_code, reason = "without programs nothing is loaded with them")
+)]
+pub(crate) enum Maps<'path> {
+    /// They are made, for so many flows and bytes of copies.
+    New { flows: u32, copies_bytes: u32 },
+    /// They are pinned in this directory under their names.
+    Pinned(&'path Path),
+}
+
+/// The steering program and its maps.
+pub(crate) struct SteerObject {
+    pub(crate) program: Program,
+    pub(crate) sockets: MapHandle,
+    pub(crate) owners: MapHandle,
+    pub(crate) addresses: MapHandle,
+    pub(crate) totals: MapHandle,
+}
 
 /// The relay's program and maps.
 pub(crate) struct RelayObject {
@@ -50,7 +78,7 @@ pub(crate) struct RelayObject {
 }
 
 #[cfg(not(bpf_built))]
-pub(crate) fn load_relay(_flows: u32, _copies_bytes: u32) -> Result<RelayObject, Error> {
+pub(crate) fn load_relay(_maps: Maps<'_>) -> Result<RelayObject, Error> {
     Err(Error::Unavailable(MISSING))
 }
 
@@ -59,9 +87,9 @@ pub(crate) fn load_pass() -> Result<Program, Error> {
     Err(Error::Unavailable(MISSING))
 }
 
-/// Loads the relay with maps of these sizes.
+/// Loads the relay.
 #[cfg(bpf_built)]
-pub(crate) fn load_relay(flows: u32, copies_bytes: u32) -> Result<RelayObject, Error> {
+pub(crate) fn load_relay(maps: Maps<'_>) -> Result<RelayObject, Error> {
     use libbpf_rs::skel::{OpenSkel, SkelBuilder};
     use std::mem::MaybeUninit;
 
@@ -71,9 +99,26 @@ pub(crate) fn load_relay(flows: u32, copies_bytes: u32) -> Result<RelayObject, E
         let mut open = skeletons::relay::RelaySkelBuilder::default()
             .open(&mut place)
             .map_err(failed)?;
-        open.maps.flows.set_max_entries(flows).map_err(failed)?;
-        open.maps.states.set_max_entries(flows).map_err(failed)?;
-        open.maps.copies.set_max_entries(copies_bytes).map_err(failed)?;
+        match maps {
+            Maps::New { flows, copies_bytes } => {
+                // A port of user space takes a place among the flows and none among the states.
+                let keys = flows.saturating_mul(2);
+                open.maps.flows.set_max_entries(keys).map_err(failed)?;
+                open.maps.states.set_max_entries(flows).map_err(failed)?;
+                open.maps.copies.set_max_entries(copies_bytes).map_err(failed)?;
+            }
+            Maps::Pinned(directory) => {
+                for (name, map) in [
+                    ("flows", &mut open.maps.flows),
+                    ("states", &mut open.maps.states),
+                    ("ranges", &mut open.maps.ranges),
+                    ("totals", &mut open.maps.totals),
+                    ("copies", &mut open.maps.copies),
+                ] {
+                    map.reuse_pinned_map(directory.join(name)).map_err(failed)?;
+                }
+            }
+        }
         let loaded = open.load().map_err(failed)?;
         let own = |map: &libbpf_rs::MapMut<'_>| MapHandle::try_from(map).map_err(failed);
         Ok(RelayObject {
@@ -83,6 +128,35 @@ pub(crate) fn load_relay(flows: u32, copies_bytes: u32) -> Result<RelayObject, E
             ranges: own(&loaded.maps.ranges)?,
             totals: own(&loaded.maps.totals)?,
             copies: own(&loaded.maps.copies)?,
+        })
+    })
+}
+
+#[cfg(not(bpf_built))]
+pub(crate) fn load_steer() -> Result<SteerObject, Error> {
+    Err(Error::Unavailable(MISSING))
+}
+
+/// Loads the steering program.
+#[cfg(bpf_built)]
+pub(crate) fn load_steer() -> Result<SteerObject, Error> {
+    use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+    use std::mem::MaybeUninit;
+
+    with_log(|| {
+        let failed = |error: libbpf_rs::Error| Error::libbpf("loading the steering program", &error);
+        let mut place = MaybeUninit::uninit();
+        let loaded = skeletons::steer::SteerSkelBuilder::default()
+            .open(&mut place)
+            .and_then(OpenSkel::load)
+            .map_err(failed)?;
+        let own = |map: &libbpf_rs::MapMut<'_>| MapHandle::try_from(map).map_err(failed);
+        Ok(SteerObject {
+            program: Program::own(&loaded.progs.ringpath_steer)?,
+            sockets: own(&loaded.maps.sockets)?,
+            owners: own(&loaded.maps.owners)?,
+            addresses: own(&loaded.maps.addresses)?,
+            totals: own(&loaded.maps.steering_totals)?,
         })
     })
 }

@@ -1,9 +1,10 @@
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
-use crate::{Error, object};
+use crate::{Error, link, object};
 
 /// What an XDP program decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,17 @@ impl Program {
             .try_clone_to_owned()
             .map_err(|source| Error::kernel("copying a program's descriptor", source))?;
         Ok(Self { fd })
+    }
+
+    /// Opens a pinned program.
+    pub(crate) fn open_pin(path: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            fd: link::open_pin(path)?,
+        })
+    }
+
+    pub(crate) fn pin(&self, path: &Path) -> Result<(), Error> {
+        link::pin(self.fd.as_fd(), path)
     }
 
     /// Instructions that the verifier looked at, every path counted anew; the limit is a million.

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::flow::mapped;
-use crate::object::{self, RelayObject};
+use crate::object::{self, Maps, RelayObject};
 use crate::plain::{bytes_of, from_bytes, zeroed};
-use crate::{Error, FlowTable, Program, Totals, layout};
+use crate::{Error, FlowTable, PinDirectory, Program, RtcpCopies, Totals, layout};
 
 /// Sizes of the relay's maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,61 @@ pub struct Relay {
 impl Relay {
     /// Loads the program and makes its maps.
     pub fn load(config: &RelayConfig) -> Result<Self, Error> {
+        let copies_bytes = config.copies_bytes.clamp(4_096, 1 << 30);
+        Self::new(object::load_relay(Maps::New {
+            flows: config.flows_max.max(1),
+            copies_bytes: copies_bytes.next_power_of_two(),
+        })?)
+    }
+
+    /// Takes the relay that another process pinned, its program as it is. `None` when there is none.
+    pub fn adopt(directory: &PinDirectory) -> Result<Option<Self>, Error> {
+        if !directory.has_relay() {
+            return Ok(None);
+        }
+        Self::new(RelayObject {
+            program: Program::open_pin(&directory.program())?,
+            flows: directory.map("flows")?,
+            states: directory.map("states")?,
+            ranges: directory.map("ranges")?,
+            totals: directory.map("totals")?,
+            copies: directory.map("copies")?,
+        })
+        .map(Some)
+    }
+
+    /// Takes the maps that another process pinned, and puts this build's program in the place of the pinned one on
+    /// every pinned attachment. No packet is lost and no counter begins anew. `None` when nothing is pinned.
+    pub fn upgrade(directory: &PinDirectory) -> Result<Option<Self>, Error> {
+        if !directory.has_relay() {
+            return Ok(None);
+        }
+        let relay = Self::new(object::load_relay(Maps::Pinned(directory.path()))?)?;
+        for attachment in directory.attachments()? {
+            attachment.update(&relay.program)?;
+        }
+        std::fs::remove_file(directory.program())
+            .map_err(|source| Error::kernel("removing a pin", source))?;
+        relay.program.pin(&directory.program())?;
+        Ok(Some(relay))
+    }
+
+    /// Pins the maps, and the program last. Attachments are pinned by [`PinDirectory::pin_attachment`].
+    pub fn pin(&self, directory: &PinDirectory) -> Result<(), Error> {
+        let (flows, states) = self.table.maps();
+        for (name, map) in [
+            ("flows", flows),
+            ("states", states),
+            ("ranges", &self.ranges),
+            ("totals", &self.totals),
+            ("copies", &self.copies),
+        ] {
+            directory.pin_map(name, map)?;
+        }
+        self.program.pin(&directory.program())
+    }
+
+    fn new(object: RelayObject) -> Result<Self, Error> {
         let RelayObject {
             program,
             flows,
@@ -58,10 +113,7 @@ impl Relay {
             ranges,
             totals,
             copies,
-        } = object::load_relay(
-            config.flows_max.max(1),
-            config.copies_bytes.clamp(4_096, 1 << 30).next_power_of_two(),
-        )?;
+        } = object;
         Ok(Self {
             program,
             table: FlowTable::new(flows, states)?,
@@ -86,9 +138,11 @@ impl Relay {
         &mut self.table
     }
 
-    /// The ring of RTCP copies.
-    pub const fn copies(&self) -> &MapHandle {
-        &self.copies
+    /// The copies of RTCP. A second reader would take them from the first.
+    pub fn rtcp_copies(&self) -> Result<RtcpCopies, Error> {
+        MapHandle::try_from(&self.copies)
+            .map_err(|error| Error::libbpf("copying a descriptor", &error))
+            .and_then(RtcpCopies::new)
     }
 
     /// Says which ports of an address are the relay's, in place of what was said of the address before; its counters

@@ -67,6 +67,11 @@ impl FlowTable {
         Ok(table)
     }
 
+    /// The maps of flows and of states.
+    pub(crate) const fn maps(&self) -> (&MapHandle, &MapHandle) {
+        (&self.flows, &self.states)
+    }
+
     /// Flows that fit in all.
     pub fn flows_max(&self) -> u32 {
         self.states.max_entries()
@@ -93,6 +98,11 @@ impl FlowTable {
         if self.slots.contains_key(&key) {
             return Err(TableError::Occupied(key));
         }
+        self.put(spec, MapFlags::NO_EXIST)
+    }
+
+    /// Writes a flow that takes a free slot.
+    fn put(&mut self, spec: &FlowSpec, flags: MapFlags) -> Result<(), TableError> {
         let &slot = self.free.front().ok_or(TableError::Full(self.flows_max()))?;
         let flow = spec.encode(slot)?;
         self.states
@@ -102,13 +112,13 @@ impl FlowTable {
                 MapFlags::LOCK,
             )
             .map_err(|error| Error::libbpf("clearing a flow's counters", &error))?;
-        self.write(key, &flow, MapFlags::NO_EXIST)?;
+        self.write(spec.key(), &flow, flags)?;
         self.free.pop_front();
-        self.slots.insert(key, Some(slot));
+        self.slots.insert(spec.key(), Some(slot));
         Ok(())
     }
 
-    /// Changes a flow, or makes one of a port of user space; the counters of a flow go on.
+    /// Changes a flow, whose counters go on, or makes one of a port of user space. No packet falls between the two.
     pub fn replace(&mut self, spec: &FlowSpec) -> Result<(), TableError> {
         let key = spec.key();
         match self.slots.get(&key) {
@@ -117,25 +127,24 @@ impl FlowTable {
                 let flow = spec.encode(*slot)?;
                 Ok(self.write(key, &flow, MapFlags::EXIST)?)
             }
-            Some(None) => {
-                // Between the two steps a packet finds no flow, and goes where unowned ports' packets go.
-                self.remove(key)?;
-                self.install(spec)
-            }
+            Some(None) => self.put(spec, MapFlags::EXIST),
         }
     }
 
-    /// Says that user space takes the packets of a port: they go up, whatever is said of unowned ports.
-    pub fn leave_to_user_space(&mut self, key: FlowKey) -> Result<(), TableError> {
-        if let Some(Some(slot)) = self.slots.get(&key) {
-            let slot = *slot;
-            self.write(key, &user_space(), MapFlags::EXIST)?;
-            self.free.push_back(slot);
-        } else {
-            self.write(key, &user_space(), MapFlags::ANY)?;
+    /// Says that user space takes the packets of a port: they go up, whatever is said of unowned ports. Gives what a
+    /// flow counted that was there before; no packet falls between the two.
+    pub fn leave_to_user_space(&mut self, key: FlowKey) -> Result<Option<FlowReading>, TableError> {
+        if !self.slots.contains_key(&key) && self.slots.len() >= self.flows.max_entries() as usize {
+            return Err(TableError::Full(self.flows.max_entries()));
         }
-        self.slots.insert(key, None);
-        Ok(())
+        self.write(key, &user_space(), MapFlags::ANY)?;
+        match self.slots.insert(key, None).flatten() {
+            None => Ok(None),
+            Some(slot) => {
+                self.free.push_back(slot);
+                Ok(Some(self.state(slot)?))
+            }
+        }
     }
 
     /// Takes a flow out and gives what it counted; `None` for a port of user space.

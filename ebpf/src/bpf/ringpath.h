@@ -19,6 +19,7 @@
 #define RINGPATH_STREAMS 4
 #define RINGPATH_CLOCKS 8
 #define RINGPATH_REASONS 40
+#define RINGPATH_WORKERS_MAX 128
 #define RINGPATH_SLOT_NONE 0xffffffffU
 /* Largest payload of a datagram that the relay looks into. */
 #define RINGPATH_PAYLOAD_MAX 9000
@@ -243,6 +244,14 @@ struct ringpath_copy {
 
 #define RINGPATH_COPY_SMALL 216
 #define RINGPATH_COPY_LARGE 1456
+
+/* Steering, of one CPU. */
+struct ringpath_steering_totals {
+	__u64 assigned;
+	/* The owner of the port has no socket of the family. */
+	__u64 no_socket;
+	__u64 not_assigned;
+};
 
 _Static_assert(RINGPATH_REASON_COUNT <= RINGPATH_REASONS, "reasons");
 _Static_assert(sizeof(struct ringpath_flow_key) == 20, "flow key");

@@ -214,3 +214,44 @@ fn rtcp_is_forwarded_and_counted_apart() {
         assert_eq!((reading.rtp_packets(), reading.streams().count()), (0, 0));
     }
 }
+
+#[test]
+fn forwarded_rtcp_is_copied_whole_or_cut_and_a_full_ring_costs_no_packet() {
+    let Some(mut relay) = bench::relay("copies") else {
+        return;
+    };
+    let spec = bench::spec(true, false);
+    relay.table_mut().install(&spec).unwrap();
+    let mut copies = relay.rtcp_copies().unwrap();
+    assert_eq!(copies.next_copy().unwrap(), None);
+    for length in [8usize, 216, 220, 1_200, 1_456, 1_600] {
+        let mut report: Vec<u8> = (0..length).map(|n| n as u8).collect();
+        report[..4].copy_from_slice(&[0x80, 201, 0, 1]);
+        let sent = bench::datagram(&spec, &report);
+        assert_eq!(bench::run(&relay, &sent.build()).action, Action::SendBack);
+        let copy = copies.next_copy().unwrap().expect("the report was copied");
+        assert_eq!((copy.key, usize::from(copy.length)), (spec.key(), length));
+        assert_eq!(copy.payload, report[..length.min(1_456)], "{length}");
+        assert_eq!(copy.arrival_ns, bench::reading(&relay, &spec).last_packet_ns());
+    }
+    // 64 kB hold fewer than 300 reports of 256 bytes with their heads.
+    let frame = bench::datagram(&spec, &frame::rtcp(1)).build();
+    for _ in 0..300 {
+        assert_eq!(bench::run(&relay, &frame).action, Action::SendBack);
+    }
+    let lost = bench::reading(&relay, &spec).copies_lost();
+    assert!(lost > 0);
+    assert_eq!(relay.totals().unwrap().copies_lost(), lost);
+    let mut left = 0;
+    while copies.next_copy().unwrap().is_some() {
+        left += 1;
+    }
+    assert_eq!(left + lost, 300);
+    let quiet = FlowSpec {
+        copy_rtcp: false,
+        ..spec
+    };
+    relay.table_mut().replace(&quiet).unwrap();
+    bench::run(&relay, &frame);
+    assert_eq!(copies.next_copy().unwrap(), None);
+}

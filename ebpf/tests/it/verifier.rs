@@ -1,22 +1,33 @@
-use ebpf::Program;
+use ebpf::{Program, Steering};
 
 use crate::bench;
 
 /// The kernel gives up at a million.
 const INSTRUCTIONS_MAX: u32 = 500_000;
 
+/// Prints both counts, and holds the second against the limit.
+fn assert_room(name: &str, program: &Program) {
+    let (instructions, verified) = (
+        program.instructions().unwrap(),
+        program.instructions_verified().unwrap(),
+    );
+    println!("{name}: {instructions} instructions, {verified} verified");
+    assert!(verified < INSTRUCTIONS_MAX, "{verified}");
+}
+
 #[test]
 fn the_verifier_takes_the_relay_with_room_to_spare() {
-    let Some(relay) = bench::relay("verifier") else {
-        return;
-    };
-    let program = relay.program();
-    let verified = program.instructions_verified().unwrap();
-    println!(
-        "relay (XDP): {} instructions, {verified} verified",
-        program.instructions().unwrap()
-    );
-    assert!(verified < INSTRUCTIONS_MAX, "{verified}");
+    if let Some(relay) = bench::relay("verifier") {
+        assert_room("relay (XDP)", relay.program());
+    }
+}
+
+#[test]
+fn the_verifier_takes_the_steering_program() {
+    match Steering::load() {
+        Err(error) if error.is_unavailable() => bench::skip("steering", &error),
+        steering => assert_room("steer (sk_lookup)", steering.unwrap().program()),
+    }
 }
 
 #[test]
@@ -25,11 +36,7 @@ fn the_program_for_the_peer_end_passes_everything() {
         Err(error) if error.is_unavailable() => return bench::skip("pass", &error),
         program => program.unwrap(),
     };
-    println!(
-        "pass (XDP): {} instructions, {} verified",
-        program.instructions().unwrap(),
-        program.instructions_verified().unwrap()
-    );
+    assert_room("pass (XDP)", &program);
     let ran = program.run(&[0; 60], 1).unwrap();
     assert_eq!((ran.action, ran.packet), (ebpf::Action::Pass, vec![0; 60]));
 }

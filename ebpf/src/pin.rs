@@ -1,0 +1,110 @@
+use std::fs;
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use libbpf_rs::MapHandle;
+use nix::sys::statfs::{FsType, statfs};
+
+use crate::attach::{Attachment, Mode};
+use crate::link::{self, Link};
+use crate::{Error, layout};
+
+/// `BPF_FS_MAGIC` of linux/magic.h.
+const BPF_FS: FsType = FsType(0xcafe_4a11);
+
+/// A directory of a BPF file system in which a relay is pinned: its maps, its program and its attachments. What is
+/// pinned outlives the process, so that packets go on flowing, and the next process adopts it.
+///
+/// The version of the layout is part of the path: another version's relay is not seen.
+#[derive(Clone, Debug)]
+pub struct PinDirectory {
+    path: PathBuf,
+}
+
+impl PinDirectory {
+    /// Makes the directory below `root`, which must lie in a BPF file system (`mount -t bpf bpf /sys/fs/bpf`).
+    pub fn new(root: &Path) -> Result<Self, Error> {
+        let failed = |source: io::Error| Error::kernel("making a directory for pins", source);
+        let path = root.join(format!("relay-v{}", layout::VERSION));
+        fs::create_dir_all(&path).map_err(failed)?;
+        let kind = statfs(&path).map_err(|errno| failed(errno.into()))?;
+        if kind.filesystem_type() != BPF_FS {
+            fs::remove_dir(&path).map_err(failed)?;
+            let text = format!("{} is not in a BPF file system", root.display());
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, text)));
+        }
+        Ok(Self { path })
+    }
+
+    /// Where the pins are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a relay is pinned here: its program is pinned last.
+    pub fn has_relay(&self) -> bool {
+        self.program().exists()
+    }
+
+    pub(crate) fn program(&self) -> PathBuf {
+        self.path.join("program")
+    }
+
+    pub(crate) fn map(&self, name: &str) -> Result<MapHandle, Error> {
+        MapHandle::from_pinned_path(self.path.join(name))
+            .map_err(|error| Error::libbpf("opening a pinned map", &error))
+    }
+
+    pub(crate) fn pin_map(&self, name: &str, map: &MapHandle) -> Result<(), Error> {
+        link::pin(map.as_fd(), &self.path.join(name))
+    }
+
+    /// Pins an attachment: the program stays on the interface when this process ends.
+    pub fn pin_attachment(&self, attachment: &Attachment) -> Result<(), Error> {
+        // BPF file systems take no dots in names, and interfaces have them.
+        let name = format!("link-{}-{}", attachment.mode.name(), attachment.ifindex);
+        link::pin(attachment.link.as_fd(), &self.path.join(name))
+    }
+
+    /// The pinned attachments.
+    pub fn attachments(&self) -> Result<Vec<Attachment>, Error> {
+        let mut attachments = Vec::new();
+        for name in self.names()? {
+            let mut parts = name.strip_prefix("link-").unwrap_or_default().split('-');
+            let mode = parts
+                .next()
+                .and_then(|part| Mode::ALL.iter().find(|mode| mode.name() == part));
+            let ifindex = parts.next().and_then(|part| part.parse::<NonZeroU32>().ok());
+            let (Some(&mode), Some(ifindex)) = (mode, ifindex) else {
+                continue;
+            };
+            attachments.push(Attachment {
+                link: Link::open(&self.path.join(&name))?,
+                ifindex,
+                mode,
+                reason: "adopted".to_owned(),
+            });
+        }
+        Ok(attachments)
+    }
+
+    /// Removes every pin and the directory. What no process holds is then gone, and its programs are detached.
+    pub fn remove(self) -> Result<(), Error> {
+        let failed = |source| Error::kernel("removing pins", source);
+        for name in self.names()? {
+            fs::remove_file(self.path.join(name)).map_err(failed)?;
+        }
+        fs::remove_dir(&self.path).map_err(failed)
+    }
+
+    fn names(&self) -> Result<Vec<String>, Error> {
+        let failed = |source| Error::kernel("reading a directory of pins", source);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            names.extend(entry.map_err(failed)?.file_name().into_string());
+        }
+        Ok(names)
+    }
+}

@@ -1,0 +1,138 @@
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+
+use crate::flow::mapped;
+use crate::link::Link;
+use crate::object::{self, SteerObject};
+use crate::plain::from_bytes;
+use crate::{Error, Program, layout};
+
+/// Steering of media ports to one UDP socket a worker and IP version (`sk_lookup`): a call costs no descriptor.
+///
+/// A datagram to a served address and an owned port goes to the owner's socket; all others are looked up as ever. The
+/// socket learns the port from `IP_RECVORIGDSTADDR` or `IPV6_RECVORIGDSTADDR`.
+#[derive(Debug)]
+pub struct Steering {
+    program: Program,
+    sockets: MapHandle,
+    owners: MapHandle,
+    addresses: MapHandle,
+    totals: MapHandle,
+}
+
+/// What steering did with datagrams to owned ports of served addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SteeringTotals {
+    /// Given to the owner's socket.
+    pub assigned: u64,
+    /// Looked up as ever, since the owner has no socket of the IP version.
+    pub no_socket: u64,
+    /// Looked up as ever, since the kernel refused the socket.
+    pub not_assigned: u64,
+}
+
+/// Why steering could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SteeringError {
+    /// The caller's mistake.
+    #[error("worker {0} is not below {max}", max = layout::WORKERS_MAX)]
+    Worker(u32),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] Error),
+}
+
+impl Steering {
+    /// Loads the program, with no address, socket or port.
+    pub fn load() -> Result<Self, Error> {
+        let SteerObject {
+            program,
+            sockets,
+            owners,
+            addresses,
+            totals,
+        } = object::load_steer()?;
+        Ok(Self {
+            program,
+            sockets,
+            owners,
+            addresses,
+            totals,
+        })
+    }
+
+    /// The program.
+    pub const fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Steers in the network namespace whose descriptor this is, until the link is dropped.
+    pub fn attach(&self, namespace: BorrowedFd<'_>) -> Result<Link, Error> {
+        Link::create(
+            self.program.as_fd(),
+            namespace.as_raw_fd(),
+            libbpf_sys::BPF_SK_LOOKUP,
+            0,
+        )
+    }
+
+    /// Serves an address: its owned ports are steered.
+    pub fn serve(&self, address: IpAddr) -> Result<(), Error> {
+        self.addresses
+            .update(&mapped(address), &[1], MapFlags::ANY)
+            .map_err(|error| Error::libbpf("serving an address", &error))
+    }
+
+    /// Gives a worker its socket, UDP and bound, for its IP version; closing the socket takes it out.
+    pub fn set_socket(&self, worker: u32, ipv6: bool, socket: BorrowedFd<'_>) -> Result<(), SteeringError> {
+        check(worker)?;
+        let place = 2 * worker + u32::from(ipv6);
+        let descriptor = socket.as_raw_fd() as u64;
+        self.sockets
+            .update(&place.to_ne_bytes(), &descriptor.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|error| Error::libbpf("giving a worker its socket", &error).into())
+    }
+
+    /// Makes a worker the owner of a port, or nobody.
+    pub fn set_owner(&self, port: u16, worker: Option<u32>) -> Result<(), SteeringError> {
+        let owner = match worker {
+            None => 0,
+            Some(worker) => {
+                check(worker)?;
+                worker as u8 + 1
+            }
+        };
+        self.owners
+            .update(&u32::from(port).to_ne_bytes(), &[owner], MapFlags::ANY)
+            .map_err(|error| Error::libbpf("giving a port its owner", &error).into())
+    }
+
+    /// What was done so far.
+    pub fn totals(&self) -> Result<SteeringTotals, Error> {
+        let cpus = self
+            .totals
+            .lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|error| Error::libbpf("reading steering's totals", &error))?
+            .unwrap_or_default();
+        let mut sum = SteeringTotals::default();
+        for cpu in cpus
+            .iter()
+            .filter_map(|cpu| from_bytes::<layout::SteeringTotals>(cpu))
+        {
+            sum.assigned += cpu.assigned;
+            sum.no_socket += cpu.no_socket;
+            sum.not_assigned += cpu.not_assigned;
+        }
+        Ok(sum)
+    }
+}
+
+const fn check(worker: u32) -> Result<(), SteeringError> {
+    if worker < layout::WORKERS_MAX {
+        Ok(())
+    } else {
+        Err(SteeringError::Worker(worker))
+    }
+}
