@@ -21,13 +21,13 @@ release: bootstrap ## Build both planes and the kit, optimised
 	$(CARGO) build --release --locked $(PACKAGES) --bins
 
 demo: release ## 20 calls with speech both ways through both planes; prints the table, writes target/demo/report.json
-	$(TARGET)/release/ringpath-demo
+	$(TARGET)/release/ringpath-kit demo
 
 load: release ## 200 calls at once, 50 set up a second; fails on a lost packet; writes target/load/report.json
-	$(TARGET)/release/ringpath-demo --name load --calls 200 --rate 50 --talk-s 30
+	$(TARGET)/release/ringpath-kit demo --name load --calls 200 --rate 50 --talk-s 30
 
 run: release ## Both planes in the foreground with the example configuration; Ctrl-C stops them
-	$(TARGET)/release/ringpath-run
+	$(TARGET)/release/ringpath-kit run
 
 # The binaries are built first, so that the end-to-end tests find them beside the test executable.
 test: build ## The whole suite: unit, property, simulation, fuzz corpus, SIPp against the real binaries
@@ -42,7 +42,7 @@ lint: ## Format, clippy with warnings as errors, licences and bans of dependenci
 	tuning/check-dependencies.sh
 
 bench-memory: release ## Bytes a call in each plane; writes target/bench/memory.json
-	$(TARGET)/release/ringpath-memory
+	$(TARGET)/release/ringpath-kit memory
 
 fuzz: ## How to run the fuzz targets; `make test` replays their corpus
 	@echo "Commands for each target, on stable Rust: control-plane/fuzz/README.md and dataplane/fuzz/README.md"

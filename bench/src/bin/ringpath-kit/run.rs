@@ -1,17 +1,12 @@
-//! Both planes in the foreground with the example configuration, until Ctrl-C. `make run`.
-
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::Parser;
 use ringpath_bench::binary;
 use tokio::process::{Child, Command};
 
-/// Both planes in the foreground; Ctrl-C stops both.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
+/// Both planes in the foreground with the example configuration; Ctrl-C stops both
+#[derive(clap::Args)]
+pub struct Arguments {
     /// Configuration of the data plane
     #[arg(long, default_value = "dataplane/dataplane.example.toml")]
     dataplane: PathBuf,
@@ -20,22 +15,15 @@ struct Arguments {
     control: PathBuf,
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime
-        .context("cannot make a runtime")
-        .and_then(|runtime| runtime.block_on(run(&arguments)));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+/// Runs until Ctrl-C, or until a plane ends.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(hold(arguments))
 }
 
-async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+async fn hold(arguments: &Arguments) -> anyhow::Result<()> {
     println!(
         "Each plane says where it listens, for sip, grpc and ops: /metrics, /healthz and /readyz are on ops."
     );

@@ -1,18 +1,14 @@
-//! Places calls with SIPp and speech both ways through both planes, and says what came of them. `make demo`, `make load`.
-
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use anyhow::{Context as _, bail};
 use ringpath_bench::trial::{self, TrialOptions};
 
-/// Calls with speech both ways through both planes. Exit status 0 only when no call failed and no packet was lost.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
+/// Places calls with speech both ways; exit status 0 only when no call failed and no packet was lost
+#[derive(clap::Args)]
+pub struct Arguments {
     /// Name of the run, and of its folder under --target
-    #[arg(long, default_value = "demo")]
+    #[arg(long, default_value = "demo", value_parser = folder_name)]
     name: String,
     /// Calls
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2_000))]
@@ -34,8 +30,19 @@ struct Arguments {
     seed: u64,
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+/// The folder is emptied, so it must be one of its own.
+fn folder_name(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    is_name
+        .then(|| text.to_owned())
+        .ok_or_else(|| "letters, digits, - and _ only".to_owned())
+}
+
+/// Runs, prints the table and writes the report; an error when the run was no success.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let folder = arguments.target.join(&arguments.name);
     let options = TrialOptions {
         name: arguments.name,
@@ -46,29 +53,14 @@ fn main() -> ExitCode {
         folder: folder.clone(),
         seed: arguments.seed,
     };
-    let report = match trial::run(&options) {
-        Ok(report) => report,
-        Err(error) => {
-            eprintln!("{error:#}\nlogs are in {}", folder.display());
-            return ExitCode::FAILURE;
-        }
-    };
+    let logs = format!("logs are in {}", folder.display());
+    let report = trial::run(&options).with_context(|| logs.clone())?;
     println!("{report}");
-    match trial::write_report(&report, &folder) {
-        Ok(path) => println!("report             {}", path.display()),
-        Err(error) => {
-            eprintln!("the report cannot be written: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    }
+    let path = trial::write_report(&report, &folder)?;
+    println!("report             {}", path.display());
     let problems = report.problems();
-    for problem in &problems {
-        eprintln!("FAILED: {problem}");
+    if !problems.is_empty() {
+        bail!("FAILED: {}\n{logs}", problems.join("; "));
     }
-    if problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        eprintln!("logs are in {}", folder.display());
-        ExitCode::FAILURE
-    }
+    Ok(())
 }
