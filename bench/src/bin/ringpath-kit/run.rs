@@ -4,6 +4,11 @@ use anyhow::{Context as _, bail};
 use ringpath_bench::binary;
 use tokio::process::{Child, Command};
 
+/// Overrides `store.path` of the control plane's configuration.
+const STORE: &str = "RINGPATH_CONTROL__STORE__PATH";
+/// Where call records go, unless the environment says otherwise: not into the source tree.
+const STORE_HERE: &str = "target/run/ringpath.sqlite";
+
 /// Both planes in the foreground with the example configuration; Ctrl-C stops both
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -27,6 +32,7 @@ async fn hold(arguments: &Arguments) -> anyhow::Result<()> {
     println!(
         "Each plane says where it listens, for sip, grpc and ops: /metrics, /healthz and /readyz are on ops."
     );
+    std::fs::create_dir_all("target/run")?;
     let stop = ops::signal::terminated()?;
     let mut node = start("ringpath-dataplane", &arguments.dataplane)?;
     let mut control = start("ringpath-control", &arguments.control)?;
@@ -57,7 +63,11 @@ fn start(program: &str, config: &std::path::Path) -> anyhow::Result<Child> {
     println!("{} --config {}", path.display(), config.display());
     // In a process group of its own, so that a terminal's Ctrl-C comes here alone and the order below holds; with a
     // parent-death signal, so that it does not outlive this program whatever ends it.
-    Command::new("setpriv")
+    let mut command = Command::new("setpriv");
+    if std::env::var_os(STORE).is_none() {
+        command.env(STORE, STORE_HERE);
+    }
+    command
         .args(["--pdeathsig", "TERM", "--"])
         .arg(&path)
         .arg("--config")
