@@ -6,6 +6,7 @@
 
 pub mod binary;
 pub mod call_log;
+pub mod call_request;
 pub mod cdr;
 pub mod endpoint;
 pub mod g711;
@@ -18,10 +19,12 @@ pub mod process;
 pub mod quality;
 pub mod reception;
 pub mod report;
+pub mod schedule;
 pub mod sipp;
 pub mod speech;
 pub mod speech_calls;
 pub mod stand;
 pub mod talk;
 pub mod trial;
+pub mod usage;
 pub mod wait;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use proto::media_v1 as pb;
 use serde::Serialize;
 
+use crate::call_request;
 use crate::host::Host;
 use crate::node_client::NodeClient;
 use crate::plane::{NodeOptions, Plane};
@@ -189,35 +191,9 @@ fn name(number: u32) -> String {
     format!("memory-{number}")
 }
 
-/// A call as the control plane would ask for it: PCMA, one line, remotes known.
 fn call(number: u32) -> pb::CreateCallRequest {
-    let leg = |id: &str, port: u32| pb::Leg {
-        leg_id: id.to_owned(),
-        lines: vec![pb::MediaLine {
-            kind: pb::MediaKind::Audio.into(),
-            direction: pb::Direction::Sendrecv.into(),
-            remote: Some(pb::Endpoint {
-                ip: "127.0.0.1".to_owned(),
-                port,
-            }),
-            codecs: vec![pb::Codec {
-                payload_type: 8,
-                name: "PCMA".to_owned(),
-                clock_rate_hz: 8_000,
-                channels: 1,
-                ptime_ms: 20,
-            }],
-            ..pb::MediaLine::default()
-        }],
-        ..pb::Leg::default()
-    };
-    pb::CreateCallRequest {
-        call_id: name(number),
-        idempotency_key: format!("create-{number}"),
-        legs: vec![leg("caller", 9_000), leg("callee", 9_002)],
-        lease_ms: 600_000,
-        ..pb::CreateCallRequest::default()
-    }
+    let remotes = [9_000, 9_002].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    call_request::plain(&name(number), remotes)
 }
 
 fn control_plane(calls: u32, backend: &str, folder: &Path) -> anyhow::Result<[Row; 2]> {

@@ -1,5 +1,6 @@
 //! Both planes as child processes, started with configuration files that are written here.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::binary;
 use crate::process::Process;
+use crate::{binary, usage};
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
@@ -151,30 +152,58 @@ pub struct Plane {
     announcement: Announcement,
     folder: PathBuf,
     config: PathBuf,
+    before: Vec<OsString>,
 }
 
 impl Plane {
     /// Starts a data plane and waits until it is ready.
     pub fn start_node(options: &NodeOptions, folder: &Path) -> anyhow::Result<Self> {
-        Self::start("ringpath-dataplane", &options.name, &options.file(), folder)
+        Self::start_node_after(&[], options, folder)
+    }
+
+    /// Starts a data plane by way of other programs, such as `taskset -c 1`, each of which replaces itself by the next.
+    pub fn start_node_after(
+        before: &[OsString],
+        options: &NodeOptions,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        Self::start(
+            before,
+            "ringpath-dataplane",
+            &options.name,
+            &options.file(),
+            folder,
+        )
     }
 
     /// Starts a control plane and waits until it is ready.
     pub fn start_control(options: &ControlOptions, folder: &Path) -> anyhow::Result<Self> {
-        Self::start("ringpath-control", "control", &options.file(), folder)
+        Self::start(&[], "ringpath-control", "control", &options.file(), folder)
     }
 
-    fn start(program: &str, name: &str, config_text: &str, folder: &Path) -> anyhow::Result<Self> {
+    fn start(
+        before: &[OsString],
+        program: &str,
+        name: &str,
+        config_text: &str,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let config = folder.join(format!("{name}.toml"));
         fs::write(&config, config_text)?;
-        let (process, announcement) = launch(program, name, &config, folder)?;
+        let (process, announcement) = launch(before, program, name, &config, folder)?;
         Ok(Self {
             process,
             announcement,
             folder: folder.to_owned(),
             config,
+            before: before.to_vec(),
         })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The child process.
@@ -211,19 +240,13 @@ impl Plane {
         };
         // The log of the one that ended stays readable.
         fs::rename(self.process.log(), self.folder.join(format!("{name}.before.log")))?;
-        (self.process, self.announcement) = launch(program, &name, &self.config, &self.folder)?;
+        (self.process, self.announcement) = launch(&self.before, program, &name, &self.config, &self.folder)?;
         Ok(())
     }
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("no VmRSS")?;
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kilobytes * 1_024)
+        usage::resident_bytes(self.process.id())
     }
 
     /// Processor time used so far, user and system.
@@ -243,13 +266,16 @@ impl Plane {
 }
 
 fn launch(
+    before: &[OsString],
     program: &str,
     name: &str,
     config: &Path,
     folder: &Path,
 ) -> anyhow::Result<(Process, Announcement)> {
-    let arguments = [Path::new("--config"), config];
-    let mut process = Process::start(name, binary::find(program)?, arguments, &[], folder)?;
+    let mut words = before.to_vec();
+    words.push(binary::find(program)?.into());
+    words.extend(["--config".into(), config.into()]);
+    let mut process = Process::start(name, &words[0], &words[1..], &[], folder)?;
     let mut announcement = Announcement::default();
     process
         .wait_for_line(READY_WITHIN, |line| announcement.take(line).then_some(()))

@@ -98,6 +98,16 @@ impl Reception {
         true
     }
 
+    /// Distinct packets so far.
+    pub fn received(&self) -> u64 {
+        self.distinct
+    }
+
+    /// One-way delays in microseconds, one record a distinct packet.
+    pub fn delays_us(&self) -> &Histogram<u64> {
+        &self.delay_us
+    }
+
     /// The account, when `sent` packets were sent.
     pub fn account(&self, sent: u64) -> Account {
         let quickest = self.delay_us.min();

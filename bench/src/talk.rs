@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use ops::clock::{MonotonicClock, wall_clock};
+use ops::clock::MonotonicClock;
 use rustix::event::epoll;
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::Timespec;
 use sans_io::{Random, Timestamp};
 
 use crate::endpoint::{Endpoint, EndpointSockets, Faults};
 use crate::reception::{Account, Stream};
+use crate::schedule::{Schedule, wall_ns};
 use crate::speech::{Law, PTIME_MS, Speech};
 
 const TICK: Duration = Duration::from_millis(1);
@@ -164,7 +165,7 @@ struct Driver {
 
 impl Driver {
     fn run(mut self) -> anyhow::Result<Outcome> {
-        let mut schedule = Schedule::start();
+        let mut schedule = Schedule::start(TICK);
         let mut events = [epoll::Event {
             flags: epoll::EventFlags::empty(),
             data: epoll::EventData::new_u64(0),
@@ -236,7 +237,7 @@ impl Driver {
                 let (endpoint, peer) = pair_of(&mut self.endpoints, place);
                 endpoint.receive(&self.speech, |number| peer.sent_at_ns(number))?;
                 endpoint.receive_rtcp();
-                let distinct = endpoint.reception().account(0).received;
+                let distinct = endpoint.reception().received();
                 self.received[place].store(distinct, Ordering::Relaxed);
             }
             if ready < EVENTS {
@@ -287,45 +288,4 @@ fn pair_of(endpoints: &mut [Endpoint], place: usize) -> (&mut Endpoint, &Endpoin
     } else {
         (&mut high[0], &low[0])
     }
-}
-
-/// Ticks at absolute times, so that no error adds up.
-struct Schedule {
-    next: Timespec,
-}
-
-impl Schedule {
-    fn start() -> Self {
-        Self {
-            next: clock_gettime(ClockId::Monotonic),
-        }
-    }
-
-    /// Sleeps until the next tick; not at all when it has passed.
-    fn wait_for_tick(&mut self) -> anyhow::Result<()> {
-        let now = clock_gettime(ClockId::Monotonic);
-        let tick = Timespec {
-            tv_sec: 0,
-            tv_nsec: TICK.as_nanos() as i64,
-        };
-        self.next = self.next.checked_add(tick).context("the clock has run out")?;
-        if self.next < now {
-            // Ticks that were missed are not made up for: the one to come sends everything that is due.
-            self.next = now;
-            return Ok(());
-        }
-        loop {
-            match rustix::thread::clock_nanosleep_absolute(ClockId::Monotonic, &self.next) {
-                Ok(()) => return Ok(()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error).context("waiting for the tick"),
-            }
-        }
-    }
-}
-
-fn wall_ns() -> u64 {
-    wall_clock()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64)
 }
