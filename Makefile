@@ -2,14 +2,14 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build release demo load run test sipp lint bench-memory fuzz clean
+.PHONY: help bootstrap build release demo load run test sipp lint bench-memory bench-bootstrap bench-relay fuzz clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PACKAGES := --package ringpath-dataplane --package ringpath-control --package ringpath-bench
 
 help: ## This list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bootstrap: ## Install the Debian packages that are missing (tuning/bootstrap.sh)
 	@tuning/bootstrap.sh
@@ -43,6 +43,13 @@ lint: ## Format, clippy with warnings as errors, licences and bans of dependenci
 
 bench-memory: release ## Bytes a call in each plane; writes target/bench/memory.json
 	$(TARGET)/release/ringpath-kit memory
+
+bench-bootstrap: bootstrap ## Install rtpengine, for bench-relay to compare with; needs root
+	@bench/bootstrap.sh
+
+# ARGS adds to it, such as ARGS="--calls 100,300,600 --rounds 5 --time-s 900"; see ringpath-kit relay --help.
+bench-relay: release ## Relays side by side, at most six minutes, needs root; writes target/bench/relay.{json,md} and charts
+	$(TARGET)/release/ringpath-kit relay --commit "$$(git rev-parse --short HEAD)" $(ARGS)
 
 fuzz: ## How to run the fuzz targets; `make test` replays their corpus
 	@echo "Commands for each target, on stable Rust: control-plane/fuzz/README.md and dataplane/fuzz/README.md"

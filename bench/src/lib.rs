@@ -1,7 +1,8 @@
 //! The kit that tries Ringpath out: RTP endpoints that count at the receiver, SIPp and both planes as child processes,
-//! and the runs that bring them together (`make demo`, `make load`, `make bench-memory`).
+//! and the runs that bring them together (`make demo`, `make load`, `make bench-memory`, `make bench-relay`).
 //!
-//! Synchronous but for gRPC. Everything runs on loopback, on addresses that a run takes for itself ([`host`]).
+//! Synchronous but for gRPC. Everything runs on loopback, on addresses that a run takes for itself ([`host`]), but for the
+//! comparison of relays, which makes two network namespaces of its own ([`relay`]).
 #![forbid(unsafe_code)]
 
 pub mod binary;
@@ -18,6 +19,7 @@ pub mod plane;
 pub mod process;
 pub mod quality;
 pub mod reception;
+pub mod relay;
 pub mod report;
 pub mod schedule;
 pub mod sipp;

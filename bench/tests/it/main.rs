@@ -3,6 +3,7 @@
 mod bench;
 mod failover;
 mod media;
+mod relay;
 mod scenarios;
 mod speech;
 mod talk;

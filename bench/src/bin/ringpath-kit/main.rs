@@ -1,8 +1,10 @@
-//! The kit's runs, behind `make demo`, `make load`, `make run` and `make bench-memory`. One program, since each one takes
+//! The kit's runs, behind `make demo`, `make load`, `make run` and `make bench-*`. One program, since each one takes
 //! as long to link as a plane.
 
+mod bare_epoll;
 mod demo;
 mod memory;
+mod relay;
 mod run;
 
 use std::process::ExitCode;
@@ -19,15 +21,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    BareEpoll(bare_epoll::Arguments),
     Demo(demo::Arguments),
     Memory(memory::Arguments),
+    Relay(relay::Arguments),
     Run(run::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::BareEpoll(arguments) => bare_epoll::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Memory(arguments) => memory::run(&arguments),
+        Command::Relay(arguments) => relay::run(arguments),
         Command::Run(arguments) => run::run(&arguments),
     };
     match result {

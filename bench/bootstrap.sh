@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs what `make bench-relay` needs beyond `make bootstrap`: rtpengine, the peer that we are measured beside. Safe to run again. Needs root; rtpengine's service is neither started nor enabled, and its kernel
+# module is not installed.
+set -euo pipefail
+
+# command | Debian package
+needs=(
+    "mount|mount"
+    "rtpengine|rtpengine-daemon"
+)
+
+missing=()
+for need in "${needs[@]}"; do
+    IFS='|' read -r what package <<<"$need"
+    command -v "$what" >/dev/null || missing+=("$package")
+done
+if ((${#missing[@]} == 0)); then
+    echo "bench-bootstrap: nothing to install"
+    exit 0
+fi
+if ((EUID != 0)); then
+    echo "bench-bootstrap: not root; missing: ${missing[*]}" >&2
+    exit 1
+fi
+
+# Packages start their services unless this file says no (see policy-rc.d in Debian Policy 9.3.3). One that is there
+# already is the administrator's and stays.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+
+echo "bench-bootstrap: installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update --quiet
+apt-get install --yes --no-install-recommends "${missing[@]}"
+
+# Its package enables the service for the next boot.
+if command -v systemctl >/dev/null && [[ " ${missing[*]} " == *" rtpengine-daemon "* ]]; then
+    systemctl disable rtpengine-daemon.service
+fi
+echo "bench-bootstrap: installed ${missing[*]}"

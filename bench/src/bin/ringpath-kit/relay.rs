@@ -1,0 +1,55 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ringpath_bench::relay::comparison::{self, Options};
+use ringpath_bench::relay::markdown::markdown;
+
+/// Compares relays under the same load, in two network namespaces that vanish with this process; needs root
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Numbers of calls, 50 packets a second both ways each
+    #[arg(long, value_delimiter = ',', default_value = "100,500", value_parser = clap::value_parser!(u32).range(1..=4_000))]
+    calls: Vec<u32>,
+    /// Measurements of each system and number of calls; the systems take turns
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds of one measurement
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    measure_s: u64,
+    /// The most calls that are tried for loss; 0 leaves that part out
+    #[arg(long, default_value_t = 1_600, value_parser = clap::value_parser!(u32).range(0..=4_000))]
+    calls_max: u32,
+    /// Seconds for all: no measurement is begun that would not be over by then
+    #[arg(long, default_value_t = 350, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    time_s: u64,
+    /// Folder of results
+    #[arg(long, default_value = "target/bench")]
+    folder: PathBuf,
+    /// What the build was made from, for the report
+    #[arg(long, default_value = "")]
+    commit: String,
+}
+
+/// Compares, writes relay.json, relay-machine.json, relay.md, relay-cpu.svg and relay-latency.svg, and prints the table.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let options = Options {
+        calls: arguments.calls,
+        rounds: arguments.rounds,
+        measure: Duration::from_secs(arguments.measure_s),
+        calls_max: arguments.calls_max,
+        time: Duration::from_secs(arguments.time_s),
+        folder: arguments.folder,
+        commit: arguments.commit,
+    };
+    let comparison = comparison::run(&options)?;
+    comparison
+        .write(&options.folder)
+        .context("the results cannot be written")?;
+    println!("\n{}", markdown(&comparison));
+    println!("results in {}", options.folder.display());
+    if !comparison.failures.is_empty() {
+        bail!("FAILED: {}", comparison.failures.join("; "));
+    }
+    Ok(())
+}

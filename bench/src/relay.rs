@@ -1,0 +1,22 @@
+//! Relays side by side (`make bench-relay`): the same load through each, in two network namespaces joined by a veth pair,
+//! one core for the load and one for the relay.
+//!
+//! * [`privilege`] what the host must allow, asked before anything is made; [`bed`] namespaces, veth and cores.
+//! * [`generator`] sends and counts; [`contender`] starts one relay and gives it calls.
+//! * [`bare_epoll`] the yardstick; [`rtpengine`] and its control protocol [`ng`], in [`bencode`].
+//! * [`comparison`] the order of measurements; [`row`], [`machine`], [`markdown`] and [`chart`] what is written of them.
+
+pub mod bare_epoll;
+pub mod bed;
+pub mod bencode;
+pub mod chart;
+pub mod comparison;
+pub mod contender;
+pub mod generator;
+pub mod load_stream;
+pub mod machine;
+pub mod markdown;
+pub mod ng;
+pub mod privilege;
+pub mod row;
+pub mod rtpengine;

@@ -1,0 +1,424 @@
+//! The load: any number of calls both ways, 50 packets a second each way, sent and counted by one thread.
+//!
+//! All callers share one socket, and so do all callees; a relay tells calls apart by its own ports. That is what lets one
+//! core offer as much as a relay on sockets can take. The packets of all streams are spread evenly over the 20 ms. A
+//! packet that is late is sent late, never left out. Times of arrival are the kernel's.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use hdrhistogram::Histogram;
+use nix::sys::socket::{
+    self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, sockopt,
+};
+use nix::sys::time::TimeSpec;
+use ops::clock::MonotonicClock;
+use sans_io::Timestamp;
+
+use crate::endpoint::Faults;
+use crate::reception::Reception;
+use crate::relay::load_stream::{Arrived, LoadStream, PACKET};
+use crate::schedule::{Schedule, wall_ns};
+use crate::speech::PTIME_MS;
+
+/// Short, so that the generator itself brings few packets at once.
+const TICK: Duration = Duration::from_micros(100);
+/// Packets of one system call.
+const SEND_BATCH: usize = 32;
+const RECEIVE_BATCH: usize = 64;
+const RECEIVE_BUFFER: usize = 32 << 20;
+/// Larger than a packet of ours, so that a longer one is seen to be longer.
+const RECEIVE_BYTES: usize = 256;
+/// How long packets may be on their way after the last was sent.
+const DRAIN: Duration = Duration::from_millis(500);
+const PTIME: Duration = Duration::from_millis(PTIME_MS);
+
+/// The sockets of both sides, and the relay's ports.
+#[derive(Debug)]
+pub struct Generator {
+    sides: [Side; 2],
+    faces: Vec<[SocketAddrV4; 2]>,
+    run: u32,
+    /// Packets that each stream has sent in earlier runs.
+    sent_before: Vec<u64>,
+}
+
+/// What a run counted, all streams together.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Packets that the kernel took.
+    pub sent: u64,
+    /// Distinct packets that arrived.
+    pub received: u64,
+    /// Sent and not received.
+    pub lost: u64,
+    /// Copies beyond the first.
+    pub duplicates: u64,
+    /// Arrived after one with a higher number.
+    pub reordered: u64,
+    /// What else went wrong.
+    pub faults: Faults,
+    /// From the generator's system call to the arrival at its other socket, microseconds.
+    pub latency_us: Histogram<u64>,
+    /// The highest RFC 3550 jitter of any stream, the generator's own lateness included.
+    pub jitter_ms_max: f64,
+    /// How late packets were sent, microseconds.
+    pub send_late_us: Histogram<u64>,
+    /// From the first packet to the last.
+    pub sending: Duration,
+    /// What it should have been.
+    pub planned: Duration,
+}
+
+impl Outcome {
+    /// Whether the generator offered the rate that it was asked for: else the figures are those of a smaller load.
+    pub fn kept_pace(&self) -> bool {
+        self.sending <= self.planned + self.planned / 50
+    }
+
+    /// Whether everything that was to arrive did, once and unchanged.
+    pub fn is_lossless(&self) -> bool {
+        self.lost == 0 && self.duplicates == 0 && self.faults == Faults::default()
+    }
+}
+
+impl Generator {
+    /// Sockets for callers and for callees at `local`. Each call's first face is the port that its caller sends to.
+    pub fn bind(local: Ipv4Addr) -> anyhow::Result<Self> {
+        Ok(Self {
+            sides: [Side::bind(local)?, Side::bind(local)?],
+            faces: Vec::new(),
+            run: 0,
+            sent_before: Vec::new(),
+        })
+    }
+
+    /// Where all callers, and where all callees, receive.
+    pub fn parties(&self) -> [SocketAddr; 2] {
+        [self.sides[0].local.into(), self.sides[1].local.into()]
+    }
+
+    /// The ports of the relay, by call: that of the caller, that of the callee.
+    pub fn direct(&mut self, faces: &[[SocketAddr; 2]]) -> anyhow::Result<()> {
+        self.faces = faces
+            .iter()
+            .map(|pair| match pair {
+                [SocketAddr::V4(caller), SocketAddr::V4(callee)] => Ok([*caller, *callee]),
+                _ => anyhow::bail!("the relay's ports are on IPv4 here"),
+            })
+            .collect::<anyhow::Result<_>>()?;
+        self.sent_before = vec![0; self.faces.len() * 2];
+        Ok(())
+    }
+
+    /// Sends on the first `calls` calls for `duration`, and waits for what is on its way.
+    pub fn run(&mut self, calls: usize, duration: Duration) -> anyhow::Result<Outcome> {
+        ensure!(
+            (1..=self.faces.len()).contains(&calls),
+            "the relay has no {calls} calls"
+        );
+        let per_stream = duration.as_nanos() / PTIME.as_nanos();
+        let per_stream = u32::try_from(per_stream).context("too long a run")?.max(1);
+        self.run += 1;
+        let streams: Vec<LoadStream> = (0..calls * 2)
+            .map(|place| LoadStream::new(place as u32, self.run, self.sent_before[place]))
+            .collect();
+        let mut counts = Counts {
+            receptions: streams
+                .iter()
+                .map(|stream| Reception::new(stream.stream(), per_stream.into()))
+                .collect::<anyhow::Result<_>>()?,
+            streams,
+            run: self.run,
+            faults: Faults::default(),
+        };
+        for sent in &mut self.sent_before[..calls * 2] {
+            *sent += u64::from(per_stream);
+        }
+        let total = u64::from(per_stream) * calls as u64 * 2;
+        let planned = PTIME * per_stream;
+        let mut send_late_us = Histogram::new_with_bounds(1, 60_000_000, 2)?;
+        let clock = MonotonicClock::start();
+        let mut schedule = Schedule::start(TICK);
+        let mut next = 0;
+        let mut sent = 0;
+        let mut sending = Duration::ZERO;
+        let mut drain_until = Timestamp::MAX;
+        loop {
+            schedule.wait_for_tick()?;
+            while next < total && due(next, calls) <= clock.now().saturating_since(Timestamp::ZERO) {
+                let late = clock
+                    .now()
+                    .saturating_since(Timestamp::ZERO)
+                    .saturating_sub(due(next, calls));
+                send_late_us.saturating_record((late.as_micros() as u64).max(1));
+                self.queue(&counts, next, calls);
+                next += 1;
+                if self.sides.iter().any(Side::is_full) {
+                    sent += self.flush(&mut counts.faults);
+                    self.receive(&mut counts)?;
+                }
+            }
+            sent += self.flush(&mut counts.faults);
+            self.receive(&mut counts)?;
+            if next == total && drain_until == Timestamp::MAX {
+                sending = clock.now().saturating_since(Timestamp::ZERO);
+                drain_until = clock.now() + DRAIN;
+            }
+            if drain_until != Timestamp::MAX && (counts.received() >= sent || clock.now() >= drain_until) {
+                break;
+            }
+        }
+        counts.outcome(sent, sending, planned, send_late_us)
+    }
+
+    /// Queues packet `next` of the whole load. Streams take turns, those of callers and callees alternating.
+    fn queue(&mut self, counts: &Counts, next: u64, calls: usize) {
+        let streams = calls as u64 * 2;
+        let place = (next % streams) as usize;
+        let number = (next / streams) as u32;
+        let to = self.faces[place / 2][place % 2];
+        self.sides[place % 2].queue(&counts.streams[place], number, to);
+    }
+
+    /// Hands what is queued to the kernel, and says how many it took.
+    fn flush(&mut self, faults: &mut Faults) -> u64 {
+        self.sides.iter_mut().map(|side| side.flush(faults)).sum()
+    }
+
+    fn receive(&mut self, counts: &mut Counts) -> anyhow::Result<()> {
+        for (place, side) in self.sides.iter_mut().enumerate() {
+            let faces = &self.faces;
+            // What arrives at a side was sent by the other, and must come from this side's face of the call.
+            side.receive(|packet, source, arrival_ns| counts.take(faces, place, packet, source, arrival_ns))?;
+        }
+        Ok(())
+    }
+}
+
+/// When packet `next` of the whole load is due after the start.
+fn due(next: u64, calls: usize) -> Duration {
+    let nanoseconds = u128::from(next) * PTIME.as_nanos() / (calls as u128 * 2);
+    Duration::from_nanos(nanoseconds as u64)
+}
+
+/// What one run has counted so far. Stream `2 × call` goes from caller to callee, the next one back.
+struct Counts {
+    streams: Vec<LoadStream>,
+    receptions: Vec<Reception>,
+    run: u32,
+    faults: Faults,
+}
+
+impl Counts {
+    fn take(
+        &mut self,
+        faces: &[[SocketAddrV4; 2]],
+        side: usize,
+        packet: &[u8],
+        source: SocketAddrV4,
+        arrival_ns: u64,
+    ) {
+        let Some(arrived) = Arrived::read(packet) else {
+            self.faults.corrupt += 1;
+            return;
+        };
+        if arrived.run != self.run {
+            // Left over from the run before, where it was counted as lost.
+            return;
+        }
+        let place = arrived.place as usize;
+        let ours = place % 2 != side && place < self.receptions.len();
+        if !ours {
+            self.faults.foreign += 1;
+            return;
+        }
+        if !self.streams[place].is_whole(&arrived) {
+            self.faults.corrupt += 1;
+            return;
+        }
+        if faces[place / 2][side] != source {
+            self.faults.asymmetric += 1;
+        }
+        let number = u64::from(arrived.number);
+        if !self.receptions[place].count(number, arrived.timestamp, arrived.sent_ns, arrival_ns) {
+            self.faults.foreign += 1;
+        }
+    }
+
+    fn received(&self) -> u64 {
+        self.receptions.iter().map(Reception::received).sum()
+    }
+
+    fn outcome(
+        self,
+        sent: u64,
+        sending: Duration,
+        planned: Duration,
+        send_late_us: Histogram<u64>,
+    ) -> anyhow::Result<Outcome> {
+        let mut outcome = Outcome {
+            sent,
+            received: 0,
+            lost: 0,
+            duplicates: 0,
+            reordered: 0,
+            faults: self.faults,
+            latency_us: Histogram::new_with_bounds(1, 60_000_000, 2)?,
+            jitter_ms_max: 0.0,
+            send_late_us,
+            sending,
+            planned,
+        };
+        for reception in &self.receptions {
+            let account = reception.account(0);
+            outcome.received += account.received;
+            outcome.duplicates += account.duplicates;
+            outcome.reordered += account.reordered;
+            outcome.jitter_ms_max = outcome.jitter_ms_max.max(account.jitter_ms_max);
+            outcome.latency_us.add(reception.delays_us())?;
+        }
+        outcome.lost = sent.saturating_sub(outcome.received);
+        Ok(outcome)
+    }
+}
+
+/// The socket of all callers, or of all callees.
+#[derive(Debug)]
+struct Side {
+    socket: UdpSocket,
+    local: SocketAddrV4,
+    queued: Vec<[u8; PACKET]>,
+    to: Vec<Option<SockaddrIn>>,
+    send_headers: MultiHeaders<SockaddrIn>,
+    receive_headers: MultiHeaders<SockaddrIn>,
+    buffers: Vec<[u8; RECEIVE_BYTES]>,
+}
+
+impl Side {
+    fn bind(local: Ipv4Addr) -> anyhow::Result<Self> {
+        // An even port, as RTP has (RFC 3550 §11).
+        let socket = loop {
+            let socket = UdpSocket::bind((local, 0))?;
+            if socket.local_addr()?.port() % 2 == 0 {
+                break socket;
+            }
+        };
+        socket.set_nonblocking(true)?;
+        socket::setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+        socket::setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+            .context("a large receive buffer needs CAP_NET_ADMIN")?;
+        let SocketAddr::V4(local) = socket.local_addr()? else {
+            anyhow::bail!("the load is on IPv4");
+        };
+        Ok(Self {
+            socket,
+            local,
+            queued: Vec::with_capacity(SEND_BATCH),
+            to: Vec::with_capacity(SEND_BATCH),
+            send_headers: MultiHeaders::preallocate(SEND_BATCH, None),
+            receive_headers: MultiHeaders::preallocate(RECEIVE_BATCH, Some(nix::cmsg_space!(TimeSpec))),
+            buffers: vec![[0; RECEIVE_BYTES]; RECEIVE_BATCH],
+        })
+    }
+
+    fn is_full(&self) -> bool {
+        self.queued.len() >= SEND_BATCH
+    }
+
+    fn queue(&mut self, stream: &LoadStream, number: u32, to: SocketAddrV4) {
+        let mut packet = [0; PACKET];
+        stream.write(number, wall_ns(), &mut packet);
+        self.queued.push(packet);
+        self.to.push(Some(to.into()));
+    }
+
+    fn flush(&mut self, faults: &mut Faults) -> u64 {
+        let mut taken = 0;
+        while taken < self.queued.len() {
+            let slices: Vec<[IoSlice<'_>; 1]> = self.queued[taken..]
+                .iter()
+                .map(|packet| [IoSlice::new(packet)])
+                .collect();
+            let none: [ControlMessage<'_>; 0] = [];
+            let sent = socket::sendmmsg(
+                self.socket.as_raw_fd(),
+                &mut self.send_headers,
+                &slices,
+                &self.to[taken..],
+                none,
+                MsgFlags::empty(),
+            );
+            match sent {
+                Ok(sent) => taken += sent.count(),
+                Err(nix::Error::EINTR) => {}
+                Err(_) => {
+                    // These count as not sent, and the run is not lossless.
+                    faults.send_errors += (self.queued.len() - taken) as u64;
+                    break;
+                }
+            }
+        }
+        self.queued.clear();
+        self.to.clear();
+        taken as u64
+    }
+
+    /// Takes everything that has arrived.
+    fn receive(&mut self, mut take: impl FnMut(&[u8], SocketAddrV4, u64)) -> anyhow::Result<()> {
+        loop {
+            let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
+                .buffers
+                .iter_mut()
+                .map(|buffer| [IoSliceMut::new(buffer)])
+                .collect();
+            let messages = match socket::recvmmsg(
+                self.socket.as_raw_fd(),
+                &mut self.receive_headers,
+                slices.iter_mut(),
+                MsgFlags::MSG_DONTWAIT,
+                None,
+            ) {
+                Ok(messages) => messages,
+                Err(nix::Error::EAGAIN | nix::Error::ECONNREFUSED | nix::Error::EINTR) => return Ok(()),
+                Err(error) => return Err(error).context("receiving the load"),
+            };
+            let mut received = 0;
+            for message in messages {
+                received += 1;
+                let arrival = message
+                    .cmsgs()?
+                    .find_map(|control| match control {
+                        ControlMessageOwned::ScmTimestampns(at) => Some(at),
+                        _ => None,
+                    })
+                    .context("the kernel gave no time of arrival")?;
+                let arrival_ns = arrival.tv_sec() as u64 * 1_000_000_000 + arrival.tv_nsec() as u64;
+                let source = message.address.context("the kernel gave no source address")?;
+                let source = SocketAddrV4::new(source.ip(), source.port());
+                if let Some(packet) = message.iovs().next() {
+                    take(packet, source, arrival_ns);
+                }
+            }
+            if received < RECEIVE_BATCH {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_spread_evenly_over_the_time_of_one() {
+        assert_eq!(due(0, 10), Duration::ZERO);
+        assert_eq!(due(1, 10), Duration::from_millis(1));
+        assert_eq!(due(20, 10), PTIME);
+        assert_eq!(due(20 * 50 * 3_600, 10), Duration::from_secs(3_600));
+    }
+}
