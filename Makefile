@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build release demo load run test sipp lint bench-memory bench-bootstrap bench-relay fuzz clean
+.PHONY: help bootstrap build release demo load run test sipp lint bench-memory bench-bootstrap bench-relay bench-setup \
+	fuzz clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -50,6 +51,9 @@ bench-bootstrap: bootstrap ## Install rtpengine, for bench-relay to compare with
 # ARGS adds to it, such as ARGS="--calls 100,300,600 --rounds 5 --time-s 900"; see ringpath-kit relay --help.
 bench-relay: release ## Relays side by side, at most six minutes, needs root; writes target/bench/relay.{json,md} and charts
 	$(TARGET)/release/ringpath-kit relay --commit "$$(git rev-parse --short HEAD)" $(ARGS)
+
+bench-setup: release ## Calls set up a second over gRPC; writes target/bench/setup.json
+	$(TARGET)/release/ringpath-kit setup $(ARGS)
 
 fuzz: ## How to run the fuzz targets; `make test` replays their corpus
 	@echo "Commands for each target, on stable Rust: control-plane/fuzz/README.md and dataplane/fuzz/README.md"

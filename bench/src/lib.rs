@@ -1,5 +1,5 @@
 //! The kit that tries Ringpath out: RTP endpoints that count at the receiver, SIPp and both planes as child processes,
-//! and the runs that bring them together (`make demo`, `make load`, `make bench-memory`, `make bench-relay`).
+//! and the runs that bring them together (`make demo`, `make load`, `make bench-memory`, `make bench-setup`, `make bench-relay`).
 //!
 //! Synchronous but for gRPC. Everything runs on loopback, on addresses that a run takes for itself ([`host`]), but for the
 //! comparison of relays, which makes two network namespaces of its own ([`relay`]).
@@ -22,6 +22,7 @@ pub mod reception;
 pub mod relay;
 pub mod report;
 pub mod schedule;
+pub mod setup;
 pub mod sipp;
 pub mod speech;
 pub mod speech_calls;

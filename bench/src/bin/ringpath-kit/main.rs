@@ -6,6 +6,7 @@ mod demo;
 mod memory;
 mod relay;
 mod run;
+mod setup;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ enum Command {
     Memory(memory::Arguments),
     Relay(relay::Arguments),
     Run(run::Arguments),
+    Setup(setup::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Memory(arguments) => memory::run(&arguments),
         Command::Relay(arguments) => relay::run(arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Setup(arguments) => setup::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
