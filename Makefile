@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap build release demo load run test sipp lint bench-memory bench-bootstrap bench-relay bench-setup \
-	fuzz clean
+	bench-micro fuzz clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -54,6 +54,9 @@ bench-relay: release ## Relays side by side, at most six minutes, needs root; wr
 
 bench-setup: release ## Calls set up a second over gRPC; writes target/bench/setup.json
 	$(TARGET)/release/ringpath-kit setup $(ARGS)
+
+bench-micro: ## The functions on the way of a packet and of a message, by themselves (criterion)
+	$(CARGO) bench --package ringpath-bench --locked --bench micro $(if $(ARGS),-- $(ARGS))
 
 fuzz: ## How to run the fuzz targets; `make test` replays their corpus
 	@echo "Commands for each target, on stable Rust: control-plane/fuzz/README.md and dataplane/fuzz/README.md"
