@@ -168,15 +168,10 @@ impl Start<'_> {
             .iter()
             .map(|interface| interface.share(index, count))
             .collect();
-        let limits = &self.config.limits;
         let mut engine = EngineConfig::new(interfaces, chosen.path, chosen.reason);
         engine.calls_max = calls_max;
-        engine.lease_default = limits.lease_default();
-        engine.lease_max = limits.lease_max();
-        engine.media_timeout_default = limits.media_timeout();
-        engine.quarantine = limits.port_quarantine();
-        // At a stop every call ends in one moment.
-        engine.limits.events_max = calls_max + limits.event_queue;
+        engine.learning = self.config.learning.into();
+        self.config.limits.apply(&mut engine);
         engine
     }
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use media_engine::EngineConfig;
 use ops::config::{Problems, Validate};
 use serde::Deserialize;
 
@@ -20,6 +21,20 @@ pub struct Limits {
     pub media_timeout_ms: u64,
     /// How long a port rests after its call has ended.
     pub port_quarantine_ms: u64,
+    /// Media lines of a leg; a call with more is invalid.
+    pub lines_max: usize,
+    /// Payload formats of a line; a line with more is invalid.
+    pub codecs_max: usize,
+    /// Streams of a line that have statistics; a new one takes the place of the one silent for longest.
+    pub streams_per_line_max: usize,
+    /// Ports tried for a line while other processes hold them; then the refusal is `no_ports`.
+    pub open_tries_max: usize,
+    /// How long a port that another process holds is left alone.
+    pub port_set_aside_ms: u64,
+    /// Deleted calls of a worker whose last statistics are kept for a repeated delete; the oldest goes first.
+    pub tombstones_max: usize,
+    /// How long they are kept.
+    pub tombstone_ms: u64,
     /// Commands under way to one worker; one more is refused with `busy`.
     pub command_queue: usize,
     /// Events that a worker, or a watcher, may be behind; older ones are dropped and told as `missed`.
@@ -34,6 +49,13 @@ impl Default for Limits {
             lease_max_ms: 3_600_000,
             media_timeout_ms: 30_000,
             port_quarantine_ms: 5_000,
+            lines_max: 8,
+            codecs_max: 32,
+            streams_per_line_max: 4,
+            open_tries_max: 16,
+            port_set_aside_ms: 60_000,
+            tombstones_max: 1_024,
+            tombstone_ms: 60_000,
             command_queue: 256,
             event_queue: 1_024,
         }
@@ -41,24 +63,24 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// [`Self::lease_default_ms`].
-    pub fn lease_default(&self) -> Duration {
-        Duration::from_millis(self.lease_default_ms)
-    }
-
-    /// [`Self::lease_max_ms`].
-    pub fn lease_max(&self) -> Duration {
-        Duration::from_millis(self.lease_max_ms)
-    }
-
-    /// [`Self::media_timeout_ms`].
-    pub fn media_timeout(&self) -> Duration {
-        Duration::from_millis(self.media_timeout_ms)
-    }
-
-    /// [`Self::port_quarantine_ms`].
-    pub fn port_quarantine(&self) -> Duration {
-        Duration::from_millis(self.port_quarantine_ms)
+    /// Puts the limits of a worker's engine into its configuration, all but the number of calls, which the workers share.
+    pub fn apply(&self, engine: &mut EngineConfig) {
+        let ms = Duration::from_millis;
+        engine.lease_default = ms(self.lease_default_ms);
+        engine.lease_max = ms(self.lease_max_ms);
+        engine.media_timeout_default = ms(self.media_timeout_ms);
+        engine.quarantine = ms(self.port_quarantine_ms);
+        engine.limits = media_engine::Limits {
+            lines_max: self.lines_max,
+            codecs_max: self.codecs_max,
+            streams_per_line_max: self.streams_per_line_max,
+            open_tries_max: self.open_tries_max,
+            set_aside: ms(self.port_set_aside_ms),
+            tombstones_max: self.tombstones_max,
+            tombstone_time: ms(self.tombstone_ms),
+            // At a stop every call ends in one moment.
+            events_max: engine.calls_max + self.event_queue,
+        };
     }
 }
 
@@ -73,6 +95,17 @@ impl Validate for Limits {
         );
         problems.range("media_timeout_ms", self.media_timeout_ms, 100..=LEASE_MS_MAX);
         problems.range("port_quarantine_ms", self.port_quarantine_ms, 0..=3_600_000);
+        problems.range("lines_max", self.lines_max, 1..=proto::convert::LINES_PER_LEG_MAX);
+        problems.range(
+            "codecs_max",
+            self.codecs_max,
+            1..=proto::convert::CODECS_PER_LINE_MAX,
+        );
+        problems.range("streams_per_line_max", self.streams_per_line_max, 1..=64);
+        problems.range("open_tries_max", self.open_tries_max, 1..=1_024);
+        problems.range("port_set_aside_ms", self.port_set_aside_ms, 0..=3_600_000);
+        problems.range("tombstones_max", self.tombstones_max, 0..=1 << 20);
+        problems.range("tombstone_ms", self.tombstone_ms, 0..=3_600_000);
         problems.range("command_queue", self.command_queue, 1..=65_536);
         problems.range("event_queue", self.event_queue, 1..=1 << 20);
     }

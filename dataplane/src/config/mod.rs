@@ -4,6 +4,7 @@
 mod grpc;
 mod interface;
 mod io;
+mod learning;
 mod limits;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 pub use grpc::{Grpc, ListenAddress, Tls};
 pub use interface::Interface;
 pub use io::Io;
+pub use learning::Learning;
 pub use limits::{Limits, Shutdown};
 
 /// The prefix of environment variables that override the file.
@@ -43,6 +45,9 @@ pub struct Config {
     /// Packet I/O of each of them.
     #[serde(default)]
     pub io: Io,
+    /// How sources are learned.
+    #[serde(default)]
+    pub learning: Learning,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
@@ -96,6 +101,7 @@ impl Validate for Config {
         problems.within("log", &self.log);
         problems.within("workers", &self.workers);
         problems.within("io", &self.io);
+        problems.within("learning", &self.learning);
         problems.within("limits", &self.limits);
         problems.within("shutdown", &self.shutdown);
         if self.interfaces.is_empty() {

@@ -21,6 +21,17 @@ fn the_example_is_valid_and_spells_out_the_defaults() {
     let example = load(include_str!("../../dataplane.example.toml")).expect("valid");
     let small = load(&format!("{SMALL}{INTERFACE}")).expect("valid");
     assert_eq!(format!("{:?}", example.limits), format!("{:?}", small.limits));
+    assert_eq!(format!("{:?}", example.learning), format!("{:?}", small.learning));
+    let engine = media_engine::EngineConfig::new(Vec::new(), media_types::Path::Socket, "");
+    let mut configured = engine.clone();
+    configured.learning = example.learning.into();
+    example.limits.apply(&mut configured);
+    configured.limits.events_max = engine.limits.events_max;
+    assert_eq!(
+        format!("{configured:?}"),
+        format!("{engine:?}"),
+        "one set of defaults"
+    );
     assert_eq!(format!("{:?}", example.shutdown), format!("{:?}", small.shutdown));
     assert_eq!(format!("{:?}", example.io), format!("{:?}", small.io));
     assert_eq!(example.io.config(16_384), net_io::IoConfig::default());
