@@ -10,9 +10,10 @@ use std::process::Command;
 
 use libbpf_cargo::SkeletonBuilder;
 
-const PROGRAMS: [&str; 3] = ["pass", "relay", "steer"];
-const HEADERS: [&str; 6] = [
+const PROGRAMS: [&str; 4] = ["echo", "pass", "relay", "steer"];
+const HEADERS: [&str; 7] = [
     "bucket.h",
+    "lock.h",
     "packet.h",
     "rewrite.h",
     "ringpath.h",

@@ -119,7 +119,7 @@ pub struct Stream {
 #[repr(C)]
 #[expect(missing_docs, reason = "the header has the words")]
 pub struct State {
-    pub lock: u32,
+    pub version: u32,
     pub current: u32,
     pub packets_due_ns: u64,
     pub bytes_due_ns: u64,
@@ -166,6 +166,7 @@ pub struct Totals {
     pub redirected: u64,
     pub bytes: u64,
     pub copies_lost: u64,
+    pub uncounted: u64,
     pub passed: [u64; REASONS],
     pub dropped: [u64; REASONS],
 }
@@ -199,7 +200,7 @@ const _: () = assert!(size_of::<Flow>() == 296);
 const _: () = assert!(size_of::<Stream>() == 184);
 const _: () = assert!(size_of::<State>() == 1160);
 const _: () = assert!(size_of::<Range>() == 24);
-const _: () = assert!(size_of::<Totals>() == 672);
+const _: () = assert!(size_of::<Totals>() == 680);
 const _: () = assert!(size_of::<Copy>() == 40);
 const _: () = assert!(size_of::<SteeringTotals>() == 24);
 
@@ -213,7 +214,7 @@ unsafe impl Plain for State {}
 unsafe impl Plain for RangeKey {}
 // SAFETY: as above; 24 bytes of members.
 unsafe impl Plain for Range {}
-// SAFETY: as above; 672 bytes of members.
+// SAFETY: as above; 680 bytes of members.
 unsafe impl Plain for Totals {}
 // SAFETY: as above; 40 bytes of members.
 unsafe impl Plain for Copy {}
@@ -251,12 +252,12 @@ mod offsets {
             payload_type, used, zero,
         }
         State = c::ringpath_state {
-            lock, current, packets_due_ns, bytes_due_ns, rtp_packets, rtp_bytes, rtcp_packets, rtcp_bytes,
+            version, current, packets_due_ns, bytes_due_ns, rtp_packets, rtp_bytes, rtcp_packets, rtcp_bytes,
             last_packet_ns, copies_lost, evicted, evicted_packets, evicted_bytes, evicted_lost, refused, streams,
         }
         RangeKey = c::ringpath_range_key { address }
         Range = c::ringpath_range { port_min, port_max, drop, packets, bytes }
         SteeringTotals = steer_types::ringpath_steering_totals { assigned, no_socket, not_assigned }
-        Totals = c::ringpath_totals { sent_back, redirected, bytes, copies_lost, passed, dropped }
+        Totals = c::ringpath_totals { sent_back, redirected, bytes, copies_lost, uncounted, passed, dropped }
     }
 }

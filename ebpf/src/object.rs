@@ -35,6 +35,9 @@ mod skeletons {
     pub(crate) mod steer {
         include!(concat!(env!("OUT_DIR"), "/steer.skel.rs"));
     }
+    pub(crate) mod echo {
+        include!(concat!(env!("OUT_DIR"), "/echo.skel.rs"));
+    }
     pub(crate) mod pass {
         include!(concat!(env!("OUT_DIR"), "/pass.skel.rs"));
     }
@@ -129,6 +132,28 @@ pub(crate) fn load_relay(maps: Maps<'_>) -> Result<RelayObject, Error> {
             totals: own(&loaded.maps.totals)?,
             copies: own(&loaded.maps.copies)?,
         })
+    })
+}
+
+#[cfg(not(bpf_built))]
+pub(crate) fn load_echo() -> Result<Program, Error> {
+    Err(Error::Unavailable(MISSING))
+}
+
+/// Loads the yardstick of measurements.
+#[cfg(bpf_built)]
+pub(crate) fn load_echo() -> Result<Program, Error> {
+    use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+    use std::mem::MaybeUninit;
+
+    with_log(|| {
+        let failed = |error: libbpf_rs::Error| Error::libbpf("loading the echo", &error);
+        let mut place = MaybeUninit::uninit();
+        let loaded = skeletons::echo::EchoSkelBuilder::default()
+            .open(&mut place)
+            .and_then(OpenSkel::load)
+            .map_err(failed)?;
+        Program::own(&loaded.progs.ringpath_echo)
     })
 }
 

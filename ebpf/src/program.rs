@@ -45,6 +45,12 @@ impl Program {
         object::load_pass()
     }
 
+    /// Loads the yardstick of measurements: it sends every IPv4 datagram to a port from 10,000 on back to where it came
+    /// from, and does nothing else.
+    pub fn load_echo() -> Result<Self, Error> {
+        object::load_echo()
+    }
+
     /// Takes a descriptor of its own.
     #[cfg(bpf_built)]
     pub(crate) fn own(program: &impl AsFd) -> Result<Self, Error> {

@@ -4,6 +4,7 @@ use crate::{Reason, layout};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowReading {
     pub(crate) state: layout::State,
+    pub(crate) whole: bool,
 }
 
 /// What was counted of one SSRC. The counts are those of `rtp::StreamStatistics` on the same packets.
@@ -29,6 +30,11 @@ pub struct BurstReading {
 }
 
 impl FlowReading {
+    /// Whether all figures are of one moment. `false` when packets came so fast that every try to read met one.
+    pub const fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// RTP packets forwarded.
     pub const fn rtp_packets(&self) -> u64 {
         self.state.rtp_packets
@@ -202,6 +208,7 @@ impl Totals {
         sum.redirected += cpu.redirected;
         sum.bytes += cpu.bytes;
         sum.copies_lost += cpu.copies_lost;
+        sum.uncounted += cpu.uncounted;
         for (sum, cpu) in sum.passed.iter_mut().zip(cpu.passed) {
             *sum += cpu;
         }
@@ -229,6 +236,11 @@ impl Totals {
     /// RTCP packets of which user space got no copy, since the ring was full.
     pub const fn copies_lost(&self) -> u64 {
         self.totals.copies_lost
+    }
+
+    /// Packets that were forwarded and not counted by their flow, since another CPU was counting a packet of it.
+    pub const fn uncounted(&self) -> u64 {
+        self.totals.uncounted
     }
 
     /// Packets that went up for `reason`.

@@ -6,6 +6,9 @@ use crate::flow::{is_user_space, user_space};
 use crate::plain::{bytes_of, from_bytes, zeroed};
 use crate::{Error, FlowKey, FlowReading, FlowSpec, SpecError, layout};
 
+/// Times that a state is read again while programs write it.
+const READS_MAX: usize = 16;
+
 /// The flows of a relay: what is in the kernel's map, and which places for counters are free.
 ///
 /// One process writes a table at a time. Packets see a change of a flow whole or not at all.
@@ -109,7 +112,7 @@ impl FlowTable {
             .update(
                 &slot.to_ne_bytes(),
                 bytes_of(&zeroed::<layout::State>()),
-                MapFlags::LOCK,
+                MapFlags::ANY,
             )
             .map_err(|error| Error::libbpf("clearing a flow's counters", &error))?;
         self.write(spec.key(), &flow, flags)?;
@@ -177,16 +180,30 @@ impl FlowTable {
         Ok(value.as_deref().and_then(from_bytes))
     }
 
-    /// Read under the lock, so that the figures belong together.
+    /// Read until no program wrote meanwhile, so that the figures belong together: an even version, and nothing that
+    /// differs in a second reading. The version alone would not do, as the kernel copies a value in any order. A flow of 100 packets a second is at rest most of the time; one that
+    /// never is gives its figures as they are, and says so.
     fn state(&self, slot: u32) -> Result<FlowReading, Error> {
+        let mut state = self.state_once(slot)?;
+        for _ in 0..READS_MAX {
+            let again = self.state_once(slot)?;
+            let whole = state.version.is_multiple_of(2) && state == again;
+            if whole {
+                return Ok(FlowReading { state, whole });
+            }
+            state = again;
+        }
+        Ok(FlowReading { state, whole: false })
+    }
+
+    fn state_once(&self, slot: u32) -> Result<layout::State, Error> {
         let value = self
             .states
-            .lookup(&slot.to_ne_bytes(), MapFlags::LOCK)
+            .lookup(&slot.to_ne_bytes(), MapFlags::ANY)
             .map_err(|error| Error::libbpf("reading a flow's counters", &error))?;
         value
             .as_deref()
             .and_then(from_bytes)
-            .map(|state| FlowReading { state })
             .ok_or_else(|| Error::Layout {
                 map: self.states.name().to_string_lossy().into_owned(),
                 key_len: self.states.key_size(),

@@ -11,6 +11,7 @@
  * Works on any number of queues and CPUs: flows are read only, states are locked, totals are per CPU.
  */
 #include "bucket.h"
+#include "lock.h"
 #include "packet.h"
 #include "rewrite.h"
 #include "ringpath.h"
@@ -264,7 +265,7 @@ int ringpath_relay(struct xdp_md *context)
 	struct hop hop = {};
 	__u8 traffic_class, hop_limit, clock;
 	__u64 now_ns;
-	__u32 zero = 0, slot;
+	__u32 zero = 0, slot, version;
 	__u8 *payload;
 	bool is_rtcp;
 	int reason;
@@ -348,7 +349,11 @@ int ringpath_relay(struct xdp_md *context)
 
 	now_ns = bpf_ktime_get_ns();
 	arrival.now_ns = now_ns;
-	bpf_spin_lock(&state->lock);
+	version = lock_state(state);
+	if (version & 1) {
+		total->uncounted++;
+		goto send;
+	}
 	reason = take_tokens(state, flow, now_ns, packet.payload_len);
 	if (reason == PARSED) {
 		state->last_packet_ns = now_ns;
@@ -361,10 +366,11 @@ int ringpath_relay(struct xdp_md *context)
 			count_stream(state, &arrival);
 		}
 	}
-	bpf_spin_unlock(&state->lock);
+	unlock_state(state, version);
 	if (reason != PARSED)
 		return refuse(total, flow, state, reason);
 
+send:
 	if (is_rtcp && flow->flags & RINGPATH_COPY_RTCP)
 		copy_rtcp(context, total, state, flow, &packet, now_ns);
 	if (!rewrite(context, flow, &packet, &hop, traffic_class, hop_limit)) {

@@ -187,7 +187,8 @@ struct ringpath_stream {
 
 /* What was counted of a flow. Written by the programs; user space writes it before the flow begins only. */
 struct ringpath_state {
-	struct bpf_spin_lock lock;
+	/* Odd while a program writes. */
+	__u32 version;
 	/* The stream of the last packet. */
 	__u32 current;
 	/* When the buckets will be full again. */
@@ -228,6 +229,8 @@ struct ringpath_totals {
 	__u64 redirected;
 	__u64 bytes;
 	__u64 copies_lost;
+	/* Packets that were forwarded and not counted by their flow, since another CPU was counting. */
+	__u64 uncounted;
 	__u64 passed[RINGPATH_REASONS];
 	__u64 dropped[RINGPATH_REASONS];
 };
@@ -259,7 +262,7 @@ _Static_assert(sizeof(struct ringpath_flow) == 296, "flow");
 _Static_assert(sizeof(struct ringpath_stream) == 184, "stream");
 _Static_assert(sizeof(struct ringpath_state) == 1160, "state");
 _Static_assert(sizeof(struct ringpath_range) == 24, "range");
-_Static_assert(sizeof(struct ringpath_totals) == 672, "totals");
+_Static_assert(sizeof(struct ringpath_totals) == 680, "totals");
 _Static_assert(sizeof(struct ringpath_copy) == 40, "copy");
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * What a receiver learns of a stream, counted as `rtp::StreamStatistics` counts it. Everything here runs with the lock
- * of the state held, so it calls no helper.
+ * of the state held.
  */
 #ifndef RINGPATH_STATISTICS_H
 #define RINGPATH_STATISTICS_H

@@ -133,3 +133,60 @@ fn a_flow_that_contradicts_itself_is_refused() {
     }
     assert!(relay.table().is_empty());
 }
+
+/// Packets of one flow on two CPUs at once: each is counted whole or said to be uncounted, and a reader that is told
+/// that its figures are whole has not seen half of one.
+#[test]
+fn two_cpus_count_one_flow() {
+    const PACKETS: u32 = 40_000;
+    let Some(mut relay) = bench::relay("two cpus") else {
+        return;
+    };
+    // The flow and its twin the other way: a program-run repeats with the packet that it sent.
+    let spec = bench::spec(false, false);
+    let media = spec.media.clone();
+    let twin = FlowSpec::new(
+        spec.destination,
+        spec.egress_local,
+        spec.source,
+        spec.local,
+        media,
+    );
+    let twin = FlowSpec {
+        next_hop: spec.next_hop,
+        ..twin
+    };
+    relay.table_mut().install(&spec).unwrap();
+    relay.table_mut().install(&twin).unwrap();
+    let frame = bench::datagram(&spec, &frame::rtp(0, 1, 1, 1, &[0; 20])).build();
+    // In one go, where readers hardly find a pause, and one by one, where they do.
+    for repeat in [PACKETS, 1] {
+        let mut whole = 0;
+        std::thread::scope(|scope| {
+            let runner = || {
+                for _ in 0..PACKETS / repeat {
+                    relay.program().run(&frame, repeat).unwrap();
+                }
+            };
+            let runners = [scope.spawn(runner), scope.spawn(runner)];
+            while !runners.iter().all(|runner| runner.is_finished()) {
+                let reading = bench::reading(&relay, &spec);
+                if !reading.is_whole() {
+                    continue;
+                }
+                whole += 1;
+                let packets: u64 = reading.streams().map(|stream| stream.packets()).sum();
+                assert_eq!(packets, reading.rtp_packets());
+                assert_eq!(reading.rtp_bytes(), 32 * packets);
+            }
+        });
+        assert!(whole > 0 || repeat > 1);
+    }
+    let counted: u64 = [&spec, &twin]
+        .map(|spec| bench::reading(&relay, spec).rtp_packets())
+        .iter()
+        .sum();
+    let totals = relay.totals().unwrap();
+    assert_eq!(totals.sent_back(), u64::from(4 * PACKETS));
+    assert_eq!(counted + totals.uncounted(), totals.sent_back());
+}
