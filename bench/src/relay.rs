@@ -1,7 +1,8 @@
 //! Relays side by side (`make bench-relay`): the same load through each, in two network namespaces joined by a veth pair,
 //! one core for the load and one for the relay.
 //!
-//! * [`privilege`] what the host must allow, asked before anything is made; [`bed`] namespaces, veth and cores.
+//! * [`privilege`] what the host must allow, asked before anything is made; [`bed`] namespaces, veth and cores; [`drops`] where
+//!   they lost packets.
 //! * [`generator`] sends and counts; [`contender`] starts one relay and gives it calls.
 //! * [`bare_epoll`] the yardstick; [`rtpengine`] and its control protocol [`ng`], in [`bencode`].
 //! * [`comparison`] the order of measurements; [`row`], [`machine`], [`markdown`] and [`chart`] what is written of them.
@@ -12,6 +13,7 @@ pub mod bencode;
 pub mod chart;
 pub mod comparison;
 pub mod contender;
+pub mod drops;
 pub mod generator;
 pub mod load_stream;
 pub mod machine;

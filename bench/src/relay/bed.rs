@@ -22,6 +22,7 @@ use rustix::thread::{
 };
 
 use crate::process::Process;
+use crate::relay::drops::{self, Drops};
 use crate::relay::privilege::Cores;
 use crate::usage;
 
@@ -50,8 +51,9 @@ struct Namespace {
 }
 
 impl Bed {
-    /// Makes both ends. `folder` takes the children's logs; `cores` are [`super::privilege::check`]'s.
-    pub fn make(cores: Cores, folder: &Path) -> anyhow::Result<Self> {
+    /// Makes both ends. `folder` takes the children's logs; `cores` are [`super::privilege::check`]'s. With `receive_first`
+    /// the relay's receive work runs ahead of the relay, as in softirq, instead of sharing the core with it.
+    pub fn make(cores: Cores, receive_first: bool, folder: &Path) -> anyhow::Result<Self> {
         let mut load = Namespace::hold("load", folder)?;
         let mut relay = Namespace::hold("relay", folder)?;
         let relay_holder = relay.holder.id().to_string();
@@ -72,8 +74,13 @@ impl Bed {
         relay.bring_up(RELAY)?;
         load.thread_receive_work(cores.load)?;
         relay.thread_receive_work(cores.relay)?;
-        for receiver in &load.receivers {
-            // Arrivals are stamped by this thread; it must not wait behind the generator, which shares its core.
+        // Arrivals are stamped by the load's thread; it must not wait behind the generator, which shares its core.
+        let of_relay = if receive_first {
+            relay.receivers.as_slice()
+        } else {
+            &[]
+        };
+        for receiver in load.receivers.iter().chain(of_relay) {
             let id = receiver.as_raw_nonzero().to_string();
             run("chrt", &["--fifo", "--pid", "1", &id])?;
         }
@@ -121,6 +128,16 @@ impl Bed {
             sum += usage::run_time(receiver.as_raw_nonzero().get() as u32)?;
         }
         Ok(sum)
+    }
+
+    /// Packets that the kernel has dropped in the bed so far.
+    pub fn drops(&self) -> anyhow::Result<Drops> {
+        let at_interface = |end: &Namespace| drops::at_interface(end.holder.id(), &end.interface);
+        Ok(Drops {
+            veth: at_interface(&self.load)? + at_interface(&self.relay)?,
+            relay_sockets: drops::at_sockets(self.relay.holder.id())?,
+            load_sockets: drops::at_sockets(self.load.holder.id())?,
+        })
     }
 
     /// The name of the relay's interface, which no other on this machine has.

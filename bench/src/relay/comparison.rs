@@ -38,6 +38,8 @@ pub struct Options {
     pub measure: Duration,
     /// The most calls that are tried for loss; 0 leaves that out.
     pub calls_max: u32,
+    /// The relay's receive work runs ahead of the relay.
+    pub receive_first: bool,
     /// No measurement is begun that would not be over after this.
     pub time: Duration,
     /// Where results and logs go.
@@ -81,7 +83,7 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
     }
     fs::create_dir_all(&logs)?;
     let logs = fs::canonicalize(logs)?;
-    let bed = Bed::make(cores, &logs)?;
+    let bed = Bed::make(cores, options.receive_first, &logs)?;
     bed.enter()?;
     let clock = MonotonicClock::start();
     let mut bench = Bench {
@@ -101,6 +103,10 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
         notes: Vec::new(),
         failures: Vec::new(),
     };
+    if options.receive_first {
+        let note = "The relay's receive work ran ahead of the relay (real-time priority).";
+        comparison.notes.push(note.to_owned());
+    }
     let mut systems = System::ALL.to_vec();
     if !rtpengine::is_installed() {
         systems.retain(|&system| system != System::Rtpengine);
@@ -110,6 +116,14 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
     bench.rounds(&mut systems, &mut comparison);
     if options.calls_max > 0 {
         bench.ceilings(&systems, &mut comparison);
+    }
+    for row in comparison.rows.iter().filter(|row| row.lost_all_rounds > 0) {
+        let at = row.dropped_all_rounds;
+        comparison.notes.push(format!(
+            "{} {} with {} calls lost {}; of these the kernel dropped {} at the veth, {} at the relay's sockets, {} at the \
+             generator's.",
+            row.system, row.path, row.calls, row.lost_all_rounds, at.veth, at.relay_sockets, at.load_sockets
+        ));
     }
     if comparison.rows.iter().any(Row::generator_fell_behind) {
         let note = "† The generator's core could not offer the whole load; the figures belong to the rate that is given.";
@@ -196,16 +210,19 @@ impl Bench<'_> {
     /// Warms up, then measures.
     fn observe(&mut self, contender: &Contender, calls: u32) -> anyhow::Result<Round> {
         self.generator.run(calls as usize, WARM_UP)?;
+        let dropped = self.bed.drops()?;
         let before = contender.work(&self.bed)?;
         let outcome = self.generator.run(calls as usize, self.options.measure)?;
         let after = contender.work(&self.bed)?;
+        let dropped = self.bed.drops()?.since(dropped);
         ensure!(
             outcome.received > 0,
             "no packet came through: {:?}, {} sent",
             outcome.faults,
             outcome.sent
         );
-        Ok(Round::new(&outcome, before, after, contender.resident_bytes()?))
+        let rss_bytes = contender.resident_bytes()?;
+        Ok(Round::new(&outcome, before, after, dropped, rss_bytes))
     }
 
     /// The most calls of every system without loss, and a row at half of that.

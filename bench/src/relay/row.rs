@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::relay::contender::{System, Work};
+use crate::relay::drops::Drops;
 use crate::relay::generator::Outcome;
 
 /// One round of one system with one number of calls.
@@ -18,6 +19,8 @@ pub struct Round {
     pub received: u64,
     /// Sent and not received.
     pub lost: u64,
+    /// Where the kernel dropped them; the rest was dropped by the relay.
+    pub dropped: Drops,
     /// Copies beyond the first.
     pub duplicates: u64,
     /// Arrived after a later one.
@@ -47,8 +50,8 @@ pub struct Round {
 }
 
 impl Round {
-    /// Of a run during which the relay's processor time went from `before` to `after`.
-    pub fn new(outcome: &Outcome, before: Work, after: Work, rss_bytes: u64) -> Self {
+    /// Of a run during which the relay's processor time went from `before` to `after`, and the kernel dropped `dropped`.
+    pub fn new(outcome: &Outcome, before: Work, after: Work, dropped: Drops, rss_bytes: u64) -> Self {
         let received = outcome.received.max(1) as f64;
         let per_packet =
             |before: Duration, after: Duration| after.saturating_sub(before).as_nanos() as f64 / received;
@@ -60,6 +63,7 @@ impl Round {
             sent: outcome.sent,
             received: outcome.received,
             lost: outcome.lost,
+            dropped,
             duplicates: outcome.duplicates,
             reordered: outcome.reordered,
             faults: faults.foreign + faults.corrupt + faults.asymmetric + faults.send_errors,
@@ -130,6 +134,8 @@ pub struct Row {
     pub lost: u64,
     /// Lost in all rounds together.
     pub lost_all_rounds: u64,
+    /// Where the kernel dropped them, in all rounds together; the rest was dropped by the relay.
+    pub dropped_all_rounds: Drops,
     /// Processor time of the relay's process and of its interface's receive thread, by packet received.
     pub cpu_ns_per_packet: f64,
     /// The least and the most of the rounds.
@@ -172,6 +178,11 @@ impl Row {
             received: whole(|round| round.received),
             lost: whole(|round| round.lost),
             lost_all_rounds: rounds.iter().map(|round| round.lost).sum(),
+            dropped_all_rounds: Drops {
+                veth: rounds.iter().map(|round| round.dropped.veth).sum(),
+                relay_sockets: rounds.iter().map(|round| round.dropped.relay_sockets).sum(),
+                load_sockets: rounds.iter().map(|round| round.dropped.load_sockets).sum(),
+            },
             cpu_ns_per_packet: float(|round| round.cpu_ns_per_packet),
             cpu_ns_per_packet_range: [cpu.clone().fold(f64::INFINITY, f64::min), cpu.fold(0.0, f64::max)],
             process_ns_per_packet: float(|round| round.process_ns_per_packet),

@@ -46,7 +46,7 @@ fn relays(test: &str, system: System) {
     let folder = folder(test);
     // A thread enters the namespace for good, so it is one of its own; children start from it too, and end with it.
     let measuring = std::thread::spawn(move || {
-        let bed = Bed::make(cores, &folder).unwrap();
+        let bed = Bed::make(cores, true, &folder).unwrap();
         let interface = bed.relay_interface().to_owned();
         assert_eq!(receive_threads(&interface), 1);
         bed.enter().unwrap();

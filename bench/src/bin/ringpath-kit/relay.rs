@@ -23,6 +23,9 @@ pub struct Arguments {
     /// Seconds for all: no measurement is begun that would not be over by then
     #[arg(long, default_value_t = 350, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_s: u64,
+    /// Let the relay's receive work run ahead of the relay, as in softirq, instead of sharing the core evenly
+    #[arg(long)]
+    receive_first: bool,
     /// Folder of results
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
@@ -38,6 +41,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         rounds: arguments.rounds,
         measure: Duration::from_secs(arguments.measure_s),
         calls_max: arguments.calls_max,
+        receive_first: arguments.receive_first,
         time: Duration::from_secs(arguments.time_s),
         folder: arguments.folder,
         commit: arguments.commit,
