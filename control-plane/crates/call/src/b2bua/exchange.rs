@@ -124,8 +124,16 @@ impl Call {
 
     /// The ports for an offer within the dialog are there, or not.
     pub(super) fn extended(&mut self, hub: &mut Hub, now: Timestamp, result: Result<(), MediaError>) {
-        let Some(exchange) = &self.exchange else {
-            // It was cancelled meanwhile.
+        if !self.media.is_idle() {
+            // The request that this was for was cancelled, and the one after it waits for its own lines.
+            return;
+        }
+        let Some(exchange) = self
+            .exchange
+            .as_ref()
+            .filter(|exchange| exchange.client.is_none())
+        else {
+            // It was cancelled meanwhile; one that has been forwarded already is a later one, without an offer.
             self.restore_media(hub, now);
             return;
         };
@@ -210,6 +218,10 @@ impl Call {
             .as_mut()
             .filter(|exchange| exchange.client == Some(client))
         else {
+            if self.late.as_ref().is_some_and(|late| late.client == client) {
+                // A repetition of a 2xx with an offer: its ACK waits for the answer (RFC 3261 §13.2.2.4).
+                return;
+            }
             // The call ended meanwhile; the 2xx wants its ACK all the same.
             if is_invite {
                 let sent = hub.send_ack(leg.ack(cseq(response), max_forwards), leg.destination());

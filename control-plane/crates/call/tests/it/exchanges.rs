@@ -185,6 +185,85 @@ fn a_reinvite_without_an_offer_asks_the_other_side_for_one() {
 }
 
 #[test]
+fn a_repeated_2xx_with_an_offer_is_not_acknowledged_before_the_answer_is_there() {
+    let mut world = World::talking();
+    world.a.acknowledges = false;
+    world.a.reinvite(world.now, "sendrecv", false);
+    world.run_ms(600);
+    assert_eq!(
+        world.b.log[2..],
+        ["INVITE"],
+        "its 2xx is repeated, and there is no answer yet"
+    );
+    world.a.acknowledge();
+    world.run_ms(600);
+    assert_eq!(world.b.log[2..], ["INVITE", "ACK"]);
+    assert!(
+        world.b.last_body.contains("c=IN IP4 198.51.100.12"),
+        "the answer is in the ACK: {}",
+        world.b.last_body
+    );
+    assert!(world.a.is_talking() && world.b.is_talking());
+    world.a.bye(world.now);
+    world.finish();
+}
+
+/// A re-INVITE is cancelled while the node is still asked for its lines, and another request follows at once: how often
+/// does that one reach the callee?
+fn requests_after_a_cancelled_reinvite(method: &str, with_offer: bool) -> Vec<String> {
+    let mut world = World::talking();
+    world.node.delay = Duration::from_secs(1);
+    world.a.reinvite(world.now, "sendonly", true);
+    world.run_ms(400);
+    world.a.cancel_reinvite(world.now);
+    world.run_ms(50);
+    assert_eq!(world.a.log[2..], ["487 INVITE"]);
+    let body = world.a.body();
+    world
+        .a
+        .in_dialog(world.now, method, with_offer.then_some(body.as_str()));
+    world.run_ms(5_000);
+    assert_eq!(world.a.log[3..], [format!("200 {method}")]);
+    assert!(world.a.is_talking() && world.b.is_talking());
+    let log = world.b.log[2..].to_vec();
+    world.a.bye(world.now);
+    world.finish();
+    log
+}
+
+#[test]
+fn a_request_after_a_cancelled_reinvite_reaches_the_other_side_once() {
+    assert_eq!(
+        requests_after_a_cancelled_reinvite("INVITE", true),
+        ["INVITE", "ACK"]
+    );
+    assert_eq!(
+        requests_after_a_cancelled_reinvite("INVITE", false),
+        ["INVITE", "ACK"]
+    );
+    assert_eq!(requests_after_a_cancelled_reinvite("UPDATE", true), ["UPDATE"]);
+    assert_eq!(requests_after_a_cancelled_reinvite("UPDATE", false), ["UPDATE"]);
+}
+
+#[test]
+fn a_reinvite_that_is_asked_of_a_silent_callee_is_not_sent_again_for_an_older_one() {
+    let mut world = World::talking();
+    world.node.delay = Duration::from_secs(1);
+    world.a.reinvite(world.now, "sendonly", true);
+    world.run_ms(400);
+    world.a.cancel_reinvite(world.now);
+    world.run_ms(50);
+    world.b.manner = Manner::Ignore;
+    world.a.reinvite(world.now, "sendrecv", false);
+    world.run_ms(2_000);
+    assert_eq!(world.b.log[2..], ["INVITE"]);
+    world.a.cancel_reinvite(world.now);
+    world.run_ms(2_000);
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
 fn a_cancelled_reinvite_ends_as_the_other_side_ends_it() {
     let mut world = World::talking();
     world.b.manner = Manner::Ignore;

@@ -313,7 +313,9 @@ impl Ua {
     /// Acknowledges the latest 2xx that was not.
     pub fn acknowledge(&mut self) {
         if let Some(response) = self.unacknowledged.take() {
+            let seq = response.cseq().unwrap().seq;
             let invite = self.invites_sent.last().map(|(_, invite)| invite.clone());
+            let invite = invite.filter(|invite| invite.cseq().unwrap().seq == seq);
             self.send_ack(&response, invite.as_ref());
         }
     }
