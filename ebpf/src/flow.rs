@@ -84,7 +84,8 @@ pub struct Neighbour {
 /// How the next hop is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextHop {
-    /// By the kernel's tables, for each packet. They answer only while forwarding is on at the ingress interface.
+    /// By the kernel's tables, whose answer is good for 200 ms. They answer only while forwarding is on at the ingress
+    /// interface.
     Routing,
     /// By the kernel's tables, and by this when they have no answer.
     RoutingOr(Neighbour),

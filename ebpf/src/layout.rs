@@ -73,6 +73,8 @@ pub struct Flow {
     pub byte_burst_ns: u64,
     pub clocks_hz: [u32; CLOCKS],
     pub clock_of: [u8; 128],
+    pub epoch: u32,
+    pub zero: u32,
 }
 
 /// `ringpath_stream`: what was counted of one SSRC.
@@ -133,6 +135,13 @@ pub struct State {
     pub evicted_packets: u64,
     pub evicted_bytes: u64,
     pub evicted_lost: u64,
+    pub hop_until_ns: u64,
+    pub hop_ifindex: u32,
+    pub hop_epoch: u32,
+    pub hop_destination: [u8; 6],
+    pub hop_source: [u8; 6],
+    pub hop_mtu: u16,
+    pub zero: u16,
     pub refused: [u64; REASONS],
     pub streams: [Stream; STREAMS],
 }
@@ -196,9 +205,9 @@ pub struct SteeringTotals {
 
 const _: () = assert!(size_of::<FlowKey>() == 20);
 const _: () = assert!(size_of::<Tag>() == 4);
-const _: () = assert!(size_of::<Flow>() == 296);
+const _: () = assert!(size_of::<Flow>() == 304);
 const _: () = assert!(size_of::<Stream>() == 184);
-const _: () = assert!(size_of::<State>() == 1160);
+const _: () = assert!(size_of::<State>() == 1192);
 const _: () = assert!(size_of::<Range>() == 24);
 const _: () = assert!(size_of::<Totals>() == 680);
 const _: () = assert!(size_of::<Copy>() == 40);
@@ -206,9 +215,9 @@ const _: () = assert!(size_of::<SteeringTotals>() == 24);
 
 // SAFETY: `repr(C)`, integers and arrays of them only, and the sum of the members is the size asserted above.
 unsafe impl Plain for FlowKey {}
-// SAFETY: as above; 296 bytes of members.
+// SAFETY: as above; 304 bytes of members.
 unsafe impl Plain for Flow {}
-// SAFETY: as above; 1160 bytes of members, those of the streams included.
+// SAFETY: as above; 1192 bytes of members, those of the streams included.
 unsafe impl Plain for State {}
 // SAFETY: as above; one array.
 unsafe impl Plain for RangeKey {}
@@ -243,7 +252,7 @@ mod offsets {
         Flow = c::ringpath_flow {
             source, to, from, source_port, to_port, from_port, checksum_delta, slot, flags, pass_up, size_min,
             size_max, kind, dscp, hop_limit, tag_count, tags, ifindex, neighbour, own, packet_cost_ns,
-            packet_burst_ns, byte_cost_x256, byte_burst_ns, clocks_hz, clock_of,
+            packet_burst_ns, byte_cost_x256, byte_burst_ns, clocks_hz, clock_of, epoch, zero,
         }
         Stream = c::ringpath_stream {
             packets, bytes, duplicates, reordered, strays, lost_before, base, highest, distinct, window,
@@ -253,7 +262,7 @@ mod offsets {
         }
         State = c::ringpath_state {
             version, current, packets_due_ns, bytes_due_ns, rtp_packets, rtp_bytes, rtcp_packets, rtcp_bytes,
-            last_packet_ns, copies_lost, evicted, evicted_packets, evicted_bytes, evicted_lost, refused, streams,
+            last_packet_ns, copies_lost, evicted, evicted_packets, evicted_bytes, evicted_lost, hop_until_ns, hop_ifindex, hop_epoch, hop_destination, hop_source, hop_mtu, zero, refused, streams,
         }
         RangeKey = c::ringpath_range_key { address }
         Range = c::ringpath_range { port_min, port_max, drop, packets, bytes }

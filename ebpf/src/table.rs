@@ -127,7 +127,11 @@ impl FlowTable {
         match self.slots.get(&key) {
             None => Err(TableError::Absent(key)),
             Some(Some(slot)) => {
-                let flow = spec.encode(*slot)?;
+                let epoch = self.flow(key)?.map_or(0, |flow| flow.epoch);
+                let flow = layout::Flow {
+                    epoch: epoch.wrapping_add(1),
+                    ..spec.encode(*slot)?
+                };
                 Ok(self.write(key, &flow, MapFlags::EXIST)?)
             }
             Some(None) => self.put(spec, MapFlags::EXIST),

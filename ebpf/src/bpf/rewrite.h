@@ -10,6 +10,8 @@ struct hop {
 	__u32 ifindex;
 	__u8 destination[6];
 	__u8 source[6];
+	/* Largest packet of IP that the routing table lets through; 0 when it was not asked. */
+	__u16 mtu;
 };
 
 static __always_inline void write_ipv4(void *at, const struct ringpath_flow *flow, const struct packet *packet,

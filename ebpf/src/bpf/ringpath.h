@@ -144,6 +144,9 @@ struct ringpath_flow {
 	__u32 clocks_hz[RINGPATH_CLOCKS];
 	/* By payload type: 0 is refused, n has clocks_hz[n]. */
 	__u8 clock_of[128];
+	/* Another one than before says that the next hop must be looked up anew. */
+	__u32 epoch;
+	__u32 zero;
 };
 
 /* One SSRC: RFC 3550 §6.4.1, §A.1, §A.3, §A.8 as `rtp::StreamStatistics` counts them, and RFC 3611 §A.2. */
@@ -206,6 +209,14 @@ struct ringpath_state {
 	__u64 evicted_packets;
 	__u64 evicted_bytes;
 	__u64 evicted_lost;
+	/* What the routing table said last, for flows of this epoch and packets of IP up to this length. */
+	__u64 hop_until_ns;
+	__u32 hop_ifindex;
+	__u32 hop_epoch;
+	__u8 hop_destination[6];
+	__u8 hop_source[6];
+	__u16 hop_mtu;
+	__u16 zero;
 	__u64 refused[RINGPATH_REASONS];
 	struct ringpath_stream streams[RINGPATH_STREAMS];
 };
@@ -258,9 +269,9 @@ struct ringpath_steering_totals {
 
 _Static_assert(RINGPATH_REASON_COUNT <= RINGPATH_REASONS, "reasons");
 _Static_assert(sizeof(struct ringpath_flow_key) == 20, "flow key");
-_Static_assert(sizeof(struct ringpath_flow) == 296, "flow");
+_Static_assert(sizeof(struct ringpath_flow) == 304, "flow");
 _Static_assert(sizeof(struct ringpath_stream) == 184, "stream");
-_Static_assert(sizeof(struct ringpath_state) == 1160, "state");
+_Static_assert(sizeof(struct ringpath_state) == 1192, "state");
 _Static_assert(sizeof(struct ringpath_range) == 24, "range");
 _Static_assert(sizeof(struct ringpath_totals) == 680, "totals");
 _Static_assert(sizeof(struct ringpath_copy) == 40, "copy");
