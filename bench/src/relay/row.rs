@@ -19,7 +19,7 @@ pub struct Round {
     pub received: u64,
     /// Sent and not received.
     pub lost: u64,
-    /// Where the kernel dropped them; the rest was dropped by the relay.
+    /// Where the kernel dropped them; the rest was dropped by the relay or came too late to be counted.
     pub dropped: Drops,
     /// Copies beyond the first.
     pub duplicates: u64,
@@ -134,7 +134,7 @@ pub struct Row {
     pub lost: u64,
     /// Lost in all rounds together.
     pub lost_all_rounds: u64,
-    /// Where the kernel dropped them, in all rounds together; the rest was dropped by the relay.
+    /// Where the kernel dropped them, in all rounds together; see [`Round::dropped`].
     pub dropped_all_rounds: Drops,
     /// Processor time of the relay's process and of its interface's receive thread, by packet received.
     pub cpu_ns_per_packet: f64,
