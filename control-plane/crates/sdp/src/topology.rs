@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Attributes of features that end at us: ICE (RFC 8839), SDES and DTLS keys (RFC 4568, RFC 8842), bundling
 /// (RFC 9143), source filters (RFC 4570), and RTCP's address, which is printed anew.
@@ -63,16 +63,29 @@ pub(crate) fn host_names(session: &sdp_types::Session) -> Vec<&str> {
 /// the other.
 pub fn names_address(text: &str) -> bool {
     let words = text.split(|c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':'));
-    words
-        .map(|word| word.trim_matches('.'))
-        .filter(|word| word.len() >= 3)
-        .any(|word| {
-            let parses = |candidate: &str| candidate.parse::<IpAddr>().is_ok();
-            // `192.0.2.1:5060`, and a word that a colon only ends or begins.
-            parses(word)
-                || parses(word.trim_matches(':'))
-                || word.split(':').any(|part| part.len() >= 7 && parses(part))
-        })
+    let mut runs = text.split(|c: char| !(c.is_ascii_digit() || c == '.'));
+    runs.any(has_dotted_quad)
+        || words
+            .map(|word| word.trim_matches('.'))
+            .filter(|word| word.len() >= 3)
+            .any(|word| {
+                let parses = |candidate: &str| candidate.parse::<IpAddr>().is_ok();
+                // `192.0.2.1:5060`, and a word that a colon only ends or begins.
+                parses(word)
+                    || parses(word.trim_matches(':'))
+                    || word.split(':').any(|part| part.len() >= 7 && parses(part))
+            })
+}
+
+/// Whether four neighbours among the numbers in `run`, which has digits and dots alone, are an IPv4 address:
+/// `1700000.10.0.0.5`, a time and an address.
+fn has_dotted_quad(run: &str) -> bool {
+    let mut starts = std::iter::once(0).chain(run.match_indices('.').map(|(dot, _)| dot + 1));
+    starts.any(|start| {
+        let rest = &run[start..];
+        let end = rest.match_indices('.').nth(3).map_or(rest.len(), |(dot, _)| dot);
+        rest[..end].parse::<Ipv4Addr>().is_ok()
+    })
 }
 
 fn contains_ignoring_case(text: &str, name: &str) -> bool {
@@ -97,6 +110,11 @@ mod tests {
             "[2001:db8::1]:5060",
             "x=::1",
             "at fe80::1:",
+            "1700000.10.0.0.5",
+            "10.0.0.5.1700000",
+            "cafe192.0.2.1",
+            "192.0.2.1cafe",
+            "a.192.0.2.1.b",
         ] {
             assert!(names_address(text), "{text}");
         }
@@ -107,6 +125,10 @@ mod tests {
             "111 minptime=10;useinbandfec=1",
             "profile-level-id=42e01f;packetization-mode=1",
             "version 1.2.3",
+            "2026.11.22",
+            "1700000.10.0",
+            "1700000.1700001.300.2.3",
+            "....",
             "AB:CD:EF:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11",
             "12:34:56",
         ] {

@@ -28,20 +28,39 @@ const PASSED: &[HeaderName] = &[
 /// Header fields that pass at most: with our own they must stay within what a message may have.
 const PASSED_MAX: usize = 64;
 
-/// Whether text from one party may reach the other: it names no address, and has no NUL, which may stand in a quoted
-/// string (RFC 3261 §25.1) and which we do not print.
-pub(super) fn may_pass(text: &str) -> bool {
-    !text.contains('\0') && !sdp::names_address(text)
+/// Whether a header field speaks of its sender, or of the network it is in, to somebody who trusts it (RFC 3325, RFC
+/// 7315, RFC 6442): it would tell the other party what `From` and `Privacy` hide, and could be made up.
+fn is_of_a_trust_domain(name: &str) -> bool {
+    let begins = |prefix: &str| {
+        name.get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    begins("P-") || begins("Geolocation") || begins("Remote-Party-ID")
 }
 
-/// What of a message is the parties' own matter: a few known header fields, and all unknown ones, as far as they name
-/// no address and none of the sender's own names, and no more than [`PASSED_MAX`]. `Via`, `Contact`, routes, identities and capabilities are ours on
-/// each side.
+/// Whether text from one party tells the other nothing of where it is: it names no address and none of `own_names`, as
+/// [`own_names`] gives them.
+pub(super) fn tells_no_place(text: &str, own_names: &[&str]) -> bool {
+    !sdp::names_address(text) && !own_names.iter().any(|name| contains(text, name))
+}
+
+/// Whether text from one party may stand in a header of ours for the other: it tells no place, and has no NUL, which
+/// may stand in a quoted string (RFC 3261 §25.1) and which we do not print.
+pub(super) fn may_pass(text: &str, own_names: &[&str]) -> bool {
+    !text.contains('\0') && tells_no_place(text, own_names)
+}
+
+/// What of a message is the parties' own matter: a few known header fields, and all unknown ones but those of a trust
+/// domain, as far as they name no address and none of the sender's own names, and no more than [`PASSED_MAX`]. `Via`,
+/// `Contact`, routes, identities and capabilities are ours on each side.
 pub(super) fn passed(from: &Message) -> impl Iterator<Item = (FieldName<'_>, &str)> {
     let names = own_names(from);
-    let is_passed = |header: &Header<'_>| header.id == HeaderName::Other || PASSED.contains(&header.id);
+    let is_passed = |header: &Header<'_>| match header.id {
+        HeaderName::Other => !is_of_a_trust_domain(header.name),
+        known => PASSED.contains(&known),
+    };
     let clean = from.headers().filter(is_passed).filter_map(move |header| {
-        let is_clean = may_pass(header.value) && !names.iter().any(|name| contains(header.value, name));
+        let is_clean = may_pass(header.value, &names);
         let name = match header.id {
             HeaderName::Other => FieldName::from(header.name),
             known => FieldName::from(known),
@@ -63,7 +82,7 @@ pub(super) fn pass_back<'a>(builder: ResponseBuilder<'a>, from: &'a Message) -> 
 
 /// The words by which the sender of a message could be known beyond its addresses: the host names in its `Contact`,
 /// `Via` and, in a request, `From`, and its `Call-ID`.
-fn own_names(message: &Message) -> Vec<&str> {
+pub(super) fn own_names(message: &Message) -> Vec<&str> {
     let contact = message
         .contact()
         .ok()
@@ -108,8 +127,8 @@ fn contains(text: &str, name: &str) -> bool {
 }
 
 /// The user part and the parameters of a request URI that stay when the host becomes ours to choose, such as
-/// `+4930123` and `;user=phone`.
-pub(super) fn user_and_params(uri: &str) -> (String, &'static str) {
+/// `+4930123` and `;user=phone`. The user is left out if it tells of the sender, whose `own_names` these are.
+pub(super) fn user_and_params(uri: &str, own_names: &[&str]) -> (String, &'static str) {
     let Ok(uri) = Uri::parse(uri) else {
         return (String::new(), "");
     };
@@ -117,16 +136,17 @@ pub(super) fn user_and_params(uri: &str) -> (String, &'static str) {
         || uri
             .param("user")
             .is_some_and(|user| user.eq_ignore_ascii_case("phone"));
-    let user = uri.user().filter(|user| may_pass(user)).unwrap_or("");
+    let user = uri.user().filter(|user| may_pass(user, own_names)).unwrap_or("");
     (user.to_owned(), if is_phone { ";user=phone" } else { "" })
 }
 
-/// A party's `From` or `To` as the other side gets it: display name and user are kept, the host is `host`.
-pub(super) fn identity(address: &NameAddr<'_>, host: &str) -> String {
+/// A party's `From` or `To` as the other side gets it: display name and user are kept, as far as they tell nothing of
+/// the sender's `own_names`, and the host is `host`.
+pub(super) fn identity(address: &NameAddr<'_>, host: &str, own_names: &[&str]) -> String {
     let display = address
         .display
-        .filter(|display| !display.is_empty() && may_pass(display));
-    let (user, params) = user_and_params(address.uri);
+        .filter(|display| !display.is_empty() && may_pass(display, own_names));
+    let (user, params) = user_and_params(address.uri, own_names);
     let at = if user.is_empty() { "" } else { "@" };
     // RFC 3323 §4.1.1.3: this host is itself a statement.
     let is_anonymous = address.uri.ends_with("@anonymous.invalid");
@@ -135,19 +155,19 @@ pub(super) fn identity(address: &NameAddr<'_>, host: &str) -> String {
     format!("{}{space}<sip:{user}{at}{host}{params}>", display.unwrap_or(""))
 }
 
-/// The reason phrase of a response, for the other side: as it came unless it names an address or is too long.
+/// The reason phrase of a response, for the other side: as it came unless it tells where the sender is, or is too long.
 pub(super) fn phrase(response: &Message) -> String {
     let status = response.status().unwrap_or(500);
     let phrase = response
         .reason_phrase()
-        .filter(|phrase| !phrase.is_empty() && phrase.len() <= 64 && may_pass(phrase));
+        .filter(|phrase| !phrase.is_empty() && phrase.len() <= 64 && may_pass(phrase, &own_names(response)));
     phrase.unwrap_or(reason_phrase(status)).to_owned()
 }
 
 /// The `Reason` of a BYE or CANCEL (RFC 3326), if it may pass.
 pub(super) fn reason(message: &Message) -> Option<String> {
     let reason = message.header(HeaderName::Reason)?;
-    (reason.len() <= 128 && may_pass(reason)).then(|| reason.to_owned())
+    (reason.len() <= 128 && may_pass(reason, &own_names(message))).then(|| reason.to_owned())
 }
 
 /// The Q.850 cause in a message's `Reason`, if it has one in range.
@@ -238,7 +258,8 @@ mod tests {
 
     #[test]
     fn identities_lose_their_host_and_keep_their_name() {
-        let of = |text: &str| identity(&NameAddr::parse(text).unwrap(), "us.example:5060");
+        let names = ["pbx.a.example"];
+        let of = |text: &str| identity(&NameAddr::parse(text).unwrap(), "us.example:5060", &names);
         assert_eq!(
             of("\"Alice A.\" <sip:alice@10.0.0.1:5070;transport=tcp>;tag=1"),
             "\"Alice A.\" <sip:alice@us.example:5060>"
@@ -246,6 +267,10 @@ mod tests {
         assert_eq!(of("\"nul \\\0\" <sip:alice@h>"), "<sip:alice@us.example:5060>");
         assert_eq!(of("<tel:+4930123>"), "<sip:+4930123@us.example:5060;user=phone>");
         assert_eq!(of("\"at 10.0.0.1\" <sip:10.0.0.1>"), "<sip:us.example:5060>");
+        assert_eq!(
+            of("\"at pbx.a.example\" <sip:at.PBX.a.example@pbx.a.example>"),
+            "<sip:us.example:5060>"
+        );
         assert_eq!(
             of("<sip:anonymous@anonymous.invalid>"),
             "<sip:anonymous@anonymous.invalid>"
@@ -262,6 +287,32 @@ mod tests {
             .unwrap();
         let names: Vec<&str> = passed.headers().map(|header| header.name).collect();
         assert_eq!(names, ["Subject", "X-Id", "Content-Length"]);
+    }
+
+    #[test]
+    fn an_anonymous_caller_is_not_betrayed_by_other_fields() {
+        let text = "INVITE sip:b@us SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n\
+             From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=1\r\nTo: <sip:b@us>\r\nCall-ID: x\r\n\
+             CSeq: 1 INVITE\r\nPrivacy: id\r\nRemote-Party-ID: \"Alice\" <sip:alice@home>;privacy=full\r\n\
+             P-Charging-Vector: icid-value=77\r\np-access-network-info: 3GPP-UTRAN-TDD; utran-cell-id-3gpp=23\r\n\
+             P-Visited-Network-ID: home\r\nP-Called-Party-ID: <sip:b@home>\r\n\
+             P-Charging-Function-Addresses: ccf=home\r\nP-Asserted-Identity: <sip:alice@home>\r\n\
+             Geolocation: <cid:alice@home>\r\nGeolocation-Routing: yes\r\nX-Id: 77\r\n\r\n";
+        let from = Message::parse_datagram(Bytes::from(text)).unwrap();
+        let values: Vec<&str> = passed(&from).map(|(_, value)| value).collect();
+        assert_eq!(values, ["id", "77"]);
+    }
+
+    #[test]
+    fn a_reason_does_not_name_its_sender() {
+        let of = |text: &str| {
+            reason(&request(&format!(
+                "Contact: <sip:phone.a.example>\r\nReason: SIP;cause=200;text=\"{text}\"\r\n"
+            )))
+        };
+        assert!(of("busy").is_some());
+        assert_eq!(of("at phone.a.example"), None);
+        assert_eq!(of("at 10.0.0.1"), None);
     }
 
     #[test]

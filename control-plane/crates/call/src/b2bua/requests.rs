@@ -207,11 +207,11 @@ impl B2bua {
         let Some((call, Side::Callee)) = self.hub.dialog(call_id, tag_of(invite, HeaderName::From)) else {
             return false;
         };
-        let asked_for = self
-            .calls
-            .get(&call)
-            .and_then(|call| call.inbound.as_ref()?.invite.request_uri());
-        let asked_for = asked_for.map(headers::user_and_params);
+        let asked_for = self.calls.get(&call).and_then(|call| {
+            let invite = &call.inbound.as_ref()?.invite;
+            Some((invite.request_uri()?, headers::own_names(invite)))
+        });
+        let asked_for = asked_for.map(|(uri, names)| headers::user_and_params(uri, &names));
         asked_for.is_some_and(|(user, _)| uri.user().unwrap_or("") == user)
     }
 }
@@ -324,7 +324,7 @@ impl Call {
     }
 
     /// Passes a request on that is the parties' own matter (RFC 6086 §2), with its body as it is; a body that names an
-    /// address is refused, for the other side must not learn it.
+    /// address or a host name of its sender is refused, for the other side must not learn it.
     fn relay(
         &mut self,
         hub: &mut Hub,
@@ -338,7 +338,8 @@ impl Call {
         if self.phase != Phase::Answered {
             return Err(Refusal::of(if self.phase == Phase::Ended { 481 } else { 500 }));
         }
-        if sdp::names_address(&String::from_utf8_lossy(request.body())) {
+        let body = String::from_utf8_lossy(request.body());
+        if !headers::tells_no_place(&body, &headers::own_names(request)) {
             return Err(Refusal::of(415));
         }
         let Some(leg) = &mut self.legs[side.other()] else {

@@ -179,7 +179,8 @@ impl Call {
         tag: &str,
         body: Option<&str>,
     ) -> RequestBuilder {
-        let (user, params) = headers::user_and_params(invite.request_uri().unwrap_or(""));
+        let names = headers::own_names(invite);
+        let (user, params) = headers::user_and_params(invite.request_uri().unwrap_or(""), &names);
         let at = if user.is_empty() { "" } else { "@" };
         let transport = if hop.destination.transport == sip::Transport::Tcp {
             ";transport=tcp"
@@ -191,7 +192,7 @@ impl Call {
         let identity = |address: Option<sip::message::NameAddr<'_>>, host: &str| {
             address.map_or_else(
                 || format!("<sip:{host}>"),
-                |address| headers::identity(&address, host),
+                |address| headers::identity(&address, host, &names),
             )
         };
         let max_forwards = self
