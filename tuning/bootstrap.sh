@@ -6,6 +6,9 @@
 # Without root it prints the one command to run and exits 1.
 set -euo pipefail
 
+# Debian keeps some of the commands where a user's PATH does not look.
+PATH=$PATH:/usr/sbin:/sbin
+
 # command or file to look for | Debian package | what for
 needs=(
     "cc|gcc|C compiler: the crypto library and SQLite are built from source"

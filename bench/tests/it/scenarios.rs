@@ -180,9 +180,7 @@ fn an_unknown_method_is_answered() {
 
 #[test]
 fn a_call_that_may_not_be_forwarded() {
-    for cdr in run_alone("max-forwards/zero", &StandOptions::default()) {
-        assert_eq!((cdr.status, cdr.answered), (Some(483), false), "{cdr:#?}");
-    }
+    assert_eq!(run_alone("max-forwards/zero", &StandOptions::default()), []);
 }
 
 #[test]
@@ -191,7 +189,5 @@ fn a_number_without_a_route() {
         prefix: "9".to_owned(),
         ..StandOptions::default()
     };
-    for cdr in run_alone("route/none", &options) {
-        assert_eq!((cdr.status, cdr.answered), (Some(404), false), "{cdr:#?}");
-    }
+    assert_eq!(run_alone("route/none", &options), []);
 }

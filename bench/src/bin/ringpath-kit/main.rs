@@ -31,7 +31,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    // Each endpoint is two sockets, and the usual soft limit is 1,024.
+    if let Err(error) = ops::process::raise_file_limit() {
+        eprintln!("ringpath-kit: the limit of open files stays as it is: {error}");
+    }
+    let result = match arguments.command {
         Command::BareEpoll(arguments) => bare_epoll::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Memory(arguments) => memory::run(&arguments),
