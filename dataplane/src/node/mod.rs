@@ -80,7 +80,8 @@ pub struct Renewal {
 }
 
 impl Node {
-    /// The node over these workers, which take so many calls each; a watcher may be `event_queue` events behind.
+    /// The node over these workers, which take so many calls each. A watcher may be `event_queue` events behind, and the end
+    /// of every call besides: at a stop all of them end in one moment.
     pub fn new(
         identity: Identity,
         clock: MonotonicClock,
@@ -88,6 +89,7 @@ impl Node {
         calls_max: Vec<usize>,
         event_queue: usize,
     ) -> Self {
+        let watcher_queue = calls_max.iter().sum::<usize>() + event_queue;
         Self {
             identity,
             clock,
@@ -96,7 +98,7 @@ impl Node {
             lanes,
             placements: Mutex::new(Placements::new(calls_max)),
             empty: Notify::new(),
-            notices: broadcast::channel(event_queue).0,
+            notices: broadcast::channel(watcher_queue).0,
             draining: watch::channel(false).0,
             closing: watch::channel(false).0,
             packets_per_s: AtomicU64::new(0),

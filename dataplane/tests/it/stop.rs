@@ -143,7 +143,7 @@ async fn thousands_of_calls_end_with_an_event_each(backend: Backend) {
     const CALLS: usize = 3_000;
     let settings = Settings {
         ports: "20000-39999".into(),
-        limits: "event_queue = 4096\nlease_default_ms = 600000".into(),
+        limits: "lease_default_ms = 600000".into(),
         ..Settings::default()
     };
     let mut node = Node::with(backend, settings).await;
