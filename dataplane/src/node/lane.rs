@@ -55,6 +55,8 @@ pub enum Heard {
     Answer(UnderWay, Answer),
     /// An event.
     Event(media_types::Event),
+    /// Nothing to a command that the worker left behind when it broke or stopped.
+    Silence(UnderWay),
 }
 
 impl Lane {
@@ -115,17 +117,24 @@ impl Lane {
         Ok(answer)
     }
 
-    /// The next thing that the worker said.
+    /// The next thing that the worker said, or did not say before its end.
     pub fn hear(&self) -> Option<Heard> {
         let mut ends = self.ends();
         loop {
-            match ends.words.pop().ok()? {
-                Word::Event(event) => return Some(Heard::Event(event)),
-                Word::Answer(ticket, answer) => {
+            // Before the look into the ring: what it said last is there if it had gone by now.
+            let gone = ends.words.is_abandoned();
+            match ends.words.pop() {
+                Ok(Word::Event(event)) => return Some(Heard::Event(event)),
+                Ok(Word::Answer(ticket, answer)) => {
                     if let Some(under_way) = ends.under_way.remove(&ticket) {
                         return Some(Heard::Answer(under_way, answer));
                     }
                 }
+                Err(_) if gone => {
+                    let ticket = *ends.under_way.keys().next()?;
+                    return ends.under_way.remove(&ticket).map(Heard::Silence);
+                }
+                Err(_) => return None,
             }
         }
     }

@@ -411,6 +411,12 @@ impl Node {
                         let _ = under_way.reply.send(answer);
                     }
                     Heard::Event(event) => self.tell(worker, event),
+                    Heard::Silence(under_way) => {
+                        if let Effect::Create(call) = &under_way.effect {
+                            self.change(|placements| placements.finish_create(call, false));
+                        }
+                        // Its caller sees the receiver fail.
+                    }
                 }
             }
             self.tell_lost(worker, lane);
@@ -471,8 +477,9 @@ impl Node {
         if lost == told {
             return;
         }
-        // Busy: the next word of the worker brings us here again.
-        if lane.submit(Command::Inventory, Effect::Inventory).is_ok() {
+        // Busy: the next word of the worker brings us here again. One that has stopped has no call left to count.
+        let counted = lane.submit(Command::Inventory, Effect::Inventory).is_ok();
+        if counted || lane.has_stopped() {
             tracing::warn!(
                 worker,
                 lost = lost - told,
@@ -480,6 +487,9 @@ impl Node {
             );
             self.lost_told[worker].store(lost, Ordering::Relaxed);
             let _ = self.notices.send(Notice::Missed(lost - told));
+        }
+        if !counted && lane.has_stopped() {
+            self.obey(worker, &Effect::Inventory, &Answer::Inventory(vec![]));
         }
     }
 

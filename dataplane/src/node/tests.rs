@@ -403,7 +403,9 @@ impl Ports for Broken {
 }
 
 impl PacketIo for Broken {
-    fn poll(&mut self, _wait: Option<Duration>) -> io::Result<()> {
+    /// Breaks at the first wake-up.
+    fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        self.0.poll(wait)?;
         Err(io::Error::other("the ring is broken"))
     }
 
@@ -451,6 +453,7 @@ async fn a_worker_that_breaks_or_cannot_start_is_told_with_the_reason() {
     let wire = Wire::new().expect("an eventfd");
     let build = move || Simulated::new(&IoConfig::default(), wire).map(Broken);
     let handle = worker::start(plan(0, &bell, clock, [4, 4]), build).expect("starts");
+    handle.rings.waker.wake();
     let error = within(handle.ended).await.expect("no panic").expect_err("broken");
     assert_eq!(error.to_string(), "the ring is broken");
 
@@ -461,4 +464,72 @@ async fn a_worker_that_breaks_or_cannot_start_is_told_with_the_reason() {
     let build = || -> io::Result<Simulated> { panic!("a bug") };
     let error = worker::start(plan(0, &bell, clock, [4, 4]), build).expect_err("not started");
     assert_eq!(error.to_string(), "the worker's thread ended while it started");
+}
+
+#[tokio::test]
+async fn a_command_to_a_worker_that_breaks_does_not_wait_for_ever() {
+    let (bell, listener) = Bell::new().expect("a pipe");
+    let clock = MonotonicClock::start();
+    let wire = Wire::new().expect("an eventfd");
+    let build = move || Simulated::new(&IoConfig::default(), wire).map(Broken);
+    let lane = lane(
+        worker::start(plan(0, &bell, clock, [4, 4]), build).expect("starts"),
+        4,
+    );
+    let node = Arc::new(Node::new(identity(), clock, vec![lane], vec![10], 64));
+    let listening = node.clone();
+    tokio::spawn(async move { listening.listen(listener).await });
+    let refusal = within(node.create(key("k"), spec("c", Duration::ZERO))).await;
+    assert_eq!(refusal.map(|report| report.id.clone()), Err(Refusal::Busy));
+    until(|| node.calls() == 0).await;
+    assert_eq!(node.lanes()[0].queue_length(), 0);
+}
+
+#[tokio::test]
+async fn commands_behind_a_stop_are_answered() {
+    for _ in 0..50 {
+        let mut stand = Stand::new(1, [8, 8]);
+        let lane = &stand.node.lanes()[0];
+        let stop = lane.submit(Command::Stop, Effect::None).expect("a place");
+        // How many of these are in the ring before the worker has gone is luck; none may be left without an end.
+        let create = Command::Create {
+            key: key("k"),
+            spec: Box::new(spec("late", Duration::ZERO)),
+        };
+        let late: Vec<_> = [Command::Query(vec![id("x")]), create, Command::Inventory]
+            .into_iter()
+            .filter_map(|command| lane.submit(command, Effect::None).ok())
+            .collect();
+        stand.listen();
+        assert!(matches!(within(stop).await, Ok(Answer::Stopped)));
+        for answer in late {
+            if let Ok(Answer::Call(result)) = within(answer).await {
+                assert_eq!(result.map(|report| report.id.clone()), Err(Refusal::Draining));
+            }
+        }
+        until(|| stand.node.lanes()[0].queue_length() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn events_lost_at_the_end_of_a_worker_are_told() {
+    let mut stand = Stand::new(1, [4, 1]);
+    let node = stand.node.clone();
+    let listening = stand.bell.take().expect("not yet");
+    let listening = tokio::spawn(async move { node.listen(listening).await });
+    for name in ["a", "b", "c"] {
+        within(stand.node.create(key("k"), spec(name, Duration::ZERO)))
+            .await
+            .expect("created");
+    }
+    // The control thread hears nothing for longer than the worker waits with its last events.
+    listening.abort();
+    let mut notices = stand.node.watch();
+    let lane = &stand.node.lanes()[0];
+    lane.submit(Command::Stop, Effect::None).expect("a place");
+    until(|| lane.has_stopped()).await;
+    stand.node.hear_all();
+    assert!(matches!(notices.recv().await, Ok(Notice::Event(_))));
+    assert!(matches!(notices.recv().await, Ok(Notice::Missed(2))));
+    assert_eq!((stand.node.calls(), lane.queue_length()), (0, 0));
 }

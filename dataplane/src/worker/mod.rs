@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media_engine::{Engine, Verdict};
-use media_types::{CallId, CallReport, Event};
+use media_types::{CallId, CallReport, Event, Refusal};
 use net_io::PacketIo;
 use ops::clock::MonotonicClock;
 use rtrb::{Consumer, Producer};
@@ -84,13 +84,12 @@ impl<Io: PacketIo> Worker<Io> {
                     break;
                 };
                 told = true;
-                match command {
-                    Command::Stop => stop = Some(ticket),
-                    command => {
-                        let answer = self.apply(now, command);
-                        self.tell(Word::Answer(ticket, answer));
-                    }
+                if matches!(command, Command::Stop) {
+                    stop = Some(ticket);
+                    break;
                 }
+                let answer = self.apply(now, command);
+                self.tell(Word::Answer(ticket, answer));
                 self.tell_events();
             }
             more |= !self.commands.is_empty();
@@ -201,7 +200,10 @@ impl<Io: PacketIo> Worker<Io> {
         self.flush(Duration::ZERO)?;
         self.published.store(&self.engine, self.io.counters());
         self.tell(Word::Answer(ticket, Answer::Stopped));
-        self.bell.ring();
+        while let Ok((ticket, command)) = self.commands.pop() {
+            self.tell(Word::Answer(ticket, too_late(command)));
+        }
+        // The bell rings when the thread has let go of the rings.
         Ok(())
     }
 
@@ -212,5 +214,20 @@ impl<Io: PacketIo> Worker<Io> {
             self.io.release(received.frame);
         }
         Ok(())
+    }
+}
+
+/// The answer to a command behind [`Command::Stop`]: the calls are gone.
+fn too_late(command: Command) -> Answer {
+    match command {
+        Command::Create { .. } | Command::Update { .. } => Answer::Call(Err(Refusal::Draining)),
+        Command::Delete { .. } => Answer::Deleted {
+            result: Err(Refusal::Draining),
+            gone: true,
+        },
+        Command::Query(_) => Answer::Reports(vec![]),
+        Command::Renew(calls) => Answer::Unknown(calls),
+        Command::Inventory => Answer::Inventory(vec![]),
+        Command::Stop => Answer::Stopped,
     }
 }

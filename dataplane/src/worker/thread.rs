@@ -88,6 +88,8 @@ where
         .spawn({
             let published = published.clone();
             move || {
+                // Dropped last: whoever hears it sees that the rings are abandoned.
+                let _last = LastRing(plan.bell.clone());
                 pin(&plan, &published);
                 let io = match build() {
                     Ok(io) => io,
@@ -125,6 +127,15 @@ where
         ended,
         thread,
     })
+}
+
+/// Rings when the worker's thread ends, in whatever way, so that nobody waits for its answers.
+struct LastRing(Bell);
+
+impl Drop for LastRing {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
 }
 
 /// A worker that cannot be pinned runs all the same, slower at worst.
