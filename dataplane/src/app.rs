@@ -86,7 +86,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     });
 
     let (readiness, watched) = watch::channel(Readiness::NotReady("starting".into()));
-    let stopping = watch::Sender::new(false);
     let (stop, stopped) = watch::channel(false);
     let incoming = Incoming::bind(
         &config.grpc.listen,
@@ -114,7 +113,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     ops::process::say(&format!("listening grpc {grpc_address}"));
     ops::process::say(&format!("listening ops http {ops_address}"));
-    let telling = tokio::spawn(tell_readiness(node.draining(), stopping.subscribe(), readiness));
+    let telling = tokio::spawn(tell_readiness(node.draining(), node.stopping(), readiness));
     ops::process::say("ready");
     tracing::info!(
         node_id = config.node_id,
@@ -138,9 +137,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
 
     // New calls are refused from here; those that exist have their time.
-    stopping.send_replace(true);
+    node.begin_stop();
     health.set_not_serving::<MediaNodeServer<grpc::Service>>().await;
-    node.drain(true);
     tokio::select! {
         () = node.emptied() => {}
         () = tokio::time::sleep(config.shutdown.grace()) => {}

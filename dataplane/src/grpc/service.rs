@@ -211,12 +211,16 @@ impl Service {
         Ok(Box::pin(ReceiverStream::new(stream)))
     }
 
-    fn drain(&self, request: &wire::DrainRequest) -> wire::DrainResponse {
-        let calls = self.node.drain(request.drain);
+    fn drain(&self, request: &wire::DrainRequest) -> Result<wire::DrainResponse, Status> {
+        let Some(calls) = self.node.drain(request.drain) else {
+            return Err(Status::failed_precondition(
+                "the node is stopping: it takes no calls again",
+            ));
+        };
         tracing::info!(drain = request.drain, calls, "drain requested");
-        wire::DrainResponse {
+        Ok(wire::DrainResponse {
             calls_left: calls as u64,
-        }
+        })
     }
 }
 
@@ -415,7 +419,7 @@ impl MediaNode for Service {
     }
 
     async fn drain(&self, request: Request<wire::DrainRequest>) -> Outcome<wire::DrainResponse> {
-        self.counted(Operation::Drain, async { Ok(self.drain(request.get_ref())) })
+        self.counted(Operation::Drain, async { self.drain(request.get_ref()) })
             .await
     }
 }

@@ -61,6 +61,8 @@ pub struct Node {
     empty: Notify,
     notices: broadcast::Sender<Notice>,
     draining: watch::Sender<bool>,
+    /// True from the signal to stop on: a draining that nobody takes back.
+    stopping: watch::Sender<bool>,
     /// True from when the node stops answering watchers.
     closing: watch::Sender<bool>,
     /// Packets received in the last full second.
@@ -100,6 +102,7 @@ impl Node {
             empty: Notify::new(),
             notices: broadcast::channel(watcher_queue).0,
             draining: watch::channel(false).0,
+            stopping: watch::channel(false).0,
             closing: watch::channel(false).0,
             packets_per_s: AtomicU64::new(0),
             tally: Tally::default(),
@@ -311,7 +314,7 @@ impl Node {
 
     /// Whether new calls are refused.
     pub fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        *self.draining.borrow() || *self.stopping.borrow()
     }
 
     /// Changes with [`Self::drain`].
@@ -319,10 +322,23 @@ impl Node {
         self.draining.subscribe()
     }
 
-    /// Refuses new calls, or takes them again; says how many there are.
-    pub fn drain(&self, drain: bool) -> usize {
+    /// Refuses new calls, or takes them again; says how many there are. `None`: a node that stops takes no call again.
+    pub fn drain(&self, drain: bool) -> Option<usize> {
+        if !drain && *self.stopping.borrow() {
+            return None;
+        }
         self.draining.send_replace(drain);
-        self.calls()
+        Some(self.calls())
+    }
+
+    /// Refuses new calls from now on, for good.
+    pub fn begin_stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Becomes true with [`Self::begin_stop`].
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
     }
 
     /// Completes when there is no call.

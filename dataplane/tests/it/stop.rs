@@ -49,6 +49,18 @@ async fn sigterm_lets_calls_end_within_the_grace(backend: Backend) {
         .await
         .expect_err("stopping");
     assert_eq!(refusal(&status), "draining");
+    let status = node
+        .client
+        .drain(wire::DrainRequest { drain: false })
+        .await
+        .expect_err("stopping for good");
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+    let status = node
+        .client
+        .create_call(call("new", line(None), line(None)))
+        .await
+        .expect_err("still stopping");
+    assert_eq!(refusal(&status), "draining");
     a.send(local_rtp(&made, 0), 20).await;
     b.receive(20).await;
     node.client.query_call(query("last")).await.expect("still there");
