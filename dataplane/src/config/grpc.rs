@@ -23,7 +23,7 @@ pub struct Grpc {
     /// Requests and streams at once on one connection; HTTP/2 tells the client.
     #[serde(default = "Grpc::streams_max")]
     pub streams_max: u32,
-    /// The largest message that is taken, in bytes.
+    /// The largest message that is taken, in bytes. The report on a call of many lines must find room in one.
     #[serde(default = "Grpc::message_bytes_max")]
     pub message_bytes_max: usize,
     /// A request ends after this time, even when its caller would wait longer.
@@ -101,7 +101,7 @@ impl Validate for Grpc {
     fn validate(&self, problems: &mut Problems) {
         problems.range("connections_max", self.connections_max, 1..=65_536);
         problems.range("streams_max", self.streams_max, 1..=65_536);
-        problems.range("message_bytes_max", self.message_bytes_max, 1_024..=64 << 20);
+        problems.range("message_bytes_max", self.message_bytes_max, 65_536..=64 << 20);
         problems.range("request_timeout_ms", self.request_timeout_ms, 10..=600_000);
         let Some(tls) = &self.tls else { return };
         if matches!(self.listen, ListenAddress::Unix(_)) {

@@ -213,12 +213,12 @@ async fn connections_beyond_the_limit_are_closed_and_counted() {
 #[tokio::test]
 async fn a_message_beyond_the_limit_is_refused() {
     let settings = Settings {
-        grpc: "message_bytes_max = 1024".into(),
+        grpc: "message_bytes_max = 65536".into(),
         ..Settings::default()
     };
     let mut node = Node::with(Backend::Socket, settings).await;
     let request = wire::RenewLeasesRequest {
-        call_ids: vec!["x".repeat(60); 100],
+        call_ids: vec!["x".repeat(60); 1_200],
     };
     let status = node.client.renew_leases(request).await.expect_err("too large");
     assert_eq!(status.code(), Code::OutOfRange, "{status}");

@@ -69,7 +69,8 @@ async fn one_call_is_told_until_it_is_gone(backend: Backend) {
 async fn all_calls_are_told_in_messages_that_fit(backend: Backend) {
     let settings = Settings {
         workers: 2,
-        grpc: "message_bytes_max = 4096".into(),
+        ports: "20000-39999".into(),
+        grpc: "message_bytes_max = 65536".into(),
         ..Settings::default()
     };
     let mut node = Node::with(backend, settings).await;
@@ -92,16 +93,17 @@ async fn all_calls_are_told_in_messages_that_fit(backend: Backend) {
             .is_empty()
     );
     for n in 0..100 {
-        node.client
-            .create_call(call(&format!("s{n:02}"), line(None), line(None)))
-            .await
-            .expect("created");
+        let mut request = call(&format!("s{n:02}"), line(None), line(None));
+        for leg in &mut request.legs {
+            leg.lines = vec![line(None); 8];
+        }
+        node.client.create_call(request).await.expect("created");
     }
     let mut seen = std::collections::BTreeSet::new();
     let mut messages = 0;
     while seen.len() < 100 {
         let message = next(&mut stream).await.expect("open").expect("a message");
-        assert!(prost::Message::encoded_len(&message) <= 4_096);
+        assert!(prost::Message::encoded_len(&message) <= 65_536);
         messages += 1;
         seen.extend(message.calls.into_iter().map(|call| call.call_id));
     }
