@@ -18,16 +18,21 @@ pub fn folder(test: &str) -> PathBuf {
     folder
 }
 
+/// Says that a test cannot run here, and why; a failure under `STRICT=1`.
+pub fn skip(test: &str, reason: &str) {
+    println!("SKIP {test}: {reason}");
+    assert!(
+        std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
+        "a skip fails under STRICT=1"
+    );
+}
+
 /// False, with a line that says so, when SIPp is missing; a failure under `STRICT=1`.
 pub fn sipp_is_here(test: &str) -> bool {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("sipp").exists()));
     if !found {
-        println!("SKIP {test}: sipp is not installed; run `make bootstrap`");
-        assert!(
-            std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
-            "a skip fails under STRICT=1"
-        );
+        skip(test, "sipp is not installed; run `make bootstrap`");
     }
     found
 }
