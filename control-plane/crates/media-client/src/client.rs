@@ -12,7 +12,7 @@ use crate::{
     counters, create, follow, health, orphans, renew, watch,
 };
 
-/// [`Config::requests_max`] requests are under way.
+/// [`Config::requests_max`] requests are under way, or three quarters of that when a create is to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many requests to media nodes are under way")]
 pub struct Overloaded;
@@ -88,7 +88,15 @@ impl Client {
     /// A delete without a node is for a call whose create was not answered yet, or not in time: the client knows, or
     /// will know, which node has it. A delete that is refused here is done later all the same, without an answer.
     pub fn request(&self, request: Request) -> Result<(), Overloaded> {
-        let Ok(permit) = self.requests.clone().try_acquire_owned() else {
+        // Calls that exist are served first: new ones leave them a quarter of the places. Between the look and the
+        // taking others may come; the places kept are many, and a few more or less matter to nobody.
+        let kept = match request.kind {
+            Kind::Create(_) => self.context.config.requests_max / 4,
+            Kind::Update(_) | Kind::Delete => 0,
+        };
+        let is_full = self.requests.available_permits() <= kept;
+        let permit = (!is_full).then(|| self.requests.clone().try_acquire_owned().ok());
+        let Some(permit) = permit.flatten() else {
             self.context.counters.change(|counters| counters.overloaded += 1);
             if let Kind::Delete = request.kind {
                 follow::delete_later(&self.context, &request.call, request.node.as_ref());

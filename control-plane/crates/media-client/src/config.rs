@@ -25,7 +25,8 @@ pub struct Config {
     pub gone_after: Duration,
     /// How often a node that is well is asked how it is.
     pub poll_interval: Duration,
-    /// Requests under way at most; more are refused.
+    /// Requests under way at most; more are refused. Creates are refused already when a quarter is left, so that
+    /// calls that exist go on and end while new ones are too many.
     pub requests_max: usize,
     /// Reports waiting at most; when they are not taken, the tasks that have more wait.
     pub reports_max: usize,

@@ -515,6 +515,34 @@ async fn requests_beyond_the_limit_are_refused_at_once() {
 }
 
 #[tokio::test]
+async fn new_calls_leave_a_quarter_of_the_places_to_those_that_exist() {
+    let fake = Fake::new(10);
+    let (_running, client, mut reports) = alone(
+        &fake,
+        Config {
+            requests_max: 4,
+            ..config()
+        },
+    )
+    .await;
+    ask(&client, &mut reports, create(1, "c1")).await.unwrap();
+    until("the request is over", || client.under_way() == 0).await;
+    fake.with(|state| state.create = Create::TakeAndBeSilent);
+    for id in 2..5 {
+        client.request(create(id, &format!("c{id}"))).unwrap();
+    }
+    assert!(client.request(create(5, "c5")).is_err());
+    client.request(on("a", 6, "c1", Kind::Delete)).unwrap();
+    let mut done = Vec::new();
+    for _ in 0..4 {
+        if let Report::Answer(Answer { id, result: Ok(_) }) = report(&mut reports).await {
+            done.push(id);
+        }
+    }
+    assert_eq!(done, [6]);
+}
+
+#[tokio::test]
 async fn a_unix_socket_is_an_address_too() {
     let folder = tempfile::tempdir().unwrap();
     let fake = Fake::new(10);
