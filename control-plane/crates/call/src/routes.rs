@@ -46,14 +46,15 @@ impl Routes {
         }
     }
 
-    /// The next hops for `user`, in the order to try them; empty if nothing matches. Does not allocate.
-    pub fn lookup(&self, user: &str) -> &[NextHop] {
+    /// The next hops for `user`, in the order to try them; `None` if no route matches, empty if the one that does has
+    /// no next hop for now. Does not allocate.
+    pub fn lookup(&self, user: &str) -> Option<&[NextHop]> {
         let user = user.as_bytes();
         let lengths = (0..=user.len().min(self.longest)).rev();
         lengths
             .filter_map(|length| self.by_prefix.get(&user[..length]))
             .next()
-            .map_or(&[], |hops| hops)
+            .map(|hops| &**hops)
     }
 }
 
@@ -78,6 +79,7 @@ mod tests {
     fn ports(routes: &Routes, user: &str) -> Vec<u16> {
         routes
             .lookup(user)
+            .unwrap_or_default()
             .iter()
             .map(|hop| hop.destination.remote.port())
             .collect()
@@ -113,12 +115,23 @@ mod tests {
     }
 
     #[test]
-    fn no_match_is_empty() {
-        let routes = Routes::new([Route {
-            prefix: "1".into(),
-            next_hops: vec![hop(1)],
-        }]);
-        assert!(routes.lookup("2").is_empty());
-        assert!(Routes::default().lookup("1").is_empty());
+    fn no_match_is_not_a_route_without_next_hops() {
+        let routes = Routes::new([
+            Route {
+                prefix: "1".into(),
+                next_hops: vec![hop(1)],
+            },
+            Route {
+                prefix: "12".into(),
+                next_hops: vec![],
+            },
+        ]);
+        assert_eq!(routes.lookup("2"), None);
+        assert_eq!(Routes::default().lookup("1"), None);
+        assert_eq!(
+            routes.lookup("12"),
+            Some(&[][..]),
+            "the shorter prefix is not for it"
+        );
     }
 }

@@ -30,6 +30,11 @@ impl Refusal {
         }
     }
 
+    /// Not now: 503 with `Retry-After` (RFC 3261 §21.5.4).
+    fn unavailable(hub: &Hub) -> Self {
+        Self::with(503, HeaderName::RetryAfter, hub.config.retry_after_s.to_string())
+    }
+
     /// The method is not one of ours: 501 if we have never heard of it, else 405 (RFC 3261 §8.2.1).
     fn method(method: Method<'_>) -> Self {
         match method {
@@ -50,7 +55,8 @@ fn refuse(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message, refu
     hub.respond(now, key, response);
 }
 
-/// The checks that every request passes first (RFC 3261 §8.2.2.3); `hops` for those that we pass on (RFC 7332).
+/// The checks that every request but BYE passes first (RFC 3261 §8.2.2.3): what `Max-Forwards` of our copy becomes. One
+/// that is passed on must have hops left (RFC 7332).
 fn check(hub: &Hub, request: &Message, is_passed_on: bool) -> Result<u8, Refusal> {
     if let Some(tags) = headers::unsupported(request) {
         return Err(Refusal::with(420, HeaderName::Unsupported, tags));
@@ -125,6 +131,11 @@ impl B2bua {
         let hub = &mut self.hub;
         match method {
             Method::Invite => self.handle_invite(now, key, source, request),
+            // It asks what an INVITE would get (RFC 3261 §11.2).
+            Method::Options if self.draining => {
+                let refusal = Refusal::unavailable(hub);
+                refuse(hub, now, key, request, refusal);
+            }
             Method::Options => answer_options(hub, now, key, request),
             Method::Bye | Method::Info | Method::Update | Method::Prack => {
                 refuse(hub, now, key, request, Refusal::of(481));
@@ -136,14 +147,8 @@ impl B2bua {
     fn handle_invite(&mut self, now: Timestamp, key: ServerKey, source: Source, request: &Message) {
         if self.draining || self.calls.len() >= self.hub.config.calls_max {
             self.hub.counters.calls_refused_at_limit += 1;
-            let seconds = self.hub.config.retry_after_s.to_string();
-            refuse(
-                &mut self.hub,
-                now,
-                key,
-                request,
-                Refusal::with(503, HeaderName::RetryAfter, seconds),
-            );
+            let refusal = Refusal::unavailable(&self.hub);
+            refuse(&mut self.hub, now, key, request, refusal);
             return;
         }
         match self.admit(key, source, request) {
@@ -184,8 +189,10 @@ impl B2bua {
         }
         let user = uri.user_decoded();
         let hops = self.hub.config.routes.lookup(user.as_deref().unwrap_or(""));
+        let hops = hops.ok_or_else(|| Refusal::of(404))?;
         if hops.is_empty() {
-            return Err(Refusal::of(404));
+            // The route is there, and the name of its next hop has no address that we can send to.
+            return Err(Refusal::unavailable(&self.hub));
         }
         let hops = hops.into();
         Ok((
@@ -216,7 +223,7 @@ impl B2bua {
     }
 }
 
-/// RFC 3261 §11.2. We have no option tags, so there is no `Supported`.
+/// RFC 3261 §11.2. We have no option tags, so `Supported` is empty.
 fn answer_options(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message) {
     if let Err(refusal) = check(hub, request, false) {
         refuse(hub, now, key, request, refusal);
@@ -246,7 +253,7 @@ impl Call {
         let result = match method {
             _ if !self.is_peer(side, request) => Err(Refusal::of(481)),
             Method::Bye => self
-                .check_bye(hub, side, request)
+                .check_order(side, request)
                 .map(|()| self.handle_bye(hub, now, side, key, request)),
             Method::Options => {
                 answer_options(hub, now, key, request);
@@ -271,12 +278,7 @@ impl Call {
         }
     }
 
-    /// A BYE is checked for its order alone: whatever else it holds, the party is leaving.
-    fn check_bye(&mut self, hub: &Hub, side: Side, request: &Message) -> Result<(), Refusal> {
-        check(hub, request, false)?;
-        self.check_order(side, request)
-    }
-
+    /// Whether the request is in its order. Nothing else is checked of a BYE: whatever it requires, the party is leaving.
     fn check_order(&mut self, side: Side, request: &Message) -> Result<(), Refusal> {
         match &mut self.legs[side] {
             Some(leg) => leg

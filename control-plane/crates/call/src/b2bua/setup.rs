@@ -71,6 +71,13 @@ impl Call {
             return;
         };
         let proposal = sdp::propose(offer);
+        let hops = &mut self.outbound.hops;
+        if let Some(is_ipv6) = hops.first().map(|hop| hop.destination.remote.is_ipv6()) {
+            // The offer names one address of ours, and a next hop of the other family could not send to it.
+            let mut kept = std::mem::take(hops).into_vec();
+            kept.retain(|hop| hop.destination.remote.is_ipv6() == is_ipv6);
+            *hops = kept.into();
+        }
         let callee_ipv6 = self
             .outbound
             .hops

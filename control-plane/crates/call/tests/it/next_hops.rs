@@ -87,6 +87,20 @@ fn a_next_hop_out_of_service_is_left_and_the_last_one_decides() {
 }
 
 #[test]
+fn an_offer_goes_to_next_hops_of_one_address_family() {
+    let mut world = World::with(config(&[B, "[2001:db8::2]:5060", B2]), Conditions::PERFECT, 1);
+    world.a.invite(world.now, true);
+    world.run_ms(20);
+    world.b.respond(world.now, 503, "b1", None);
+    world.run_ms(20);
+    assert_eq!(world.b2.log, ["INVITE"]);
+    world.b2.respond(world.now, 503, "b1", None);
+    world.finish();
+    assert_eq!(world.a.log, ["503 INVITE"]);
+    assert!(world.sent.iter().all(|sent| sent.destination.remote.is_ipv4()));
+}
+
+#[test]
 fn a_busy_callee_is_not_looked_for_elsewhere() {
     let mut world = two_hops();
     world.a.invite(world.now, true);

@@ -206,6 +206,64 @@ fn calls_beyond_the_limit_are_503_with_retry_after() {
 }
 
 #[test]
+fn a_route_without_a_next_hop_for_now_is_503_with_retry_after() {
+    let mut world = World::with(config(&[]), Conditions::PERFECT, 1);
+    world.a.invite(world.now, true);
+    world.finish();
+    assert_eq!(
+        (world.a.log.clone(), world.a.retry_after.as_deref()),
+        (vec!["503 INVITE".into()], Some("5"))
+    );
+}
+
+#[test]
+fn options_say_503_while_new_calls_are_refused() {
+    let mut world = World::talking();
+    world.b2bua.drain(true);
+    world.a.request(world.now, outside("OPTIONS", "x"));
+    world.run_ms(20);
+    assert_eq!(world.a.log.last().unwrap(), "503 OPTIONS");
+    assert_eq!(world.a.retry_after.as_deref(), Some("5"));
+    world.a.in_dialog(world.now, "OPTIONS", None);
+    world.run_ms(20);
+    assert_eq!(
+        world.a.log.last().unwrap(),
+        "200 OPTIONS",
+        "of a call that exists"
+    );
+    world.b2bua.drain(false);
+    world.a.request(world.now, outside("OPTIONS", "y"));
+    world.run_ms(20);
+    assert_eq!(world.a.log.last().unwrap(), "200 OPTIONS");
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn a_bye_that_requires_what_we_do_not_have_ends_the_call() {
+    let mut world = World::talking();
+    let id = world.a.talks[0].dialog.id().clone();
+    let bye = RequestBuilder::new("BYE", &format!("sip:{US}"))
+        .header(HeaderName::MaxForwards, 70)
+        .header(
+            HeaderName::From,
+            format_args!("<sip:alice@{A}>;tag={}", id.local_tag),
+        )
+        .header(
+            HeaderName::To,
+            format_args!("<sip:1000@{US}>;tag={}", id.remote_tag.unwrap()),
+        )
+        .header(HeaderName::CallId, &id.call_id)
+        .header(HeaderName::CSeq, "9 BYE")
+        .header(HeaderName::Require, "x");
+    world.a.request(world.now, bye);
+    world.a.talks[0].alive = false;
+    world.finish();
+    assert_eq!(world.a.log.last().unwrap(), "200 BYE");
+    assert_eq!(world.b.log.last().unwrap(), "BYE");
+}
+
+#[test]
 fn methods_within_a_dialog_that_we_do_not_pass_are_405_or_501() {
     let mut world = World::talking();
     for (method, status) in [
