@@ -105,7 +105,6 @@ impl Sources {
             next_hops_skipped,
             forks_dismissed,
             unacknowledged,
-            ..
         } = now.call_counters;
         page.counters(
             "calls",

@@ -164,7 +164,7 @@ impl Shell {
             Stage::Quality => tracing::debug!(%call, node, "call measured"),
         }
         if let Err(error) = self.journal.append(&record) {
-            self.standing.now().records_lost += 1;
+            // The journal counts it, for metrics.
             // The record itself, so that the log has it if nothing else does.
             tracing::error!(call = %cdr.call, %error, ?record, "call record not kept");
         }

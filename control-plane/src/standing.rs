@@ -44,8 +44,6 @@ pub struct Now {
     pub transaction_counters: sip::transaction::Counters,
     /// Calls that ended, by outcome and by who ended them.
     pub ended: BTreeMap<(&'static str, &'static str), u64>,
-    /// Records that were not written to the journal although they should have been.
-    pub records_lost: u64,
     /// Whether new calls are refused, and why.
     pub refusing: Option<&'static str>,
 }

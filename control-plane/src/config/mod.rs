@@ -105,6 +105,14 @@ impl Validate for Config {
                     &format!("route.{n}.next_hop"),
                     format!("goes over {name}, and sip.listen has no address of {name}"),
                 );
+            } else if let Some(address) = route.next_hop.address
+                && !self.sip.reaches(route.next_hop.transport, address)
+            {
+                let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+                problems.push(
+                    &format!("route.{n}.next_hop"),
+                    format!("is an {family} address, and sip.listen has none of its protocol"),
+                );
             }
         }
     }

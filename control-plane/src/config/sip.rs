@@ -98,6 +98,13 @@ impl Sip {
         self.listen.iter().any(|listen| listen.transport == transport)
     }
 
+    /// Whether requests can leave over `transport` to an address of the family of `address`.
+    pub fn reaches(&self, transport: Transport, address: IpAddr) -> bool {
+        self.listen
+            .iter()
+            .any(|listen| listen.transport == transport && listen.address.is_ipv4() == address.is_ipv4())
+    }
+
     /// The limits of a message.
     pub fn message_limits(&self) -> Limits {
         Limits {
@@ -196,7 +203,9 @@ impl Validate for Sip {
             self.head_bytes_max,
             1_024..=Limits::HEAD_BYTES_MAX,
         );
-        problems.range("body_bytes_max", self.body_bytes_max, 1_024..=1 << 20);
+        // What we send is read again with the default limits when it gets its Via.
+        let body_bytes_max = 1_024..=Limits::default().body_bytes;
+        problems.range("body_bytes_max", self.body_bytes_max, body_bytes_max);
         problems.range("socket_buffer_bytes", self.socket_buffer_bytes, 65_536..=1 << 30);
         problems.within("tcp", &self.tcp);
     }

@@ -181,6 +181,16 @@ fn every_mistake_has_its_line_and_reason() {
             "]\n[[route]]\nprefix = \"1\"\nnext_hop = \"sip:h;transport=tcp\"",
             "control.toml:5: route.0.next_hop goes over tcp, and sip.listen has no address of tcp",
         ),
+        (
+            "\"sip:127.0.0.1:5070;transport=udp\"",
+            "\"sip:[::1]:5070\"",
+            "control.toml:12: route.0.next_hop is an IPv6 address, and sip.listen has none of its protocol",
+        ),
+        (
+            "[ops]",
+            "body_bytes_max = 65537\n[ops]",
+            "control.toml:3: sip.body_bytes_max must be 1024 to 65536",
+        ),
     ];
     let mut wrong = Vec::new();
     for (from, to, expected) in cases {
