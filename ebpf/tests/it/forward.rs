@@ -80,6 +80,27 @@ fn any_payload_keeps_a_right_checksum_right_and_a_wrong_one_wrong() {
     }
 }
 
+/// RFC 768: a sum of zero is sent as all ones, since zero on the wire means that there is none.
+#[test]
+fn a_checksum_that_comes_to_zero_leaves_as_all_ones() {
+    for (ingress, egress) in VERSIONS {
+        let Some(mut relay) = bench::relay("zero sum") else {
+            return;
+        };
+        let spec = bench::spec(ingress, egress);
+        relay.table_mut().install(&spec).unwrap();
+        let payload = |word: u16| frame::rtp(0, 1, 1, 1, &word.to_be_bytes());
+        // The checksum of what leaves with a word of zero is the word that makes it zero.
+        let leaving = Datagram::new(spec.egress_local, spec.destination, &payload(0)).build();
+        let at = leaving.len() - payload(0).len() - 2;
+        let word = u16::from_be_bytes([leaving[at], leaving[at + 1]]);
+        let sent = bench::datagram(&spec, &payload(word));
+        let left = bench::run(&relay, &sent.build()).packet;
+        assert_eq!(left[at..at + 2], [0xff, 0xff]);
+        assert_eq!(Datagram::parse(&left), expectation(&spec, &sent));
+    }
+}
+
 #[test]
 fn received_tags_are_kept_and_set_tags_replace_them() {
     let lists = [vec![], vec![INNER], vec![OUTER, INNER]];

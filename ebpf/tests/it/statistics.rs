@@ -133,6 +133,11 @@ fn clocks_events_and_timestamps_set_anew_are_timed_alike() {
         (111, 4_000_003_000),
         (0, u32::MAX),
         (0, 20),
+        // 4.9 seconds are jitter, 5.1 are a timestamp set anew; both ways.
+        (0, 39_220),
+        (0, 80_020),
+        (0, 40_820),
+        (0, 20),
         (0, 0x8000_0014),
     ]
     .into_iter()
