@@ -148,7 +148,7 @@ impl Sources {
         )?;
         page.gauge(
             "next_hops_unresolved",
-            "Routes whose next hop has no address",
+            "Routes whose next hop has no usable address",
             self.unresolved.load(Relaxed),
         )
     }

@@ -43,7 +43,7 @@ impl Table {
         }
     }
 
-    /// Names without an address, as a level for metrics.
+    /// Routes whose next hop has no address that a listener can send to, as a level for metrics: their calls get 503.
     pub fn unresolved(&self) -> Arc<AtomicU64> {
         self.unresolved.clone()
     }
@@ -79,7 +79,7 @@ impl Table {
         let unresolved = self
             .routes
             .iter()
-            .filter(|route| self.addresses(&route.next_hop).is_empty())
+            .filter(|route| self.next_hops(&route.next_hop).is_empty())
             .count();
         self.unresolved.store(unresolved as u64, Relaxed);
     }
@@ -180,7 +180,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_no_listener_can_send_to_is_left_out() {
-        assert!(hops(&table("sip:[2001:db8::1]", &["127.0.0.1:5060"])).is_empty());
+        let mut table_of_ipv4 = table("sip:[2001:db8::1]", &["127.0.0.1:5060"]);
+        assert!(hops(&table_of_ipv4).is_empty());
+        table_of_ipv4.look_up().await;
+        assert_eq!(table_of_ipv4.unresolved().load(Relaxed), 1);
         assert_eq!(
             hops(&table("sip:[2001:db8::1]", &["127.0.0.1:5060", "[::1]:5060"])).len(),
             1
