@@ -83,9 +83,14 @@ impl PortPool {
         &self.addresses[usize::from(address)].interface
     }
 
+    /// The address that is bound.
+    pub(crate) fn address_of(&self, address: AddressKey) -> IpAddr {
+        self.addresses[usize::from(address)].local
+    }
+
     /// Whether an address is IPv6.
     pub(crate) fn is_ipv6(&self, address: AddressKey) -> bool {
-        self.addresses[usize::from(address)].local.is_ipv6()
+        self.address_of(address).is_ipv6()
     }
 
     /// Reserves a free pair, any with the same probability, so that an attacker cannot tell the next from the last.

@@ -33,8 +33,8 @@ pub(crate) enum Remote {
 }
 
 impl LineSettings {
-    /// Checks `spec` for a leg whose local address is of the given family.
-    pub(crate) fn new(spec: &LineSpec, ipv6: bool, limits: &Limits) -> Result<Self, Refusal> {
+    /// Checks `spec` for a leg whose local address is `local`.
+    pub(crate) fn new(spec: &LineSpec, local: IpAddr, limits: &Limits) -> Result<Self, Refusal> {
         if spec.codecs.len() > limits.codecs_max {
             return Err(Refusal::Invalid("a line has more codecs than the node's limit"));
         }
@@ -46,7 +46,7 @@ impl LineSettings {
         };
         // A disabled line keeps its place only; its addresses mean nothing (RFC 3264 §6).
         let (remote, remote_rtcp) = match spec.enabled {
-            true => (remote(spec.remote, ipv6)?, remote(spec.remote_rtcp, ipv6)?),
+            true => (remote(spec.remote, local)?, remote(spec.remote_rtcp, local)?),
             false => (Remote::Unknown, Remote::Unknown),
         };
         let remote_rtcp = match remote_rtcp {
@@ -67,11 +67,11 @@ impl LineSettings {
     }
 }
 
-fn remote(address: Option<SocketAddr>, ipv6: bool) -> Result<Remote, Refusal> {
+fn remote(address: Option<SocketAddr>, local: IpAddr) -> Result<Remote, Refusal> {
     let Some(address) = address else {
         return Ok(Remote::Unknown);
     };
-    if address.is_ipv6() != ipv6 {
+    if address.is_ipv6() != local.is_ipv6() {
         return Err(Refusal::Invalid(
             "a remote address is of another family than the leg's local address",
         ));
@@ -90,6 +90,10 @@ fn remote(address: Option<SocketAddr>, ipv6: bool) -> Result<Remote, Refusal> {
         return Err(Refusal::Invalid(
             "a remote address is an IPv4-mapped IPv6 address",
         ));
+    }
+    // A party must not have the node send to what listens on the node itself.
+    if address.ip().is_loopback() && !local.is_loopback() {
+        return Err(Refusal::Invalid("a remote address is loopback"));
     }
     Ok(Remote::Address(address))
 }
@@ -126,33 +130,46 @@ mod tests {
 
     #[test]
     fn remote_addresses_that_nobody_can_have_are_refused() {
+        const V4: &str = "198.51.100.1";
+        const V6: &str = "2001:db8::9";
         let limits = Limits::default();
-        for (remote, ipv6, ok) in [
-            ("192.0.2.1:4000", false, true),
-            ("127.0.0.1:4000", false, true),
-            ("0.0.0.0:4000", false, true),
-            ("0.0.0.0:0", false, true),
-            ("192.0.2.1:0", false, false),
-            ("224.0.0.1:4000", false, false),
-            ("255.255.255.255:4000", false, false),
-            ("192.0.2.1:4000", true, false),
-            ("[2001:db8::1]:4000", false, false),
-            ("[2001:db8::1]:4000", true, true),
-            ("[::]:4000", true, true),
-            ("[ff02::1]:4000", true, false),
-            ("[::ffff:192.0.2.1]:4000", true, false),
+        for (remote, local, ok) in [
+            ("192.0.2.1:4000", V4, true),
+            ("127.0.0.1:4000", V4, false),
+            ("127.9.8.7:4000", V4, false),
+            ("127.0.0.1:4000", "127.0.0.2", true),
+            ("192.0.2.1:4000", "127.0.0.2", true),
+            ("0.0.0.0:4000", V4, true),
+            ("0.0.0.0:0", V4, true),
+            ("192.0.2.1:0", V4, false),
+            ("224.0.0.1:4000", V4, false),
+            ("255.255.255.255:4000", V4, false),
+            ("192.0.2.1:4000", V6, false),
+            ("[2001:db8::1]:4000", V4, false),
+            ("[2001:db8::1]:4000", V6, true),
+            ("[::]:4000", V6, true),
+            ("[::1]:4000", V6, false),
+            ("[::1]:4000", "::1", true),
+            ("[ff02::1]:4000", V6, false),
+            ("[::ffff:192.0.2.1]:4000", V6, false),
+            ("[::ffff:127.0.0.1]:4000", V6, false),
         ] {
-            let settings = LineSettings::new(&spec(Some(remote)), ipv6, &limits);
-            assert_eq!(settings.is_ok(), ok, "{remote}");
-            let mut rtcp = spec(Some(if ipv6 { "[2001:db8::1]:1" } else { "192.0.2.1:1" }));
+            let local: IpAddr = local.parse().unwrap();
+            let settings = LineSettings::new(&spec(Some(remote)), local, &limits);
+            assert_eq!(settings.is_ok(), ok, "{remote} for {local}");
+            let mut rtcp = spec(Some(if local.is_ipv6() {
+                "[2001:db8::1]:1"
+            } else {
+                "192.0.2.1:1"
+            }));
             rtcp.remote_rtcp = Some(remote.parse().unwrap());
             assert_eq!(
-                LineSettings::new(&rtcp, ipv6, &limits).is_ok(),
+                LineSettings::new(&rtcp, local, &limits).is_ok(),
                 ok,
-                "RTCP {remote}"
+                "RTCP {remote} for {local}"
             );
         }
-        let held = LineSettings::new(&spec(Some("0.0.0.0:9")), false, &limits).unwrap();
+        let held = LineSettings::new(&spec(Some("0.0.0.0:9")), V4.parse().unwrap(), &limits).unwrap();
         assert_eq!(held.remote, Remote::Held);
     }
 
@@ -161,7 +178,7 @@ mod tests {
         let mut spec = spec(Some("192.0.2.1:0"));
         spec.enabled = false;
         assert_eq!(
-            LineSettings::new(&spec, false, &Limits::default())
+            LineSettings::new(&spec, [127, 0, 0, 1].into(), &Limits::default())
                 .unwrap()
                 .remote,
             Remote::Unknown
@@ -182,7 +199,7 @@ mod tests {
         ] {
             let spec = LineSpec { codecs, ..spec(None) };
             assert_eq!(
-                LineSettings::new(&spec, false, &limits).is_ok(),
+                LineSettings::new(&spec, [127, 0, 0, 1].into(), &limits).is_ok(),
                 ok,
                 "{:?}",
                 spec.codecs

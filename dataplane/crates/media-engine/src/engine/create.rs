@@ -62,12 +62,16 @@ impl Engine {
         let address = address.ok_or(Refusal::UnknownInterface)?;
         Ok(Planned {
             address,
-            lines: self.check_lines(spec)?,
+            lines: self.check_lines(spec, address)?,
         })
     }
 
-    /// Checks the lines of a leg.
-    pub(super) fn check_lines(&self, spec: &LegSpec) -> Result<Vec<LineSettings>, Refusal> {
+    /// Checks the lines of a leg that is reached at `address`.
+    pub(super) fn check_lines(
+        &self,
+        spec: &LegSpec,
+        address: AddressKey,
+    ) -> Result<Vec<LineSettings>, Refusal> {
         let limits = &self.config.limits;
         if spec.lines.is_empty() {
             return Err(Refusal::Invalid("a leg has no line"));
@@ -75,9 +79,10 @@ impl Engine {
         if spec.lines.len() > limits.lines_max {
             return Err(Refusal::Invalid("a leg has more lines than the node's limit"));
         }
+        let local = self.pool.address_of(address);
         spec.lines
             .iter()
-            .map(|line| LineSettings::new(line, spec.ipv6, limits))
+            .map(|line| LineSettings::new(line, local, limits))
             .collect()
     }
 

@@ -82,7 +82,7 @@ impl Engine {
                     "a leg cannot change its interface or address family",
                 ));
             }
-            let lines = self.check_lines(spec)?;
+            let lines = self.check_lines(spec, leg.address)?;
             if lines.len() < leg.lines.len() {
                 return Err(Refusal::Invalid("an update leaves out a line"));
             }
