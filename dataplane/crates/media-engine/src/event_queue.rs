@@ -7,7 +7,6 @@ use media_types::Event;
 pub(crate) struct EventQueue {
     events: VecDeque<Event>,
     count_max: usize,
-    missed: u64,
 }
 
 impl EventQueue {
@@ -15,14 +14,12 @@ impl EventQueue {
         Self {
             events: VecDeque::with_capacity(count_max),
             count_max,
-            missed: 0,
         }
     }
 
-    /// Adds an event; false, and counted as missed, when the queue is full.
+    /// Adds an event; false when the queue is full.
     pub(crate) fn push(&mut self, event: Event) -> bool {
         if self.events.len() >= self.count_max {
-            self.missed += 1;
             return false;
         }
         self.events.push_back(event);
@@ -36,10 +33,5 @@ impl EventQueue {
 
     pub(crate) fn pop(&mut self) -> Option<Event> {
         self.events.pop_front()
-    }
-
-    /// Events missed since this was last asked.
-    pub(crate) fn take_missed(&mut self) -> u64 {
-        std::mem::take(&mut self.missed)
     }
 }

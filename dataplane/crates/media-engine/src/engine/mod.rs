@@ -85,11 +85,6 @@ impl Engine {
         self.events.pop()
     }
 
-    /// Events lost since this was last asked, because [`crate::Limits::events_max`] were waiting.
-    pub fn take_missed_events(&mut self) -> u64 {
-        self.events.take_missed()
-    }
-
     /// When [`Self::handle_timeout`] wants to be called next; `None` while nothing is pending.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         // Ports end their rest in whole seconds, so that a busy node is not woken for each.
