@@ -105,6 +105,27 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         Published::ports_in_use,
     ),
     (
+        "ports_refused",
+        "Ports that the kernel refused, such as those of an address that the machine has lost",
+        Published::ports_refused,
+    ),
+    (
+        "ports_exhausted",
+        "Ports that did not open since the process or the back-end can hold no more",
+        Published::ports_exhausted,
+    ),
+    ("calls_created", "Calls made", Published::calls_created),
+    (
+        "calls_deleted",
+        "Calls that their control planes deleted",
+        Published::calls_deleted,
+    ),
+    (
+        "calls_ended",
+        "Calls that the node ended: leases and stops",
+        Published::calls_ended,
+    ),
+    (
         "leases_expired",
         "Calls that ended since nobody renewed their leases",
         |worker| worker.events_of("ended_lease_expired"),

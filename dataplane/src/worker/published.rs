@@ -30,6 +30,11 @@ pub struct Published {
     latches: AtomicU64,
     streams_evicted: AtomicU64,
     ports_in_use: AtomicU64,
+    ports_refused: AtomicU64,
+    ports_exhausted: AtomicU64,
+    calls_created: AtomicU64,
+    calls_deleted: AtomicU64,
+    calls_ended: AtomicU64,
     calls: AtomicU64,
     port_pairs: AtomicU64,
     port_pairs_free: AtomicU64,
@@ -122,6 +127,16 @@ readers! {
     streams_evicted;
     /// Ports that something else on the machine had.
     ports_in_use;
+    /// Ports that the kernel refused.
+    ports_refused;
+    /// Ports that found no room in the process or the back-end.
+    ports_exhausted;
+    /// Calls made.
+    calls_created;
+    /// Calls that their control planes deleted.
+    calls_deleted;
+    /// Calls that the node ended.
+    calls_ended;
     /// Calls.
     calls;
     /// Port pairs in all.
@@ -163,6 +178,11 @@ impl Published {
         put(&self.latches, counters.latches);
         put(&self.streams_evicted, counters.streams_evicted);
         put(&self.ports_in_use, counters.ports_in_use);
+        put(&self.ports_refused, counters.ports_refused);
+        put(&self.ports_exhausted, counters.ports_exhausted);
+        put(&self.calls_created, counters.calls_created);
+        put(&self.calls_deleted, counters.calls_deleted);
+        put(&self.calls_ended, counters.calls_ended);
         put(&self.engine_events_missed, counters.events_missed);
         let capacity = engine.capacity();
         put(&self.calls, capacity.calls as u64);

@@ -1,4 +1,4 @@
-use crate::DropReason;
+use crate::{DropReason, OpenError};
 
 /// Totals of one engine since it was made. Every packet handed over is in exactly one of `rtp_forwarded`,
 /// `rtcp_forwarded` and the drops.
@@ -24,6 +24,10 @@ pub struct Counters {
     pub calls_ended: u64,
     /// Ports that did not open because something else had them.
     pub ports_in_use: u64,
+    /// Ports that the kernel refused to open for another reason, such as an address that the machine has lost.
+    pub ports_refused: u64,
+    /// Ports that did not open because the process, or the back-end, can hold no more.
+    pub ports_exhausted: u64,
     pub(crate) drops: Drops,
 }
 
@@ -41,6 +45,14 @@ impl Counters {
     /// Packets dropped for any reason.
     pub fn dropped_total(&self) -> u64 {
         self.drops.0.iter().sum()
+    }
+
+    pub(crate) const fn count_unopened(&mut self, error: OpenError) {
+        match error {
+            OpenError::InUse => self.ports_in_use += 1,
+            OpenError::Refused => self.ports_refused += 1,
+            OpenError::Exhausted => self.ports_exhausted += 1,
+        }
     }
 
     /// Packets handed over.

@@ -36,10 +36,11 @@ impl Engine {
             match self.open_both(ports, pair, with_rtcp) {
                 Ok(opened) => return Ok(opened),
                 Err(OpenError::InUse) => {
-                    self.counters.ports_in_use += 1;
+                    self.counters.count_unopened(OpenError::InUse);
                     self.pool.put_aside(pair, now);
                 }
                 Err(error) => {
+                    self.counters.count_unopened(error);
                     self.pool.give_back(pair);
                     return Err(refusal(error));
                 }
@@ -73,7 +74,7 @@ impl Engine {
     /// Opens the RTCP port of a pair whose line has multiplexed until now.
     pub(super) fn open_rtcp(&mut self, ports: &mut impl Ports, pair: Pair) -> Result<PortId, Refusal> {
         ports.open(self.pool.local(pair, 1)).map_err(|error| {
-            self.counters.ports_in_use += u64::from(error == OpenError::InUse);
+            self.counters.count_unopened(error);
             refusal(error)
         })
     }

@@ -100,6 +100,19 @@ fn a_create_that_fails_half_way_closes_what_it_opened() {
             assert_eq!(try_create(&mut bench, "c"), Err(refusal), "{succeeding} succeed");
             assert_eq!((bench.ports.open.len(), bench.engine.capacity()), (0, before));
             assert_eq!(bench.engine.query(bench.now, &call_id("c")), None);
+            let counters = bench.engine.counters();
+            assert_eq!(
+                (
+                    counters.ports_refused,
+                    counters.ports_exhausted,
+                    counters.ports_in_use
+                ),
+                (
+                    u64::from(error == OpenError::Refused),
+                    u64::from(error == OpenError::Exhausted),
+                    0
+                )
+            );
             assert!(try_create(&mut bench, "c").is_ok());
         }
     }
