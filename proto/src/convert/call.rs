@@ -12,6 +12,8 @@ pub const LEGS_MAX: usize = 2;
 pub const LINES_PER_LEG_MAX: usize = 16;
 /// Codecs of a media line.
 pub const CODECS_PER_LINE_MAX: usize = 32;
+/// The shortest lease or media timeout that is taken, in milliseconds; shorter ones would only keep timers busy.
+pub const LEASE_MS_MIN: u64 = 100;
 /// The longest lease or media timeout that is taken, in milliseconds: a week. A node's configuration may allow less.
 pub const LEASE_MS_MAX: u64 = 7 * 24 * 3_600_000;
 /// Calls of one [`wire::RenewLeasesRequest`].
@@ -36,15 +38,19 @@ pub fn create_from_wire(request: wire::CreateCallRequest) -> Result<(Idempotency
     let spec = CallSpec {
         id,
         legs: legs_from_wire(request.legs)?,
-        lease: Duration::from_millis(ranged("lease_ms", request.lease_ms, 0, LEASE_MS_MAX)?),
-        media_timeout: Duration::from_millis(ranged(
-            "media_timeout_ms",
-            request.media_timeout_ms,
-            0,
-            LEASE_MS_MAX,
-        )?),
+        lease: time_from_wire("lease_ms", request.lease_ms)?,
+        media_timeout: time_from_wire("media_timeout_ms", request.media_timeout_ms)?,
     };
     Ok((key, spec))
+}
+
+/// Zero takes the node's default.
+fn time_from_wire(name: &'static str, ms: u64) -> Result<Duration, FieldError> {
+    let ms = match ms {
+        0 => 0,
+        ms => ranged(name, ms, LEASE_MS_MIN, LEASE_MS_MAX)?,
+    };
+    Ok(Duration::from_millis(ms))
 }
 
 /// The request that gives the legs named in `legs` new media.

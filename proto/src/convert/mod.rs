@@ -12,9 +12,9 @@ mod refusal;
 mod report;
 
 pub use call::{
-    CODECS_PER_LINE_MAX, LEASE_MS_MAX, LEGS_MAX, LINES_PER_LEG_MAX, RENEW_MAX, call_id_from_wire,
-    create_from_wire, create_to_wire, delete_from_wire, delete_to_wire, renew_from_wire, renew_to_wire,
-    update_from_wire, update_to_wire,
+    CODECS_PER_LINE_MAX, LEASE_MS_MAX, LEASE_MS_MIN, LEGS_MAX, LINES_PER_LEG_MAX, RENEW_MAX,
+    call_id_from_wire, create_from_wire, create_to_wire, delete_from_wire, delete_to_wire, renew_from_wire,
+    renew_to_wire, update_from_wire, update_to_wire,
 };
 pub use event::{event_from_wire, event_to_wire};
 pub use field::{FieldError, Problem};

@@ -34,6 +34,10 @@ fn millis(max: u64) -> impl Strategy<Value = Duration> {
     (0..=max).prop_map(Duration::from_millis)
 }
 
+fn lease() -> impl Strategy<Value = Duration> {
+    prop_oneof![Just(0), LEASE_MS_MIN..=LEASE_MS_MAX].prop_map(Duration::from_millis)
+}
+
 fn codec() -> impl Strategy<Value = Codec> {
     (0u8..=127, name(32), 1u32..=1_000_000, 1u8.., any::<u16>()).prop_map(
         |(payload_type, name, clock_rate_hz, channels, ptime_ms)| Codec {
@@ -213,7 +217,7 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #[test]
     fn what_goes_over_the_wire_comes_back_the_same(
-        key in key(), id in call_id(), legs in legs(), lease in millis(LEASE_MS_MAX), media_timeout in millis(LEASE_MS_MAX),
+        key in key(), id in call_id(), legs in legs(), lease in lease(), media_timeout in lease(),
         report in report(), event in event(),
     ) {
         let spec = CallSpec { id: id.clone(), legs: legs.clone(), lease, media_timeout };
@@ -365,7 +369,7 @@ fn good() -> wire::CreateCallRequest {
 fn every_field_out_of_range_is_named() {
     create_from_wire(good()).unwrap();
     type Spoil = fn(&mut wire::CreateCallRequest);
-    let cases: [(&str, Spoil); 24] = [
+    let cases: [(&str, Spoil); 26] = [
         ("call_id: is empty", |r| r.call_id.clear()),
         ("call_id: is longer than 64 bytes", |r| r.call_id = "x".repeat(65)),
         (
@@ -436,8 +440,13 @@ fn every_field_out_of_range_is_named() {
             "legs[1].lines[0].codecs[0].ptime_ms: must be 0 to 65535, is 70000",
             |r| codec_of(r).ptime_ms = 70000,
         ),
-        ("lease_ms: must be 0 to 604800000, is 18446744073709551615", |r| {
-            r.lease_ms = u64::MAX
+        (
+            "lease_ms: must be 100 to 604800000, is 18446744073709551615",
+            |r| r.lease_ms = u64::MAX,
+        ),
+        ("lease_ms: must be 100 to 604800000, is 1", |r| r.lease_ms = 1),
+        ("media_timeout_ms: must be 100 to 604800000, is 99", |r| {
+            r.media_timeout_ms = 99
         }),
     ];
     for (expected, spoil) in cases {

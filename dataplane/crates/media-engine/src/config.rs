@@ -14,7 +14,8 @@ pub struct EngineConfig {
     pub lease_default: Duration,
     /// The longest lease that a call may ask for; a longer one is refused as invalid.
     pub lease_max: Duration,
-    /// Media timeout of a call that names none. Zero: no media timeouts unless a call asks for them.
+    /// Media timeout of a call that names none. A node's configuration gives at least 100 ms.
+    /// Zero, for users of the crate: no media timeouts unless a call asks for them.
     pub media_timeout_default: Duration,
     /// How long a port pair rests after its line is gone, so that packets still on their way to the old call do not
     /// reach a new one.
