@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::file_limit::FileLimit;
 use crate::grpc::{self, Incoming};
 use crate::metrics;
-use crate::node::{Lane, Node};
+use crate::node::{Lane, Memory, Node};
 use crate::start::{self, Workers};
 
 /// Time for requests under way, and for scrapes, once the workers have stopped. A client that keeps a stream open
@@ -69,12 +69,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         ));
         ends.push((handle.ended, handle.thread));
     }
+    let memory = Memory {
+        time: Duration::from_millis(config.limits.tombstone_ms),
+        calls_max: config.limits.tombstones_max * lanes.len(),
+    };
     let node = Arc::new(Node::new(
         identity,
         clock,
         lanes,
         calls_max,
         config.limits.event_queue,
+        memory,
     ));
     let mut listening = tokio::spawn({
         let node = node.clone();

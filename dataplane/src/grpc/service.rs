@@ -430,7 +430,7 @@ mod tests {
     use ops::clock::MonotonicClock;
 
     use super::*;
-    use crate::node::Identity;
+    use crate::node::{Identity, Memory};
 
     #[tokio::test]
     async fn a_slow_watcher_is_told_how_much_it_missed_and_then_the_rest() {
@@ -448,6 +448,10 @@ mod tests {
             vec![],
             vec![],
             QUEUE,
+            Memory {
+                time: Duration::ZERO,
+                calls_max: 0,
+            },
         ));
         let (notices, behind) = broadcast::channel(QUEUE);
         for n in 0..20 {

@@ -21,6 +21,7 @@ use lane::{Effect, Heard};
 use placements::Placements;
 
 pub use lane::Lane;
+pub use placements::Memory;
 pub use tally::{Operation, Tally};
 
 /// What the node is; it does not change while it runs.
@@ -90,6 +91,7 @@ impl Node {
         lanes: Vec<Lane>,
         calls_max: Vec<usize>,
         event_queue: usize,
+        memory: Memory,
     ) -> Self {
         let watcher_queue = calls_max.iter().sum::<usize>() + event_queue;
         Self {
@@ -98,7 +100,7 @@ impl Node {
             started: clock.now(),
             lost_told: lanes.iter().map(|_| AtomicU64::new(0)).collect(),
             lanes,
-            placements: Mutex::new(Placements::new(calls_max)),
+            placements: Mutex::new(Placements::new(calls_max, memory)),
             empty: Notify::new(),
             notices: broadcast::channel(watcher_queue).0,
             draining: watch::channel(false).0,

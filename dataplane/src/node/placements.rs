@@ -5,11 +5,15 @@ use std::time::Duration;
 use media_types::CallId;
 use sans_io::Timestamp;
 
-/// How long the worker of an ended call is remembered, so that a repeated request reaches the worker that can answer it: as
-/// long as that one keeps the answer ([`media_engine::Limits::tombstone_time`]).
-const REMEMBERED: Duration = Duration::from_secs(60);
-/// How many ended calls are remembered: what eight workers keep ([`media_engine::Limits::tombstones_max`]).
-const REMEMBERED_MAX: usize = 8_192;
+/// How long the workers of ended calls are remembered, so that a repeated request reaches the worker that can answer it: as
+/// long as the workers keep the answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// [`media_engine::Limits::tombstone_time`].
+    pub time: Duration,
+    /// Ended calls, of all workers: [`media_engine::Limits::tombstones_max`] of each.
+    pub calls_max: usize,
+}
 
 /// Which worker has which call, and how many calls each has or is about to get.
 #[derive(Debug)]
@@ -18,6 +22,7 @@ pub struct Placements {
     /// Ended calls in the order of their ends.
     ended: VecDeque<(Timestamp, CallId)>,
     workers: Vec<Share>,
+    memory: Memory,
 }
 
 /// One worker's part.
@@ -53,7 +58,7 @@ impl Placement {
 
 impl Placements {
     /// No calls, on workers that take so many each.
-    pub fn new(calls_max: impl IntoIterator<Item = usize>) -> Self {
+    pub fn new(calls_max: impl IntoIterator<Item = usize>, memory: Memory) -> Self {
         let workers = calls_max
             .into_iter()
             .map(|calls_max| Share { calls_max, calls: 0 })
@@ -62,6 +67,7 @@ impl Placements {
             calls: BTreeMap::new(),
             ended: VecDeque::new(),
             workers,
+            memory,
         }
     }
 
@@ -133,7 +139,6 @@ impl Placements {
     /// `worker` says that it does not have the call. It is remembered for a while. A call that has come back on another
     /// worker since is not meant.
     pub fn end(&mut self, now: Timestamp, worker: usize, call: &CallId) {
-        self.forget(now);
         let Some(placement) = self.calls.get_mut(call) else {
             return;
         };
@@ -145,6 +150,7 @@ impl Placements {
             self.workers[placement.worker].calls -= 1;
         }
         self.ended.push_back((now, call.clone()));
+        self.forget(now);
     }
 
     /// The live calls of a worker, for comparing with what it says itself.
@@ -173,7 +179,7 @@ impl Placements {
 
     fn forget(&mut self, now: Timestamp) {
         while let Some((at, call)) = self.ended.front() {
-            if now.saturating_since(*at) < REMEMBERED && self.ended.len() < REMEMBERED_MAX {
+            if now.saturating_since(*at) < self.memory.time && self.ended.len() <= self.memory.calls_max {
                 return;
             }
             // The call may have come back since, or ended once more.
@@ -198,10 +204,15 @@ mod tests {
     }
 
     const T0: Timestamp = Timestamp::ZERO;
+    const REMEMBERED: Duration = Duration::from_secs(60);
+    const MEMORY: Memory = Memory {
+        time: REMEMBERED,
+        calls_max: 4,
+    };
 
     #[test]
     fn calls_go_where_most_is_free() {
-        let mut placements = Placements::new([2, 3]);
+        let mut placements = Placements::new([2, 3], MEMORY);
         let best = |p: &Placements| p.best(|_| true, |_| 0).expect("two");
         let mut order = vec![];
         for n in 0..5 {
@@ -219,7 +230,7 @@ mod tests {
         );
         assert_eq!(placements.best(|_| false, |_| 0), None);
         assert_eq!(
-            Placements::new([1, 1]).best(|_| true, |worker| worker as u64),
+            Placements::new([1, 1], MEMORY).best(|_| true, |worker| worker as u64),
             Some(1),
             "more ports"
         );
@@ -227,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_refused_call_leaves_no_trace_and_a_racing_one_stays() {
-        let mut placements = Placements::new([1, 1]);
+        let mut placements = Placements::new([1, 1], MEMORY);
         assert_eq!(placements.begin_create(&id("a"), 0), 0);
         assert_eq!(
             placements.begin_create(&id("a"), 1),
@@ -253,7 +264,7 @@ mod tests {
 
     #[test]
     fn an_ended_call_is_remembered_for_a_while_and_can_come_back() {
-        let mut placements = Placements::new([1, 1]);
+        let mut placements = Placements::new([1, 1], MEMORY);
         let create = |p: &mut Placements, name: &str, worker| {
             p.begin_create(&id(name), worker);
             p.finish_create(&id(name), true);
@@ -289,7 +300,7 @@ mod tests {
 
     #[test]
     fn pages_have_live_calls_in_order_without_gaps() {
-        let mut placements = Placements::new([10]);
+        let mut placements = Placements::new([10], MEMORY);
         for name in ["d", "b", "a", "c", "e"] {
             placements.begin_create(&id(name), 0);
             placements.finish_create(&id(name), true);
@@ -301,5 +312,19 @@ mod tests {
         assert_eq!(placements.page(first.last(), 2), [id("d"), id("e")]);
         assert!(placements.page(Some(&id("e")), 2).is_empty());
         assert_eq!(placements.live_on(0).count(), 4);
+    }
+
+    #[test]
+    fn no_more_ended_calls_are_remembered_than_the_workers_answer_for() {
+        let mut placements = Placements::new([10], MEMORY);
+        for n in 0..6 {
+            placements.begin_create(&id(&n.to_string()), 0);
+            placements.finish_create(&id(&n.to_string()), true);
+            placements.end(T0, 0, &id(&n.to_string()));
+        }
+        let remembered: Vec<bool> = (0..6)
+            .map(|n| placements.worker(&id(&n.to_string())).is_some())
+            .collect();
+        assert_eq!(remembered, [false, false, true, true, true, true]);
     }
 }

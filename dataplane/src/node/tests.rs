@@ -81,7 +81,7 @@ impl Stand {
             )
         });
         let lanes = lanes.collect();
-        let node = Node::new(identity(), clock, lanes, vec![10; workers], 64);
+        let node = Node::new(identity(), clock, lanes, vec![10; workers], 64, MEMORY);
         Self {
             node: Arc::new(node),
             bell: Some(listener),
@@ -95,6 +95,11 @@ impl Stand {
         tokio::spawn(async move { node.listen(bell).await });
     }
 }
+
+const MEMORY: Memory = Memory {
+    time: Duration::from_secs(60),
+    calls_max: 64,
+};
 
 fn identity() -> Identity {
     Identity {
@@ -476,7 +481,7 @@ async fn a_command_to_a_worker_that_breaks_does_not_wait_for_ever() {
         worker::start(plan(0, &bell, clock, [4, 4]), build).expect("starts"),
         4,
     );
-    let node = Arc::new(Node::new(identity(), clock, vec![lane], vec![10], 64));
+    let node = Arc::new(Node::new(identity(), clock, vec![lane], vec![10], 64, MEMORY));
     let listening = node.clone();
     tokio::spawn(async move { listening.listen(listener).await });
     let refusal = within(node.create(key("k"), spec("c", Duration::ZERO))).await;
