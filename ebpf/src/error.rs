@@ -4,6 +4,10 @@ use std::io;
 #[cfg(bpf_built)]
 const VERIFIER_LOG: &str = "BEGIN PROG LOAD LOG";
 
+/// What the verifier says of packet pointers to whoever has CAP_BPF and not CAP_PERFMON.
+#[cfg(bpf_built)]
+const UNTRUSTED_LOG: &str = "prohibited for !root";
+
 /// Why the kernel fast path is not there, or an operation on it failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -11,7 +15,7 @@ pub enum Error {
     #[error("the kernel fast path is {0}")]
     Unavailable(&'static str),
     /// The process lacks a capability, or the kernel forbids BPF to it.
-    #[error("{what} needs CAP_BPF and CAP_NET_ADMIN: {source}")]
+    #[error("{what} needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: {source}")]
     NotPermitted {
         /// What was tried.
         what: &'static str,
@@ -71,7 +75,9 @@ impl Error {
     #[cfg(bpf_built)]
     pub(crate) fn with_log(self, said: String) -> Self {
         match self {
-            Self::NotPermitted { what, source } if !said.contains(VERIFIER_LOG) => {
+            Self::NotPermitted { what, source }
+                if said.contains(UNTRUSTED_LOG) || !said.contains(VERIFIER_LOG) =>
+            {
                 Self::NotPermitted { what, source }
             }
             Self::NotPermitted { what, source } | Self::Kernel { what, source, .. } => Self::Kernel {
