@@ -9,7 +9,8 @@ const CLOCK_RATE_DEFAULT_HZ: u32 = 8_000;
 /// What the engine keeps of one payload format.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Format {
-    pub(crate) impairment: Impairment,
+    /// `None` for a codec that cannot be judged.
+    pub(crate) impairment: Option<Impairment>,
     pub(crate) clock_rate_hz: u32,
     pub(crate) ptime_ms: u16,
     pub(crate) payload_type: PayloadType,

@@ -39,26 +39,50 @@ impl Impairment {
         equipment: 15.0,
         robustness: 16.1,
     };
+    /// GSM full rate: G.113 Appendix I, which has no robustness for it: that of its successor.
+    pub const GSM_FR: Self = Self {
+        equipment: 20.0,
+        robustness: 10.0,
+    };
+    /// G.728 at 16 kbit/s: G.113 Appendix I, with the robustness of GSM EFR, for the same lack.
+    pub const G728: Self = Self {
+        equipment: 7.0,
+        robustness: 10.0,
+    };
     /// Codecs that G.113 has no narrowband value for, and that sound no worse than G.711: wideband ones (G.722) and
     /// Opus. Their losses are taken to be concealed as those of G.711 are.
     pub const TRANSPARENT: Self = Self::G711;
 
-    /// By the encoding name of an `a=rtpmap`, without case; [`Self::TRANSPARENT`] for names not known here.
-    pub fn of(encoding_name: &str) -> Self {
-        const KNOWN: [(&str, Impairment); 8] = [
+    /// G.726 (ADPCM), which conceals no losses, with the equipment impairment of its bit rate: G.113 Appendix I.
+    const fn adpcm(equipment: f32) -> Self {
+        Self {
+            equipment,
+            ..Self::G711_UNCONCEALED
+        }
+    }
+
+    /// By the encoding name of an `a=rtpmap`, without case; `None` for names not known here, whose speech nobody can judge.
+    pub fn of(encoding_name: &str) -> Option<Self> {
+        const KNOWN: [(&str, Impairment); 14] = [
             ("PCMU", Impairment::G711),
             ("PCMA", Impairment::G711),
             ("G722", Impairment::TRANSPARENT),
             ("opus", Impairment::TRANSPARENT),
             ("G729", Impairment::G729),
             ("G723", Impairment::G723),
+            ("GSM", Impairment::GSM_FR),
+            ("G728", Impairment::G728),
+            ("G726-16", Impairment::adpcm(50.0)),
+            ("G726-24", Impairment::adpcm(25.0)),
+            ("G726-32", Impairment::adpcm(7.0)),
+            ("G726-40", Impairment::adpcm(2.0)),
             ("GSM-EFR", Impairment::GSM_EFR),
             ("AMR", Impairment::GSM_EFR),
         ];
         let known = KNOWN
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(encoding_name));
-        known.map_or(Self::TRANSPARENT, |(_, impairment)| *impairment)
+        known.map(|(_, impairment)| *impairment)
     }
 
     /// Effective equipment impairment Ie-eff at random loss (G.107 §7.5 with BurstR = 1). `loss_ratio` is 0 to 1.
@@ -164,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_clean_call_scores_4_41_and_everything_only_lowers_it() {
-        let clean = rating(&Impairment::of("pcma"), 0.0, 30.0);
+        let clean = rating(&Impairment::of("pcma").expect("known"), 0.0, 30.0);
         assert!(near(mean_opinion_score(clean), 4.41, 0.005));
         let mut before = clean;
         for percent in 1..=100 {
@@ -172,8 +196,9 @@ mod tests {
             assert!(worse < before, "{percent} %");
             before = worse;
         }
-        assert!(rating(&Impairment::of("G729"), 0.0, 30.0) < clean);
+        assert!(rating(&Impairment::of("G729").expect("known"), 0.0, 30.0) < clean);
         assert!(rating(&Impairment::G711_UNCONCEALED, 0.01, 30.0) < rating(&Impairment::G711, 0.01, 30.0));
-        assert_eq!(Impairment::of("unheard-of"), Impairment::TRANSPARENT);
+        assert!(rating(&Impairment::of("gsm").expect("known"), 0.0, 30.0) < clean - 19.0);
+        assert_eq!(Impairment::of("unheard-of"), None);
     }
 }
