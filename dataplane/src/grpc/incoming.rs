@@ -1,6 +1,8 @@
+use std::fs::File;
 use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
@@ -19,6 +22,11 @@ use crate::node::Tally;
 
 /// Rest after an error of accepting (no file left): the connections wait in the kernel meanwhile.
 const REST: Duration = Duration::from_millis(100);
+
+/// Rights of a Unix socket's file: the node's user and group may connect.
+const SOCKET_MODE: u32 = 0o660;
+/// Connections that wait in the kernel.
+const BACKLOG: i32 = 1_024;
 
 /// The connections that come in, at most so many at once.
 pub struct Incoming {
@@ -53,9 +61,10 @@ impl Incoming {
             ListenAddress::Tcp(address) => Listener::Tcp(TcpListener::bind(address).await?),
             ListenAddress::Unix(path) => {
                 remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
+                let listener = bind_unix(path)?;
                 let file = SocketFile(path.clone());
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+                // A stricter umask took the group's rights.
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
                 Listener::Unix(listener, file)
             }
         };
@@ -135,6 +144,22 @@ impl Stream for Incoming {
     }
 }
 
+/// Listens at `path`, which nobody else can connect to at any moment: the kernel gives the file of a socket that is bound
+/// the rights of the socket itself, less the umask.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = File::from(rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        flags,
+        None,
+    )?);
+    socket.set_permissions(std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    UnixListener::from_std(OwnedFd::from(socket).into())
+}
+
 /// Removes a socket's file that a process left when it was killed. One that somebody listens at, or another kind of file,
 /// stays, and binding fails.
 fn remove_stale(path: &Path) -> io::Result<()> {
@@ -153,5 +178,21 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             io::ErrorKind::AddrInUse,
             "another process listens there",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_else_may_connect_from_the_first_moment() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("media.sock");
+        let listener = bind_unix(&path).expect("bound");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{mode:o}");
+        tokio::net::UnixStream::connect(&path).await.expect("ours");
+        listener.accept().await.expect("a connection");
     }
 }
