@@ -29,6 +29,9 @@ pub(super) struct RingCounters {
     pub(super) submissions_full: u64,
 }
 
+/// The end of a gathering wait that shall have none. Waking once an hour costs nothing.
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+
 /// How to wait in the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
@@ -139,9 +142,12 @@ impl Ring {
         if idle && waiting.completions == 0 {
             return Ok(());
         }
-        let timespec = waiting.timeout.map(Timespec::from);
+        let gathering = self.gathers && !waiting.gather.is_zero();
+        // The kernel goes on waiting after the minimum wait only if there is another end to wait for.
+        let timeout = waiting.timeout.or(gathering.then_some(LONGEST_WAIT));
+        let timespec = timeout.map(Timespec::from);
         let mut arguments = SubmitArgs::new();
-        if self.gathers && !waiting.gather.is_zero() {
+        if gathering {
             arguments = arguments.min_wait_usec(waiting.gather.as_micros() as u32);
         }
         if let Some(timespec) = &timespec {

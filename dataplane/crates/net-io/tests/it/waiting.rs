@@ -17,6 +17,7 @@ conformance! {
         a_wake_up_while_a_port_opens_is_not_lost: IoConfig::default();
     }
     kernel {
+        an_endless_wait_sleeps: IoConfig::default();
     }
 }
 
@@ -64,6 +65,27 @@ fn a_datagram_ends_a_wait(mut io: impl PacketIo, world: &World) {
     });
     assert!(spent < PATIENCE, "{spent:?}");
     expect_all_frames_back(&mut io);
+}
+
+/// A worker without calls waits for ever, and must cost nothing.
+fn an_endless_wait_sleeps(mut io: impl PacketIo, _world: &World) {
+    let (_port, _) = open(&mut io, LOOPBACK_V4);
+    io.poll(Some(Duration::ZERO)).unwrap();
+    let waker = io.waker();
+    let calls = io.counters().system_calls;
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let waking = std::thread::spawn(move || {
+        // Nobody sends: this is a wait of that length.
+        assert!(stopped.recv_timeout(Duration::from_millis(200)).is_err());
+        waker.wake();
+    });
+    while io.counters().wake_ups == 0 {
+        io.poll(None).unwrap();
+    }
+    waking.join().unwrap();
+    drop(stop);
+    let calls = io.counters().system_calls - calls;
+    assert!(calls < 20, "{calls} system calls while nothing happened");
 }
 
 fn a_wake_up_ends_an_endless_wait_from_another_thread(mut io: impl PacketIo, _world: &World) {
