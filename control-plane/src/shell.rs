@@ -18,6 +18,9 @@ use crate::{media, record};
 /// they only grow old.
 const MESSAGES_PER_TURN: usize = 32;
 
+/// How often the journal is looked at while new calls wait for it: nothing else tells that it has room again.
+const JOURNAL_AGAIN: Duration = Duration::from_millis(100);
+
 /// Answers and events of media nodes handled in a turn.
 const REPORTS_PER_TURN: usize = 64;
 
@@ -69,6 +72,13 @@ impl Shell {
                     None => std::future::pending().await,
                 }
             };
+            let waits_for_journal = !self.stopping && self.standing.now().refusing.is_some();
+            let look_again = async {
+                match waits_for_journal {
+                    true => tokio::time::sleep(JOURNAL_AGAIN).await,
+                    false => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = &mut until => return,
@@ -78,6 +88,8 @@ impl Shell {
                 // What changed is told by `settle`.
                 Ok(()) = self.healthy.changed() => {}
                 () = sleep => {}
+                // What changed is told by `settle`.
+                () = look_again => {}
             }
             for _ in 1..REPORTS_PER_TURN {
                 let Ok(report) = self.reports.try_recv() else {
