@@ -352,6 +352,7 @@ async fn tell_all(
 impl MediaNode for Service {
     type WatchEventsStream = Answers<wire::WatchEventsResponse>;
     type WatchStatisticsStream = Answers<wire::WatchStatisticsResponse>;
+    type TapCallStream = Answers<wire::TapCallResponse>;
 
     async fn describe(&self, _request: Request<wire::DescribeRequest>) -> Outcome<wire::DescribeResponse> {
         self.counted(Operation::Describe, async { Ok(self.describe()) })
@@ -421,6 +422,13 @@ impl MediaNode for Service {
     async fn drain(&self, request: Request<wire::DrainRequest>) -> Outcome<wire::DrainResponse> {
         self.counted(Operation::Drain, async { self.drain(request.get_ref()) })
             .await
+    }
+
+    async fn tap_call(&self, _request: Request<wire::TapCallRequest>) -> Outcome<Self::TapCallStream> {
+        self.counted(Operation::TapCall, async {
+            Err(Status::unimplemented("this node has no taps yet"))
+        })
+        .await
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Operation {
     WatchStatistics,
     /// Drain.
     Drain,
+    /// TapCall.
+    TapCall,
 }
 
 impl Operation {
@@ -52,6 +54,7 @@ impl Operation {
             Self::WatchEvents => "watch_events",
             Self::WatchStatistics => "watch_statistics",
             Self::Drain => "drain",
+            Self::TapCall => "tap_call",
         }
     }
 }

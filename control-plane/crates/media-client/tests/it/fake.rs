@@ -362,4 +362,10 @@ impl MediaNode for Fake {
         self.with(|state| state.draining = request.into_inner().drain);
         Ok(Response::new(DrainResponse::default()))
     }
+
+    type TapCallStream = Pin<Box<dyn Stream<Item = Result<TapCallResponse, Status>> + Send>>;
+
+    async fn tap_call(&self, _: Request<TapCallRequest>) -> Result<Response<Self::TapCallStream>, Status> {
+        Ok(Response::new(Box::pin(tokio_stream::empty())))
+    }
 }
