@@ -356,6 +356,33 @@ impl FlowSpec {
     }
 }
 
+impl layout::Flow {
+    /// Source, egress address and destination.
+    pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr, SocketAddr) {
+        (
+            address(self.source, self.source_port),
+            address(self.from, self.from_port),
+            address(self.to, self.to_port),
+        )
+    }
+
+    /// What the port carries; payload types in rising order.
+    pub(crate) fn media(&self) -> Media {
+        let types = (0..).zip(self.clock_of).filter(|(_, place)| *place != 0);
+        let types = types
+            .map(|(payload_type, place)| {
+                let clock = self.clocks_hz.get(usize::from(place));
+                (payload_type, clock.copied().unwrap_or_default())
+            })
+            .collect();
+        match self.kind {
+            KIND_RTP => Media::Rtp(types),
+            KIND_MUX => Media::Mux(types),
+            _ => Media::Rtcp,
+        }
+    }
+}
+
 /// The value of a port whose packets all go up.
 pub(crate) fn user_space() -> layout::Flow {
     layout::Flow {

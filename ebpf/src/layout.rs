@@ -9,7 +9,7 @@ use std::mem::size_of;
 use crate::plain::Plain;
 
 /// Raised with every change of these structures: pinned maps of another version are not adopted.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Streams (SSRCs) that a flow tells apart.
 pub const STREAMS: usize = 4;
 /// Places for clock rates; the first is not used.
@@ -217,6 +217,8 @@ const _: () = assert!(size_of::<SteeringTotals>() == 24);
 unsafe impl Plain for FlowKey {}
 // SAFETY: as above; 304 bytes of members.
 unsafe impl Plain for Flow {}
+// SAFETY: as above; 184 bytes of members.
+unsafe impl Plain for Stream {}
 // SAFETY: as above; 1192 bytes of members, those of the streams included.
 unsafe impl Plain for State {}
 // SAFETY: as above; one array.

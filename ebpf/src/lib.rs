@@ -10,7 +10,9 @@
 //!    valid for every bit pattern (`plain::Plain`); sizes are asserted in C and here, offsets against the built objects.
 //! 2. System calls that libbpf-rs does not have (links with flags, program-run on owned descriptors) get pointers to
 //!    live locals and descriptors that the caller holds (`program`, `link`).
-//! 3. The skeletons are libbpf-cargo's output and live in `object` alone; nothing borrowed from one leaves it.
+//! 3. The map of states is mapped for reading and read as atomic words; its length is that of the map, which never
+//!    changes (`mapping`).
+//! 4. The skeletons are libbpf-cargo's output and live in `object` alone; nothing borrowed from one leaves it.
 
 mod attach;
 mod checksum;
@@ -19,6 +21,7 @@ mod error;
 mod flow;
 pub mod layout;
 mod link;
+mod mapping;
 mod object;
 mod pin;
 mod plain;
@@ -27,6 +30,7 @@ mod reading;
 mod reason;
 mod relay;
 mod steering;
+mod stream;
 mod table;
 
 pub use attach::{AttachError, Attachment, Mode};
@@ -42,4 +46,5 @@ pub use reading::{BurstReading, FlowReading, StreamReading, Totals};
 pub use reason::{Reason, ReasonSet};
 pub use relay::{Range, Relay, RelayConfig};
 pub use steering::{Steering, SteeringError, SteeringTotals};
-pub use table::{FlowTable, TableError};
+pub use stream::{BurstState, StreamState};
+pub use table::{FlowTable, InstalledFlow, TableError};

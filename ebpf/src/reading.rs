@@ -1,4 +1,4 @@
-use crate::{Reason, layout};
+use crate::{Reason, StreamState, layout};
 
 /// What was counted of a flow, read at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,11 @@ impl FlowReading {
 }
 
 impl StreamReading {
+    /// All that is known of it, for whoever goes on counting.
+    pub const fn state(&self) -> StreamState {
+        StreamState::decode(&self.stream)
+    }
+
     /// SSRC.
     pub const fn ssrc(&self) -> u32 {
         self.stream.ssrc

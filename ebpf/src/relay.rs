@@ -128,14 +128,9 @@ impl Relay {
         &self.program
     }
 
-    /// The flows.
+    /// The flows; a clone is the same table, for another thread.
     pub const fn table(&self) -> &FlowTable {
         &self.table
-    }
-
-    /// The flows, to change them.
-    pub const fn table_mut(&mut self) -> &mut FlowTable {
-        &mut self.table
     }
 
     /// The copies of RTCP. A second reader would take them from the first.

@@ -3,7 +3,7 @@
  * The lock of a flow's state: a version that is odd while a program writes. bpf_spin_lock turns interrupts off and on
  * again, which cost a quarter of the whole program (docs/adr/0006); programs of the network do not interrupt one
  * another on one CPU, so that only two CPUs can meet, and that only when packets of one flow come by two queues.
- * User space reads a state twice and takes it when the version is even and nothing differs.
+ * User space maps the states and takes one when its version was even and the same before and after.
  */
 #ifndef RINGPATH_LOCK_H
 #define RINGPATH_LOCK_H

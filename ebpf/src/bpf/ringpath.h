@@ -14,7 +14,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define RINGPATH_LAYOUT_VERSION 1
+#define RINGPATH_LAYOUT_VERSION 2
 
 #define RINGPATH_STREAMS 4
 #define RINGPATH_CLOCKS 8
@@ -188,7 +188,7 @@ struct ringpath_stream {
 	__u8 zero[6];
 };
 
-/* What was counted of a flow. Written by the programs; user space writes it before the flow begins only. */
+/* What was counted of a flow. Written by the programs; user space writes it before the flow begins only, and maps it. */
 struct ringpath_state {
 	/* Odd while a program writes. */
 	__u32 version;

@@ -55,9 +55,9 @@ fn compare(relay: &Relay, spec: &FlowSpec, payload: &[u8]) {
 }
 
 fn relay_and_spec(name: &str) -> Option<(Relay, FlowSpec)> {
-    let mut relay = bench::relay(name)?;
+    let relay = bench::relay(name)?;
     let spec = bench::spec(false, false);
-    relay.table_mut().install(&spec).unwrap();
+    relay.table().install(&spec, &[]).unwrap();
     Some((relay, spec))
 }
 

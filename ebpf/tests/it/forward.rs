@@ -13,10 +13,10 @@ const OUTER: (u16, u16) = (0x88a8, 0x0064);
 
 /// Runs `sent` through a flow of its own and compares what leaves with what was expected, field by field.
 fn assert_forwarded(spec: &FlowSpec, sent: &Datagram, expected: &Datagram) {
-    let Some(mut relay) = bench::relay("forward") else {
+    let Some(relay) = bench::relay("forward") else {
         return;
     };
-    relay.table_mut().install(spec).unwrap();
+    relay.table().install(spec, &[]).unwrap();
     let ran = bench::run(&relay, &sent.build());
     assert_eq!(ran.action, Action::SendBack, "{sent:?}");
     let left = Datagram::parse(&ran.packet);
@@ -59,10 +59,10 @@ fn addresses_ports_and_checksums_are_those_of_the_other_leg_for_every_pair_of_ip
 fn any_payload_keeps_a_right_checksum_right_and_a_wrong_one_wrong() {
     for (ingress, egress) in VERSIONS {
         let spec = bench::spec(ingress, egress);
-        let Some(mut relay) = bench::relay("checksum") else {
+        let Some(relay) = bench::relay("checksum") else {
             return;
         };
-        relay.table_mut().install(&spec).unwrap();
+        relay.table().install(&spec, &[]).unwrap();
         for value in 0..=u16::MAX {
             if value % 37 != 0 && value > 300 && value < 65_300 {
                 continue;
@@ -84,11 +84,11 @@ fn any_payload_keeps_a_right_checksum_right_and_a_wrong_one_wrong() {
 #[test]
 fn a_checksum_that_comes_to_zero_leaves_as_all_ones() {
     for (ingress, egress) in VERSIONS {
-        let Some(mut relay) = bench::relay("zero sum") else {
+        let Some(relay) = bench::relay("zero sum") else {
             return;
         };
         let spec = bench::spec(ingress, egress);
-        relay.table_mut().install(&spec).unwrap();
+        relay.table().install(&spec, &[]).unwrap();
         let payload = |word: u16| frame::rtp(0, 1, 1, 1, &word.to_be_bytes());
         // The checksum of what leaves with a word of zero is the word that makes it zero.
         let leaving = Datagram::new(spec.egress_local, spec.destination, &payload(0)).build();
@@ -187,11 +187,11 @@ fn ipv4_without_a_udp_checksum_leaves_without_one() {
 #[test]
 fn padding_of_a_short_frame_is_no_part_of_the_packet() {
     for (ingress, egress) in VERSIONS {
-        let Some(mut relay) = bench::relay("padding") else {
+        let Some(relay) = bench::relay("padding") else {
             return;
         };
         let spec = bench::spec(ingress, egress);
-        relay.table_mut().install(&spec).unwrap();
+        relay.table().install(&spec, &[]).unwrap();
         let sent = bench::datagram(&spec, &frame::rtp(0, 1, 1, 1, &[]));
         let mut padded = sent.build();
         padded.resize(padded.len() + 6, 0xee);
@@ -203,14 +203,14 @@ fn padding_of_a_short_frame_is_no_part_of_the_packet() {
 
 #[test]
 fn a_hop_by_another_interface_is_a_redirect() {
-    let Some(mut relay) = bench::relay("redirect") else {
+    let Some(relay) = bench::relay("redirect") else {
         return;
     };
     let spec = FlowSpec {
         next_hop: NextHop::Neighbour(bench::neighbour(OTHER)),
         ..bench::spec(false, true)
     };
-    relay.table_mut().install(&spec).unwrap();
+    relay.table().install(&spec, &[]).unwrap();
     let sent = bench::datagram(&spec, &frame::rtp(0, 1, 1, 1, &[]));
     let ran = bench::run(&relay, &sent.build());
     assert_eq!(ran.action, Action::Redirect);
@@ -221,11 +221,11 @@ fn a_hop_by_another_interface_is_a_redirect() {
 #[test]
 fn rtcp_is_forwarded_and_counted_apart() {
     for (ingress, egress) in VERSIONS {
-        let Some(mut relay) = bench::relay("rtcp") else {
+        let Some(relay) = bench::relay("rtcp") else {
             return;
         };
         let spec = bench::spec(ingress, egress);
-        relay.table_mut().install(&spec).unwrap();
+        relay.table().install(&spec, &[]).unwrap();
         let sent = bench::datagram(&spec, &frame::rtcp(77));
         let ran = bench::run(&relay, &sent.build());
         assert_eq!(ran.action, Action::SendBack);
@@ -238,11 +238,11 @@ fn rtcp_is_forwarded_and_counted_apart() {
 
 #[test]
 fn forwarded_rtcp_is_copied_whole_or_cut_and_a_full_ring_costs_no_packet() {
-    let Some(mut relay) = bench::relay("copies") else {
+    let Some(relay) = bench::relay("copies") else {
         return;
     };
     let spec = bench::spec(true, false);
-    relay.table_mut().install(&spec).unwrap();
+    relay.table().install(&spec, &[]).unwrap();
     let mut copies = relay.rtcp_copies().unwrap();
     assert_eq!(copies.next_copy().unwrap(), None);
     for length in [8usize, 216, 220, 1_200, 1_456, 1_600] {
@@ -272,7 +272,7 @@ fn forwarded_rtcp_is_copied_whole_or_cut_and_a_full_ring_costs_no_packet() {
         copy_rtcp: false,
         ..spec
     };
-    relay.table_mut().replace(&quiet).unwrap();
+    relay.table().replace(&quiet, &[]).unwrap();
     bench::run(&relay, &frame);
     assert_eq!(copies.next_copy().unwrap(), None);
 }

@@ -32,8 +32,8 @@ struct Refusals {
 
 impl Refusals {
     fn new(name: &str, spec: &FlowSpec) -> Option<Self> {
-        let mut relay = bench::relay(name)?;
-        relay.table_mut().install(spec).unwrap();
+        let relay = bench::relay(name)?;
+        relay.table().install(spec, &[]).unwrap();
         Some(Self {
             relay,
             spec: spec.clone(),
@@ -48,7 +48,7 @@ impl Refusals {
             (ReasonSet::EMPTY.with(reason), Action::Pass),
         ] {
             self.spec.pass_up = pass_up;
-            self.relay.table_mut().replace(&self.spec).unwrap();
+            self.relay.table().replace(&self.spec, &[]).unwrap();
             let mut sent = bench::datagram(&self.spec, &frame::rtp(0, 1, 1, 1, &[0; 20]));
             change(&mut sent);
             assert_refused(&self.relay, &self.spec, &sent.build(), reason, action);
@@ -117,11 +117,11 @@ fn what_is_not_for_the_relay_goes_up() {
 #[test]
 fn every_cut_of_a_frame_goes_up_or_is_refused_without_being_forwarded() {
     for (v6, tags) in [(false, 0), (true, 0), (false, 2), (true, 2)] {
-        let Some(mut relay) = bench::relay("cut") else {
+        let Some(relay) = bench::relay("cut") else {
             return;
         };
         let spec = bench::spec(v6, v6);
-        relay.table_mut().install(&spec).unwrap();
+        relay.table().install(&spec, &[]).unwrap();
         let mut whole = bench::datagram(&spec, &frame::rtp(0, 1, 1, 1, &[7; 20]));
         whole.tags = vec![(0x8100, 5); tags];
         let whole = whole.build();
@@ -168,7 +168,7 @@ fn ports_of_the_relay_that_no_flow_has_are_passed_or_dropped_and_counted() {
 
 #[test]
 fn ports_of_user_space_go_up_even_where_unowned_ones_are_dropped() {
-    let Some(mut relay) = bench::relay("user space") else {
+    let Some(relay) = bench::relay("user space") else {
         return;
     };
     let spec = bench::spec(false, false);
@@ -181,7 +181,7 @@ fn ports_of_user_space_go_up_even_where_unowned_ones_are_dropped() {
         .unwrap();
     let frame = bench::datagram(&spec, &[0; 30]).build();
     assert_eq!(bench::run(&relay, &frame).action, Action::Drop);
-    relay.table_mut().leave_to_user_space(spec.key()).unwrap();
+    relay.table().leave_to_user_space(spec.key()).unwrap();
     assert_eq!(bench::run(&relay, &frame).action, Action::Pass);
     assert_eq!(relay.totals().unwrap().passed(Reason::UserSpace), 1);
 }
@@ -210,14 +210,14 @@ fn ten_thousand_spoofed_packets_change_nothing_and_are_all_counted() {
     println!("SEED={seed}");
     let mut random = Random::from_number(seed);
     both_versions(|v6| {
-        let Some(mut relay) = bench::relay("spoofed") else {
+        let Some(relay) = bench::relay("spoofed") else {
             return;
         };
         let spec = FlowSpec {
             size: 32..=32,
             ..bench::spec(v6, !v6)
         };
-        relay.table_mut().install(&spec).unwrap();
+        relay.table().install(&spec, &[]).unwrap();
         let good = |seq| bench::datagram(&spec, &frame::rtp(0, seq, 0, 7, &[9; 20]));
         bench::run(&relay, &good(1).build());
         let before = bench::reading(&relay, &spec);
@@ -262,10 +262,10 @@ fn sizes_have_borders() {
     let payload = |length: usize| frame::rtp(0, 1, 1, 1, &vec![0; length - 12]);
     assert_refusal(&spec, |sent| sent.payload = payload(31), Reason::TooShort);
     assert_refusal(&spec, |sent| sent.payload = payload(65), Reason::TooLong);
-    let Some(mut relay) = bench::relay("sizes") else {
+    let Some(relay) = bench::relay("sizes") else {
         return;
     };
-    relay.table_mut().install(&spec).unwrap();
+    relay.table().install(&spec, &[]).unwrap();
     for length in [32, 64] {
         let frame = bench::datagram(&spec, &payload(length)).build();
         assert_eq!(bench::run(&relay, &frame).action, Action::SendBack, "{length}");
@@ -374,14 +374,14 @@ fn without_a_route_a_packet_is_refused_unless_the_flow_has_a_neighbour() {
         ..bench::spec(false, false)
     };
     assert_refusal(&spec, |_| {}, Reason::NoRoute);
-    let Some(mut relay) = bench::relay("fallback") else {
+    let Some(relay) = bench::relay("fallback") else {
         return;
     };
     let spec = FlowSpec {
         next_hop: NextHop::RoutingOr(bench::neighbour(bench::INGRESS)),
         ..spec
     };
-    relay.table_mut().install(&spec).unwrap();
+    relay.table().install(&spec, &[]).unwrap();
     let frame = bench::datagram(&spec, &frame::rtp(0, 1, 1, 1, &[])).build();
     assert_eq!(bench::run(&relay, &frame).action, Action::SendBack);
 }
@@ -401,7 +401,7 @@ fn buckets_hold_their_burst() {
         (slow(2), slow(100), 2, Reason::PacketRate),
         (slow(5), slow(64), 2, Reason::ByteRate),
     ] {
-        let Some(mut relay) = bench::relay("bucket") else {
+        let Some(relay) = bench::relay("bucket") else {
             return;
         };
         let spec = FlowSpec {
@@ -409,7 +409,7 @@ fn buckets_hold_their_burst() {
             bytes,
             ..bench::spec(false, false)
         };
-        relay.table_mut().install(&spec).unwrap();
+        relay.table().install(&spec, &[]).unwrap();
         for seq in 0..passing {
             let frame = bench::datagram(&spec, &frame::rtp(0, seq, 0, 1, &[0; 20])).build();
             assert_eq!(
@@ -431,7 +431,7 @@ fn buckets_hold_their_burst() {
 
 #[test]
 fn a_bucket_refills_at_its_rate() {
-    let Some(mut relay) = bench::relay("refill") else {
+    let Some(relay) = bench::relay("refill") else {
         return;
     };
     let spec = FlowSpec {
@@ -441,7 +441,7 @@ fn a_bucket_refills_at_its_rate() {
         }),
         ..bench::spec(false, false)
     };
-    relay.table_mut().install(&spec).unwrap();
+    relay.table().install(&spec, &[]).unwrap();
     let mut seq = 0;
     // As many as come in about 50 ms of the kernel's own clock.
     let (mut first_ns, mut last_ns) = (0, 0);

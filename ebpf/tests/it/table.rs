@@ -1,34 +1,34 @@
-use ebpf::{FlowSpec, Media, Reason, SpecError, TableError};
+use ebpf::{FlowKey, FlowSpec, Media, Reason, SpecError, TableError};
 
 use crate::bench;
 use crate::frame;
 
 #[test]
 fn a_flow_is_installed_read_replaced_and_removed() {
-    let Some(mut relay) = bench::relay("table") else {
+    let Some(relay) = bench::relay("table") else {
         return;
     };
     let spec = bench::spec(false, false);
-    let table = relay.table_mut();
+    let table = relay.table();
     assert!(table.is_empty());
-    table.install(&spec).unwrap();
-    assert!(matches!(table.install(&spec), Err(TableError::Occupied(key)) if key == spec.key()));
+    table.install(&spec, &[]).unwrap();
+    assert!(matches!(table.install(&spec, &[]), Err(TableError::Occupied(key)) if key == spec.key()));
     let frame = bench::datagram(&spec, &frame::rtp(0, 1, 1, 1, &[])).build();
     bench::run(&relay, &frame);
     let narrower = FlowSpec {
         media: Media::Rtp(vec![(8, 8_000)]),
         ..spec.clone()
     };
-    relay.table_mut().replace(&narrower).unwrap();
+    relay.table().replace(&narrower, &[]).unwrap();
     bench::run(&relay, &frame);
-    let reading = relay.table_mut().remove(spec.key()).unwrap().unwrap();
+    let reading = relay.table().remove(spec.key()).unwrap().unwrap();
     assert_eq!(reading.rtp_packets(), 1, "counted before the change");
     assert_eq!(reading.refused(Reason::PayloadType), 1, "counted after it");
     assert!(matches!(
-        relay.table_mut().remove(spec.key()),
+        relay.table().remove(spec.key()),
         Err(TableError::Absent(_))
     ));
-    relay.table_mut().install(&spec).unwrap();
+    relay.table().install(&spec, &[]).unwrap();
     assert_eq!(
         bench::reading(&relay, &spec).refused_total(),
         0,
@@ -37,25 +37,90 @@ fn a_flow_is_installed_read_replaced_and_removed() {
 }
 
 #[test]
+fn a_clone_is_the_same_table_for_another_thread() {
+    const THREADS: u16 = 4;
+    let Some(relay) = bench::relay("shared table") else {
+        return;
+    };
+    let packet = |spec: &FlowSpec| bench::datagram(spec, &frame::rtp(0, 1, 1, 1, &[])).build();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (table, relay) = (relay.table().clone(), &relay);
+            scope.spawn(move || {
+                let mut spec = bench::spec(false, false);
+                for round in 0..500 {
+                    spec.local.set_port(10_000 + thread * 1_000 + round);
+                    table.install(&spec, &[]).unwrap();
+                    bench::run(relay, &packet(&spec));
+                    assert_eq!(table.read(spec.key()).unwrap().unwrap().rtp_packets(), 1);
+                    assert_eq!(table.remove(spec.key()).unwrap().unwrap().rtp_packets(), 1);
+                    assert_eq!(table.read(spec.key()).unwrap(), None);
+                }
+            });
+        }
+    });
+    assert!(relay.table().is_empty());
+}
+
+#[test]
+fn the_flows_of_a_table_are_listed_as_they_were_installed() {
+    let Some(relay) = bench::relay("list") else {
+        return;
+    };
+    let table = relay.table();
+    let mut specs = Vec::new();
+    for (port, v6, media) in [
+        (20_000, (false, true), Media::Mux(bench::TYPES.to_vec())),
+        (20_002, (true, false), Media::Rtp(vec![(0, 8_000), (127, 90_000)])),
+        (20_003, (true, true), Media::Rtcp),
+    ] {
+        let mut spec = FlowSpec {
+            media,
+            ..bench::spec(v6.0, v6.1)
+        };
+        spec.local.set_port(port);
+        table.install(&spec, &[]).unwrap();
+        specs.push(spec);
+    }
+    let user = FlowKey::new(bench::address("192.0.2.1:30000"));
+    table.leave_to_user_space(user).unwrap();
+    bench::run(
+        &relay,
+        &bench::datagram(&specs[0], &frame::rtp(0, 1, 1, 1, &[])).build(),
+    );
+    let mut flows = table.flows().unwrap();
+    flows.sort_by_key(|flow| flow.local.port());
+    assert_eq!(flows.len(), specs.len());
+    for (flow, spec) in flows.iter().zip(&specs) {
+        assert_eq!(flow.local, spec.local);
+        assert_eq!(flow.source, spec.source);
+        assert_eq!(flow.egress_local, spec.egress_local);
+        assert_eq!(flow.destination, spec.destination);
+        assert_eq!(flow.media, spec.media);
+    }
+    assert_eq!(flows[0].reading.rtp_packets(), 1);
+}
+
+#[test]
 fn a_full_table_says_so_and_every_place_comes_back() {
-    let Some(mut relay) = bench::relay("full table") else {
+    let Some(relay) = bench::relay("full table") else {
         return;
     };
     let mut spec = bench::spec(true, false);
     for round in 0..3 {
         for port in 0..relay.table().flows_max() {
             spec.local.set_port(1_000 + port as u16);
-            relay.table_mut().install(&spec).unwrap();
+            relay.table().install(&spec, &[]).unwrap();
         }
         spec.local.set_port(900);
         assert!(matches!(
-            relay.table_mut().install(&spec),
+            relay.table().install(&spec, &[]),
             Err(TableError::Full(64))
         ));
-        let keys: Vec<_> = relay.table().keys().map(|(key, _)| key).collect();
+        let keys: Vec<_> = relay.table().keys().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys.len(), 64, "round {round}");
         for key in keys {
-            relay.table_mut().remove(key).unwrap();
+            relay.table().remove(key).unwrap();
         }
     }
     assert!(relay.table().is_empty());
@@ -63,7 +128,7 @@ fn a_full_table_says_so_and_every_place_comes_back() {
 
 #[test]
 fn a_flow_that_contradicts_itself_is_refused() {
-    let Some(mut relay) = bench::relay("wrong flows") else {
+    let Some(relay) = bench::relay("wrong flows") else {
         return;
     };
     let base = bench::spec(false, false);
@@ -126,7 +191,7 @@ fn a_flow_that_contradicts_itself_is_refused() {
         ),
     ];
     for (spec, expected) in wrong {
-        match relay.table_mut().install(&spec) {
+        match relay.table().install(&spec, &[]) {
             Err(TableError::Spec(error)) => assert_eq!(error, expected),
             other => panic!("{other:?} where {expected} was expected"),
         }
@@ -139,7 +204,7 @@ fn a_flow_that_contradicts_itself_is_refused() {
 #[test]
 fn two_cpus_count_one_flow() {
     const PACKETS: u32 = 40_000;
-    let Some(mut relay) = bench::relay("two cpus") else {
+    let Some(relay) = bench::relay("two cpus") else {
         return;
     };
     // The flow and its twin the other way: a program-run repeats with the packet that it sent.
@@ -156,8 +221,8 @@ fn two_cpus_count_one_flow() {
         next_hop: spec.next_hop,
         ..twin
     };
-    relay.table_mut().install(&spec).unwrap();
-    relay.table_mut().install(&twin).unwrap();
+    relay.table().install(&spec, &[]).unwrap();
+    relay.table().install(&twin, &[]).unwrap();
     let frame = bench::datagram(&spec, &frame::rtp(0, 1, 1, 1, &[0; 20])).build();
     // In one go, where readers hardly find a pause, and one by one, where they do.
     for repeat in [PACKETS, 1] {

@@ -101,12 +101,12 @@ fn assert_relayed(call: &Call, sockets: &(UdpSocket, UdpSocket), first: u16) {
 fn packets_arrive_in_both_modes_and_across_ip_versions() {
     for mode in Mode::ALL {
         for (ingress_v6, egress_v6) in [(false, false), (true, true), (false, true), (true, false)] {
-            let Some(mut bed) = Bed::new("wire", &[*mode]) else {
+            let Some(bed) = Bed::new("wire", &[*mode]) else {
                 return;
             };
             assert_eq!(bed.attachment.mode(), *mode);
             let call = call(ingress_v6, egress_v6, NextHop::Neighbour(bed.neighbour()));
-            bed.relay.table_mut().install(&call.spec).unwrap();
+            bed.relay.table().install(&call.spec, &[]).unwrap();
             let sockets = bed.sockets(&call);
             assert_relayed(&call, &sockets, 1);
             let reading = bench::reading(&bed.relay, &call.spec);
@@ -121,7 +121,7 @@ fn packets_arrive_in_both_modes_and_across_ip_versions() {
 #[test]
 fn the_routing_table_finds_the_next_hop_and_follows_its_address() {
     for v6 in [false, true] {
-        let Some(mut bed) = Bed::new("routing", Mode::ALL) else {
+        let Some(bed) = Bed::new("routing", Mode::ALL) else {
             return;
         };
         let party = if v6 { "2001:db8::3" } else { "192.0.2.3" };
@@ -135,7 +135,7 @@ fn the_routing_table_finds_the_next_hop_and_follows_its_address() {
             ])
             .unwrap();
         let call = call(v6, v6, NextHop::Routing);
-        bed.relay.table_mut().install(&call.spec).unwrap();
+        bed.relay.table().install(&call.spec, &[]).unwrap();
         let sockets = bed.sockets(&call);
         assert_relayed(&call, &sockets, 1);
         // The next hop is replaced by another machine.
@@ -174,7 +174,7 @@ fn the_routing_table_finds_the_next_hop_and_follows_its_address() {
         };
         elsewhere.destination = address(nobody);
         elsewhere.pass_up = ReasonSet::EMPTY;
-        bed.relay.table_mut().replace(&elsewhere).unwrap();
+        bed.relay.table().replace(&elsewhere, &[]).unwrap();
         sockets
             .0
             .send_to(&frame::rtp(0, 1, 0, 7, &[]), call.spec.local)
@@ -193,7 +193,7 @@ fn the_routing_table_finds_the_next_hop_and_follows_its_address() {
 
 #[test]
 fn what_the_relay_passes_up_reaches_sockets() {
-    let Some(mut bed) = Bed::new("pass up", Mode::ALL) else {
+    let Some(bed) = Bed::new("pass up", Mode::ALL) else {
         return;
     };
     let call = call(false, false, NextHop::Neighbour(bed.neighbour()));
@@ -204,10 +204,7 @@ fn what_the_relay_passes_up_reaches_sockets() {
     for _ in 0..2 {
         sender.send_to(&sent, call.spec.local).unwrap();
         assert_eq!(receive(&receiver).unwrap(), (sent.clone(), address(call.from)));
-        bed.relay
-            .table_mut()
-            .leave_to_user_space(call.spec.key())
-            .unwrap();
+        bed.relay.table().leave_to_user_space(call.spec.key()).unwrap();
     }
 }
 
@@ -245,16 +242,16 @@ impl Drop for BpfFs {
 
 #[test]
 fn a_pinned_relay_outlives_its_owner_and_is_adopted_and_upgraded_without_a_lost_packet() {
-    let Some(mut bed) = Bed::new("pins", Mode::ALL) else {
+    let Some(bed) = Bed::new("pins", Mode::ALL) else {
         return;
     };
     let Some(file_system) = BpfFs::new("pins") else {
         return;
     };
     let call = call(false, true, NextHop::Neighbour(bed.neighbour()));
-    bed.relay.table_mut().install(&call.spec).unwrap();
+    bed.relay.table().install(&call.spec, &[]).unwrap();
     let left = ebpf::FlowKey::new(address("192.0.2.1:20010"));
-    bed.relay.table_mut().leave_to_user_space(left).unwrap();
+    bed.relay.table().leave_to_user_space(left).unwrap();
     let pins = PinDirectory::new(file_system.directory.path()).unwrap();
     assert!(!pins.has_relay());
     assert!(Relay::adopt(&pins).unwrap().is_none());
@@ -274,7 +271,7 @@ fn a_pinned_relay_outlives_its_owner_and_is_adopted_and_upgraded_without_a_lost_
     assert_relayed(&call, &sockets, 1 + PACKETS);
 
     let adopted = Relay::adopt(&pins).unwrap().expect("it was pinned");
-    let mut keys: Vec<_> = adopted.table().keys().collect();
+    let mut keys: Vec<_> = adopted.table().keys();
     keys.sort_unstable();
     assert_eq!(keys, [(call.spec.key(), true), (left, false)]);
     let reading = bench::reading(&adopted, &call.spec);
@@ -285,7 +282,7 @@ fn a_pinned_relay_outlives_its_owner_and_is_adopted_and_upgraded_without_a_lost_
     );
     drop(adopted);
 
-    let mut upgraded = Relay::upgrade(&pins).unwrap().expect("it was pinned");
+    let upgraded = Relay::upgrade(&pins).unwrap().expect("it was pinned");
     assert_relayed(&call, &sockets, 1 + 2 * PACKETS);
     let reading = bench::reading(&upgraded, &call.spec);
     assert_eq!(reading.rtp_packets(), u64::from(3 * PACKETS));
@@ -293,7 +290,7 @@ fn a_pinned_relay_outlives_its_owner_and_is_adopted_and_upgraded_without_a_lost_
     // The flow's place is taken and the others are free.
     let mut other = call.spec.clone();
     other.local.set_port(20_100);
-    upgraded.table_mut().install(&other).unwrap();
+    upgraded.table().install(&other, &[]).unwrap();
     assert_eq!(
         bench::reading(&upgraded, &call.spec).rtp_packets(),
         u64::from(3 * PACKETS)
