@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use crate::checksum::crc32;
+use ops::checksum::crc32;
 
 /// The largest record, in bytes of JSON. SIP limits keep a real one below 10 kB.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;

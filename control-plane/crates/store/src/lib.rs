@@ -12,7 +12,6 @@
 //! Absent from this crate: SIP, media, clocks. Times are arguments.
 #![forbid(unsafe_code)]
 
-mod checksum;
 mod counters;
 mod database;
 mod drain;

@@ -1,4 +1,6 @@
-/// CRC-32 as in IEEE 802.3 (reflected polynomial 0xEDB88320): it detects every torn or bit-flipped frame that a crash
+//! What detects damage in files that a process writes for the next one.
+
+/// CRC-32 as in IEEE 802.3 (reflected polynomial 0xEDB88320): it detects every torn or bit-flipped record that a crash
 /// can make, with odds of 2⁻³² for garbage. Not a defence against an attacker, who could write the file anyway.
 pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes
