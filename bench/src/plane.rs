@@ -167,13 +167,14 @@ impl Plane {
         options: &NodeOptions,
         folder: &Path,
     ) -> anyhow::Result<Self> {
-        Self::start(
-            before,
-            "ringpath-dataplane",
-            &options.name,
-            &options.file(),
-            folder,
-        )
+        // A run's own: what a node of another run left is not this one's.
+        let state = folder.join("state");
+        let file = format!(
+            "state_directory = {:?}\n{}",
+            state.display().to_string(),
+            options.file()
+        );
+        Self::start(before, "ringpath-dataplane", &options.name, &file, folder)
     }
 
     /// Starts a control plane and waits until it is ready.

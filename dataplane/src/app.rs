@@ -15,6 +15,7 @@ use crate::bell::Bell;
 use crate::config::Config;
 use crate::file_limit::FileLimit;
 use crate::grpc::{self, Incoming};
+use crate::journal::Found;
 use crate::metrics;
 use crate::node::{Lane, Memory, Node};
 use crate::start::{self, Workers};
@@ -43,6 +44,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "the limit of open files stays as it is");
         FileLimit::now()
     });
+    let found = Found::new(&config)?;
+    if let Some(line) = &found.line {
+        ops::process::say(line);
+    }
     let clock = MonotonicClock::start();
     let (bell, listener) = Bell::new()?;
     let Workers {
@@ -80,7 +85,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         calls_max,
         config.limits.event_queue,
         memory,
+        found.journal,
     ));
+    node.forget(&found.records);
     let mut listening = tokio::spawn({
         let node = node.clone();
         async move { node.listen(listener).await }
@@ -158,6 +165,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::time::timeout(WORKERS_STOP, node.stop_workers())
         .await
         .context("the workers do not stop")?;
+    node.journal().clear();
     // The workers' last events are with the watchers' tasks now; the streams end behind them.
     node.close();
     if tokio::time::timeout(LAST_EVENTS, node.unwatched()).await.is_err() {

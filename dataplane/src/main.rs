@@ -7,6 +7,7 @@ mod bell;
 mod config;
 mod file_limit;
 mod grpc;
+mod journal;
 mod metrics;
 mod node;
 mod start;

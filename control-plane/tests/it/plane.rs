@@ -313,7 +313,7 @@ impl Node {
         }
         let folder = TempDir::new().unwrap();
         let config = format!(
-            "node_id = \"media-1\"\n[grpc]\n{grpc}\n[ops]\nlisten = \"127.0.0.1:0\"\n[[interface]]\nname = \"public\"\n\
+            "node_id = \"media-1\"\nstate_directory = \"\"\n[grpc]\n{grpc}\n[ops]\nlisten = \"127.0.0.1:0\"\n[[interface]]\nname = \"public\"\n\
              ports = \"24000-25999\"\naddresses = [{{ local = \"127.0.0.1\" }}]\n"
         );
         let mut plane = Plane::start(&binary, folder.path(), &config, &[]);

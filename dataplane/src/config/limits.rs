@@ -39,6 +39,8 @@ pub struct Limits {
     pub command_queue: usize,
     /// Events that a worker, or a watcher, may be behind; older ones are dropped and told as `missed`.
     pub event_queue: usize,
+    /// Size of the journal; a call for which it has no room does not outlive the process.
+    pub journal_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -58,6 +60,7 @@ impl Default for Limits {
             tombstone_ms: 60_000,
             command_queue: 256,
             event_queue: 1_024,
+            journal_bytes_max: 64 << 20,
         }
     }
 }
@@ -108,6 +111,7 @@ impl Validate for Limits {
         problems.range("tombstone_ms", self.tombstone_ms, 0..=3_600_000);
         problems.range("command_queue", self.command_queue, 1..=65_536);
         problems.range("event_queue", self.event_queue, 1..=1 << 20);
+        problems.range("journal_bytes_max", self.journal_bytes_max, 65_536..=1 << 34);
     }
 }
 

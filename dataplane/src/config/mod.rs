@@ -8,6 +8,7 @@ mod learning;
 mod limits;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use media_types::NodeName;
 use ops::config::{Problems, Validate};
@@ -23,6 +24,9 @@ pub use limits::{Limits, Shutdown};
 /// The prefix of environment variables that override the file.
 pub const ENVIRONMENT_PREFIX: &str = "RINGPATH_DATAPLANE";
 
+/// Where nodes keep their state unless the configuration says otherwise.
+pub const STATE_DIRECTORY: &str = "/run/ringpath";
+
 /// The most workers a node can have; more than any machine it was tried on.
 const WORKERS_MAX: usize = 256;
 
@@ -32,6 +36,9 @@ const WORKERS_MAX: usize = 256;
 pub struct Config {
     /// The node's name, in answers, metrics and logs.
     pub node_id: String,
+    /// Where the node keeps what the next process needs, in a directory of its name; empty: nothing is kept. Left out, it is
+    /// [`STATE_DIRECTORY`], and a node that cannot use that says so and keeps nothing.
+    pub state_directory: Option<PathBuf>,
     /// How control planes reach the node.
     pub grpc: Grpc,
     /// How operators reach it.

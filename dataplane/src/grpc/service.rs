@@ -460,6 +460,7 @@ mod tests {
                 time: Duration::ZERO,
                 calls_max: 0,
             },
+            crate::journal::Journal::off(),
         ));
         let (notices, behind) = broadcast::channel(QUEUE);
         for n in 0..20 {

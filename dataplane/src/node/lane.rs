@@ -6,7 +6,7 @@ use net_io::Waker;
 use rtrb::{Consumer, Producer};
 use tokio::sync::oneshot;
 
-use crate::worker::{Answer, Command, Published, Ticket, Word};
+use crate::worker::{Answer, Change, Command, Creation, Published, Ticket, Word};
 
 /// The control thread's end of one worker's rings. The lock is for the compiler's sake: only tasks of the control thread
 /// take it, and none holds it across an await.
@@ -29,19 +29,21 @@ struct Ends {
 /// A command whose answer has not come.
 #[derive(Debug)]
 pub struct UnderWay {
-    /// What its answer means for the placements. Obeyed even when the caller has gone.
+    /// What its answer means for the placements and the journal. Obeyed even when the caller has gone.
     pub effect: Effect,
     /// The caller.
     pub reply: oneshot::Sender<Answer>,
 }
 
-/// What an answer means for the placements.
+/// What an answer means for the placements and the journal.
 #[derive(Debug)]
 pub enum Effect {
     /// Nothing.
     None,
     /// The call was created, or was not.
-    Create(CallId),
+    Create(Arc<Creation>),
+    /// The call has new media, or has not.
+    Update(Arc<Change>),
     /// The call was removed, or is not there.
     Delete(CallId),
     /// The calls that exist were counted afresh.

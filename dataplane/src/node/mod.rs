@@ -9,14 +9,16 @@ mod tally;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use media_types::{CallId, CallReport, CallSpec, Event, EventKind, IdempotencyKey, LegSpec, Refusal};
-use ops::clock::MonotonicClock;
+use ops::clock::{MonotonicClock, wall_clock};
 use sans_io::Timestamp;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::bell::Listener;
-use crate::worker::{Answer, Command, QUERY_MAX, RENEW_MAX};
+use crate::journal::{Journal, Record};
+use crate::worker::{Answer, Change, Command, Creation, QUERY_MAX, RENEW_MAX};
 use lane::{Effect, Heard};
 use placements::Placements;
 
@@ -58,6 +60,7 @@ pub struct Node {
     started: Timestamp,
     lanes: Vec<Lane>,
     placements: Mutex<Placements>,
+    journal: Mutex<Journal>,
     /// Rung whenever the last call is gone.
     empty: Notify,
     notices: broadcast::Sender<Notice>,
@@ -92,6 +95,7 @@ impl Node {
         calls_max: Vec<usize>,
         event_queue: usize,
         memory: Memory,
+        journal: Journal,
     ) -> Self {
         let watcher_queue = calls_max.iter().sum::<usize>() + event_queue;
         Self {
@@ -101,6 +105,7 @@ impl Node {
             lost_told: lanes.iter().map(|_| AtomicU64::new(0)).collect(),
             lanes,
             placements: Mutex::new(Placements::new(calls_max, memory)),
+            journal: Mutex::new(journal),
             empty: Notify::new(),
             notices: broadcast::channel(watcher_queue).0,
             draining: watch::channel(false).0,
@@ -147,22 +152,21 @@ impl Node {
     /// # Errors
     /// The refusal of the last worker that was asked, or [`Refusal::Draining`] for a new call on a draining node.
     pub async fn create(&self, key: IdempotencyKey, spec: CallSpec) -> Result<Box<CallReport>, Refusal> {
+        let creation = Arc::new(Creation { key, spec });
+        let call = &creation.spec.id;
         let mut asked = vec![false; self.lanes.len()];
         let mut last = Refusal::NoCapacity;
         loop {
-            let Some((worker, new)) = self.place(&spec.id, &asked)? else {
+            let Some((worker, new)) = self.place(call, &asked)? else {
                 return Err(last);
             };
             asked[worker] = true;
-            let command = Command::Create {
-                key: key.clone(),
-                spec: Box::new(spec.clone()),
-            };
-            let effect = Effect::Create(spec.id.clone());
+            let command = Command::Create(creation.clone());
+            let effect = Effect::Create(creation.clone());
             let answer = match self.lanes[worker].submit(command, effect) {
                 Ok(answer) => call_answer(answer.await),
                 Err(refusal) => {
-                    self.change(|placements| placements.finish_create(&spec.id, false));
+                    self.change(|placements| placements.finish_create(call, false));
                     Err(refusal)
                 }
             };
@@ -201,11 +205,9 @@ impl Node {
         legs: Vec<LegSpec>,
     ) -> Result<Box<CallReport>, Refusal> {
         let worker = self.placements().worker(&call).ok_or(Refusal::UnknownCall)?;
-        call_answer(
-            self.lanes[worker]
-                .submit(Command::Update { key, call, legs }, Effect::None)?
-                .await,
-        )
+        let change = Arc::new(Change { key, call, legs });
+        let effect = Effect::Update(change.clone());
+        call_answer(self.lanes[worker].submit(Command::Update(change), effect)?.await)
     }
 
     /// Removes a call.
@@ -430,8 +432,8 @@ impl Node {
                     }
                     Heard::Event(event) => self.tell(worker, event),
                     Heard::Silence(under_way) => {
-                        if let Effect::Create(call) = &under_way.effect {
-                            self.change(|placements| placements.finish_create(call, false));
+                        if let Effect::Create(new) = &under_way.effect {
+                            self.change(|placements| placements.finish_create(&new.spec.id, false));
                         }
                         // Its caller sees the receiver fail.
                     }
@@ -443,27 +445,43 @@ impl Node {
 
     fn obey(&self, worker: usize, effect: &Effect, answer: &Answer) {
         match (effect, answer) {
-            (Effect::Create(call), Answer::Call(result)) => {
+            (Effect::Create(new), Answer::Call(result)) => {
                 // A conflict of keys says that the call is there, whoever made it.
                 let there = matches!(result, Ok(_) | Err(Refusal::CallExists));
-                self.change(|placements| placements.finish_create(call, there));
+                self.change(|placements| placements.finish_create(&new.spec.id, there));
+                if let Ok(report) = result {
+                    self.journal()
+                        .created(worker, &new.key, &new.spec, wall_clock_ms(), report);
+                }
             }
-            (Effect::Delete(call), Answer::Deleted { gone: true, .. }) => {
-                self.change(|placements| placements.end(self.clock.now(), worker, call));
+            (Effect::Update(new), Answer::Call(Ok(report))) => {
+                self.journal().updated(&new.key, &new.call, &new.legs, report);
             }
+            (Effect::Delete(call), Answer::Deleted { gone: true, .. }) => self.end(worker, call),
             (Effect::Inventory, Answer::Inventory(there)) => {
                 let there: std::collections::HashSet<_> = there.iter().collect();
-                let now = self.clock.now();
-                self.change(|placements| {
-                    let gone: Vec<_> = placements
-                        .live_on(worker)
-                        .filter(|call| !there.contains(call))
-                        .cloned()
-                        .collect();
-                    gone.iter().for_each(|call| placements.end(now, worker, call));
-                });
+                let gone: Vec<_> = self
+                    .placements()
+                    .live_on(worker)
+                    .filter(|call| !there.contains(call))
+                    .cloned()
+                    .collect();
+                gone.iter().for_each(|call| self.end(worker, call));
             }
             _ => {}
+        }
+    }
+
+    /// `worker` says that it does not have the call any more.
+    fn end(&self, worker: usize, call: &CallId) {
+        let mut ended = false;
+        self.change(|placements| {
+            ended = placements.is_live(call);
+            placements.end(self.clock.now(), worker, call);
+            ended &= !placements.is_live(call);
+        });
+        if ended {
+            self.journal().gone(call);
         }
     }
 
@@ -471,13 +489,14 @@ impl Node {
         match &event.kind {
             EventKind::Ended { cause, .. } => {
                 tracing::info!(call = %event.call, ?cause, "call ended by the node");
-                self.change(|placements| placements.end(self.clock.now(), worker, &event.call));
+                self.end(worker, &event.call);
             }
             EventKind::MediaTimeout { leg, line } => {
                 tracing::info!(call = %event.call, %leg, line, "media timeout")
             }
             EventKind::Latched { leg, line, source } => {
                 tracing::debug!(call = %event.call, %leg, line, %source, "source learned");
+                self.journal().learned(&event.call, leg, *line, *source);
             }
             EventKind::FirstPacket { leg, line } => {
                 tracing::debug!(call = %event.call, %leg, line, "first packet")
@@ -519,6 +538,22 @@ impl Node {
         }
     }
 
+    /// Calls of an earlier process ended with it.
+    pub fn forget(&self, records: &[Record]) {
+        for record in records {
+            tracing::warn!(call = %record.spec.id, "the call has ended with the process that had it");
+            self.journal().gone(&record.spec.id);
+        }
+    }
+
+    /// What the next process finds.
+    pub fn journal(&self) -> MutexGuard<'_, Journal> {
+        // See `Lane::ends`.
+        self.journal
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     fn placements(&self) -> MutexGuard<'_, Placements> {
         // See `Lane::ends`.
         self.placements
@@ -532,6 +567,12 @@ impl Node {
 pub struct Piece {
     worker: usize,
     calls: Vec<CallId>,
+}
+
+fn wall_clock_ms() -> u64 {
+    wall_clock()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }
 
 /// A worker that stops without an answer is as good as busy: the caller asks another node.

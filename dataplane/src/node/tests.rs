@@ -81,7 +81,15 @@ impl Stand {
             )
         });
         let lanes = lanes.collect();
-        let node = Node::new(identity(), clock, lanes, vec![10; workers], 64, MEMORY);
+        let node = Node::new(
+            identity(),
+            clock,
+            lanes,
+            vec![10; workers],
+            64,
+            MEMORY,
+            Journal::off(),
+        );
         Self {
             node: Arc::new(node),
             bell: Some(listener),
@@ -481,7 +489,15 @@ async fn a_command_to_a_worker_that_breaks_does_not_wait_for_ever() {
         worker::start(plan(0, &bell, clock, [4, 4]), build).expect("starts"),
         4,
     );
-    let node = Arc::new(Node::new(identity(), clock, vec![lane], vec![10], 64, MEMORY));
+    let node = Arc::new(Node::new(
+        identity(),
+        clock,
+        vec![lane],
+        vec![10],
+        64,
+        MEMORY,
+        Journal::off(),
+    ));
     let listening = node.clone();
     tokio::spawn(async move { listening.listen(listener).await });
     let refusal = within(node.create(key("k"), spec("c", Duration::ZERO))).await;
@@ -497,10 +513,10 @@ async fn commands_behind_a_stop_are_answered() {
         let lane = &stand.node.lanes()[0];
         let stop = lane.submit(Command::Stop, Effect::None).expect("a place");
         // How many of these are in the ring before the worker has gone is luck; none may be left without an end.
-        let create = Command::Create {
+        let create = Command::Create(Arc::new(Creation {
             key: key("k"),
-            spec: Box::new(spec("late", Duration::ZERO)),
-        };
+            spec: spec("late", Duration::ZERO),
+        }));
         let late: Vec<_> = [Command::Query(vec![id("x")]), create, Command::Inventory]
             .into_iter()
             .filter_map(|command| lane.submit(command, Effect::None).ok())

@@ -1,24 +1,34 @@
+use std::sync::Arc;
+
 use media_types::{CallId, CallReport, CallSpec, Event, IdempotencyKey, LegSpec, Refusal};
+
+/// A call to be made. Shared with the control thread, which journals it when it is there.
+#[derive(Debug)]
+pub struct Creation {
+    /// The caller's key.
+    pub key: IdempotencyKey,
+    /// The call.
+    pub spec: CallSpec,
+}
+
+/// New media for a call.
+#[derive(Debug)]
+pub struct Change {
+    /// The caller's key.
+    pub key: IdempotencyKey,
+    /// The call.
+    pub call: CallId,
+    /// The legs that change.
+    pub legs: Vec<LegSpec>,
+}
 
 /// What the control thread asks of a worker. Applied between batches of packets.
 #[derive(Debug)]
 pub enum Command {
     /// Allocates a call.
-    Create {
-        /// The caller's key.
-        key: IdempotencyKey,
-        /// The call.
-        spec: Box<CallSpec>,
-    },
+    Create(Arc<Creation>),
     /// Gives legs new media.
-    Update {
-        /// The caller's key.
-        key: IdempotencyKey,
-        /// The call.
-        call: CallId,
-        /// The legs that change.
-        legs: Vec<LegSpec>,
-    },
+    Update(Arc<Change>),
     /// Removes a call.
     Delete {
         /// The caller's key.

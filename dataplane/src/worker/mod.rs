@@ -23,7 +23,7 @@ use sans_io::Timestamp;
 use crate::bell::Bell;
 
 pub use affinity::{allowed_cores, assign};
-pub use command::{Answer, Command, QUERY_MAX, RENEW_MAX, Ticket, Word};
+pub use command::{Answer, Change, Command, Creation, QUERY_MAX, RENEW_MAX, Ticket, Word};
 pub use published::Published;
 pub use thread::{Handle, Plan, start};
 
@@ -132,10 +132,12 @@ impl<Io: PacketIo> Worker<Io> {
     fn apply(&mut self, now: Timestamp, command: Command) -> Answer {
         let (engine, io) = (&mut self.engine, &mut self.io);
         match command {
-            Command::Create { key, spec } => Answer::Call(engine.create(now, io, &key, &spec).map(Box::new)),
-            Command::Update { key, call, legs } => {
-                Answer::Call(engine.update(now, io, &key, &call, &legs).map(Box::new))
-            }
+            Command::Create(new) => Answer::Call(engine.create(now, io, &new.key, &new.spec).map(Box::new)),
+            Command::Update(new) => Answer::Call(
+                engine
+                    .update(now, io, &new.key, &new.call, &new.legs)
+                    .map(Box::new),
+            ),
             Command::Delete { key, call } => {
                 let result = engine.delete(now, io, &key, &call).map(Box::new);
                 let gone = engine.query(now, &call).is_none();
@@ -220,7 +222,7 @@ impl<Io: PacketIo> Worker<Io> {
 /// The answer to a command behind [`Command::Stop`]: the calls are gone.
 fn too_late(command: Command) -> Answer {
     match command {
-        Command::Create { .. } | Command::Update { .. } => Answer::Call(Err(Refusal::Draining)),
+        Command::Create(_) | Command::Update(_) => Answer::Call(Err(Refusal::Draining)),
         Command::Delete { .. } => Answer::Deleted {
             result: Err(Refusal::Draining),
             gone: true,

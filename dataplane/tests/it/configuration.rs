@@ -123,7 +123,7 @@ fn certificates_that_do_not_fit_are_found_before_the_start() {
         &[],
     );
     assert!(
-        told.contains(":4: grpc.tls.certificate /nonexistent cannot be read"),
+        told.contains(":5: grpc.tls.certificate /nonexistent cannot be read"),
         "{told}"
     );
 }

@@ -84,6 +84,8 @@ pub struct Settings {
     pub more: String,
     pub workers: usize,
     pub grace_ms: u64,
+    /// `state_directory`; empty: nothing is kept.
+    pub state: String,
 }
 
 impl Default for Settings {
@@ -97,6 +99,7 @@ impl Default for Settings {
             more: String::new(),
             workers: 1,
             grace_ms: 0,
+            state: String::new(),
         }
     }
 }
@@ -112,9 +115,10 @@ impl Settings {
             more,
             workers,
             grace_ms,
+            state,
         } = self;
         format!(
-            "node_id = \"media-it\"\n[grpc]\nlisten = \"{listen}\"\n{grpc}\n[ops]\nlisten = \"127.0.0.1:0\"\n\
+            "node_id = \"media-it\"\nstate_directory = \"{state}\"\n[grpc]\nlisten = \"{listen}\"\n{grpc}\n[ops]\nlisten = \"127.0.0.1:0\"\n\
              [log]\nfilter = \"info,ringpath_dataplane=debug\"\n[workers]\ncount = {workers}\n[limits]\n{limits}\n[shutdown]\ngrace_ms = {grace_ms}\n{more}\n\
              [[interface]]\nname = \"public\"\nports = \"{ports}\"\naddresses = [{{ local = \"{address}\" }}]\n"
         )
@@ -160,7 +164,10 @@ impl Node {
 
     /// A process that was started otherwise.
     pub fn take(process: Process, backend: Backend) -> Started {
-        let backend_line = process.line();
+        let mut backend_line = process.line();
+        while backend_line.starts_with("state ") {
+            backend_line = process.line();
+        }
         assert!(
             backend_line.starts_with(&format!("backend {}: ", backend.name())),
             "{backend_line}"
