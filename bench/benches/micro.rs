@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use media_engine::{Address, Engine, EngineConfig, Interface, OpenError, PortId, Ports, Verdict};
+use media_engine::{
+    Address, Engine, EngineConfig, Flow, FlowError, FlowReading, Flows, Interface, OpenError, PortId, Ports,
+    StreamState, Verdict,
+};
 use media_types::{
     CallId, CallSpec, Codec, Direction, IdempotencyKey, InterfaceName, Latching, LegId, LegSpec, LineSpec,
     LocalLine, MediaKind, Path,
@@ -69,6 +72,20 @@ impl Ports for NoSockets {
     }
 
     fn close(&mut self, _: PortId) {}
+}
+
+impl Flows for NoSockets {
+    fn install(&mut self, _: &Flow, _: &[StreamState]) -> Result<(), FlowError> {
+        Err(FlowError::Unavailable)
+    }
+
+    fn remove(&mut self, _: SocketAddr) -> Option<FlowReading> {
+        None
+    }
+
+    fn read(&mut self, _: SocketAddr) -> Option<FlowReading> {
+        None
+    }
 }
 
 fn party(call: usize, side: usize) -> SocketAddr {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::UdpSocket;
 
 use anyhow::Context as _;
-use media_engine::EngineConfig;
+use media_engine::{EngineConfig, NoFlows};
 use media_types::Path;
 use net_io::IoConfig;
 use net_io::probe::{self, Requested};
@@ -42,6 +42,7 @@ impl Chosen {
             Path::Uring => "uring",
             Path::Socket => "socket",
             Path::Simulated => "simulated",
+            Path::Kernel => "kernel",
         }
     }
 }
@@ -133,6 +134,7 @@ impl Start<'_> {
                 index,
                 core: cores.get(index).copied(),
                 engine,
+                flows: Box::new(NoFlows),
                 random: random.fork(),
                 clock: self.clock,
                 command_queue: config.limits.command_queue,
@@ -205,7 +207,7 @@ fn bindable(interfaces: &[Interface]) -> anyhow::Result<Vec<Interface>> {
 fn sockets(chosen: Chosen, limit: FileLimit, connections: usize, count: usize) -> u64 {
     match chosen.path {
         Path::Uring => limit.files(),
-        Path::Socket | Path::Simulated => (limit.sockets(connections) / count as u64).max(1),
+        Path::Socket | Path::Simulated | Path::Kernel => (limit.sockets(connections) / count as u64).max(1),
     }
 }
 
@@ -232,7 +234,7 @@ const fn share(total: usize, index: usize, count: usize) -> usize {
 fn launch(chosen: Chosen, plan: Plan, io: IoConfig) -> io::Result<Handle> {
     match chosen.path {
         Path::Uring => worker::start(plan, move || Uring::new(&io).map_err(io::Error::other)),
-        Path::Socket | Path::Simulated => worker::start(plan, move || Sockets::new(&io)),
+        Path::Socket | Path::Simulated | Path::Kernel => worker::start(plan, move || Sockets::new(&io)),
     }
 }
 

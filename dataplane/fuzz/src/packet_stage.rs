@@ -2,7 +2,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use media_engine::{
-    Address, Counters, DropReason, Engine, EngineConfig, Interface, OpenError, PortId, Ports, Verdict,
+    Address, Counters, DropReason, Engine, EngineConfig, Flow, FlowError, FlowReading, Flows, Interface,
+    OpenError, PortId, Ports, StreamState, Verdict,
 };
 use media_types::{
     CallId, CallSpec, Codec, Direction, IdempotencyKey, InterfaceName, Latching, LegId, LegSpec, LineSpec,
@@ -64,6 +65,20 @@ impl Ports for Table {
     fn close(&mut self, port: PortId) {
         let closed = self.0[port.0 as usize].take();
         assert!(closed.is_some(), "{port:?} was closed twice");
+    }
+}
+
+impl Flows for Table {
+    fn install(&mut self, _: &Flow, _: &[StreamState]) -> Result<(), FlowError> {
+        Err(FlowError::Unavailable)
+    }
+
+    fn remove(&mut self, _: SocketAddr) -> Option<FlowReading> {
+        None
+    }
+
+    fn read(&mut self, _: SocketAddr) -> Option<FlowReading> {
+        None
     }
 }
 
@@ -148,14 +163,14 @@ impl Stage {
     }
 
     fn judge(
-        &self,
+        &mut self,
         before: &Counters,
         to: SocketAddr,
         source: SocketAddr,
         datagram: &[u8],
         verdict: Verdict,
     ) {
-        let after = self.engine.counters();
+        let after = self.engine.counters().clone();
         assert_eq!(after.received(), before.received() + 1, "one frame, one fate");
         match verdict {
             Verdict::Drop(reason) => {
@@ -184,7 +199,10 @@ impl Stage {
                     SOURCES.iter().any(|known| known.parse() == Ok(destination)),
                     "{destination}"
                 );
-                let report = self.engine.query(self.now, &self.call).expect("the call lives");
+                let report = self
+                    .engine
+                    .query(self.now, &mut self.ports, &self.call)
+                    .expect("the call lives");
                 if after.rtp_forwarded > before.rtp_forwarded {
                     assert_eq!(report.legs[ingress].lines[0].learned, Some(source));
                     assert_eq!(to, self.locals[2 * ingress], "RTP comes to the RTP port");

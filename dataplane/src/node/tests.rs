@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use media_engine::{EngineConfig, OpenError, PortId, Ports};
+use media_engine::{EngineConfig, NoFlows, OpenError, PortId, Ports};
 use media_types::{CallId, InterfaceName, LegId, LineSpec, MediaKind, Path};
 use net_io::frame::FrameAccount;
 use net_io::sim::{Simulated, Wire};
@@ -39,6 +39,7 @@ fn plan(index: usize, bell: &Bell, clock: MonotonicClock, queues: [usize; 2]) ->
         index,
         core: None,
         engine: EngineConfig::new(vec![interface], Path::Simulated, "a test"),
+        flows: Box::new(NoFlows),
         random: Random::from_number(1),
         clock,
         command_queue: queues[0],

@@ -7,13 +7,14 @@
 mod affinity;
 mod command;
 mod published;
+mod shell;
 mod thread;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use media_engine::{Engine, Verdict};
+use media_engine::{Engine, Flows, Verdict};
 use media_types::{CallId, CallReport, Event, Refusal};
 use net_io::PacketIo;
 use ops::clock::MonotonicClock;
@@ -25,6 +26,7 @@ use crate::bell::Bell;
 pub use affinity::{allowed_cores, assign};
 pub use command::{Answer, Change, Command, Creation, QUERY_MAX, RENEW_MAX, Ticket, Word};
 pub use published::Published;
+use shell::Surroundings;
 pub use thread::{Handle, Plan, start};
 
 /// Packets of one turn. What is left waits in the back-end for the next turn, after the commands: a flood of packets
@@ -42,9 +44,10 @@ const SETTLE: Duration = Duration::from_millis(50);
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The worker's end of its rings, and all that it owns.
-#[derive(Debug)]
 pub struct Worker<Io> {
     io: Io,
+    /// Asked with commands and timeouts only, never for a packet.
+    flows: Box<dyn Flows + Send>,
     engine: Engine,
     clock: MonotonicClock,
     commands: Consumer<(Ticket, Command)>,
@@ -75,7 +78,8 @@ impl<Io: PacketIo> Worker<Io> {
             more = self.handle_packets(now);
             busy = self.io.counters().received != received;
             if self.engine.poll_timeout().is_some_and(|at| at <= now) {
-                self.engine.handle_timeout(now, &mut self.io);
+                let mut shell = Surroundings::new(&mut self.io, &mut *self.flows, more);
+                self.engine.handle_timeout(now, &mut shell);
             }
             let mut told = self.tell_events();
             let mut stop = None;
@@ -130,23 +134,25 @@ impl<Io: PacketIo> Worker<Io> {
     }
 
     fn apply(&mut self, now: Timestamp, command: Command) -> Answer {
-        let (engine, io) = (&mut self.engine, &mut self.io);
+        let engine = &mut self.engine;
+        let shell = &mut Surroundings::new(&mut self.io, &mut *self.flows, true);
         match command {
-            Command::Create(new) => Answer::Call(engine.create(now, io, &new.key, &new.spec).map(Box::new)),
+            Command::Create(new) => {
+                Answer::Call(engine.create(now, shell, &new.key, &new.spec).map(Box::new))
+            }
             Command::Update(new) => Answer::Call(
                 engine
-                    .update(now, io, &new.key, &new.call, &new.legs)
+                    .update(now, shell, &new.key, &new.call, &new.legs)
                     .map(Box::new),
             ),
             Command::Delete { key, call } => {
-                let result = engine.delete(now, io, &key, &call).map(Box::new);
-                let gone = engine.query(now, &call).is_none();
+                let result = engine.delete(now, shell, &key, &call).map(Box::new);
+                let gone = !engine.has(&call);
                 Answer::Deleted { result, gone }
             }
             Command::Query(calls) => {
-                let reports: Vec<CallReport> =
-                    calls.iter().filter_map(|call| engine.query(now, call)).collect();
-                Answer::Reports(reports)
+                let reports = calls.iter().filter_map(|call| engine.query(now, shell, call));
+                Answer::Reports(reports.collect::<Vec<CallReport>>())
             }
             Command::Renew(mut calls) => {
                 calls.retain(|call| !engine.renew(now, call));
@@ -190,7 +196,8 @@ impl<Io: PacketIo> Worker<Io> {
     /// Ends every call and closes the ports; the last packets still leave. Events that find no place wait for the control
     /// thread, but not for ever.
     fn stop(mut self, now: Timestamp, ticket: Ticket) -> io::Result<()> {
-        self.engine.shutdown(now, &mut self.io);
+        let mut shell = Surroundings::new(&mut self.io, &mut *self.flows, true);
+        self.engine.shutdown(now, &mut shell);
         let deadline = now + STOP_PATIENCE;
         while let Some(event) = self.engine.poll_event() {
             while self.words.slots() <= self.answers_max && self.clock.now() < deadline {

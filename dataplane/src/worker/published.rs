@@ -26,7 +26,7 @@ pub struct Published {
     submissions_full: AtomicU64,
     rtp_forwarded: AtomicU64,
     rtcp_forwarded: AtomicU64,
-    dropped: [AtomicU64; DropReason::COUNT],
+    dropped: PerReason,
     latches: AtomicU64,
     streams_evicted: AtomicU64,
     ports_in_use: AtomicU64,
@@ -45,6 +45,16 @@ pub struct Published {
     turns: AtomicU64,
     /// The core that the worker is pinned to, plus one; 0 when it is not pinned.
     core: AtomicU64,
+}
+
+/// A number a reason.
+#[derive(Debug)]
+struct PerReason([AtomicU64; DropReason::COUNT]);
+
+impl Default for PerReason {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; DropReason::COUNT])
+    }
 }
 
 /// The labels of events, in the order of [`Published::events`].
@@ -172,7 +182,7 @@ impl Published {
         let counters = engine.counters();
         put(&self.rtp_forwarded, counters.rtp_forwarded);
         put(&self.rtcp_forwarded, counters.rtcp_forwarded);
-        for (place, reason) in self.dropped.iter().zip(DropReason::ALL) {
+        for (place, reason) in self.dropped.0.iter().zip(DropReason::ALL) {
             put(place, counters.dropped(*reason));
         }
         put(&self.latches, counters.latches);
@@ -228,7 +238,7 @@ impl Published {
     pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
         DropReason::ALL
             .iter()
-            .zip(&self.dropped)
+            .zip(&self.dropped.0)
             .map(|(reason, n)| (reason.reason(), n.load(Ordering::Relaxed)))
     }
 

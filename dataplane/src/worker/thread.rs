@@ -2,7 +2,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use media_engine::{Engine, EngineConfig};
+use media_engine::{Engine, EngineConfig, Flows};
 use net_io::{PacketIo, Waker};
 use ops::clock::MonotonicClock;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -13,7 +13,6 @@ use super::{Command, Published, Ticket, Word, Worker, affinity};
 use crate::bell::Bell;
 
 /// What a worker is made from.
-#[derive(Debug)]
 pub struct Plan {
     /// Its number, from 0.
     pub index: usize,
@@ -21,6 +20,8 @@ pub struct Plan {
     pub core: Option<usize>,
     /// Its engine.
     pub engine: EngineConfig,
+    /// The table of flows that its engine may use.
+    pub flows: Box<dyn Flows + Send>,
     /// Its engine's randomness.
     pub random: Random,
     /// The clock of the process.
@@ -101,6 +102,7 @@ where
                 let _ = started.send(Ok(io.waker()));
                 let worker = Worker {
                     io,
+                    flows: plan.flows,
                     engine,
                     clock: plan.clock,
                     commands,

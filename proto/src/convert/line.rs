@@ -155,6 +155,7 @@ pub(super) fn path_to_wire(path: Path) -> wire::Path {
         Path::Uring => wire::Path::Uring,
         Path::Socket => wire::Path::Socket,
         Path::Simulated => wire::Path::Simulated,
+        Path::Kernel => wire::Path::Kernel,
     }
 }
 
@@ -163,6 +164,7 @@ pub(super) fn path_from_wire(path: i32) -> Result<Path, FieldError> {
         Ok(wire::Path::Uring) => Ok(Path::Uring),
         Ok(wire::Path::Socket) => Ok(Path::Socket),
         Ok(wire::Path::Simulated) => Ok(Path::Simulated),
+        Ok(wire::Path::Kernel) => Ok(Path::Kernel),
         Ok(wire::Path::Unspecified) | Err(_) => Err(FieldError::new("path", Problem::Enumeration(path))),
     }
 }

@@ -158,7 +158,12 @@ fn stream() -> impl Strategy<Value = StreamReport> {
 
 fn report() -> impl Strategy<Value = CallReport> {
     let local = proptest::option::of((address(), address()).prop_map(|(rtp, rtcp)| LocalLine { rtp, rtcp }));
-    let path = prop_oneof![Just(Path::Uring), Just(Path::Socket), Just(Path::Simulated)];
+    let path = prop_oneof![
+        Just(Path::Uring),
+        Just(Path::Socket),
+        Just(Path::Simulated),
+        Just(Path::Kernel)
+    ];
     let drops = prop_oneof![Just(vec![]), Just(vec![("not_rtp", 3u64), ("wrong_source", 9)])];
     let streams = proptest::collection::vec(stream(), 0..3);
     let line = (

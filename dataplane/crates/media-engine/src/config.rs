@@ -24,10 +24,12 @@ pub struct EngineConfig {
     pub learning: Learning,
     /// Limits that seldom need changing.
     pub limits: Limits,
-    /// The path that packets of this engine take, for reports.
+    /// The path that packets take that the engine handles, for reports.
     pub path: Path,
-    /// Why they take it, for people.
+    /// Why they take it, for people. Reports have it while `kernel` is off.
     pub path_reason: &'static str,
+    /// Whether lines that are plain relays shall be forwarded by the table of flows.
+    pub kernel: bool,
 }
 
 /// A named interface.
@@ -96,6 +98,7 @@ impl EngineConfig {
             limits: Limits::default(),
             path,
             path_reason,
+            kernel: false,
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Counters {
     pub events_missed: u64,
     /// Calls made.
     pub calls_created: u64,
+    /// Calls of an earlier process that were made again.
+    pub calls_restored: u64,
     /// Calls that their control plane deleted.
     pub calls_deleted: u64,
     /// Calls that the engine ended.
@@ -61,17 +63,33 @@ impl Counters {
     }
 }
 
-/// A counter a reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Drops([u64; DropReason::COUNT]);
+/// Packets dropped, by reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drops([u64; DropReason::COUNT]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self([0; DropReason::COUNT])
+    }
+}
 
 impl Drops {
+    /// Packets dropped for one reason.
+    pub const fn of(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Counts packets that were dropped for `reason`.
+    pub const fn add(&mut self, reason: DropReason, packets: u64) {
+        self.0[reason as usize] += packets;
+    }
+
     pub(crate) const fn count(&mut self, reason: DropReason) {
         self.0[reason as usize] += 1;
     }
 
     /// Those that are not zero, by label.
-    pub(crate) fn report(&self) -> Vec<(&'static str, u64)> {
+    pub fn report(&self) -> Vec<(&'static str, u64)> {
         let counted = DropReason::ALL.iter().zip(self.0);
         counted
             .filter(|(_, count)| *count > 0)

@@ -77,6 +77,29 @@ reasons! {
     PeerNotReceiving => "peer_not_receiving",
     /// The other party has not said where it wants media, and nothing was learned.
     NoDestination => "no_destination",
+    // What the kernel path refuses beyond that.
+    /// Shorter than the flow takes.
+    TooShort => "too_short",
+    /// Longer than the flow takes.
+    TooLong => "too_long",
+    /// UDP over IPv6 without a checksum (RFC 8200 §8.1).
+    UdpChecksumZero => "udp_checksum_zero",
+    /// UDP over IPv4 without a checksum that would leave over IPv6.
+    UdpChecksumAbsent => "udp_checksum_absent",
+    /// The hop limit is used up.
+    HopLimit => "hop_limit",
+    /// The kernel has no route to the destination.
+    NoRoute => "no_route",
+    /// The next hop's link-layer address is not known.
+    NoNeighbour => "no_neighbour",
+    /// Larger than the next link takes.
+    Mtu => "mtu",
+    /// More packets a second than the flow may have.
+    PacketRate => "packet_rate",
+    /// More bytes a second than the flow may have.
+    ByteRate => "byte_rate",
+    /// The frame has no room for the new headers.
+    Headroom => "headroom",
 }
 
 impl DropReason {

@@ -71,6 +71,17 @@ impl Latch {
         }
     }
 
+    /// A latch as it was in an earlier process. A source that the policy does not allow is learned anew.
+    pub(crate) fn restored(
+        policy: Latching,
+        signalled: Option<SocketAddr>,
+        locked: Option<SocketAddr>,
+    ) -> Self {
+        let mut latch = Self::new(policy, signalled);
+        latch.locked = locked.filter(|locked| latch.allows(*locked));
+        latch
+    }
+
     /// The source that RTP is taken from.
     pub(crate) const fn locked(&self) -> Option<SocketAddr> {
         self.locked

@@ -5,10 +5,14 @@
 //!
 //! * **Mutators** (`create`, `update`, `delete`, `renew`): commands of a control plane, applied between batches. All or
 //!   nothing: a [`media_types::Refusal`] leaves no trace. They open and close ports through [`Ports`].
+//!   [`Engine::restore`] makes a call of an earlier process again.
 //! * **Handlers** (`handle_packet`, `handle_timeout`): what the network and the clock did. `handle_packet` neither
 //!   allocates, locks nor logs, and its verdict says what becomes of the frame.
 //! * **Pollers** (`poll_event`, `poll_timeout`): what to tell the control plane, and when to wake the engine next.
 //! * **Getters** (`query`, `call_ids`, `capacity`): reports.
+//!
+//! What need not be looked at leaves the engine's hands: through [`Flows`] a line's packets are forwarded in the kernel,
+//! counted there and read from there.
 #![forbid(unsafe_code)]
 
 mod call;
@@ -18,14 +22,18 @@ mod counters;
 mod drop_reason;
 mod engine;
 mod event_queue;
+mod flows;
 mod format;
 mod latch;
 mod line;
+mod path_reason;
 mod port_pool;
 mod ports;
 mod quality;
+mod restored;
 mod round_trip;
 mod settings;
+mod shell;
 mod stream;
 mod timers;
 mod tombstones;
@@ -33,8 +41,14 @@ mod verdict;
 
 pub use capacity::Capacity;
 pub use config::{Address, EngineConfig, Interface, Learning, Limits};
-pub use counters::Counters;
+pub use counters::{Counters, Drops};
 pub use drop_reason::DropReason;
 pub use engine::Engine;
+pub use flows::{
+    FLOW_CLOCKS_MAX, FLOW_STREAMS_MAX, Flow, FlowError, FlowMedia, FlowReading, Flows, NoFlows, StreamState,
+};
+pub use path_reason::PathReason;
 pub use ports::{OpenError, PortId, Ports};
+pub use restored::{CallState, LineState, Restored};
+pub use shell::Shell;
 pub use verdict::Verdict;

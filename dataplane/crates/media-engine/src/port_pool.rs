@@ -106,6 +106,20 @@ impl PortPool {
         })
     }
 
+    /// Reserves the pair whose RTP port is bound to `local`; `None` when it is not free, or not this worker's.
+    pub(crate) fn take_local(&mut self, local: SocketAddr) -> Option<Pair> {
+        let at_address = |pool: &(usize, &mut AddressPool)| pool.1.local == local.ip();
+        for (address, pool) in self.addresses.iter_mut().enumerate().filter(at_address) {
+            if let Some(at) = pool.free.iter().position(|port| *port == local.port()) {
+                return Some(Pair {
+                    address: address as AddressKey,
+                    port: pool.free.swap_remove(at),
+                });
+            }
+        }
+        None
+    }
+
     /// Returns a pair that no packet can have reached.
     pub(crate) fn give_back(&mut self, pair: Pair) {
         self.pool(pair).free.push(pair.port);
@@ -253,6 +267,22 @@ mod tests {
         assert_eq!(pool.address(Some(&outside), false), Some(1));
         assert_eq!(pool.address(Some(&inside), true), None);
         assert_eq!(pool.address(Some(&InterfaceName::new("x").unwrap()), false), None);
+    }
+
+    #[test]
+    fn a_pair_is_taken_by_its_address_once() {
+        let mut pool = pool(vec![100, 102]);
+        let local = "192.0.2.1:102".parse().unwrap();
+        assert_eq!(
+            pool.take_local(local),
+            Some(Pair {
+                address: 1,
+                port: 102
+            })
+        );
+        assert_eq!(pool.take_local(local), None);
+        assert_eq!(pool.take_local("192.0.2.1:103".parse().unwrap()), None);
+        assert_eq!(pool.take_local("192.0.2.9:100".parse().unwrap()), None);
     }
 
     #[test]

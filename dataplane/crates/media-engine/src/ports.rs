@@ -24,4 +24,10 @@ pub trait Ports {
     /// Closes a port. Packets that were received and not yet handed over are dropped by the back-end and counted
     /// there; packets queued for sending still leave.
     fn close(&mut self, port: PortId);
+
+    /// Whether packets may have come that were not handed over yet. No flow is installed meanwhile, lest what comes next
+    /// overtake them.
+    fn is_behind(&self) -> bool {
+        false
+    }
 }

@@ -4,6 +4,7 @@
 //! clock or touches a socket, and nothing but the RTCP writer allocates, so that it may run for each packet.
 #![forbid(unsafe_code)]
 
+mod bursts;
 mod demux;
 pub mod emodel;
 mod header;
@@ -15,6 +16,7 @@ mod sequence;
 mod ssrc;
 mod statistics;
 
+pub use bursts::{BurstSums, Bursts};
 pub use demux::{Class, classify};
 pub use header::Header;
 pub use packet::{Extension, FIXED_HEADER_LEN, Packet, PacketError};
@@ -23,5 +25,5 @@ pub use rtp_timestamp::RtpTimestamp;
 pub use sequence::{ExtSeq, Seq};
 pub use ssrc::Ssrc;
 pub use statistics::{
-    Arrival, DROPOUT_MAX, MISORDER_MAX, SEQUENTIAL_MIN, StreamStatistics, TIMESTAMP_JUMP_NS,
+    Arrival, DROPOUT_MAX, MISORDER_MAX, SEQUENTIAL_MIN, StatisticsState, StreamStatistics, TIMESTAMP_JUMP_NS,
 };

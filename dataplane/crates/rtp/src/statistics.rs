@@ -1,3 +1,4 @@
+use crate::bursts::BurstSums;
 use crate::{ExtSeq, Packet, PayloadType, RtpTimestamp, Seq};
 
 /// Packets in sequence that make a new stream valid (RFC 3550 §A.1, `MIN_SEQUENTIAL`).
@@ -54,6 +55,7 @@ pub struct StreamStatistics {
     last_timestamp: RtpTimestamp,
     /// Clock rate of the packet that the last two fields are of; 0 when there is none to compare with.
     clock_rate_hz: u32,
+    bursts: BurstSums,
     /// The number that would confirm a jump (`bad_seq` of §A.1).
     after_stray: Option<Seq>,
     payload_type: PayloadType,
@@ -61,7 +63,124 @@ pub struct StreamStatistics {
     probation: u8,
 }
 
+/// All that [`StreamStatistics`] knows, as plain numbers: for counting that goes on elsewhere, in the kernel or in
+/// another process, and comes back. The fields are those of the statistics, with the names that the kernel path's
+/// header has for them too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the private fields of StreamStatistics have the words"
+)]
+pub struct StatisticsState {
+    pub window: u128,
+    pub packets: u64,
+    pub bytes: u64,
+    pub duplicates: u64,
+    pub reordered: u64,
+    pub strays: u64,
+    pub lost_before: u64,
+    pub base: u64,
+    pub highest: u64,
+    pub distinct: u64,
+    pub last_arrival_ns: u64,
+    pub jitter_x16: u64,
+    pub jitter_max_ns: u64,
+    pub bursts: BurstSums,
+    pub last_timestamp: u32,
+    pub clock_rate_hz: u32,
+    pub after_stray: Option<u16>,
+    pub payload_type: PayloadType,
+    pub probation: u8,
+}
+
+/// Jitter × 16 that no stream comes to: each packet adds at most [`TIMESTAMP_JUMP_NS`] and takes a sixteenth away.
+const JITTER_X16_MAX: u64 = 17 * TIMESTAMP_JUMP_NS;
+
 impl StreamStatistics {
+    /// What has been counted so far.
+    pub const fn state(&self) -> StatisticsState {
+        StatisticsState {
+            window: self.window,
+            packets: self.packets,
+            bytes: self.bytes,
+            duplicates: self.duplicates,
+            reordered: self.reordered,
+            strays: self.strays,
+            lost_before: self.lost_before,
+            base: self.base.0,
+            highest: self.highest.0,
+            distinct: self.distinct,
+            last_arrival_ns: self.last_arrival_ns,
+            jitter_x16: self.jitter_x16,
+            jitter_max_ns: self.jitter_max_ns,
+            bursts: self.bursts,
+            last_timestamp: self.last_timestamp.0,
+            clock_rate_hz: self.clock_rate_hz,
+            after_stray: match self.after_stray {
+                Some(seq) => Some(seq.0),
+                None => None,
+            },
+            payload_type: self.payload_type,
+            probation: self.probation,
+        }
+    }
+
+    /// Statistics that go on from `state`; `None` when its numbers contradict each other, as half a state would that was
+    /// read while another processor wrote it.
+    pub fn from_state(state: &StatisticsState) -> Option<Self> {
+        let first = ExtSeq::first(Seq(0)).0;
+        let span = state.highest.checked_sub(state.base)?.checked_add(1)?;
+        let unique = state
+            .packets
+            .checked_sub(state.duplicates)?
+            .checked_sub(state.strays)?;
+        // A misordered first packet takes the base back by at most that far.
+        let is_whole = state.highest >= first
+            && state.highest < 1 << 62
+            && state.base >= first - u64::from(MISORDER_MAX)
+            && (1..=span).contains(&state.distinct)
+            && unique >= state.distinct
+            && state.reordered <= unique
+            && state.lost_before < 1 << 62
+            && state.window & 1 == 1
+            && (state.after_stray.is_none() || state.strays > 0)
+            && state.jitter_x16 <= JITTER_X16_MAX
+            && state.jitter_x16 >> 4 <= state.jitter_max_ns
+            && state.probation < SEQUENTIAL_MIN;
+        is_whole.then_some(Self {
+            window: state.window,
+            packets: state.packets,
+            bytes: state.bytes,
+            duplicates: state.duplicates,
+            reordered: state.reordered,
+            strays: state.strays,
+            lost_before: state.lost_before,
+            base: ExtSeq(state.base),
+            highest: ExtSeq(state.highest),
+            distinct: state.distinct,
+            last_arrival_ns: state.last_arrival_ns,
+            jitter_x16: state.jitter_x16,
+            jitter_max_ns: state.jitter_max_ns,
+            bursts: state.bursts,
+            last_timestamp: RtpTimestamp(state.last_timestamp),
+            clock_rate_hz: state.clock_rate_hz,
+            after_stray: state.after_stray.map(Seq),
+            payload_type: state.payload_type,
+            probation: state.probation,
+        })
+    }
+
+    /// Adds packets of the stream that another counter has forwarded meanwhile and that are missing here: `packets` of
+    /// `bytes` in all, each of which looks like a loss as long as there are any.
+    pub fn add_unseen(&mut self, packets: u64, bytes: u64) {
+        self.packets += packets;
+        self.bytes += bytes;
+        let missing = self.highest.0 - self.base.0 + 1 - self.distinct;
+        let found = packets.min(missing);
+        self.distinct += found;
+        self.lost_before = self.lost_before.saturating_sub(packets - found);
+    }
+
     /// A stream whose first packet is `packet`. `clock_rate_hz` and `arrival_ns` as in [`Self::observe`].
     pub fn new(packet: &Packet<'_>, clock_rate_hz: u32, arrival_ns: u64) -> Self {
         let first = ExtSeq::first(packet.seq());
@@ -81,6 +200,7 @@ impl StreamStatistics {
             jitter_max_ns: 0,
             last_timestamp: packet.timestamp(),
             clock_rate_hz,
+            bursts: BurstSums::NEW,
             after_stray: None,
             payload_type: packet.payload_type(),
             probation: SEQUENTIAL_MIN - 1,
@@ -126,6 +246,10 @@ impl StreamStatistics {
             self.highest = ExtSeq(self.highest.0 + u64::from(ahead));
             self.window = self.window.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
             self.distinct += 1;
+            if ahead > 1 {
+                self.bursts.lose(u32::from(ahead) - 1);
+            }
+            self.bursts.receive();
             return Arrival::Newest;
         }
         let behind = ahead.wrapping_neg();
@@ -160,6 +284,7 @@ impl StreamStatistics {
         self.distinct = u64::from(received);
         self.window = (1 << received) - 1;
         self.after_stray = None;
+        self.bursts.receive();
     }
 
     /// Interarrival jitter (§6.4.1, §A.8), between this packet and the one that arrived before it.
@@ -205,6 +330,11 @@ impl StreamStatistics {
     /// Packets far off the sequence that nothing followed.
     pub const fn strays(&self) -> u64 {
         self.strays
+    }
+
+    /// The sums of bursts and gaps of loss. A late packet counts as lost in them, as for a player that doesn't wait.
+    pub const fn bursts(&self) -> &BurstSums {
+        &self.bursts
     }
 
     /// Packets expected less distinct packets received (§A.3); never negative.
@@ -490,11 +620,81 @@ mod tests {
                 }
             }
             let statistics = feed.0.unwrap();
+            prop_assert_eq!(StreamStatistics::from_state(&statistics.state()), Some(statistics.clone()));
             prop_assert_eq!(statistics.packets(), packets.len() as u64);
             prop_assert_eq!([statistics.duplicates(), statistics.reordered()], by_kind);
             prop_assert!(statistics.jitter_ns() <= statistics.jitter_max_ns());
             prop_assert!((0.0..=1.0).contains(&statistics.loss_ratio()));
         }
+    }
+
+    #[test]
+    fn counting_goes_on_where_a_state_left_it() {
+        let numbers = [10, 11, 14, 12, 12, 30_000, 15, 40_000, 40_001, 40_003];
+        let (_, whole) = Feed::numbers(&numbers);
+        for cut in 1..numbers.len() {
+            let (_, first) = Feed::numbers(&numbers[..cut]);
+            let mut feed = Feed(StreamStatistics::from_state(&first.state()));
+            for seq in &numbers[cut..] {
+                feed.packet(*seq, 0, 0, 0);
+            }
+            assert_eq!(feed.0.as_ref(), Some(&whole), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_contradicts_itself_is_no_state() {
+        let (_, statistics) = Feed::numbers(&[1, 2, 4, 3, 9]);
+        let good = statistics.state();
+        assert!(StreamStatistics::from_state(&good).is_some());
+        let bad = [
+            StatisticsState {
+                base: good.highest + 1,
+                ..good
+            },
+            StatisticsState { distinct: 0, ..good },
+            StatisticsState {
+                distinct: 100,
+                ..good
+            },
+            StatisticsState { packets: 1, ..good },
+            StatisticsState {
+                highest: 7,
+                base: 7,
+                ..good
+            },
+            StatisticsState {
+                highest: u64::MAX,
+                ..good
+            },
+            StatisticsState {
+                duplicates: 99,
+                ..good
+            },
+            StatisticsState {
+                after_stray: Some(1),
+                ..good
+            },
+            StatisticsState { window: 0, ..good },
+            StatisticsState {
+                jitter_x16: u64::MAX,
+                ..good
+            },
+            StatisticsState { probation: 2, ..good },
+        ];
+        for state in bad {
+            assert_eq!(StreamStatistics::from_state(&state), None, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn packets_that_went_another_way_are_no_losses() {
+        let (_, mut statistics) = Feed::numbers(&[1, 2, 5, 6]);
+        statistics.add_unseen(2, 40);
+        assert_eq!((statistics.packets(), statistics.lost()), (6, 0));
+        assert_eq!(statistics.bytes(), 4 * 172 + 40);
+        statistics.add_unseen(1, 20);
+        assert_eq!((statistics.packets(), statistics.lost()), (7, 0));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct LocalLine {
 /// Which way packets of a flow take through the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Path {
+    /// The kernel forwards them itself (XDP).
+    Kernel,
     /// io_uring.
     Uring,
     /// recvmmsg and sendmmsg.

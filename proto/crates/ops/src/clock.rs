@@ -1,35 +1,41 @@
 //! The two places in the workspace that read a clock.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sans_io::Timestamp;
 
-/// A monotonic clock whose epoch is its own start. Copies agree with each other.
+/// The machine's monotonic clock: nanoseconds since it was booted, as the kernel's programs and other processes read
+/// them too (CLOCK_MONOTONIC). Copies agree with each other.
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock {
     epoch: Instant,
+    /// What the clock read at `epoch`, within some hundred nanoseconds.
+    at_epoch: Timestamp,
 }
 
 impl MonotonicClock {
-    /// A clock that reads zero now.
+    /// The clock.
     #[expect(clippy::disallowed_methods, reason = "this is the shell's clock")]
     pub fn start() -> Self {
+        let read = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let since_boot = Duration::new(read.tv_sec as u64, read.tv_nsec as u32);
         Self {
             epoch: Instant::now(),
+            at_epoch: Timestamp::ZERO + since_boot,
         }
     }
 
     /// The time on this clock. Costs a vDSO call; does not allocate.
     pub fn now(&self) -> Timestamp {
-        Timestamp::ZERO + self.epoch.elapsed()
+        self.at_epoch + self.epoch.elapsed()
     }
 
     /// The moment of `timestamp`, for runtimes that take the standard library's type.
     pub fn instant(&self, timestamp: Timestamp) -> Instant {
-        let since = timestamp.saturating_since(Timestamp::ZERO);
+        let since = timestamp.saturating_since(self.at_epoch);
         self.epoch
             .checked_add(since)
-            .unwrap_or_else(|| self.epoch + std::time::Duration::from_secs(1 << 32))
+            .unwrap_or_else(|| self.epoch + Duration::from_secs(1 << 32))
     }
 
     /// The wall-clock time of `timestamp`, as well as it can be known: clock steps since then move it.
@@ -51,9 +57,15 @@ pub fn wall_clock() -> SystemTime {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn two_clocks_read_the_same() {
+        let (one, other) = (MonotonicClock::start(), MonotonicClock::start());
+        let apart = other.now().saturating_since(one.now());
+        assert!(apart < Duration::from_millis(100), "{apart:?}");
+        assert!(one.now() > Timestamp::ZERO);
+    }
 
     #[test]
     fn conversions_go_both_ways() {

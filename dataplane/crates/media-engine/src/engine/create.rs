@@ -3,7 +3,7 @@ use sans_io::Timestamp;
 
 use super::Engine;
 use super::opening::Opened;
-use crate::Ports;
+use crate::Shell;
 use crate::call::{Call, Leg};
 use crate::line::{Line, LinePorts};
 use crate::port_pool::{AddressKey, Pair};
@@ -21,7 +21,7 @@ impl Engine {
     pub fn create(
         &mut self,
         now: Timestamp,
-        ports: &mut impl Ports,
+        shell: &mut impl Shell,
         key: &IdempotencyKey,
         spec: &CallSpec,
     ) -> Result<CallReport, Refusal> {
@@ -36,7 +36,7 @@ impl Engine {
             return Err(Refusal::NoCapacity);
         }
         self.pool.reclaim(now);
-        let opened = self.open_all(now, ports, [&first, &second])?;
+        let opened = self.open_all(now, shell, [&first, &second])?;
         Ok(self.commit(now, key, spec, [first, second], opened))
     }
 
@@ -90,14 +90,14 @@ impl Engine {
     fn open_all(
         &mut self,
         now: Timestamp,
-        ports: &mut impl Ports,
+        shell: &mut impl Shell,
         legs: [&Planned; 2],
     ) -> Result<Vec<LinePorts>, Refusal> {
         let mut opened = Vec::new();
-        match self.try_open_all(now, ports, legs, &mut opened) {
+        match self.try_open_all(now, shell, legs, &mut opened) {
             Ok(()) => Ok(opened),
             Err(refusal) => {
-                self.take_back(ports, opened.into_iter().map(Opened::Pair));
+                self.take_back(shell, opened.into_iter().map(Opened::Pair));
                 Err(refusal)
             }
         }
@@ -107,13 +107,13 @@ impl Engine {
     fn try_open_all(
         &mut self,
         now: Timestamp,
-        ports: &mut impl Ports,
+        shell: &mut impl Shell,
         legs: [&Planned; 2],
         opened: &mut Vec<LinePorts>,
     ) -> Result<(), Refusal> {
         for leg in legs {
             for line in leg.lines.iter().filter(|line| line.enabled) {
-                opened.push(self.open_pair(now, ports, leg.address, !line.rtcp_mux)?);
+                opened.push(self.open_pair(now, shell, leg.address, !line.rtcp_mux)?);
             }
         }
         let pairs: Vec<Pair> = opened.iter().map(|ports| ports.pair).collect();
@@ -158,7 +158,7 @@ impl Engine {
             address: planned[at].address,
             lines: Vec::with_capacity(planned[at].lines.len()),
         };
-        let call = self.calls.insert(Call {
+        let call = self.add_call(Call {
             id: spec.id.clone(),
             legs: [leg(0), leg(1)],
             created: now,
@@ -168,8 +168,7 @@ impl Engine {
             timer: Timestamp::MAX,
             created_with: key.clone(),
             updated_with: None,
-        }) as u32;
-        self.names.insert(spec.id.clone(), call);
+        });
         let mut opened = opened.into_iter();
         for (leg, planned) in planned.into_iter().enumerate() {
             for settings in planned.lines {
@@ -187,6 +186,14 @@ impl Engine {
         self.arm(now, call);
         self.counters.calls_created += 1;
         self.report(now, call)
+    }
+
+    /// Adds a call that has no lines yet.
+    pub(super) fn add_call(&mut self, call: Call) -> u32 {
+        let id = call.id.clone();
+        let key = self.calls.insert(call) as u32;
+        self.names.insert(id, key);
+        key
     }
 
     /// Adds a line at the end of a leg.

@@ -5,6 +5,7 @@ mod create;
 mod opening;
 mod packet;
 mod remove;
+mod restore;
 mod status;
 mod timeout;
 mod update;

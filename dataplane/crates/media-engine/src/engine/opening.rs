@@ -6,7 +6,7 @@ use sans_io::Timestamp;
 use super::{Component, Engine, Slot};
 use crate::line::LinePorts;
 use crate::port_pool::{AddressKey, Pair};
-use crate::{OpenError, PortId, Ports};
+use crate::{OpenError, PortId, Ports, Shell};
 
 /// How many calls a remote address may lead through on this node before it is taken for a loop.
 const HAIRPINS_MAX: usize = 16;
@@ -71,6 +71,19 @@ impl Engine {
         }
     }
 
+    /// Opens a pair that is reserved already.
+    pub(super) fn open_taken(
+        &mut self,
+        ports: &mut impl Ports,
+        pair: Pair,
+        with_rtcp: bool,
+    ) -> Result<LinePorts, Refusal> {
+        self.open_both(ports, pair, with_rtcp).map_err(|error| {
+            self.counters.count_unopened(error);
+            refusal(error)
+        })
+    }
+
     /// Opens the RTCP port of a pair whose line has multiplexed until now.
     pub(super) fn open_rtcp(&mut self, ports: &mut impl Ports, pair: Pair) -> Result<PortId, Refusal> {
         ports.open(self.pool.local(pair, 1)).map_err(|error| {
@@ -116,23 +129,23 @@ impl Engine {
     }
 
     /// Closes the ports of a line; the pair rests.
-    pub(super) fn detach(&mut self, now: Timestamp, ports: &mut impl Ports, line: u32) {
-        self.detach_rtcp(ports, line);
+    pub(super) fn detach(&mut self, now: Timestamp, shell: &mut impl Shell, line: u32) {
+        self.detach_rtcp(shell, line);
         if let Some(LinePorts { pair, rtp, .. }) = self.line_mut(line).ports.take() {
-            self.free_slot(ports, rtp);
+            self.free_slot(shell, rtp);
             self.pool.release(pair, now);
         }
     }
 
     /// Closes the RTCP port of a line; it stays reserved.
-    pub(super) fn detach_rtcp(&mut self, ports: &mut impl Ports, line: u32) {
+    pub(super) fn detach_rtcp(&mut self, shell: &mut impl Shell, line: u32) {
         let rtcp = self
             .line_mut(line)
             .ports
             .as_mut()
             .and_then(|ports| ports.rtcp.take());
         if let Some(rtcp) = rtcp {
-            self.free_slot(ports, rtcp);
+            self.free_slot(shell, rtcp);
         }
     }
 

@@ -2,7 +2,7 @@ use media_types::{CallId, CallReport, EndCause, EventKind, IdempotencyKey, Refus
 use sans_io::Timestamp;
 
 use super::Engine;
-use crate::Ports;
+use crate::Shell;
 
 impl Engine {
     /// Removes a call and answers with its last statistics. Repeated with the same key it answers the same, for
@@ -10,7 +10,7 @@ impl Engine {
     pub fn delete(
         &mut self,
         now: Timestamp,
-        ports: &mut impl Ports,
+        shell: &mut impl Shell,
         key: &IdempotencyKey,
         id: &CallId,
     ) -> Result<CallReport, Refusal> {
@@ -19,33 +19,33 @@ impl Engine {
         }
         let call = self.key(id).ok_or(Refusal::UnknownCall)?;
         let report = self.report(now, call);
-        self.remove(now, ports, call);
+        self.remove(now, shell, call);
         self.tombstones.keep(now, key, &report);
         self.counters.calls_deleted += 1;
         Ok(report)
     }
 
     /// Ends every call, each with an event, and closes every port. The event queue makes room for all of them.
-    pub fn shutdown(&mut self, now: Timestamp, ports: &mut impl Ports) {
+    pub fn shutdown(&mut self, now: Timestamp, shell: &mut impl Shell) {
         let calls: Vec<u32> = self.calls.iter().map(|(call, _)| call as u32).collect();
         self.events.extend_for(calls.len());
         for call in calls {
-            self.end(now, ports, call, EndCause::Shutdown);
+            self.end(now, shell, call, EndCause::Shutdown);
         }
     }
 
     /// Ends a call that its control plane did not delete.
-    pub(super) fn end(&mut self, now: Timestamp, ports: &mut impl Ports, call: u32, cause: EndCause) {
+    pub(super) fn end(&mut self, now: Timestamp, shell: &mut impl Shell, call: u32, cause: EndCause) {
         let report = Box::new(self.report(now, call));
         self.tell(call, EventKind::Ended { cause, report });
-        self.remove(now, ports, call);
+        self.remove(now, shell, call);
         self.counters.calls_ended += 1;
     }
 
     /// Leaves nothing of a call but resting ports.
-    fn remove(&mut self, now: Timestamp, ports: &mut impl Ports, call: u32) {
+    fn remove(&mut self, now: Timestamp, shell: &mut impl Shell, call: u32) {
         for line in self.line_keys(call) {
-            self.detach(now, ports, line);
+            self.detach(now, shell, line);
             self.lines.remove(line as usize);
         }
         let removed = self.calls.remove(call as usize);

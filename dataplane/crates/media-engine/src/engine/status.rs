@@ -4,12 +4,19 @@ use sans_io::Timestamp;
 use super::Engine;
 use crate::line::Line;
 use crate::stream::Stream;
-use crate::{Capacity, Counters, quality};
+use crate::{Capacity, Counters, Shell, quality};
 
 impl Engine {
-    /// A call with its statistics; `None` when there is no such call.
-    pub fn query(&self, now: Timestamp, id: &CallId) -> Option<CallReport> {
-        Some(self.report(now, self.key(id)?))
+    /// A call with its statistics, those of its flows in the kernel read now; `None` when there is no such call.
+    pub fn query(&mut self, now: Timestamp, shell: &mut impl Shell, id: &CallId) -> Option<CallReport> {
+        let call = self.key(id)?;
+        let _ = shell;
+        Some(self.report(now, call))
+    }
+
+    /// Whether there is a call of this name.
+    pub fn has(&self, id: &CallId) -> bool {
+        self.names.contains_key(id)
     }
 
     /// The names of all calls, in no particular order.

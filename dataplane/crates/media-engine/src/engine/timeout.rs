@@ -4,7 +4,7 @@ use media_types::{CallId, EndCause, EventKind};
 use sans_io::Timestamp;
 
 use super::Engine;
-use crate::Ports;
+use crate::Shell;
 
 /// Calls whose timers are worked off at a time.
 const CALLS_AT_ONCE: usize = 32;
@@ -27,11 +27,11 @@ impl Engine {
     /// At most 32 calls have their turn; while more are due [`Self::poll_timeout`] is not later than `now`.
     /// When a control plane is gone the leases of all its calls end in one moment, and closing their ports takes
     /// longer than packets of other calls may wait.
-    pub fn handle_timeout(&mut self, now: Timestamp, ports: &mut impl Ports) {
+    pub fn handle_timeout(&mut self, now: Timestamp, shell: &mut impl Shell) {
         for _ in 0..CALLS_AT_ONCE {
             let Some(call) = self.timers.pop(now) else { break };
             if self.call(call).lease_until <= now {
-                self.end(now, ports, call, EndCause::LeaseExpired);
+                self.end(now, shell, call, EndCause::LeaseExpired);
             } else {
                 self.check_silence(now, call);
                 self.arm(now, call);

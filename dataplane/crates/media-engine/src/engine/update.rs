@@ -3,7 +3,7 @@ use sans_io::Timestamp;
 
 use super::Engine;
 use super::opening::Opened;
-use crate::Ports;
+use crate::Shell;
 use crate::port_pool::Pair;
 use crate::settings::LineSettings;
 
@@ -23,7 +23,7 @@ impl Engine {
     pub fn update(
         &mut self,
         now: Timestamp,
-        ports: &mut impl Ports,
+        shell: &mut impl Shell,
         key: &IdempotencyKey,
         id: &CallId,
         legs: &[LegSpec],
@@ -34,8 +34,8 @@ impl Engine {
         }
         let mut changes = self.plan_update(call, legs)?;
         self.pool.reclaim(now);
-        if let Err(refusal) = self.open_changes(now, ports, call, &mut changes) {
-            self.take_back(ports, changes.into_iter().filter_map(|change| change.opened));
+        if let Err(refusal) = self.open_changes(now, shell, call, &mut changes) {
+            self.take_back(shell, changes.into_iter().filter_map(|change| change.opened));
             return Err(refusal);
         }
         for change in changes {
@@ -44,9 +44,9 @@ impl Engine {
                 self.attach(line, opened);
             }
             if !change.settings.enabled {
-                self.detach(now, ports, line);
+                self.detach(now, shell, line);
             } else if change.settings.rtcp_mux {
-                self.detach_rtcp(ports, line);
+                self.detach_rtcp(shell, line);
             }
             self.line_mut(line).apply(change.settings);
         }
@@ -104,7 +104,7 @@ impl Engine {
     fn open_changes(
         &mut self,
         now: Timestamp,
-        ports: &mut impl Ports,
+        shell: &mut impl Shell,
         call: u32,
         changes: &mut [Change],
     ) -> Result<(), Refusal> {
@@ -113,9 +113,9 @@ impl Engine {
             let with_rtcp = !change.settings.rtcp_mux;
             let open = change.line.and_then(|line| self.line(line).ports);
             change.opened = match open {
-                None => Some(Opened::Pair(self.open_pair(now, ports, address, with_rtcp)?)),
+                None => Some(Opened::Pair(self.open_pair(now, shell, address, with_rtcp)?)),
                 Some(open) if with_rtcp && open.rtcp.is_none() => {
-                    Some(Opened::Rtcp(self.open_rtcp(ports, open.pair)?))
+                    Some(Opened::Rtcp(self.open_rtcp(shell, open.pair)?))
                 }
                 Some(_) => None,
             };

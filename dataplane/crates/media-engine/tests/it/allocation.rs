@@ -102,7 +102,7 @@ fn handling_a_packet_does_not_allocate() {
 
 /// What one call costs in the engine, everything on the heap counted, over many calls.
 #[test]
-fn a_call_takes_less_than_four_kilobytes() {
+fn a_call_takes_less_than_six_kilobytes() {
     let mut config = config();
     for interface in &mut config.interfaces {
         interface.ports = (10_000..30_000).step_by(2).collect();
@@ -114,5 +114,5 @@ fn a_call_takes_less_than_four_kilobytes() {
         bench.create(&spec);
     }
     let per_call = (LIVE.get() - before) / 1_000;
-    assert!(per_call < 4_096, "{per_call} bytes a call");
+    assert!(per_call < 6_144, "{per_call} bytes a call");
 }

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use media_engine::{Address, Engine, EngineConfig, Interface, OpenError, PortId, Ports, Verdict};
+use media_engine::{
+    Address, Engine, EngineConfig, Flow, FlowError, FlowReading, Flows, Interface, OpenError, PortId, Ports,
+    StreamState, Verdict,
+};
 use media_types::{
     CallId, CallReport, CallSpec, Codec, Direction, Event, IdempotencyKey, InterfaceName, Latching, LegId,
     LegSpec, LineSpec, MediaKind, Path,
@@ -50,6 +53,20 @@ impl Ports for FakePorts {
         let local = self.locals[port.0 as usize].take().expect("the port is open");
         assert_eq!(self.open.remove(&local), Some(port));
         self.closed += 1;
+    }
+}
+
+impl Flows for FakePorts {
+    fn install(&mut self, _: &Flow, _: &[StreamState]) -> Result<(), FlowError> {
+        Err(FlowError::Unavailable)
+    }
+
+    fn remove(&mut self, _: SocketAddr) -> Option<FlowReading> {
+        None
+    }
+
+    fn read(&mut self, _: SocketAddr) -> Option<FlowReading> {
+        None
     }
 }
 
@@ -194,6 +211,10 @@ impl Bench {
         self.engine
             .delete(self.now, &mut self.ports, &key, &call_id(call))
             .expect("the call is deleted")
+    }
+
+    pub fn query(&mut self, call: &str) -> Option<CallReport> {
+        self.engine.query(self.now, &mut self.ports, &call_id(call))
     }
 
     pub fn pass(&mut self, time: Duration) {

@@ -201,7 +201,7 @@ fn commands_for_calls_and_legs_that_do_not_exist_are_refused() {
         Err(Refusal::UnknownCall)
     );
     assert!(!bench.engine.renew(now, &call_id("d")));
-    assert_eq!(bench.engine.query(now, &call_id("d")), None);
+    assert_eq!(bench.engine.query(now, ports, &call_id("d")), None);
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn a_refused_update_leaves_the_call_as_it_was() {
             .engine
             .update(bench.now, &mut bench.ports, &key("x"), &id, &legs);
         assert_eq!(answer, Err(Refusal::NoCapacity), "{succeeding} succeed");
-        assert_eq!(bench.engine.query(bench.now, &id).as_ref(), Some(&before));
+        assert_eq!(bench.query("c").as_ref(), Some(&before));
         assert_eq!(bench.engine.capacity().port_pairs_free, free);
         assert_eq!(bench.ports.open.len(), 4);
     }

@@ -178,7 +178,7 @@ fn a_lease_that_is_not_renewed_ends_the_call_with_its_last_report() {
         assert!(bench.engine.renew(bench.now, &call_id("c")));
     }
     run_for(&mut bench, 20 * SECOND - Duration::from_nanos(1));
-    assert!(bench.engine.query(bench.now, &call_id("c")).is_some());
+    assert!(bench.query("c").is_some());
     bench.events();
     run_for(&mut bench, Duration::from_nanos(1));
     let mut events = bench.events();
@@ -188,7 +188,7 @@ fn a_lease_that_is_not_renewed_ends_the_call_with_its_last_report() {
     assert_eq!((cause, report.age), (EndCause::LeaseExpired, 95 * SECOND));
     assert_eq!(report.legs[0].lines[0].streams[0].packets, 1);
     assert_eq!((bench.ports.open.len(), bench.engine.capacity().calls), (0, 0));
-    assert_eq!(bench.engine.query(bench.now, &call_id("c")), None);
+    assert_eq!(bench.query("c"), None);
     assert_eq!(bench.engine.counters().calls_ended, 1);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use media_engine::OpenError;
 use media_types::Refusal;
 
-use crate::bench::{Bench, call, call_id, config, key, line};
+use crate::bench::{Bench, call, config, key, line};
 use crate::relay::locals;
 
 const A: &str = "192.0.2.1:4000";
@@ -99,7 +99,7 @@ fn a_create_that_fails_half_way_closes_what_it_opened() {
             bench.ports.failures = failing.chain(std::iter::repeat_n(None, succeeding)).collect();
             assert_eq!(try_create(&mut bench, "c"), Err(refusal), "{succeeding} succeed");
             assert_eq!((bench.ports.open.len(), bench.engine.capacity()), (0, before));
-            assert_eq!(bench.engine.query(bench.now, &call_id("c")), None);
+            assert_eq!(bench.query("c"), None);
             let counters = bench.engine.counters();
             assert_eq!(
                 (

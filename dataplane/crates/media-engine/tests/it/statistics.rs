@@ -51,14 +51,11 @@ fn a_clean_call_scores_4_41_and_its_round_trips_lower_that() {
         bench.pass(Duration::from_millis(20));
         bench.fate(a.rtp, A, &rtp(8, n, u32::from(n) * 160, 7)).unwrap();
     }
-    let score = |bench: &Bench| {
-        let report = bench
-            .engine
-            .query(bench.now, &crate::bench::call_id("c"))
-            .unwrap();
+    let score = |bench: &mut Bench| {
+        let report = bench.query("c").unwrap();
         report.legs[0].lines[0].streams[0].mos_x100
     };
-    assert_eq!(score(&bench), 441);
+    assert_eq!(score(&mut bench), 441);
     // A's sender report passes; B answers it 700 ms later and says that 100 ms of these were its own.
     let info = SenderInfo {
         ntp: 0xe000_0001_8000_0000,
@@ -81,7 +78,7 @@ fn a_clean_call_scores_4_41_and_its_round_trips_lower_that() {
     bench.fate(a.rtcp, "192.0.2.1:4001", &sent).unwrap();
     bench.pass(Duration::from_millis(700));
     bench.fate(b.rtcp, "192.0.2.2:5001", &answer).unwrap();
-    let delayed = score(&bench);
+    let delayed = score(&mut bench);
     assert!(
         (370..400).contains(&delayed),
         "320 ms from mouth to ear: {delayed}"
