@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::file_limit::FileLimit;
 use crate::grpc::{self, Incoming};
 use crate::journal::Found;
+use crate::kernel::{self, Kernel};
 use crate::metrics;
 use crate::node::{Lane, Memory, Node};
 use crate::start::{self, Workers};
@@ -50,15 +51,21 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     let clock = MonotonicClock::start();
     let (bell, listener) = Bell::new()?;
+    let kernel = Kernel::start(&config, false)?;
+    kernel.sweep();
+    let keep = kernel.capabilities_needed();
     let Workers {
         identity,
         handles,
         calls_max,
-    } = start::workers(&config, limit, clock, &bell)?;
+    } = start::workers(&config, limit, clock, &bell, &kernel, keep)?;
     ops::process::say(&format!(
         "backend {}: {}",
         identity.backend, identity.backend_reason
     ));
+    for interface in kernel.interfaces() {
+        ops::process::say(&interface.line());
+    }
 
     let queue = config.limits.command_queue;
     let mut lanes = Vec::new();
@@ -123,6 +130,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let ops_server = tokio::spawn(ops::http::serve(ops_listener, ops, asked(stopped)));
 
+    // The listeners may have ports below 1024; nothing after them needs a privilege.
+    if let Err(error) = kernel::give_up_all_but(keep) {
+        tracing::warn!(%error, "the control thread keeps its capabilities");
+    }
     ops::process::say(&format!("listening grpc {grpc_address}"));
     ops::process::say(&format!("listening ops http {ops_address}"));
     let telling = tokio::spawn(tell_readiness(node.draining(), node.stopping(), readiness));
@@ -192,6 +203,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             Err(_) => anyhow::bail!("worker {index} panicked while it stopped"),
         }
     }
+    kernel.stop();
     tracing::info!("stopped");
     Ok(())
 }

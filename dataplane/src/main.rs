@@ -8,6 +8,7 @@ mod config;
 mod file_limit;
 mod grpc;
 mod journal;
+mod kernel;
 mod metrics;
 mod node;
 mod start;

@@ -260,6 +260,20 @@ impl Collector for Workers {
                 ConstGauge::new(read(lane.published()) as i64).encode(metric.encode_family(&labels)?)?;
             }
         }
+        let mut metric = encoder.encode_descriptor(
+            "kernel_interface",
+            "1: how the kernel path is attached to an interface of the machine, and why",
+            None,
+            MetricType::Gauge,
+        )?;
+        for interface in &self.0.identity().kernel {
+            let labels = [
+                ("interface", interface.name.as_str()),
+                ("mode", interface.mode_name()),
+                ("reason", interface.reason.as_str()),
+            ];
+            ConstGauge::new(1i64).encode(metric.encode_family(&labels)?)?;
+        }
         gauge(
             &mut encoder,
             "calls_max",

@@ -11,11 +11,13 @@ use net_io::probe::{self, Requested};
 use net_io::socket::Sockets;
 use net_io::uring::Uring;
 use ops::clock::MonotonicClock;
+use rustix::thread::CapabilitySet;
 use sans_io::Random;
 
 use crate::bell::Bell;
 use crate::config::{Backend, Config, Interface};
 use crate::file_limit::{self, FileLimit};
+use crate::kernel::{Kernel, KernelInterface};
 use crate::node::Identity;
 use crate::worker::{self, Handle, Plan};
 
@@ -67,6 +69,8 @@ pub fn workers(
     limit: FileLimit,
     clock: MonotonicClock,
     bell: &Bell,
+    kernel: &Kernel,
+    keep: CapabilitySet,
 ) -> anyhow::Result<Workers> {
     let start = Start {
         config,
@@ -74,6 +78,8 @@ pub fn workers(
         limit,
         clock,
         bell,
+        kernel: kernel.interfaces(),
+        keep,
     };
     let chosen = choose(config.workers.backend)?;
     let started = start.all(chosen, launch);
@@ -95,6 +101,8 @@ struct Start<'a> {
     limit: FileLimit,
     clock: MonotonicClock,
     bell: &'a Bell,
+    kernel: &'a [KernelInterface],
+    keep: CapabilitySet,
 }
 
 impl Start<'_> {
@@ -140,6 +148,7 @@ impl Start<'_> {
                 command_queue: config.limits.command_queue,
                 event_queue: config.limits.event_queue,
                 bell: self.bell.clone(),
+                keep: self.keep,
             };
             match launch(chosen, plan, config.io.config(ports_max)) {
                 Ok(handle) => handles.push(handle),
@@ -155,6 +164,7 @@ impl Start<'_> {
             backend: chosen.name(),
             backend_reason: chosen.reason,
             interfaces: self.interfaces.iter().map(Interface::to_wire).collect(),
+            kernel: self.kernel.to_vec(),
             calls_max,
         };
         Ok(Workers {
@@ -291,6 +301,8 @@ mod tests {
             limit: FileLimit::now(),
             clock: MonotonicClock::start(),
             bell: &bell,
+            kernel: &[],
+            keep: CapabilitySet::empty(),
         };
         let wires = RefCell::new(vec![]);
         let launch = |last: usize| {

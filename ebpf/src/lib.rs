@@ -18,6 +18,7 @@ mod attach;
 mod checksum;
 mod copies;
 mod error;
+mod features;
 mod flow;
 pub mod layout;
 mod link;
@@ -36,6 +37,7 @@ mod table;
 pub use attach::{AttachError, Attachment, Mode};
 pub use copies::{RtcpCopies, RtcpCopy};
 pub use error::Error;
+pub use features::Features;
 pub use flow::{
     Bucket, FlowKey, FlowSpec, HopLimit, Media, Neighbour, NextHop, PAYLOAD_MAX, SpecError, Tag, Tags,
 };

@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use media_types::InterfaceName;
 use ops::config::{Problems, Validate};
@@ -42,6 +43,11 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// Every port of it.
+    pub const fn ports(self) -> RangeInclusive<u16> {
+        self.first..=self.last
+    }
+
     /// The even ports whose odd neighbour is in the range as well: one for each pair of RTP and RTCP ports
     /// (RFC 3550 §11).
     pub fn pairs(self) -> impl ExactSizeIterator<Item = u16> {

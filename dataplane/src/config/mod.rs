@@ -4,6 +4,7 @@
 mod grpc;
 mod interface;
 mod io;
+mod kernel;
 mod learning;
 mod limits;
 
@@ -18,6 +19,7 @@ use serde::Deserialize;
 pub use grpc::{Grpc, ListenAddress, Tls};
 pub use interface::Interface;
 pub use io::Io;
+pub use kernel::{Attach, Kernel, Mode, Policy};
 pub use learning::Learning;
 pub use limits::{Limits, Shutdown};
 
@@ -52,6 +54,9 @@ pub struct Config {
     /// Packet I/O of each of them.
     #[serde(default)]
     pub io: Io,
+    /// The kernel path.
+    #[serde(default)]
+    pub kernel: Kernel,
     /// How sources are learned.
     #[serde(default)]
     pub learning: Learning,
@@ -108,6 +113,7 @@ impl Validate for Config {
         problems.within("log", &self.log);
         problems.within("workers", &self.workers);
         problems.within("io", &self.io);
+        problems.within("kernel", &self.kernel);
         problems.within("learning", &self.learning);
         problems.within("limits", &self.limits);
         problems.within("shutdown", &self.shutdown);

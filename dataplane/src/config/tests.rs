@@ -34,6 +34,7 @@ fn the_example_is_valid_and_spells_out_the_defaults() {
     );
     assert_eq!(format!("{:?}", example.shutdown), format!("{:?}", small.shutdown));
     assert_eq!(format!("{:?}", example.io), format!("{:?}", small.io));
+    assert_eq!(format!("{:?}", example.kernel), format!("{:?}", small.kernel));
     assert_eq!(example.io.config(16_384), net_io::IoConfig::default());
     assert_eq!(example.grpc.connections_max, small.grpc.connections_max);
     assert_eq!(example.grpc.streams_max, small.grpc.streams_max);
@@ -85,6 +86,30 @@ fn every_mistake_has_its_line_and_reason() {
         (
             with("[io]\ndscp = 64\n"),
             "x.toml:11: io.dscp must be 0 to 63, not 64",
+        ),
+        (
+            with("[kernel]\nmode = \"on\"\n"),
+            "x.toml:11: unknown variant `on`",
+        ),
+        (
+            with("[kernel]\nattach = []\n"),
+            "x.toml:11: kernel.attach must name one way at least",
+        ),
+        (
+            with("[kernel]\nattach = [\"tc\", \"tc\"]\n"),
+            "x.toml:11: kernel.attach names tc twice",
+        ),
+        (
+            with("[kernel]\npin_directory = \"pins\"\n"),
+            "x.toml:11: kernel.pin_directory must be an absolute path, or empty",
+        ),
+        (
+            with("[kernel]\ndscp = 64\n"),
+            "x.toml:11: kernel.dscp must be 0 to 63, not 64",
+        ),
+        (
+            with("[kernel]\nbytes_per_s_max = 1\n"),
+            "x.toml:11: kernel.bytes_per_s_max must be 0 (no limit) or 1000 to 1000000000, not 1",
         ),
         (with("[shutdown]\ngrace_ms = -1\n"), "x.toml:11: invalid value"),
         (

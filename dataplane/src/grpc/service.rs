@@ -12,6 +12,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use crate::config::Grpc;
+use crate::kernel::KernelInterface;
 use crate::node::{Node, Notice, Operation};
 
 /// The largest page of [`MediaNode::list_calls`], and the one that a request without a size gets.
@@ -168,6 +169,7 @@ impl Service {
             }),
             draining: node.is_draining(),
             uptime_s: node.uptime_s(),
+            kernel: identity.kernel.iter().map(KernelInterface::to_wire).collect(),
         }
     }
 
@@ -448,6 +450,7 @@ mod tests {
             backend: "none",
             backend_reason: "a test",
             interfaces: vec![],
+            kernel: vec![],
             calls_max: 0,
         };
         let node = Arc::new(Node::new(

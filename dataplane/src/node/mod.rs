@@ -18,6 +18,7 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use crate::bell::Listener;
 use crate::journal::{Journal, Record};
+use crate::kernel::KernelInterface;
 use crate::worker::{Answer, Change, Command, Creation, QUERY_MAX, RENEW_MAX};
 use lane::{Effect, Heard};
 use placements::Placements;
@@ -37,6 +38,8 @@ pub struct Identity {
     pub backend_reason: &'static str,
     /// Interfaces as a control plane sees them.
     pub interfaces: Vec<proto::media_v1::Interface>,
+    /// The kernel path on each interface of the machine that holds a media address.
+    pub kernel: Vec<KernelInterface>,
     /// Calls at once, of all workers.
     pub calls_max: usize,
 }

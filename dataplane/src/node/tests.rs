@@ -45,6 +45,7 @@ fn plan(index: usize, bell: &Bell, clock: MonotonicClock, queues: [usize; 2]) ->
         command_queue: queues[0],
         event_queue: queues[1],
         bell: bell.clone(),
+        keep: rustix::thread::CapabilitySet::empty(),
     }
 }
 
@@ -116,6 +117,7 @@ fn identity() -> Identity {
         backend: "simulated",
         backend_reason: "a test",
         interfaces: vec![],
+        kernel: vec![],
         calls_max: 10,
     }
 }

@@ -6,11 +6,13 @@ use media_engine::{Engine, EngineConfig, Flows};
 use net_io::{PacketIo, Waker};
 use ops::clock::MonotonicClock;
 use rtrb::{Consumer, Producer, RingBuffer};
+use rustix::thread::CapabilitySet;
 use sans_io::Random;
 use tokio::sync::oneshot;
 
 use super::{Command, Published, Ticket, Word, Worker, affinity};
 use crate::bell::Bell;
+use crate::kernel;
 
 /// What a worker is made from.
 pub struct Plan {
@@ -32,6 +34,8 @@ pub struct Plan {
     pub event_queue: usize,
     /// Rung when there is something for the control thread.
     pub bell: Bell,
+    /// The capabilities that it keeps once its back-end stands.
+    pub keep: CapabilitySet,
 }
 
 /// A running worker, as the control thread holds it.
@@ -96,6 +100,9 @@ where
                     Ok(io) => io,
                     Err(error) => return drop(started.send(Err(error))),
                 };
+                if let Err(error) = kernel::give_up_all_but(plan.keep) {
+                    tracing::warn!(worker = plan.index, %error, "the worker keeps its capabilities");
+                }
                 let engine = Engine::new(plan.engine, plan.random);
                 published.store(&engine, io.counters());
                 // The other side waits for this.

@@ -4,6 +4,7 @@ mod calls;
 mod configuration;
 mod endurance;
 mod front;
+mod kernel;
 mod leases;
 mod media;
 mod node;

@@ -141,6 +141,8 @@ pub struct Node {
     pub ops: SocketAddr,
     /// As the node printed it: `tcp 127.0.0.1:1234`.
     pub grpc: String,
+    /// What it printed of the kernel path, an interface each: `lo: off: …`.
+    pub kernel: Vec<String>,
 }
 
 impl Node {
@@ -172,7 +174,14 @@ impl Node {
             backend_line.starts_with(&format!("backend {}: ", backend.name())),
             "{backend_line}"
         );
-        let grpc = process.line();
+        let mut kernel = Vec::new();
+        let grpc = loop {
+            let line = process.line();
+            match line.strip_prefix("kernel ") {
+                Some(interface) => kernel.push(interface.to_owned()),
+                None => break line,
+            }
+        };
         let grpc = grpc
             .strip_prefix("listening grpc ")
             .expect("the gRPC listener")
@@ -184,7 +193,12 @@ impl Node {
             .parse()
             .expect("an address");
         assert_eq!(process.line(), "ready");
-        Started { process, grpc, ops }
+        Started {
+            process,
+            grpc,
+            ops,
+            kernel,
+        }
     }
 
     /// An answer of the operators' endpoint: status line and body.
@@ -240,6 +254,8 @@ pub struct Started {
     pub process: Process,
     pub grpc: String,
     pub ops: SocketAddr,
+    /// What it printed of the kernel path, an interface each: `lo: off: …`.
+    pub kernel: Vec<String>,
 }
 
 impl Started {
@@ -258,12 +274,18 @@ impl Started {
     }
 
     pub fn into_node(self, channel: Channel) -> Node {
-        let Self { process, grpc, ops } = self;
+        let Self {
+            process,
+            grpc,
+            ops,
+            kernel,
+        } = self;
         Node {
             process,
             client: MediaNodeClient::new(channel),
             ops,
             grpc,
+            kernel,
         }
     }
 }

@@ -115,3 +115,11 @@ pub fn command(config: &Path) -> Command {
     command.arg("--config").arg(config);
     command
 }
+
+/// Whether this test runs with privileges that a node would have to give up.
+pub fn is_privileged() -> bool {
+    rustix::thread::capabilities(None)
+        .expect("readable")
+        .effective
+        .contains(rustix::thread::CapabilitySet::SETPCAP)
+}

@@ -1,0 +1,330 @@
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use anyhow::Context as _;
+use ebpf::{Attachment, Error, Features, FlowKey, PinDirectory, Range, Relay, RelayConfig};
+use rustix::fs::{FlockOperation, flock};
+use rustix::thread::CapabilitySet;
+
+use super::capabilities;
+use super::interfaces::{Held, KernelInterface, holding};
+use super::netlink::Netlink;
+use crate::config::{Attach, Config, Mode, Policy};
+
+const LOOPBACK: &str = "loopback is left to user space";
+
+/// The relay of this process, if there is one, and what became of each interface.
+#[derive(Debug)]
+pub struct Kernel {
+    interfaces: Vec<KernelInterface>,
+    running: Option<Running>,
+}
+
+/// A relay that is attached to one interface at least.
+#[derive(Debug)]
+struct Running {
+    relay: Relay,
+    /// Not pinned, they end with this.
+    attachments: Vec<Attachment>,
+    pins: Option<Pins>,
+}
+
+/// The directory of pins, locked as long as this process uses it.
+#[derive(Debug)]
+struct Pins {
+    directory: PinDirectory,
+    _lock: File,
+}
+
+impl Kernel {
+    /// Loads the relay, or goes on with the pinned one, and attaches it to every interface that holds a media address, as the
+    /// configuration says. `takes_over`: the process that has the pins lives and is about to leave them.
+    ///
+    /// # Errors
+    /// With `mode = "require"`, when an interface other than loopback cannot have it, or there is none.
+    pub fn start(config: &Config, takes_over: bool) -> anyhow::Result<Self> {
+        let held = Netlink::open()
+            .and_then(|mut netlink| holding(&mut netlink, &config.interfaces))
+            .context("the kernel does not say which interfaces hold the media addresses")?;
+        let kernel = Self::try_start(config, &held, takes_over).unwrap_or_else(|reason| Self {
+            interfaces: held.iter().map(|held| off(held, &reason)).collect(),
+            running: None,
+        });
+        if config.kernel.mode == Mode::Require {
+            let left = kernel
+                .interfaces
+                .iter()
+                .find(|interface| interface.mode.is_none() && interface.reason != LOOPBACK);
+            if let Some(left) = left {
+                anyhow::bail!(
+                    "kernel.mode is \"require\", and {} cannot have it: {}",
+                    left.name,
+                    left.reason
+                );
+            }
+            anyhow::ensure!(
+                kernel.running.is_some(),
+                "kernel.mode is \"require\", and no interface but loopback has a media address"
+            );
+        }
+        Ok(kernel)
+    }
+
+    /// The reason is for people.
+    fn try_start(config: &Config, held: &[Held], takes_over: bool) -> Result<Self, String> {
+        if config.kernel.mode == Mode::Off {
+            return Err("kernel.mode is \"off\"".to_owned());
+        }
+        if held.iter().all(|held| held.link.is_loopback) {
+            return Err(LOOPBACK.to_owned());
+        }
+        let missing = capabilities::missing().map_err(|error| format!("capabilities: {error}"))?;
+        if !missing.is_empty() {
+            return Err(format!("this process lacks {}", missing.join(", ")));
+        }
+        let mut pins = Pins::open(config, takes_over)?;
+        let relay = relay(config, &mut pins)?;
+        let mut pinned = HashMap::new();
+        if let Some(pins) = &pins {
+            for attachment in pins.directory.attachments().map_err(|error| error.to_string())? {
+                pinned.insert(attachment.ifindex(), attachment);
+            }
+        }
+        let mut running = Running {
+            relay,
+            attachments: Vec::new(),
+            pins,
+        };
+        let interfaces: Vec<KernelInterface> = held
+            .iter()
+            .map(|held| running.attach(config, held, pinned.remove(&held.link.index)))
+            .collect();
+        for (_, attachment) in pinned {
+            // Of an interface that has no media address any more.
+            if let Err(error) = attachment.detach() {
+                tracing::warn!(%error, "a program of an earlier run stays attached");
+            }
+        }
+        let running = Some(running).filter(|running| !running.attachments.is_empty());
+        Ok(Self { interfaces, running })
+    }
+
+    /// What became of each interface that holds a media address.
+    pub fn interfaces(&self) -> &[KernelInterface] {
+        &self.interfaces
+    }
+
+    /// Takes out of the table what is there: flows and ports of an earlier process that nobody goes on with.
+    pub fn sweep(&self) {
+        let Some(Running { relay, .. }) = &self.running else {
+            return;
+        };
+        let table = relay.table();
+        for (key, _) in table.keys() {
+            if let Err(error) = table.remove(key) {
+                tracing::warn!(port = %key.local(), %error, "a flow of an earlier run is left");
+            }
+        }
+    }
+
+    /// What must be kept of the capabilities for changes and readings of flows.
+    pub fn capabilities_needed(&self) -> CapabilitySet {
+        match &self.running {
+            None => CapabilitySet::empty(),
+            // A change that changes nothing, and a reading.
+            Some(Running { relay, .. }) => capabilities::needed_for(|| {
+                let nowhere = FlowKey::new(([192, 0, 2, 0], 1).into());
+                let table = relay.table();
+                let written = table
+                    .leave_to_user_space(nowhere)
+                    .and_then(|_| table.remove(nowhere));
+                written.is_ok() && relay.totals().is_ok()
+            }),
+        }
+    }
+
+    /// The end of a node that has ended its calls: nothing goes on without it.
+    pub fn stop(self) {
+        let Some(Running { pins: Some(pins), .. }) = self.running else {
+            return;
+        };
+        if let Err(error) = pins.directory.remove() {
+            tracing::warn!(%error, "pins are left");
+        }
+    }
+}
+
+impl Pins {
+    /// `None` when the configuration wants no pins, or there cannot be any, of which the log tells.
+    ///
+    /// # Errors
+    /// When another process that goes on has them.
+    fn open(config: &Config, takes_over: bool) -> Result<Option<Self>, String> {
+        let root = &config.kernel.pin_directory;
+        if root.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        // BPF file systems take no dots in names.
+        let name = config
+            .node_id
+            .replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
+        let directory = match PinDirectory::new(&root.join(name)) {
+            Ok(directory) => directory,
+            Err(error) => {
+                tracing::warn!(%error, "nothing is pinned: kernel flows end with this process");
+                return Ok(None);
+            }
+        };
+        let lock = File::open(directory.path())
+            .map_err(|error| format!("{}: {error}", directory.path().display()))?;
+        let free = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if !free && !takes_over {
+            return Err(format!("another process uses {}", directory.path().display()));
+        }
+        Ok(Some(Self {
+            directory,
+            _lock: lock,
+        }))
+    }
+}
+
+/// The pinned relay with this build's program, or a new one.
+fn relay(config: &Config, pins: &mut Option<Pins>) -> Result<Relay, String> {
+    let flows_max = config.kernel.flows_max(config.limits.calls_max);
+    if let Some(Pins { directory, .. }) = pins {
+        match Relay::upgrade(directory) {
+            Ok(None) => {}
+            Ok(Some(relay)) => {
+                let pinned = relay.table().flows_max();
+                if pinned != flows_max {
+                    tracing::warn!(
+                        pinned,
+                        flows_max,
+                        "the pinned table of flows keeps its size until the node has stopped in order"
+                    );
+                }
+                return Ok(relay);
+            }
+            Err(error) if error.is_unavailable() => return Err(error.to_string()),
+            Err(error) => {
+                tracing::warn!(%error, "the pinned relay cannot be taken over: its flows end");
+                directory.clone().remove().map_err(|error| error.to_string())?;
+                *pins = Pins::open(config, true)?;
+            }
+        }
+    }
+    begin(flows_max, pins.as_ref()).map_err(|error| error.to_string())
+}
+
+fn begin(flows_max: u32, pins: Option<&Pins>) -> Result<Relay, Error> {
+    let relay = Relay::load(&RelayConfig {
+        flows_max,
+        ..RelayConfig::default()
+    })?;
+    if let Some(pins) = pins {
+        relay.pin(&pins.directory)?;
+    }
+    Ok(relay)
+}
+
+impl Running {
+    /// Attaches the relay to an interface, unless it is there already, and says which ports are its own.
+    fn attach(&mut self, config: &Config, held: &Held, pinned: Option<Attachment>) -> KernelInterface {
+        if held.link.is_loopback {
+            return off(held, LOOPBACK);
+        }
+        if held.link.mac.is_none() {
+            return off(held, "it is not Ethernet");
+        }
+        let wanted = modes(config, held);
+        let attachment = match pinned.filter(|pinned| wanted.modes.contains(&pinned.mode())) {
+            Some(pinned) => pinned,
+            None => match Attachment::new(self.relay.program(), &held.link.name, &wanted.modes) {
+                Ok(attachment) => {
+                    if let Some(pins) = &self.pins
+                        && let Err(error) = pins.directory.pin_attachment(&attachment)
+                    {
+                        tracing::warn!(%error, "not pinned: kernel flows end with this process");
+                    }
+                    attachment
+                }
+                Err(error) => return off(held, &format!("{error}{}", wanted.note)),
+            },
+        };
+        for address in &held.addresses {
+            let set = range(config, *address).map_or(Ok(()), |range| self.relay.set_range(&range));
+            if let Err(error) = set {
+                return off(held, &error.to_string());
+            }
+        }
+        let interface = KernelInterface {
+            name: held.link.name.clone(),
+            mode: Some(attachment.mode()),
+            reason: format!("{}{}", attachment.reason(), wanted.note),
+        };
+        self.attachments.push(attachment);
+        interface
+    }
+}
+
+/// The modes to try on an interface, and what speaks against others.
+struct Wanted {
+    modes: Vec<ebpf::Mode>,
+    note: String,
+}
+
+fn modes(config: &Config, held: &Held) -> Wanted {
+    let mut modes: Vec<ebpf::Mode> = config.kernel.attach.iter().copied().filter_map(mode).collect();
+    let mut note = String::new();
+    if held.link.kind == "veth"
+        && modes.contains(&ebpf::Mode::Native)
+        && !Features::of(held.link.index).is_ok_and(Features::transmits)
+    {
+        modes.retain(|mode| *mode != ebpf::Mode::Native);
+        note.push_str("; not native: the other end of this veth has neither an XDP program nor generic receive offload, and would lose every packet");
+    }
+    Wanted { modes, note }
+}
+
+const fn mode(attach: Attach) -> Option<ebpf::Mode> {
+    match attach {
+        Attach::Native => Some(ebpf::Mode::Native),
+        Attach::Generic => Some(ebpf::Mode::Generic),
+        Attach::Tc => None,
+    }
+}
+
+fn off(held: &Held, reason: &str) -> KernelInterface {
+    let reason = if held.link.is_loopback { LOOPBACK } else { reason };
+    KernelInterface {
+        name: held.link.name.clone(),
+        mode: None,
+        reason: reason.to_owned(),
+    }
+}
+
+/// The media ports of an address. The relay knows one range an address: where there are several with other ports between them,
+/// those are not dropped.
+fn range(config: &Config, address: IpAddr) -> Option<Range> {
+    let mut ports: Vec<RangeInclusive<u16>> = config
+        .interfaces
+        .iter()
+        .filter(|interface| interface.addresses.iter().any(|own| own.local == address))
+        .map(|interface| interface.ports.ports())
+        .collect();
+    ports.sort_by_key(|ports| *ports.start());
+    let (first, last) = (*ports.first()?.start(), *ports.last()?.end());
+    let whole = ports
+        .windows(2)
+        .all(|pair| u32::from(*pair[0].end()) + 1 == u32::from(*pair[1].start()));
+    if config.kernel.unowned == Policy::Drop && !whole {
+        tracing::warn!(%address, "kernel.unowned is \"pass\" here: other ports lie between the ranges of this address");
+    }
+    Some(Range {
+        address,
+        ports: first..=last,
+        drop_unowned: config.kernel.unowned == Policy::Drop && whole,
+    })
+}
