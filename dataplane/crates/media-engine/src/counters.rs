@@ -1,7 +1,7 @@
-use crate::{DropReason, OpenError};
+use crate::{DropReason, KernelCounters, OpenError};
 
 /// Totals of one engine since it was made. Every packet handed over is in exactly one of `rtp_forwarded`,
-/// `rtcp_forwarded` and the drops.
+/// `rtcp_forwarded` and the drops; those of `kernel` were never handed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// RTP packets forwarded.
@@ -31,6 +31,8 @@ pub struct Counters {
     /// Ports that did not open because the process, or the back-end, can hold no more.
     pub ports_exhausted: u64,
     pub(crate) drops: Drops,
+    /// What the kernel path did beyond all this.
+    pub kernel: KernelCounters,
 }
 
 impl Counters {
@@ -82,6 +84,22 @@ impl Drops {
     /// Counts packets that were dropped for `reason`.
     pub const fn add(&mut self, reason: DropReason, packets: u64) {
         self.0[reason as usize] += packets;
+    }
+
+    /// Adds the counts of `other`.
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+
+    /// What was counted beyond `before`; zero where that is less.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let mut since = self.clone();
+        for (count, before) in since.0.iter_mut().zip(before.0) {
+            *count = count.saturating_sub(before);
+        }
+        since
     }
 
     pub(crate) const fn count(&mut self, reason: DropReason) {

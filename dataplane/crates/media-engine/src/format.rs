@@ -71,6 +71,20 @@ impl Formats {
         self.list.iter().find(|format| !format.is_event)
     }
 
+    /// The payload types that a flow in the kernel takes, each with its [`Self::jitter_clock_hz`], and how many different
+    /// clocks these are. Without a description every type may come.
+    pub(crate) fn flow_types(&self) -> (Vec<(PayloadType, u32)>, usize) {
+        let all = (0..128).filter_map(PayloadType::new);
+        let types: Vec<_> = all
+            .filter(|of| self.payload_types.is_empty() || self.payload_types.contains(*of))
+            .map(|of| (of, self.jitter_clock_hz(of)))
+            .collect();
+        let mut clocks: Vec<u32> = types.iter().map(|(_, clock)| *clock).collect();
+        clocks.sort_unstable();
+        clocks.dedup();
+        (types, clocks.len())
+    }
+
     /// The clock to measure jitter by; 0 for formats to be left out. An unknown type takes that of the first.
     pub(crate) fn jitter_clock_hz(&self, payload_type: PayloadType) -> u32 {
         match self.find(payload_type).or(self.first()) {

@@ -6,13 +6,15 @@ use rtp::Ssrc;
 use sans_io::Timestamp;
 
 use crate::counters::Drops;
+use crate::engine::Component;
 use crate::format::{Format, Formats};
 use crate::latch::{Latch, is_same};
+use crate::line_flow::LineFlow;
 use crate::port_pool::Pair;
 use crate::round_trip::PassedReport;
 use crate::settings::{LineSettings, Remote};
 use crate::stream::Stream;
-use crate::{DropReason, PortId};
+use crate::{DropReason, FLOW_STREAMS_MAX, PortId, StreamState};
 
 /// The local ports of a line that is enabled.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,12 @@ pub(crate) struct Line {
     pub(crate) peer_receives: bool,
     pub(crate) has_received: bool,
     pub(crate) timed_out: bool,
+    /// Its RTP is forwarded by the table of flows; what comes here all the same was passed up.
+    pub(crate) in_kernel: bool,
+    /// A packet of a valid stream may decide its path.
+    pub(crate) awaits_packet: bool,
+    /// It is in the engine's list of lines to decide.
+    pub(crate) is_undecided: bool,
     /// The locked source is its first field.
     pub(crate) latch: Latch,
     // From here on, what RTCP, learning, timeouts and reports read.
@@ -64,6 +72,13 @@ pub(crate) struct Line {
     pub(crate) expects_media: bool,
     /// Since when.
     pub(crate) expects_since: Timestamp,
+    pub(crate) latest_rtcp: Timestamp,
+    /// RTP packets that were passed up since the flow was read last.
+    pub(crate) passed_up: u32,
+    pub(crate) rtp_flow: LineFlow,
+    pub(crate) rtcp_flow: LineFlow,
+    /// Its entry in the engine's `pauses`; [`Timestamp::MAX`] without one.
+    pub(crate) pause_at: Timestamp,
     pub(crate) drops: Drops,
     pub(crate) rtcp_forwarded: u64,
     pub(crate) passed_report: PassedReport,
@@ -97,6 +112,14 @@ impl Line {
             peer_receives: false,
             has_received: false,
             timed_out: false,
+            in_kernel: false,
+            awaits_packet: true,
+            is_undecided: false,
+            latest_rtcp: Timestamp::ZERO,
+            passed_up: 0,
+            rtp_flow: LineFlow::default(),
+            rtcp_flow: LineFlow::default(),
+            pause_at: Timestamp::MAX,
             expects_media: false,
             expects_since: Timestamp::ZERO,
             drops: Drops::default(),
@@ -231,6 +254,41 @@ impl Line {
         }
     }
 
+    /// One of its flows.
+    pub(crate) const fn flow_mut(&mut self, component: Component) -> &mut LineFlow {
+        match component {
+            Component::Rtp => &mut self.rtp_flow,
+            Component::Rtcp => &mut self.rtcp_flow,
+        }
+    }
+
+    /// When the latest packet of one of its flows came to user space.
+    pub(crate) fn latest_packet(&self, component: Component) -> Timestamp {
+        match component {
+            Component::Rtp if self.rtcp_mux => self.latest_rtp.max(self.latest_rtcp),
+            Component::Rtp => self.latest_rtp,
+            Component::Rtcp => self.latest_rtcp,
+        }
+    }
+
+    /// Gives the streams heard last to the table of flows, as many as it has room for. From now on it counts them.
+    pub(crate) fn lend_streams(&mut self) -> Vec<StreamState> {
+        let mut order: Vec<&mut Stream> = self.streams.iter_mut().collect();
+        order.sort_unstable_by_key(|stream| std::cmp::Reverse(stream.latest));
+        order
+            .into_iter()
+            .take(FLOW_STREAMS_MAX)
+            .map(Stream::lend)
+            .collect()
+    }
+
+    /// Its streams are counted here again, as they are.
+    pub(crate) fn return_streams(&mut self) {
+        for stream in &mut self.streams {
+            stream.is_lent = false;
+        }
+    }
+
     /// Adds a stream; within the memory reserved by evicting the one that was silent for longest. True when one was
     /// evicted. Does not allocate.
     pub(crate) fn add_stream(&mut self, stream: Stream, streams_max: usize) -> bool {
@@ -261,7 +319,7 @@ mod tests {
     #[test]
     fn what_a_packet_reads_is_in_two_cache_lines() {
         assert!(offset_of!(Line, latch) + Latch::HOT_LEN <= 128);
-        assert!(size_of::<Option<Line>>() <= 896, "{}", size_of::<Option<Line>>());
-        assert!(size_of::<Stream>() <= 192, "{}", size_of::<Stream>());
+        assert!(size_of::<Option<Line>>() <= 1_024, "{}", size_of::<Option<Line>>());
+        assert!(size_of::<Stream>() <= 208, "{}", size_of::<Stream>());
     }
 }

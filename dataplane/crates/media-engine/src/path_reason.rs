@@ -63,11 +63,25 @@ reasons! {
     Refused => "refused", "the kernel refused the flow",
     /// The flow was found gone from the table.
     Lost => "lost", "the kernel had lost the flow",
+    /// The kernel passed most packets up, for user space can forward what it cannot.
+    PassedUp => "passed_up", "most packets need more than the kernel path does",
+    /// A party is reached at one of the node's own addresses, where packets come from no interface.
+    Hairpin => "hairpin", "a party is on this node",
+    /// One party multiplexes RTP and RTCP (RFC 5761) and the other does not: one port, two destinations.
+    MuxDiffers => "mux_differs", "only one party has RTP and RTCP on one port",
 }
 
 impl PathReason {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
+
+    /// Whether it is worth trying again though nothing has changed.
+    pub(crate) const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable | Self::TableFull | Self::NoRoute | Self::Refused | Self::Lost | Self::PassedUp
+        )
+    }
 
     /// Whether the flow is in the kernel.
     pub const fn is_kernel(self) -> bool {

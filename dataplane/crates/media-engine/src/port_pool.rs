@@ -216,6 +216,13 @@ impl PortPool {
         })
     }
 
+    /// Whether an address is one of the node's.
+    pub(crate) fn is_ours(&self, ip: IpAddr) -> bool {
+        self.addresses
+            .iter()
+            .any(|pool| pool.local == ip || pool.advertised == ip)
+    }
+
     /// Whether packets to `destination` would come to `pair`.
     pub(crate) fn is_at(&self, pair: Pair, destination: SocketAddr) -> bool {
         let pool = &self.addresses[usize::from(pair.address)];

@@ -14,6 +14,15 @@ pub(crate) struct Stream {
     pub(crate) latest: Timestamp,
     pub(crate) statistics: StreamStatistics,
     payload_type: PayloadType,
+    /// The kernel's table counts it; `statistics` is what was read there last.
+    pub(crate) is_lent: bool,
+    /// Score of the latest second, × 100; 0 when there was nothing to judge.
+    pub(crate) mos_x100: u16,
+    /// Loss and packets when that was judged, their low bits.
+    judged: (u32, u32),
+    /// Packets that came to user space while the table counted, and that it saw missing.
+    aside_packets: u32,
+    aside_bytes: u32,
 }
 
 impl Stream {
@@ -27,11 +36,22 @@ impl Stream {
             latest: now,
             statistics: StreamStatistics::new(packet, clock_rate_hz, now.as_nanos()),
             payload_type,
+            is_lent: false,
+            mos_x100: 0,
+            judged: (0, 0),
+            aside_packets: 0,
+            aside_bytes: 0,
         }
     }
 
     /// Counts a packet. Does not allocate.
     pub(crate) fn observe(&mut self, now: Timestamp, packet: &Packet<'_>, formats: &Formats) {
+        if self.is_lent {
+            self.aside_packets = self.aside_packets.saturating_add(1);
+            self.aside_bytes = self.aside_bytes.saturating_add(packet.bytes().len() as u32);
+            self.latest = now;
+            return;
+        }
         if packet.payload_type() != self.payload_type {
             self.payload_type = packet.payload_type();
             self.clock_rate_hz = formats.jitter_clock_hz(self.payload_type);
@@ -52,17 +72,71 @@ impl Stream {
             latest: state.latest,
             statistics,
             payload_type,
+            is_lent: false,
+            mos_x100: 0,
+            judged: (0, 0),
+            aside_packets: 0,
+            aside_bytes: 0,
         })
     }
 
     /// What is known of it, to be counted on elsewhere.
-    pub(crate) const fn state(&self) -> StreamState {
+    pub(crate) fn state(&self) -> StreamState {
+        StreamState {
+            ssrc: self.ssrc,
+            first: self.first,
+            latest: self.latest,
+            statistics: self.counted().state(),
+        }
+    }
+
+    /// What the table goes on from: packets that it never saw stay here.
+    pub(crate) const fn lend(&mut self) -> StreamState {
+        self.is_lent = true;
         StreamState {
             ssrc: self.ssrc,
             first: self.first,
             latest: self.latest,
             statistics: self.statistics.state(),
         }
+    }
+
+    /// Takes over what the table says of this very stream.
+    pub(crate) fn replace(&mut self, read: Self) {
+        if !self.is_lent {
+            // It came to user space first, unknown to the table.
+            let packets = u32::try_from(self.statistics.packets()).unwrap_or(u32::MAX);
+            let bytes = u32::try_from(self.statistics.bytes()).unwrap_or(u32::MAX);
+            self.aside_packets = self.aside_packets.saturating_add(packets);
+            self.aside_bytes = self.aside_bytes.saturating_add(bytes);
+        }
+        *self = Self {
+            first: self.first.min(read.first),
+            latest: self.latest.max(read.latest),
+            mos_x100: self.mos_x100,
+            judged: self.judged,
+            aside_packets: self.aside_packets,
+            aside_bytes: self.aside_bytes,
+            ..read
+        };
+    }
+
+    /// The statistics of all its packets, those counted aside included.
+    pub(crate) fn counted(&self) -> StreamStatistics {
+        let mut statistics = self.statistics.clone();
+        statistics.add_unseen(u64::from(self.aside_packets), u64::from(self.aside_bytes));
+        statistics
+    }
+
+    /// Loss, 0 to 1, since this was asked last; `None` when no packet has come since.
+    pub(crate) fn loss_since_judged(&mut self, statistics: &StreamStatistics) -> Option<f64> {
+        let unique = statistics.packets() - statistics.duplicates() - statistics.strays();
+        let judged = (statistics.lost() as u32, unique as u32);
+        let before = std::mem::replace(&mut self.judged, judged);
+        let came = judged.1.wrapping_sub(before.1);
+        // A late packet takes a loss back that was judged already.
+        let lost = (judged.0.wrapping_sub(before.0) as i32).max(0) as u32;
+        (came > 0).then(|| f64::from(lost) / (f64::from(lost) + f64::from(came)))
     }
 
     /// The formats of the line have changed.

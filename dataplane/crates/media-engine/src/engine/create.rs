@@ -37,7 +37,9 @@ impl Engine {
         }
         self.pool.reclaim(now);
         let opened = self.open_all(now, shell, [&first, &second])?;
-        Ok(self.commit(now, key, spec, [first, second], opened))
+        let call = self.commit(now, key, spec, [first, second], opened);
+        self.decide_call(now, shell, call);
+        Ok(self.report(now, call))
     }
 
     /// Checks a specification against the limits and the interfaces.
@@ -149,7 +151,7 @@ impl Engine {
         spec: &CallSpec,
         planned: [Planned; 2],
         opened: Vec<LinePorts>,
-    ) -> CallReport {
+    ) -> u32 {
         let or_default =
             |wanted: std::time::Duration, default| if wanted.is_zero() { default } else { wanted };
         let lease = or_default(spec.lease, self.config.lease_default);
@@ -185,7 +187,7 @@ impl Engine {
         self.timers.set(Timestamp::MAX, call);
         self.arm(now, call);
         self.counters.calls_created += 1;
-        self.report(now, call)
+        call
     }
 
     /// Adds a call that has no lines yet.
@@ -202,6 +204,7 @@ impl Engine {
         let streams_max = self.config.limits.streams_per_line_max;
         let line = self.lines.insert(Line::new(call, leg as u8, place, streams_max)) as u32;
         self.call_mut(call).legs[leg].lines.push(line);
+        self.undecided.reserve(self.lines.len() - self.undecided.len());
         line
     }
 }

@@ -1,12 +1,14 @@
-//! The central machine. `create`, `update` and `remove` hold the commands, `packet` what the network did, `timeout`
-//! what the clock did; this file has the state and what they share.
+//! The central machine. `create`, `update`, `remove` and `restore` hold the commands, `packet` what the network did,
+//! `timeout` what the clock did, `flow` what the kernel does instead; this file has the state and what they share.
 
 mod create;
+mod flow;
 mod opening;
 mod packet;
 mod remove;
 mod restore;
 mod status;
+mod sweep;
 mod timeout;
 mod update;
 mod wiring;
@@ -23,7 +25,8 @@ use crate::line::Line;
 use crate::port_pool::PortPool;
 use crate::timers::Timers;
 use crate::tombstones::Tombstones;
-use crate::{Counters, EngineConfig};
+use crate::{Counters, EngineConfig, FlowCounts, ScoreHistogram};
+use sweep::Sweep;
 
 /// The media engine of one worker. The crate's documentation has the calling contract.
 #[derive(Debug)]
@@ -40,6 +43,13 @@ pub struct Engine {
     tombstones: Tombstones,
     events: EventQueue,
     counters: Counters,
+    /// Lines whose flows are to be decided anew. It has room for all lines: a packet may add one.
+    undecided: Vec<u32>,
+    /// Lines that wait for a pause between packets.
+    pauses: Timers,
+    flow_counts: FlowCounts,
+    sweep: Sweep,
+    scores: ScoreHistogram,
 }
 
 /// What a port is for.
@@ -53,7 +63,7 @@ struct Slot {
 /// The two ports of a line (RFC 8445 calls them components).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum Component {
+pub(crate) enum Component {
     Rtp,
     Rtcp,
 }
@@ -78,6 +88,11 @@ impl Engine {
             names: HashMap::new(),
             timers: Timers::default(),
             counters: Counters::default(),
+            undecided: Vec::new(),
+            pauses: Timers::default(),
+            flow_counts: FlowCounts::default(),
+            sweep: Sweep::default(),
+            scores: ScoreHistogram::default(),
         }
     }
 
@@ -94,7 +109,17 @@ impl Engine {
             .pool
             .reclaim_at()
             .map(|at| Timestamp::from_nanos(at.as_nanos().div_ceil(SECOND_NS).saturating_mul(SECOND_NS)));
-        [self.timers.next(), rested].into_iter().flatten().min()
+        let undecided = (!self.undecided.is_empty()).then_some(Timestamp::ZERO);
+        [
+            undecided,
+            self.timers.next(),
+            self.pauses.next(),
+            self.sweep.next(),
+            rested,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The slab key of a call.

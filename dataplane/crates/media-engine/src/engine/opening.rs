@@ -131,6 +131,7 @@ impl Engine {
     /// Closes the ports of a line; the pair rests.
     pub(super) fn detach(&mut self, now: Timestamp, shell: &mut impl Shell, line: u32) {
         self.detach_rtcp(shell, line);
+        self.take_out(shell, line, Component::Rtp);
         if let Some(LinePorts { pair, rtp, .. }) = self.line_mut(line).ports.take() {
             self.free_slot(shell, rtp);
             self.pool.release(pair, now);
@@ -139,6 +140,7 @@ impl Engine {
 
     /// Closes the RTCP port of a line; it stays reserved.
     pub(super) fn detach_rtcp(&mut self, shell: &mut impl Shell, line: u32) {
+        self.take_out(shell, line, Component::Rtcp);
         let rtcp = self
             .line_mut(line)
             .ports

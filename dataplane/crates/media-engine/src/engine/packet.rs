@@ -82,6 +82,7 @@ impl Engine {
         }
         line.latest_rtp = now;
         line.timed_out = false;
+        line.passed_up += u32::from(line.in_kernel);
         let first = !std::mem::replace(&mut line.has_received, true);
         match line
             .streams
@@ -95,6 +96,9 @@ impl Engine {
             }
         }
         let (receives, way) = (line.peer_receives, line.rtp_egress);
+        if line.awaits_packet && line.streams.iter().any(|stream| stream.statistics.is_valid()) {
+            self.undecide(key);
+        }
         if first {
             self.first_packet(key);
         }
@@ -118,15 +122,35 @@ impl Engine {
         }
         let compound = Compound::parse(payload)?;
         let locked = line.admit_rtcp(source, compound.sender())?;
-        line.passed_report.note(now, &compound);
+        line.latest_rtcp = now;
         let peer = line.peer;
         if locked {
             self.route(peer, key);
+            self.undecide(key);
         }
-        if let Some(round_trip) = self.line(peer).passed_report.round_trip(now, &compound) {
+        self.read_rtcp(now, key, &compound);
+        self.line(key).rtcp_egress.ok_or(DropReason::NoDestination)
+    }
+
+    /// Learns from the copy of an RTCP datagram that a flow has forwarded from `local` at `arrival`: what
+    /// [`Self::handle_packet`] learns from others. The flow has counted it. Does not allocate.
+    pub fn handle_rtcp_copy(&mut self, arrival: Timestamp, local: SocketAddr, payload: &[u8]) {
+        let Some((_, line)) = self.pool.line_at(local) else {
+            return;
+        };
+        if let Ok(compound) = Compound::parse(payload) {
+            self.read_rtcp(arrival, line, &compound);
+        }
+    }
+
+    /// Takes note of reports, and of the round trips that they show.
+    fn read_rtcp(&mut self, now: Timestamp, key: u32, compound: &Compound<'_>) {
+        let line = &mut self.lines[key as usize];
+        line.passed_report.note(now, compound);
+        let peer = line.peer;
+        if let Some(round_trip) = self.line(peer).passed_report.round_trip(now, compound) {
             self.line_mut(key).round_trip = Some(round_trip);
         }
-        self.line(key).rtcp_egress.ok_or(DropReason::NoDestination)
     }
 
     /// A line has just locked the source of its RTP: what the peer sends now goes there.
@@ -136,6 +160,8 @@ impl Engine {
         line.rtp_locked(source);
         let (peer, call, leg, place) = (line.peer, line.call, line.leg, line.place);
         self.route(peer, key);
+        // RTCP from elsewhere may just have been unlearned.
+        self.undecide(key);
         self.counters.latches += 1;
         let leg = self.call(call).legs[usize::from(leg)].id.clone();
         self.tell(

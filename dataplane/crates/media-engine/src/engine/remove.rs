@@ -2,6 +2,7 @@ use media_types::{CallId, CallReport, EndCause, EventKind, IdempotencyKey, Refus
 use sans_io::Timestamp;
 
 use super::Engine;
+use super::sweep::Sweep;
 use crate::Shell;
 
 impl Engine {
@@ -18,6 +19,7 @@ impl Engine {
             return Ok(report.clone());
         }
         let call = self.key(id).ok_or(Refusal::UnknownCall)?;
+        self.take_out_call(shell, call);
         let report = self.report(now, call);
         self.remove(now, shell, call);
         self.tombstones.keep(now, key, &report);
@@ -36,6 +38,7 @@ impl Engine {
 
     /// Ends a call that its control plane did not delete.
     pub(super) fn end(&mut self, now: Timestamp, shell: &mut impl Shell, call: u32, cause: EndCause) {
+        self.take_out_call(shell, call);
         let report = Box::new(self.report(now, call));
         self.tell(call, EventKind::Ended { cause, report });
         self.remove(now, shell, call);
@@ -46,7 +49,11 @@ impl Engine {
     fn remove(&mut self, now: Timestamp, shell: &mut impl Shell, call: u32) {
         for line in self.line_keys(call) {
             self.detach(now, shell, line);
+            self.forget_flows(line);
             self.lines.remove(line as usize);
+        }
+        if self.lines.is_empty() {
+            self.sweep = Sweep::default();
         }
         let removed = self.calls.remove(call as usize);
         self.names.remove(&removed.id);

@@ -1,8 +1,8 @@
 use media_types::{CallReport, LegSpec, Refusal};
 use sans_io::Timestamp;
 
-use super::Engine;
 use super::opening::Opened;
+use super::{Component, Engine};
 use crate::call::{Call, Leg};
 use crate::latch::Latch;
 use crate::line::LinePorts;
@@ -19,7 +19,8 @@ struct Planned {
 
 impl Engine {
     /// Makes a call of an earlier process again, on the ports that it had, with all that was learned and counted. Its
-    /// lease begins anew; no event tells of it.
+    /// lease begins anew; no event tells of it. Flows that are in the table are taken over, and no packet falls between;
+    /// the engine's totals have what these forward from now on.
     ///
     /// # Errors
     /// As [`Self::create`]; [`Refusal::NoPorts`] also when a port is not of this worker or cannot be opened again. The
@@ -61,6 +62,12 @@ impl Engine {
             return Err(refusal);
         }
         let call = self.commit_restored(now, restored, planned, opened);
+        for line in self.line_keys(call) {
+            self.adopt(now, shell, line, Component::Rtp);
+            self.adopt(now, shell, line, Component::Rtcp);
+        }
+        self.decide_call(now, shell, call);
+        self.arm(now, call);
         Ok(self.report(now, call))
     }
 
@@ -80,14 +87,23 @@ impl Engine {
 
     fn line_state(&self, line: u32) -> LineState {
         let line = self.line(line);
+        // What flows in the table have counted is theirs to tell.
+        let mut rtcp_forwarded = line.rtcp_forwarded;
+        let mut drops = line.drops.clone();
+        for flow in [&line.rtp_flow, &line.rtcp_flow] {
+            if let Some(installed) = &flow.installed {
+                rtcp_forwarded -= installed.counted.rtcp_packets;
+                drops = drops.since(&installed.counted.drops);
+            }
+        }
         LineState {
             local: line.ports.map(|ports| self.pool.local(ports.pair, 0)),
             signalled: line.latch.signalled(),
             source: line.latch.locked(),
             rtcp_source: line.rtcp_source,
             has_received: line.has_received,
-            rtcp_forwarded: line.rtcp_forwarded,
-            drops: line.drops.clone(),
+            rtcp_forwarded,
+            drops,
             streams: line.streams.iter().map(Stream::state).collect(),
         }
     }
@@ -200,7 +216,6 @@ impl Engine {
             }
         }
         self.timers.set(Timestamp::MAX, call);
-        self.arm(now, call);
         self.counters.calls_restored += 1;
         call
     }

@@ -1,16 +1,19 @@
 use media_types::{CallId, CallReport, LegReport, LineReport, LocalLine, StreamReport};
 use sans_io::Timestamp;
 
-use super::Engine;
+use super::{Component, Engine};
 use crate::line::Line;
 use crate::stream::Stream;
-use crate::{Capacity, Counters, Shell, quality};
+use crate::{Capacity, Counters, FlowCounts, PathReason, ScoreHistogram, Shell, quality};
 
 impl Engine {
     /// A call with its statistics, those of its flows in the kernel read now; `None` when there is no such call.
     pub fn query(&mut self, now: Timestamp, shell: &mut impl Shell, id: &CallId) -> Option<CallReport> {
         let call = self.key(id)?;
-        let _ = shell;
+        for line in self.line_keys(call) {
+            self.read_flow(now, shell, line, Component::Rtp);
+            self.read_flow(now, shell, line, Component::Rtcp);
+        }
         Some(self.report(now, call))
     }
 
@@ -41,6 +44,16 @@ impl Engine {
         &self.counters
     }
 
+    /// Flows now, by the reason of their path.
+    pub const fn flow_counts(&self) -> &FlowCounts {
+        &self.flow_counts
+    }
+
+    /// A score for each second of each stream that had packets in it.
+    pub const fn scores(&self) -> &ScoreHistogram {
+        &self.scores
+    }
+
     pub(super) fn report(&self, now: Timestamp, key: u32) -> CallReport {
         let call = self.call(key);
         let leg = |leg: &crate::call::Leg| LegReport {
@@ -64,11 +77,18 @@ impl Engine {
             rtp: self.pool.advertised(ports.pair, 0),
             rtcp: self.pool.advertised(ports.pair, u16::from(!line.rtcp_mux)),
         });
+        let reason = line.rtp_flow.reason.unwrap_or(PathReason::Disabled);
         LineReport {
             local,
             learned: line.latch.locked(),
-            path: self.config.path,
-            path_reason: self.config.path_reason,
+            path: match reason.is_kernel() {
+                true => media_types::Path::Kernel,
+                false => self.config.path,
+            },
+            path_reason: match reason {
+                PathReason::KernelOff => self.config.path_reason,
+                reason => reason.text(),
+            },
             drops: line.drops.report(),
             rtcp_forwarded: line.rtcp_forwarded,
             streams: line
@@ -80,7 +100,7 @@ impl Engine {
     }
 
     fn report_stream(&self, now: Timestamp, line: &Line, stream: &Stream) -> StreamReport {
-        let statistics = &stream.statistics;
+        let statistics = &stream.counted();
         let microseconds = |nanoseconds: u64| u32::try_from(nanoseconds / 1_000).unwrap_or(u32::MAX);
         StreamReport {
             ssrc: stream.ssrc.0,
@@ -93,7 +113,7 @@ impl Engine {
             jitter_us: microseconds(statistics.jitter_ns()),
             jitter_us_max: microseconds(statistics.jitter_max_ns()),
             idle: now.saturating_since(stream.latest),
-            mos_x100: quality::score_x100(stream, line, self.line(line.peer)),
+            mos_x100: quality::score_x100(statistics, statistics.loss_ratio(), line, self.line(line.peer)),
         }
     }
 }

@@ -51,6 +51,7 @@ impl Engine {
             self.line_mut(line).apply(change.settings);
         }
         self.wire(now, call);
+        self.decide_call(now, shell, call);
         self.arm(now, call);
         self.call_mut(call).updated_with = Some(key.clone());
         Ok(self.report(now, call))

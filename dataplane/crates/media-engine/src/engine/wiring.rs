@@ -14,16 +14,17 @@ impl Engine {
             .zip(second.lines.iter().copied())
             .collect();
         for (a, b) in pairs {
-            for (line, peer) in [(a, b), (b, a)] {
-                let formats = Formats::of(&self.line(peer).own_formats, &self.line(line).own_formats);
+            for (key, peer) in [(a, b), (b, a)] {
+                let formats = Formats::of(&self.line(peer).own_formats, &self.line(key).own_formats);
                 let receives = self.line(peer).party_receives;
-                let line = self.line_mut(line);
+                let line = self.line_mut(key);
                 line.peer = peer;
                 line.peer_receives = receives;
                 for stream in &mut line.streams {
                     stream.reformat(&formats);
                 }
                 line.formats = formats;
+                self.undecide(key);
             }
             for (line, peer) in [(a, b), (b, a)] {
                 self.route(line, peer);
@@ -32,13 +33,17 @@ impl Engine {
                 self.expect_media(now, line);
             }
         }
+        self.sweep.begin(now);
     }
 
     /// Copies the way out through `peer` into `line`, whose packets take it. Does not allocate.
     pub(super) fn route(&mut self, line: u32, peer: u32) {
         let (rtp, rtcp) = (self.line(peer).rtp_way(), self.line(peer).rtcp_way());
-        let line = self.line_mut(line);
-        (line.rtp_egress, line.rtcp_egress) = (rtp, rtcp);
+        let state = self.line_mut(line);
+        if (state.rtp_egress, state.rtcp_egress) != (rtp, rtcp) {
+            (state.rtp_egress, state.rtcp_egress) = (rtp, rtcp);
+            self.undecide(line);
+        }
     }
 
     /// Whether media should flow from the party of `line`: it may send, the other wants it, and both have said (or
