@@ -1,13 +1,33 @@
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::config::Backend;
+use crate::doctor;
 
 /// The Ringpath media node: relays RTP and RTCP between the legs of calls that a control plane asks for over gRPC.
 #[derive(Debug, Parser)]
-#[command(name = "ringpath-dataplane", version)]
+#[command(name = "ringpath-dataplane", version, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    /// Something else than running the node.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How the node runs.
+    #[command(flatten)]
+    pub run: Option<Run>,
+}
+
+/// What the program does besides being the node.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tell what of this machine costs media packets, and how to change it.
+    Doctor(doctor::Arguments),
+}
+
+/// Running the node.
+#[derive(Debug, clap::Args)]
+pub struct Run {
     /// Configuration file (TOML). Environment variables RINGPATH_DATAPLANE__<SECTION>__<KEY> override it.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,

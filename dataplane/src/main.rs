@@ -5,6 +5,7 @@ mod app;
 mod arguments;
 mod bell;
 mod config;
+mod doctor;
 mod file_limit;
 mod grpc;
 mod journal;
@@ -16,8 +17,9 @@ mod worker;
 
 use std::process::ExitCode;
 
-use arguments::Arguments;
-use clap::Parser as _;
+use arguments::{Arguments, Command, Run};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use config::Config;
 
 /// Exit status for a configuration that cannot be used, and, from clap, for wrong arguments.
@@ -25,7 +27,29 @@ const EXIT_CONFIG: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let config = match read_config(&arguments) {
+    match (&arguments.command, &arguments.run) {
+        (Some(Command::Doctor(doctor)), _) => ended(doctor::run(doctor)),
+        (None, Some(run)) => node(run),
+        (None, None) => Arguments::command()
+            .error(
+                ErrorKind::MissingRequiredArgument,
+                "--config <FILE> is needed to run the node",
+            )
+            .exit(),
+    }
+}
+
+/// The status of a subcommand.
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("ringpath-dataplane: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the node, or checks its configuration.
+fn node(arguments: &Run) -> ExitCode {
+    let config = match read_config(arguments) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
@@ -46,7 +70,7 @@ fn main() -> ExitCode {
 }
 
 /// The configuration, with what the arguments override, checked as far as it can be without starting anything.
-fn read_config(arguments: &Arguments) -> Result<Config, String> {
+fn read_config(arguments: &Run) -> Result<Config, String> {
     let mut config: Config = ops::config::load(&arguments.config, config::ENVIRONMENT_PREFIX)
         .map_err(|error| error.to_string())?;
     grpc::check_tls(&config.grpc).map_err(|error| format!("{}: {error:#}", arguments.config.display()))?;

@@ -17,7 +17,7 @@ use ops::logging::LogConfig;
 use serde::Deserialize;
 
 pub use grpc::{Grpc, ListenAddress, Tls};
-pub use interface::Interface;
+pub use interface::{Address, Interface};
 pub use io::Io;
 pub use kernel::{Attach, Kernel, Mode, Policy};
 pub use learning::Learning;

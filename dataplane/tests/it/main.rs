@@ -2,11 +2,13 @@
 
 mod calls;
 mod configuration;
+mod doctor;
 mod endurance;
 mod front;
 mod kernel;
 mod leases;
 mod media;
+mod namespace;
 mod node;
 mod operators;
 mod party;
