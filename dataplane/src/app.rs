@@ -58,6 +58,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         identity,
         handles,
         calls_max,
+        interfaces,
     } = start::workers(&config, limit, clock, &bell, &kernel, keep)?;
     ops::process::say(&format!(
         "backend {}: {}",
@@ -94,11 +95,19 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         memory,
         found.journal,
     ));
-    node.forget(&found.records);
     let mut listening = tokio::spawn({
         let node = node.clone();
         async move { node.listen(listener).await }
     });
+    // Before anybody can ask for them: a control plane whose call is not there gives it up.
+    let restoration = node
+        .restore(&found.records, |record, now_ms| {
+            record.restored(&interfaces, &config.limits, now_ms)
+        })
+        .await;
+    if restoration.found > 0 {
+        ops::process::say(&format!("state: {restoration}"));
+    }
     let measuring = tokio::spawn({
         let node = node.clone();
         async move { node.measure().await }

@@ -58,6 +58,8 @@ pub struct Workers {
     pub handles: Vec<Handle>,
     /// Calls that each takes.
     pub calls_max: Vec<usize>,
+    /// Where parties reach them, as far as it can be bound here.
+    pub interfaces: Vec<Interface>,
 }
 
 /// Pins, builds and starts the workers, as many as the configuration says.
@@ -171,6 +173,7 @@ impl Start<'_> {
             identity,
             handles,
             calls_max: shares,
+            interfaces: self.interfaces.clone(),
         })
     }
 

@@ -10,6 +10,7 @@ mod found;
 mod frame;
 mod open;
 mod record;
+mod restore;
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};

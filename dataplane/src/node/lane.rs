@@ -42,6 +42,8 @@ pub enum Effect {
     None,
     /// The call was created, or was not.
     Create(Arc<Creation>),
+    /// The call was made again, or was not.
+    Restore(CallId),
     /// The call has new media, or has not.
     Update(Arc<Change>),
     /// The call was removed, or is not there.
@@ -59,6 +61,12 @@ pub enum Heard {
     Event(media_types::Event),
     /// Nothing to a command that the worker left behind when it broke or stopped.
     Silence(UnderWay),
+}
+
+impl Ends {
+    fn has_room(&self) -> bool {
+        self.under_way.len() < self.under_way_max && !self.commands.is_abandoned()
+    }
 }
 
 impl Lane {
@@ -94,6 +102,11 @@ impl Lane {
         self.ends().under_way.len()
     }
 
+    /// Whether a command would be taken now.
+    pub fn has_room(&self) -> bool {
+        self.ends().has_room()
+    }
+
     /// Whether the worker's end of the rings is gone.
     pub fn has_stopped(&self) -> bool {
         self.ends().commands.is_abandoned()
@@ -106,7 +119,7 @@ impl Lane {
     /// [`Refusal::Busy`] when as many commands are under way as the configuration allows, or the worker has stopped.
     pub fn submit(&self, command: Command, effect: Effect) -> Result<oneshot::Receiver<Answer>, Refusal> {
         let mut ends = self.ends();
-        if ends.under_way.len() >= ends.under_way_max || ends.commands.is_abandoned() {
+        if !ends.has_room() {
             return Err(Refusal::Busy);
         }
         let ticket = Ticket(ends.tickets);

@@ -5,6 +5,7 @@
 
 mod lane;
 mod placements;
+mod restore;
 mod tally;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use sans_io::Timestamp;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::bell::Listener;
-use crate::journal::{Journal, Record};
+use crate::journal::Journal;
 use crate::kernel::KernelInterface;
 use crate::worker::{Answer, Change, Command, Creation, QUERY_MAX, RENEW_MAX};
 use lane::{Effect, Heard};
@@ -435,8 +436,13 @@ impl Node {
                     }
                     Heard::Event(event) => self.tell(worker, event),
                     Heard::Silence(under_way) => {
-                        if let Effect::Create(new) = &under_way.effect {
-                            self.change(|placements| placements.finish_create(&new.spec.id, false));
+                        let call = match &under_way.effect {
+                            Effect::Create(new) => Some(&new.spec.id),
+                            Effect::Restore(call) => Some(call),
+                            _ => None,
+                        };
+                        if let Some(call) = call {
+                            self.change(|placements| placements.finish_create(call, false));
                         }
                         // Its caller sees the receiver fail.
                     }
@@ -456,6 +462,9 @@ impl Node {
                     self.journal()
                         .created(worker, &new.key, &new.spec, wall_clock_ms(), report);
                 }
+            }
+            (Effect::Restore(call), Answer::Call(result)) => {
+                self.change(|placements| placements.finish_create(call, result.is_ok()));
             }
             (Effect::Update(new), Answer::Call(Ok(report))) => {
                 self.journal().updated(&new.key, &new.call, &new.legs, report);
@@ -538,14 +547,6 @@ impl Node {
         change(&mut placements);
         if placements.count() == 0 {
             self.empty.notify_waiters();
-        }
-    }
-
-    /// Calls of an earlier process ended with it.
-    pub fn forget(&self, records: &[Record]) {
-        for record in records {
-            tracing::warn!(call = %record.spec.id, "the call has ended with the process that had it");
-            self.journal().gone(&record.spec.id);
         }
     }
 

@@ -12,6 +12,8 @@ pub struct Tally {
     connections: Counter,
     connections_refused: Counter,
     accept_errors: Counter,
+    restored: Counter,
+    not_restored: Counter,
 }
 
 /// A request of the gRPC service.
@@ -95,6 +97,14 @@ impl Tally {
         self.accept_errors.inc();
     }
 
+    /// A call of an earlier process goes on, or is lost.
+    pub fn count_restored(&self, restored: bool) {
+        match restored {
+            true => self.restored.inc(),
+            false => self.not_restored.inc(),
+        };
+    }
+
     /// Shows the counters in `registry`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
@@ -121,6 +131,16 @@ impl Tally {
             "grpc_accept_errors",
             "Errors of accepting connections",
             self.accept_errors.clone(),
+        );
+        registry.register(
+            "calls_restored",
+            "Calls of an earlier process that go on",
+            self.restored.clone(),
+        );
+        registry.register(
+            "calls_not_restored",
+            "Calls of an earlier process that could not go on",
+            self.not_restored.clone(),
         );
     }
 }

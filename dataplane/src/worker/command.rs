@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use media_engine::Restored;
 use media_types::{CallId, CallReport, CallSpec, Event, IdempotencyKey, LegSpec, Refusal};
 
 /// A call to be made. Shared with the control thread, which journals it when it is there.
@@ -27,6 +28,8 @@ pub struct Change {
 pub enum Command {
     /// Allocates a call.
     Create(Arc<Creation>),
+    /// Makes a call of an earlier process again.
+    Restore(Arc<Restored>),
     /// Gives legs new media.
     Update(Arc<Change>),
     /// Removes a call.
@@ -54,7 +57,7 @@ pub const RENEW_MAX: usize = 1_024;
 /// What a worker answers to a [`Command`].
 #[derive(Debug)]
 pub enum Answer {
-    /// To `Create` and `Update`.
+    /// To `Create`, `Restore` and `Update`.
     Call(Result<Box<CallReport>, Refusal>),
     /// To `Delete`.
     Deleted {

@@ -140,6 +140,7 @@ impl<Io: PacketIo> Worker<Io> {
             Command::Create(new) => {
                 Answer::Call(engine.create(now, shell, &new.key, &new.spec).map(Box::new))
             }
+            Command::Restore(call) => Answer::Call(engine.restore(now, shell, &call).map(Box::new)),
             Command::Update(new) => Answer::Call(
                 engine
                     .update(now, shell, &new.key, &new.call, &new.legs)
@@ -229,7 +230,7 @@ impl<Io: PacketIo> Worker<Io> {
 /// The answer to a command behind [`Command::Stop`]: the calls are gone.
 fn too_late(command: Command) -> Answer {
     match command {
-        Command::Create(_) | Command::Update(_) => Answer::Call(Err(Refusal::Draining)),
+        Command::Create(_) | Command::Restore(_) | Command::Update(_) => Answer::Call(Err(Refusal::Draining)),
         Command::Delete { .. } => Answer::Deleted {
             result: Err(Refusal::Draining),
             gone: true,

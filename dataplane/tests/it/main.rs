@@ -14,6 +14,7 @@ mod operators;
 mod party;
 mod ports;
 mod process;
+mod restart;
 mod statistics;
 mod stop;
 mod tls;

@@ -166,17 +166,20 @@ impl Node {
 
     /// A process that was started otherwise.
     pub fn take(process: Process, backend: Backend) -> Started {
-        let mut backend_line = process.line();
-        while backend_line.starts_with("state ") {
-            backend_line = process.line();
-        }
+        let next = || loop {
+            let line = process.line();
+            if !line.starts_with("state") {
+                return line;
+            }
+        };
+        let backend_line = next();
         assert!(
             backend_line.starts_with(&format!("backend {}: ", backend.name())),
             "{backend_line}"
         );
         let mut kernel = Vec::new();
         let grpc = loop {
-            let line = process.line();
+            let line = next();
             match line.strip_prefix("kernel ") {
                 Some(interface) => kernel.push(interface.to_owned()),
                 None => break line,
@@ -186,7 +189,7 @@ impl Node {
             .strip_prefix("listening grpc ")
             .expect("the gRPC listener")
             .to_owned();
-        let ops = process.line();
+        let ops = next();
         let ops = ops
             .strip_prefix("listening ops http ")
             .expect("the operators' listener")
