@@ -319,7 +319,11 @@ mod tests {
     #[test]
     fn what_a_packet_reads_is_in_two_cache_lines() {
         assert!(offset_of!(Line, latch) + Latch::HOT_LEN <= 128);
-        assert!(size_of::<Option<Line>>() <= 1_024, "{}", size_of::<Option<Line>>());
+        assert!(
+            size_of::<Option<Line>>() <= 1_024,
+            "{}",
+            size_of::<Option<Line>>()
+        );
         assert!(size_of::<Stream>() <= 208, "{}", size_of::<Stream>());
     }
 }

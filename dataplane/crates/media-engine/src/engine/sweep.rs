@@ -9,6 +9,8 @@ use crate::{PathReason, Shell, quality};
 const ROUND: Duration = Duration::from_secs(1);
 /// Parts that a round is cut into, so that no turn does much at once.
 const PARTS: usize = 100;
+/// The shortest time between two parts.
+const TURN_MIN: Duration = Duration::from_millis(1);
 /// Flows that are read in one turn; what is left of a part follows in the next turns, between packets. A reading takes
 /// the kernel about a microsecond.
 const READINGS_PER_TURN: usize = 64;
@@ -68,7 +70,8 @@ impl Engine {
         }
         if self.sweep.left == 0 {
             let time = ROUND.mul_f64(part as f64 / slots as f64);
-            self.sweep.next = Some((due + time).max(now));
+            // A sweep that came late goes on from now, and does not hurry.
+            self.sweep.next = Some((due + time).max(now + TURN_MIN));
         }
     }
 
@@ -81,7 +84,11 @@ impl Engine {
             self.check_passed_up(now, shell, key, forwarded.saturating_sub(before));
             readings += 1;
         }
-        let is_turn = self.sweep.round.wrapping_add(key) % ROUNDS_PER_RTCP_READING == 0;
+        let is_turn = self
+            .sweep
+            .round
+            .wrapping_add(key)
+            .is_multiple_of(ROUNDS_PER_RTCP_READING);
         if is_turn && self.line(key).rtcp_flow.installed.is_some() {
             self.read_flow(now, shell, key, Component::Rtcp);
             readings += 1;
