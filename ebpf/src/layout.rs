@@ -19,6 +19,8 @@ pub const REASONS: usize = 40;
 
 /// Workers that steering tells apart.
 pub const WORKERS_MAX: u32 = 128;
+/// Addresses that steering serves.
+pub const STEERED_ADDRESSES_MAX: usize = 64;
 
 /// `ringpath_flow_key`: where a packet came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

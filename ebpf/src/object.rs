@@ -158,23 +158,25 @@ pub(crate) fn load_echo() -> Result<Program, Error> {
 }
 
 #[cfg(not(bpf_built))]
-pub(crate) fn load_steer() -> Result<SteerObject, Error> {
+pub(crate) fn load_steer(_addresses: u32) -> Result<SteerObject, Error> {
     Err(Error::Unavailable(MISSING))
 }
 
-/// Loads the steering program.
+/// Loads the steering program, for so many addresses.
 #[cfg(bpf_built)]
-pub(crate) fn load_steer() -> Result<SteerObject, Error> {
+pub(crate) fn load_steer(addresses: u32) -> Result<SteerObject, Error> {
     use libbpf_rs::skel::{OpenSkel, SkelBuilder};
     use std::mem::MaybeUninit;
 
     with_log(|| {
         let failed = |error: libbpf_rs::Error| Error::libbpf("loading the steering program", &error);
         let mut place = MaybeUninit::uninit();
-        let loaded = skeletons::steer::SteerSkelBuilder::default()
+        let mut open = skeletons::steer::SteerSkelBuilder::default()
             .open(&mut place)
-            .and_then(OpenSkel::load)
             .map_err(failed)?;
+        let ports = addresses.saturating_mul(1 << 16);
+        open.maps.owners.set_max_entries(ports).map_err(failed)?;
+        let loaded = open.load().map_err(failed)?;
         let own = |map: &libbpf_rs::MapMut<'_>| MapHandle::try_from(map).map_err(failed);
         Ok(SteerObject {
             program: Program::own(&loaded.progs.ringpath_steer)?,

@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
@@ -11,14 +11,15 @@ use crate::{Error, Program, layout};
 
 /// Steering of media ports to one UDP socket a worker and IP version (`sk_lookup`): a call costs no descriptor.
 ///
-/// A datagram to a served address and an owned port goes to the owner's socket; all others are looked up as ever. The
+/// A datagram to an owned port of a served address goes to the owner's socket; all others are looked up as ever. The
 /// socket learns the port from `IP_RECVORIGDSTADDR` or `IPV6_RECVORIGDSTADDR`.
 #[derive(Debug)]
 pub struct Steering {
     program: Program,
     sockets: MapHandle,
     owners: MapHandle,
-    addresses: MapHandle,
+    /// Those that are served, at the places that the program knows them by.
+    served: Vec<IpAddr>,
     totals: MapHandle,
 }
 
@@ -39,26 +40,41 @@ pub enum SteeringError {
     /// The caller's mistake.
     #[error("worker {0} is not below {max}", max = layout::WORKERS_MAX)]
     Worker(u32),
+    /// The caller's mistake.
+    #[error("{0} is not an address that is steered")]
+    Address(IpAddr),
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] Error),
 }
 
 impl Steering {
-    /// Loads the program, with no address, socket or port.
-    pub fn load() -> Result<Self, Error> {
+    /// Loads the program for these addresses, with no socket or port. Half a megabyte of kernel memory each.
+    ///
+    /// # Errors
+    /// More than [`layout::STEERED_ADDRESSES_MAX`] addresses, or what the kernel refuses.
+    pub fn load(served: &[IpAddr]) -> Result<Self, Error> {
         let SteerObject {
             program,
             sockets,
             owners,
             addresses,
             totals,
-        } = object::load_steer()?;
+        } = object::load_steer(served.len().clamp(1, layout::STEERED_ADDRESSES_MAX) as u32)?;
+        for (number, &address) in served.iter().enumerate() {
+            addresses
+                .update(
+                    &mapped(address),
+                    &(number as u32).to_ne_bytes(),
+                    MapFlags::NO_EXIST,
+                )
+                .map_err(|error| Error::libbpf("serving an address", &error))?;
+        }
         Ok(Self {
             program,
             sockets,
             owners,
-            addresses,
+            served: served.to_vec(),
             totals,
         })
     }
@@ -78,13 +94,6 @@ impl Steering {
         )
     }
 
-    /// Serves an address: its owned ports are steered.
-    pub fn serve(&self, address: IpAddr) -> Result<(), Error> {
-        self.addresses
-            .update(&mapped(address), &[1], MapFlags::ANY)
-            .map_err(|error| Error::libbpf("serving an address", &error))
-    }
-
     /// Gives a worker its socket, UDP and bound, for its IP version; closing the socket takes it out.
     pub fn set_socket(&self, worker: u32, ipv6: bool, socket: BorrowedFd<'_>) -> Result<(), SteeringError> {
         check(worker)?;
@@ -95,8 +104,8 @@ impl Steering {
             .map_err(|error| Error::libbpf("giving a worker its socket", &error).into())
     }
 
-    /// Makes a worker the owner of a port, or nobody.
-    pub fn set_owner(&self, port: u16, worker: Option<u32>) -> Result<(), SteeringError> {
+    /// Makes a worker the owner of a port of a served address, or nobody.
+    pub fn set_owner(&self, local: SocketAddr, worker: Option<u32>) -> Result<(), SteeringError> {
         let owner = match worker {
             None => 0,
             Some(worker) => {
@@ -104,8 +113,14 @@ impl Steering {
                 worker as u8 + 1
             }
         };
+        let number = self
+            .served
+            .iter()
+            .position(|&served| served == local.ip())
+            .ok_or(SteeringError::Address(local.ip()))?;
+        let place = (number as u32) << 16 | u32::from(local.port());
         self.owners
-            .update(&u32::from(port).to_ne_bytes(), &[owner], MapFlags::ANY)
+            .update(&place.to_ne_bytes(), &[owner], MapFlags::ANY)
             .map_err(|error| Error::libbpf("giving a port its owner", &error).into())
     }
 

@@ -20,6 +20,7 @@
 #define RINGPATH_CLOCKS 8
 #define RINGPATH_REASONS 40
 #define RINGPATH_WORKERS_MAX 128
+#define RINGPATH_STEERED_ADDRESSES_MAX 64
 #define RINGPATH_SLOT_NONE 0xffffffffU
 /* Largest payload of a datagram that the relay looks into. */
 #define RINGPATH_PAYLOAD_MAX 9000

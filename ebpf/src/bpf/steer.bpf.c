@@ -21,7 +21,7 @@ struct {
 	__type(value, __u64);
 } sockets SEC(".maps");
 
-/* By port: the owner plus 1; 0 is no owner. */
+/* By address and port, 65,536 places an address: the owner plus 1; 0 is no owner. Sized when it is loaded. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 65536);
@@ -29,12 +29,12 @@ struct {
 	__type(value, __u8);
 } owners SEC(".maps");
 
-/* The addresses that the relay serves; others may use the same ports for themselves. */
+/* The addresses that the relay serves, with their numbers; others may use the same ports for themselves. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
+	__uint(max_entries, RINGPATH_STEERED_ADDRESSES_MAX);
 	__type(key, struct ringpath_range_key);
-	__type(value, __u8);
+	__type(value, __u32);
 } addresses SEC(".maps");
 
 struct {
@@ -55,16 +55,13 @@ int ringpath_steer(struct bpf_sk_lookup *context)
 	struct ringpath_steering_totals *total;
 	struct ringpath_range_key key = {};
 	__u32 *words = (void *)key.address;
-	__u32 zero = 0, port, slot, address;
+	__u32 zero = 0, slot, address, place;
 	struct bpf_sock *socket;
+	__u32 *number;
 	__u8 *owner;
 	long result;
 
 	if (context->protocol != IPPROTO_UDP)
-		return SK_PASS;
-	port = context->local_port;
-	owner = bpf_map_lookup_elem(&owners, &port);
-	if (!owner || !*owner)
 		return SK_PASS;
 	/*
 	 * The verifier takes reads of the context at constant places only, which the compiler would otherwise merge: so
@@ -75,17 +72,22 @@ int ringpath_steer(struct bpf_sk_lookup *context)
 	words[1] = read_word(&context->local_ip6[1]);
 	words[2] = read_word(&context->local_ip6[2]);
 	words[3] = read_word(&context->local_ip6[3]);
-	slot = 2 * (*owner - 1);
+	slot = 1;
 	if (context->family == AF_INET) {
 		words[0] = 0;
 		words[1] = 0;
 		words[2] = bpf_htonl(0xffff);
 		words[3] = address;
-	} else {
-		slot++;
+		slot = 0;
 	}
-	if (!bpf_map_lookup_elem(&addresses, &key))
+	number = bpf_map_lookup_elem(&addresses, &key);
+	if (!number)
 		return SK_PASS;
+	place = *number * 65536 + context->local_port;
+	owner = bpf_map_lookup_elem(&owners, &place);
+	if (!owner || !*owner)
+		return SK_PASS;
+	slot += 2 * (*owner - 1);
 	total = bpf_map_lookup_elem(&steering_totals, &zero);
 	if (!total)
 		return SK_PASS;

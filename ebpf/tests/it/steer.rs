@@ -7,7 +7,8 @@ use crate::bench::{self, address};
 use crate::namespace::{self, Wire};
 
 fn steering(name: &str) -> Option<Steering> {
-    match Steering::load() {
+    let served = ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap());
+    match Steering::load(&served) {
         Ok(steering) => Some(steering),
         Err(error) if error.is_unavailable() => {
             bench::skip(name, &error);
@@ -43,9 +44,8 @@ fn ports_go_to_the_socket_of_their_owner_and_all_others_where_they_went() {
         let plain = wire.relay.socket(&format!("{relay}:20004"));
         let link = steering.attach(wire.relay.descriptor()).unwrap();
         let before = steering.totals().unwrap();
-        steering.serve(local(1).ip()).unwrap();
-        steering.set_owner(20_000, Some(0)).unwrap();
-        steering.set_owner(20_002, Some(1)).unwrap();
+        steering.set_owner(local(20_000), Some(0)).unwrap();
+        steering.set_owner(local(20_002), Some(1)).unwrap();
         let sender = wire.parties.socket(party);
         for round in 0..20u8 {
             sender.send_to(&[round, 0], local(20_000)).unwrap();
@@ -56,10 +56,10 @@ fn ports_go_to_the_socket_of_their_owner_and_all_others_where_they_went() {
             assert_eq!(receive(&plain), [round, 2]);
         }
         // A port changes its owner between two datagrams, and then has none.
-        steering.set_owner(20_000, Some(1)).unwrap();
+        steering.set_owner(local(20_000), Some(1)).unwrap();
         sender.send_to(b"moved", local(20_000)).unwrap();
         assert_eq!(receive(&workers[1]), b"moved");
-        steering.set_owner(20_000, None).unwrap();
+        steering.set_owner(local(20_000), None).unwrap();
         let own = wire.relay.socket(&format!("{relay}:20000"));
         sender.send_to(b"none", local(20_000)).unwrap();
         assert_eq!(receive(&own), b"none");
@@ -80,17 +80,22 @@ fn ports_go_to_the_socket_of_their_owner_and_all_others_where_they_went() {
 }
 
 #[test]
-fn an_address_that_is_not_served_is_left_alone() {
+fn the_same_port_of_another_address_is_left_alone() {
     let (Some(steering), Some(wire)) = (steering("not served"), Wire::new("not served")) else {
         return;
     };
+    wire.relay.run(&["ip address add 192.0.2.9/24 dev r0"]).unwrap();
     let worker = wire.relay.socket("0.0.0.0:0");
     steering.set_socket(0, false, worker.as_fd()).unwrap();
-    steering.set_owner(20_000, Some(0)).unwrap();
+    steering.set_owner(address("192.0.2.1:20000"), Some(0)).unwrap();
+    assert!(matches!(
+        steering.set_owner(address("192.0.2.9:20000"), Some(0)),
+        Err(SteeringError::Address(_))
+    ));
     let _link = steering.attach(wire.relay.descriptor()).unwrap();
-    let own = wire.relay.socket("192.0.2.1:20000");
+    let own = wire.relay.socket("192.0.2.9:20000");
     let sender = wire.parties.socket("192.0.2.2:4000");
-    sender.send_to(b"own", address("192.0.2.1:20000")).unwrap();
+    sender.send_to(b"own", address("192.0.2.9:20000")).unwrap();
     assert_eq!(receive(&own), b"own");
     assert_eq!(steering.totals().unwrap(), SteeringTotals::default());
 }
@@ -101,7 +106,7 @@ fn a_worker_beyond_the_last_is_refused() {
         return;
     };
     assert!(matches!(
-        steering.set_owner(1, Some(128)),
+        steering.set_owner(address("192.0.2.1:20000"), Some(128)),
         Err(SteeringError::Worker(128))
     ));
 }

@@ -24,7 +24,7 @@ fn the_verifier_takes_the_relay_with_room_to_spare() {
 
 #[test]
 fn the_verifier_takes_the_steering_program() {
-    match Steering::load() {
+    match Steering::load(&[]) {
         Err(error) if error.is_unavailable() => bench::skip("steering", &error),
         steering => assert_room("steer (sk_lookup)", steering.unwrap().program()),
     }

@@ -40,10 +40,12 @@ pub mod packet_io;
 pub mod probe;
 pub mod sim;
 pub mod socket;
+pub mod steering;
 pub mod uring;
 pub mod waker;
 
 mod address;
+mod control;
 mod port_table;
 mod udp_socket;
 

@@ -69,6 +69,12 @@ impl<T> PortTable<T> {
         self.slots.get_mut(id.0 as usize)?.port.as_mut()
     }
 
+    /// All ports that are open.
+    pub(crate) fn open(&self) -> Vec<PortId> {
+        let open = |(index, slot): (usize, &Slot<T>)| slot.port.is_some().then_some(PortId(index as u32));
+        self.slots.iter().enumerate().filter_map(open).collect()
+    }
+
     /// The generation of a slot that is or was open.
     pub(crate) fn generation(&self, id: PortId) -> Option<u32> {
         self.slots.get(id.0 as usize).map(|slot| slot.generation)

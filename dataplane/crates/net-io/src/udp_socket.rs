@@ -42,6 +42,28 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> Result<(OwnedF
     attempt().map_err(|error| open_error(&error))
 }
 
+/// Binds a port for a moment: finds out that no other socket has it, or, for port 0, one that none has.
+///
+/// Without SO_REUSEADDR and SO_REUSEPORT, as [`bind`].
+pub(crate) fn free(local: SocketAddr) -> Result<SocketAddr, OpenError> {
+    let attempt = || -> io::Result<SocketAddr> {
+        let socket = Socket::new(
+            Domain::for_address(local),
+            Type::DGRAM.cloexec(),
+            Some(Protocol::UDP),
+        )?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&SockAddr::from(local))?;
+        if local.port() != 0 {
+            return Ok(local);
+        }
+        Ok(socket.local_addr()?.as_socket().unwrap_or(local))
+    };
+    attempt().map_err(|error| open_error(&error))
+}
+
 /// What an error of the kernel means for opening a port.
 pub(crate) fn open_error(error: &io::Error) -> OpenError {
     match error.raw_os_error() {
@@ -53,12 +75,9 @@ pub(crate) fn open_error(error: &io::Error) -> OpenError {
     }
 }
 
-/// Room that a datagram needs for the control message of [`report_overflow`]: CMSG_SPACE of a 32-bit number.
-pub(crate) const CONTROL_SPACE: usize = 24;
-
 /// Has each datagram that comes after a drop at the socket carry the number of drops so far (SO_RXQ_OVFL). A socket
 /// that never overflowed adds nothing to its datagrams.
-fn report_overflow(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn report_overflow(socket: BorrowedFd<'_>) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: validity and bounds: the kernel reads the four bytes of `on`, which outlives the call.
     let result = unsafe {
@@ -75,18 +94,6 @@ fn report_overflow(socket: BorrowedFd<'_>) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-// The offsets used below: length, level, type, and then the data.
-const _: () =
-    assert!(size_of::<libc::cmsghdr>() == 16 && std::mem::offset_of!(libc::cmsghdr, cmsg_level) == 8);
-
-/// The number of drops in a datagram's control data, if there is one. Counts the socket's whole life, modulo 2^32.
-pub(crate) fn overflow(control: &[u8]) -> Option<u32> {
-    let level = i32::from_ne_bytes(*control.get(8..)?.first_chunk()?);
-    let kind = i32::from_ne_bytes(*control.get(12..)?.first_chunk()?);
-    let drops = u32::from_ne_bytes(*control.get(16..)?.first_chunk()?);
-    (level == libc::SOL_SOCKET && kind == libc::SO_RXQ_OVFL).then_some(drops)
 }
 
 /// Datagrams that the kernel dropped at this socket since it was made, because its receive buffer was full.
@@ -111,24 +118,5 @@ pub(crate) fn dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
         Ok(values[DROPS])
     } else {
         Err(io::Error::last_os_error())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drops_are_read_from_their_control_message_only() {
-        let mut control = [0u8; CONTROL_SPACE];
-        control[0..8].copy_from_slice(&20usize.to_ne_bytes());
-        control[8..12].copy_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
-        control[12..16].copy_from_slice(&libc::SO_RXQ_OVFL.to_ne_bytes());
-        control[16..20].copy_from_slice(&77u32.to_ne_bytes());
-        assert_eq!(overflow(&control), Some(77));
-        assert_eq!(overflow(&control[..19]), None);
-        assert_eq!(overflow(&[]), None);
-        control[12] ^= 1;
-        assert_eq!(overflow(&control), None);
     }
 }

@@ -50,6 +50,15 @@ impl Waker {
         self.0.pending.swap(false, Ordering::AcqRel);
     }
 
+    /// Takes note of a wake-up if there was one, without a system call if there was none. Worker's thread.
+    pub(crate) fn take(&self) -> bool {
+        let woken = self.0.pending.load(Ordering::Acquire);
+        if woken {
+            self.acknowledge();
+        }
+        woken
+    }
+
     /// Waits for a wake-up and nothing else, and takes note of it. True if there was one. Worker's thread.
     pub(crate) fn wait(&self, wait: Option<Duration>) -> io::Result<bool> {
         let woken = self.watch(wait)?;

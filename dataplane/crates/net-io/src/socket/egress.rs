@@ -1,7 +1,5 @@
 //! Packets queued for sending, by the port that they leave from.
 
-use std::net::SocketAddr;
-
 use media_engine::PortId;
 
 use crate::address::RawAddress;
@@ -13,7 +11,7 @@ const NONE: u32 = u32::MAX;
 /// A queue a port, threaded through one array with a place for every frame: as many queues as there are ports, and no
 /// allocation when one grows.
 #[derive(Debug)]
-pub(super) struct Egress {
+pub(crate) struct Egress {
     /// By frame index: what to send where, and the frame after it in its port's queue.
     packets: Box<[Packet]>,
     /// By port index: first and last frame of its queue.
@@ -37,7 +35,7 @@ struct Queue {
 }
 
 impl Egress {
-    pub(super) fn new(frames: u32) -> Self {
+    pub(crate) fn new(frames: u32) -> Self {
         let packet = Packet {
             extent: Extent {
                 index: 0,
@@ -56,7 +54,7 @@ impl Egress {
     }
 
     /// Makes room for a port, so that queueing on it does not allocate.
-    pub(super) fn add_port(&mut self, port: PortId) {
+    pub(crate) fn add_port(&mut self, port: PortId) {
         let ports = self.queues.len().max(port.0 as usize + 1);
         self.queues.resize(
             ports,
@@ -69,10 +67,10 @@ impl Egress {
     }
 
     /// Puts a packet at the end of its port's queue. The port was added.
-    pub(super) fn push(&mut self, port: PortId, extent: Extent, to: SocketAddr) {
+    pub(crate) fn push(&mut self, port: PortId, extent: Extent, to: RawAddress) {
         self.packets[extent.index as usize] = Packet {
             extent,
-            to: RawAddress::new(to),
+            to,
             next: NONE,
         };
         let queue = &mut self.queues[port.0 as usize];
@@ -87,7 +85,7 @@ impl Egress {
     }
 
     /// The oldest packet of a port.
-    pub(super) fn pop(&mut self, port: PortId) -> Option<(Extent, RawAddress)> {
+    pub(crate) fn pop(&mut self, port: PortId) -> Option<(Extent, RawAddress)> {
         let queue = self.queues.get_mut(port.0 as usize)?;
         let packet = *self.packets.get(queue.first as usize)?;
         queue.first = packet.next;
@@ -96,17 +94,17 @@ impl Egress {
     }
 
     /// Takes a port that has something queued out of the order; its queue has to be emptied next.
-    pub(super) fn next_port(&mut self) -> Option<PortId> {
+    pub(crate) fn next_port(&mut self) -> Option<PortId> {
         self.order.pop()
     }
 
     /// Takes this port out of the order, wherever it is.
-    pub(super) fn forget_order(&mut self, port: PortId) {
+    pub(crate) fn forget_order(&mut self, port: PortId) {
         self.order.retain(|&other| other != port);
     }
 
     /// Packets queued on all ports.
-    pub(super) fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.queued
     }
 }
@@ -120,7 +118,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_port_has_a_queue_of_its_own(steps in proptest::collection::vec((0u32..4, any::<bool>()), 0..200)) {
-            let to: SocketAddr = "192.0.2.1:9".parse().unwrap();
+            let to = RawAddress::EMPTY;
             let mut egress = Egress::new(64);
             (0..4).for_each(|port| egress.add_port(PortId(port)));
             let mut model: HashMap<u32, VecDeque<u32>> = HashMap::new();

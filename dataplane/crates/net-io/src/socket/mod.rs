@@ -5,9 +5,9 @@
 //! port: with a packet or two a port and turn, each packet costs a system call or nearly two. That is the price of
 //! working everywhere.
 
-mod egress;
-mod receive_batch;
-mod send_batch;
+pub(crate) mod egress;
+pub(crate) mod receive_batch;
+pub(crate) mod send_batch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,6 +19,7 @@ use media_engine::{OpenError, PortId, Ports};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
+use crate::address::RawAddress;
 use crate::config::{IoConfig, SocketOptions};
 use crate::counters::{IoCounters, SendError};
 use crate::frame::{Extent, Frame, FrameAccount, FramePool};
@@ -167,7 +168,7 @@ impl Sockets {
             };
             let full = self.receive_batch.is_full(count);
             for datagram in self.receive_batch.drain(count) {
-                if let Some(drops) = datagram.overflow {
+                if let Some(drops) = datagram.control.overflow {
                     self.counters.count_kernel_drops(&mut port.drops, drops);
                 }
                 match datagram.source {
@@ -347,7 +348,7 @@ impl PacketIo for Sockets {
     fn send(&mut self, frame: Frame, port: PortId, to: SocketAddr) {
         let extent = self.pool.put(frame);
         if self.ports.at(port).is_some() {
-            self.egress.push(port, extent, to);
+            self.egress.push(port, extent, RawAddress::new(to));
         } else {
             self.counters.count_send_error(SendError::NotOpen);
             self.free.push(extent.index);

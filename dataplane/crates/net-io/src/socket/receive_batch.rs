@@ -5,16 +5,16 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use crate::address::{ADDRESS_SIZE, RawAddress};
+use crate::control::{Control, STEERED_SPACE};
 use crate::frame::{Extent, FramePool, HEADROOM, PAYLOAD_MAX};
-use crate::udp_socket::{self, CONTROL_SPACE};
 
 /// Message headers, each with a frame to receive into and a place for the source address. Owns the frames that are
 /// attached to it.
-pub(super) struct ReceiveBatch {
+pub(crate) struct ReceiveBatch {
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     sources: Box<[[u8; ADDRESS_SIZE]]>,
-    controls: Box<[Control]>,
+    controls: Box<[ControlSpace]>,
     /// By message: the frame attached to it; valid from `drained` to `end`.
     frames: Box<[u32]>,
     /// Messages at the front whose frames were taken out after the last call.
@@ -22,23 +22,23 @@ pub(super) struct ReceiveBatch {
     end: usize,
 }
 
-/// Room for one control message, where the kernel wants it.
+/// Room for control messages, where the kernel wants it.
 #[derive(Clone, Copy)]
 #[repr(align(8))]
-struct Control([u8; CONTROL_SPACE]);
+struct ControlSpace([u8; STEERED_SPACE]);
 
 /// One message of a batch. Its frame is the caller's to free or queue.
-pub(super) struct Datagram {
+pub(crate) struct Datagram {
     /// `None` if the kernel gave an address of a family that no port has.
-    pub(super) source: Option<SocketAddr>,
-    pub(super) truncated: bool,
-    /// Datagrams that the socket had dropped before this one, if the kernel says so.
-    pub(super) overflow: Option<u32>,
-    pub(super) extent: Extent,
+    pub(crate) source: Option<SocketAddr>,
+    pub(crate) truncated: bool,
+    /// What the kernel told beside it.
+    pub(crate) control: Control,
+    pub(crate) extent: Extent,
 }
 
 impl ReceiveBatch {
-    pub(super) fn new(messages: usize) -> Self {
+    pub(crate) fn new(messages: usize) -> Self {
         Self {
             headers: vec![EMPTY_HEADER; messages].into(),
             vectors: vec![
@@ -50,7 +50,7 @@ impl ReceiveBatch {
             ]
             .into(),
             sources: vec![[0; ADDRESS_SIZE]; messages].into(),
-            controls: vec![Control([0; CONTROL_SPACE]); messages].into(),
+            controls: vec![ControlSpace([0; STEERED_SPACE]); messages].into(),
             frames: vec![0; messages].into(),
             drained: 0,
             end: 0,
@@ -58,12 +58,12 @@ impl ReceiveBatch {
     }
 
     /// Frames attached.
-    pub(super) fn frames(&self) -> u32 {
+    pub(crate) fn frames(&self) -> u32 {
         (self.end - self.drained) as u32
     }
 
     /// Attaches free frames to the messages that have none. False if there is still not one message to receive.
-    pub(super) fn fill(&mut self, free: &mut Vec<u32>) -> bool {
+    pub(crate) fn fill(&mut self, free: &mut Vec<u32>) -> bool {
         for message in 0..self.drained {
             if let Some(index) = free.pop() {
                 self.frames[message] = index;
@@ -86,7 +86,7 @@ impl ReceiveBatch {
 
     /// Receives into the attached frames without blocking and returns how many were filled. The error is an errno.
     /// Comes after [`Self::fill`].
-    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, pool: &FramePool) -> Result<usize, i32> {
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>, pool: &FramePool) -> Result<usize, i32> {
         debug_assert_eq!(self.drained, 0);
         for message in 0..self.end {
             let frame = pool.address(self.frames[message], HEADROOM);
@@ -100,7 +100,7 @@ impl ReceiveBatch {
                 msg_iov: &raw mut self.vectors[message],
                 msg_iovlen: 1,
                 msg_control: (&raw mut self.controls[message]).cast(),
-                msg_controllen: CONTROL_SPACE,
+                msg_controllen: STEERED_SPACE,
                 ..EMPTY_HEADER.msg_hdr
             };
         }
@@ -122,12 +122,12 @@ impl ReceiveBatch {
     }
 
     /// Whether a call that received `count` left none of the attached frames, so that there may be more to receive.
-    pub(super) fn is_full(&self, count: usize) -> bool {
+    pub(crate) fn is_full(&self, count: usize) -> bool {
         count == self.end
     }
 
     /// Takes out the first `count` messages, in order: those that the last call received.
-    pub(super) fn drain(&mut self, count: usize) -> impl Iterator<Item = Datagram> {
+    pub(crate) fn drain(&mut self, count: usize) -> impl Iterator<Item = Datagram> {
         self.drained = count.min(self.end);
         (0..self.drained).map(|message| {
             let header = &self.headers[message];
@@ -135,7 +135,7 @@ impl ReceiveBatch {
             let control = self.controls[message].0.get(..header.msg_hdr.msg_controllen);
             Datagram {
                 source: source.and_then(RawAddress::parse),
-                overflow: control.and_then(udp_socket::overflow),
+                control: control.map(Control::parse).unwrap_or_default(),
                 truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
                 extent: Extent {
                     index: self.frames[message],
@@ -147,7 +147,7 @@ impl ReceiveBatch {
     }
 }
 
-pub(super) const EMPTY_HEADER: libc::mmsghdr = libc::mmsghdr {
+pub(crate) const EMPTY_HEADER: libc::mmsghdr = libc::mmsghdr {
     msg_hdr: libc::msghdr {
         msg_name: ptr::null_mut(),
         msg_namelen: 0,

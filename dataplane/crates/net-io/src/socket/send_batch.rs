@@ -9,7 +9,7 @@ use crate::frame::{Extent, FramePool};
 
 /// Message headers, each with a frame to send and its destination. All leave from one socket. Owns the frames that
 /// were pushed until they are read back with [`Self::frames`] and cleared.
-pub(super) struct SendBatch {
+pub(crate) struct SendBatch {
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
     packets: Vec<(Extent, RawAddress)>,
@@ -17,14 +17,14 @@ pub(super) struct SendBatch {
 
 /// What sending a batch came to, besides the outcome of each packet.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sending {
-    pub(super) system_calls: u64,
+pub(crate) struct Sending {
+    pub(crate) system_calls: u64,
     /// The socket takes no more for now.
-    pub(super) blocked: bool,
+    pub(crate) blocked: bool,
 }
 
 impl SendBatch {
-    pub(super) fn new(messages: usize) -> Self {
+    pub(crate) fn new(messages: usize) -> Self {
         Self {
             headers: vec![super::receive_batch::EMPTY_HEADER; messages].into(),
             vectors: vec![
@@ -39,26 +39,26 @@ impl SendBatch {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.packets.clear();
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.packets.is_empty()
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.packets.len() == self.headers.len()
     }
 
     /// Adds a packet; the batch is not full.
-    pub(super) fn push(&mut self, extent: Extent, to: RawAddress) {
+    pub(crate) fn push(&mut self, extent: Extent, to: RawAddress) {
         debug_assert!(!self.is_full());
         self.packets.push((extent, to));
     }
 
     /// The frames of all packets, sent or not: the kernel is done with them.
-    pub(super) fn frames(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn frames(&self) -> impl Iterator<Item = u32> {
         self.packets.iter().map(|(extent, _)| extent.index)
     }
 
@@ -66,7 +66,7 @@ impl SendBatch {
     ///
     /// `sendmmsg` stops at the first packet that fails and says so only if it was the first of the call; so the call
     /// is repeated from where it stopped, until each packet has an outcome of its own.
-    pub(super) fn send(
+    pub(crate) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
         pool: &FramePool,

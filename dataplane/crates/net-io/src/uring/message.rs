@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use io_uring::types::RecvMsgOut;
 
 use crate::address::RawAddress;
-use crate::udp_socket;
+use crate::control::Control;
 
 /// A received datagram, without its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub(super) struct Message {
     pub(super) length: u16,
     /// The datagram was longer.
     pub(super) truncated: bool,
-    /// Datagrams that the socket had dropped before this one, if the kernel says so.
-    pub(super) overflow: Option<u32>,
+    /// What the kernel told beside it.
+    pub(super) control: Control,
 }
 
 impl Message {
@@ -28,7 +28,7 @@ impl Message {
             source: RawAddress::parse(message.name_data())?,
             length: u16::try_from(message.payload_data().len()).ok()?,
             truncated: message.is_payload_truncated(),
-            overflow: udp_socket::overflow(message.control_data()),
+            control: Control::parse(message.control_data()),
         })
     }
 }
@@ -36,8 +36,12 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::uring::{MESSAGE_HEAD, MESSAGE_SHAPE};
+    use crate::control::OVERFLOW_SPACE;
+    use crate::uring::{message_head, message_shape};
     use proptest::prelude::*;
+
+    const MESSAGE_HEAD: usize = message_head(OVERFLOW_SPACE);
+    const MESSAGE_SHAPE: libc::msghdr = message_shape(OVERFLOW_SPACE);
 
     /// A message as the kernel writes it.
     fn written(source: SocketAddr, payload: &[u8], flags: i32) -> Vec<u8> {
@@ -60,7 +64,7 @@ mod tests {
                 source,
                 length: 5,
                 truncated: false,
-                overflow: None,
+                control: Control::default(),
             };
             assert_eq!(
                 Message::parse(&written(source, b"hello", 0), &MESSAGE_SHAPE),

@@ -31,6 +31,7 @@ mod ports;
 mod request;
 mod ring;
 mod setup;
+mod shared;
 mod token;
 
 use std::collections::VecDeque;
@@ -44,10 +45,11 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::address::RawAddress;
 use crate::config::{IoConfig, SocketOptions};
+use crate::control::{OVERFLOW_SPACE, STEERED_SPACE};
 use crate::counters::{IoCounters, SendError};
 use crate::frame::{Extent, Frame, FrameAccount, FramePool, HEADROOM, PAYLOAD_MAX};
 use crate::packet_io::{PacketIo, Received};
-use crate::udp_socket::CONTROL_SPACE;
+use crate::steering::Steering;
 use crate::waker::Waker;
 
 use buffer_ring::BufferRing;
@@ -55,6 +57,7 @@ use message::Message;
 use port_slots::PortSlots;
 use request::Control;
 use ring::{Completion, Ring, Waiting};
+use shared::Shared;
 use token::Token;
 
 pub use setup::SetupError;
@@ -66,23 +69,26 @@ const BUFFER_GROUP: u16 = 0;
 /// 8.
 const NAME_SPACE: usize = 32;
 
-/// What the kernel puts before the payload: `io_uring_recvmsg_out` (four 32-bit numbers), the source address, and the
-/// control message that tells of drops.
-const MESSAGE_HEAD: usize = 16 + NAME_SPACE + CONTROL_SPACE;
+/// What the kernel puts before the payload: `io_uring_recvmsg_out` (four 32-bit numbers), the source address, and control messages.
+const fn message_head(control_space: usize) -> usize {
+    16 + NAME_SPACE + control_space
+}
+
+// The largest fits the headroom.
+const _: () = assert!(message_head(STEERED_SPACE) <= HEADROOM);
 
 /// The shape of every received message, as a header without pointers.
-const MESSAGE_SHAPE: libc::msghdr = libc::msghdr {
-    msg_name: std::ptr::null_mut(),
-    msg_namelen: NAME_SPACE as libc::socklen_t,
-    msg_iov: std::ptr::null_mut(),
-    msg_iovlen: 0,
-    msg_control: std::ptr::null_mut(),
-    msg_controllen: CONTROL_SPACE,
-    msg_flags: 0,
-};
-
-/// Where in a frame the kernel begins to write, so that every payload lies at [`HEADROOM`].
-const BUFFER_START: usize = HEADROOM - MESSAGE_HEAD;
+const fn message_shape(control_space: usize) -> libc::msghdr {
+    libc::msghdr {
+        msg_name: std::ptr::null_mut(),
+        msg_namelen: NAME_SPACE as libc::socklen_t,
+        msg_iov: std::ptr::null_mut(),
+        msg_iovlen: 0,
+        msg_control: std::ptr::null_mut(),
+        msg_controllen: control_space,
+        msg_flags: 0,
+    }
+}
 
 /// Longest wait when completions of sends are waited for too. They come within the call that submits them; should one
 /// ever not, this is what it delays a wake-up by.
@@ -103,7 +109,10 @@ pub struct Uring {
     pool: FramePool,
     /// Frames that nobody has, the last one freed on top: it is the one that is still in the cache.
     free: Vec<u32>,
+    /// The sockets that receive: of each port, or those that all ports share.
     slots: PortSlots,
+    /// The ports, when they are steered.
+    shared: Option<Shared>,
     options: SocketOptions,
     waker: Waker,
     /// Whether a poll of the waker is with the kernel.
@@ -112,6 +121,8 @@ pub struct Uring {
     woken: bool,
     /// The shape of every receive: how much room the source address has. The kernel reads it when a receive starts.
     message: Box<libc::msghdr>,
+    /// Bytes before the payload of what the kernel writes; it ends at [`HEADROOM`].
+    head: usize,
     received: VecDeque<Arrival>,
     /// By frame index: where it is being sent, and how many bytes.
     outgoing: Box<[Outgoing]>,
@@ -153,14 +164,31 @@ impl Uring {
     ///
     /// The step of the set-up that the kernel refused.
     pub fn new(config: &IoConfig) -> Result<Self, SetupError> {
+        Self::build(config, None)
+    }
+
+    /// A back-end with no port open, for this thread, whose ports will be steered to the sockets given.
+    ///
+    /// # Errors
+    ///
+    /// The step of the set-up that the kernel refused.
+    pub fn steered(config: &IoConfig, steering: Steering) -> Result<Self, SetupError> {
+        let shared = Shared::new(config, steering).map_err(SetupError::at("shared sockets"))?;
+        Self::build(config, Some(shared))
+    }
+
+    fn build(config: &IoConfig, shared: Option<Shared>) -> Result<Self, SetupError> {
         config.check().map_err(SetupError::at("configuration"))?;
         let ring = Ring::new(config.submission_entries, config.completion_entries)?;
 
         // The kernel wants the table no larger than the limit of open files, though its entries don't count there.
         let files_max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let ports_max = config.ports_max.min(u32::try_from(files_max).unwrap_or(u32::MAX));
+        let files_max = u32::try_from(files_max).unwrap_or(u32::MAX);
+        let files = shared
+            .as_ref()
+            .map_or(config.ports_max.min(files_max), Shared::files);
         ring.submitter()
-            .register_files_sparse(ports_max)
+            .register_files_sparse(files)
             .map_err(SetupError::at("io_uring_register of a file table"))?;
 
         let receiving = config.frames_receiving.min(config.frames);
@@ -172,17 +200,36 @@ impl Uring {
             .map_err(SetupError::at("io_uring_register of a buffer ring"))?;
 
         let waker = Waker::new().map_err(SetupError::at("eventfd"))?;
+        let mut slots = PortSlots::new(files);
+        let mut control = VecDeque::new();
+        if let Some(shared) = &shared {
+            shared.register(&ring.submitter())?;
+            for receiver in 0..shared.receivers.len() {
+                let opened = shared.bound(receiver).and_then(|local| slots.open(local));
+                let (slot, generation) =
+                    opened.expect("a bound socket, and a table with room for all of them");
+                control.push_back(Control::Receive(slot, generation));
+            }
+            control.reserve(3 * slots.len());
+        }
+        let control_space = if shared.is_some() {
+            STEERED_SPACE
+        } else {
+            OVERFLOW_SPACE
+        };
         Ok(Self {
             ring,
             buffers,
             pool: FramePool::new(config.frames),
             free: (0..config.frames).rev().collect(),
-            slots: PortSlots::new(ports_max),
+            slots,
+            shared,
             options: config.socket.clone(),
             waker,
             waker_armed: false,
             woken: false,
-            message: Box::new(MESSAGE_SHAPE),
+            message: Box::new(message_shape(control_space)),
+            head: message_head(control_space),
             received: VecDeque::with_capacity(config.frames as usize),
             outgoing: vec![
                 Outgoing {
@@ -194,7 +241,7 @@ impl Uring {
             .into(),
             sending: 0,
             unsubmitted: 0,
-            control: VecDeque::new(),
+            control,
             gather: config.gather,
             busy: false,
             pauses: 0,
@@ -210,9 +257,9 @@ impl Uring {
     fn provide(&mut self) {
         while self.buffers.provided() < self.buffers.size() {
             let Some(index) = self.free.pop() else { break };
-            let address = self.pool.address(index, BUFFER_START) as u64;
+            let address = self.pool.address(index, HEADROOM - self.head) as u64;
             self.buffers
-                .provide(index as u16, address, (MESSAGE_HEAD + PAYLOAD_MAX) as u32);
+                .provide(index as u16, address, (self.head + PAYLOAD_MAX) as u32);
         }
     }
 
@@ -303,13 +350,8 @@ impl Uring {
             if !self.slots.is_current(port, generation) {
                 self.counters.port_closed += 1;
                 self.free.push(index);
-            } else if let Some((source, extent)) = self.read_message(port, index, completion.result) {
-                self.received.push_back(Arrival {
-                    port,
-                    generation,
-                    source,
-                    extent,
-                });
+            } else if let Some(arrival) = self.read_message(port, generation, index, completion.result) {
+                self.received.push_back(arrival);
             } else {
                 self.free.push(index);
             }
@@ -328,15 +370,15 @@ impl Uring {
         }
     }
 
-    /// Reads what the kernel wrote into a frame of an open port; `None`, counted, if it is no whole datagram from an
-    /// address.
-    fn read_message(&mut self, port: PortId, index: u32, result: i32) -> Option<(SocketAddr, Extent)> {
+    /// Reads what the kernel wrote into a frame of an open slot; `None`, counted, if it is no whole datagram from an
+    /// address to an open port.
+    fn read_message(&mut self, slot: PortId, generation: u32, index: u32, result: i32) -> Option<Arrival> {
         let length = u16::try_from(result)
             .unwrap_or(0)
-            .min((MESSAGE_HEAD + PAYLOAD_MAX) as u16);
+            .min((self.head + PAYLOAD_MAX) as u16);
         let extent = Extent {
             index,
-            start: BUFFER_START as u16,
+            start: (HEADROOM - self.head) as u16,
             length,
         };
         // SAFETY: the kernel has just given this buffer back with a completion, so the back-end owns the frame
@@ -348,21 +390,57 @@ impl Uring {
             self.counters.receive_errors += 1;
             return None;
         };
-        if let (Some(drops), Some(known)) = (message.overflow, self.slots.drops(port)) {
+        if let (Some(drops), Some(known)) = (message.control.overflow, self.slots.drops(slot)) {
             self.counters.count_kernel_drops(known, drops);
         }
+        let port = match &self.shared {
+            None => Some((slot, generation)),
+            Some(shared) => shared.find(message.control.local),
+        };
+        let Some((port, generation)) = port else {
+            self.counters.port_closed += 1;
+            return None;
+        };
         if message.truncated {
             self.counters.truncated += 1;
             return None;
         }
-        Some((
-            message.source,
-            Extent {
+        Some(Arrival {
+            port,
+            generation,
+            source: message.source,
+            extent: Extent {
                 index,
                 start: HEADROOM as u16,
                 length: message.length,
             },
-        ))
+        })
+    }
+
+    /// Whether this very port is still open.
+    fn is_current(&self, port: PortId, generation: u32) -> bool {
+        match &self.shared {
+            None => self.slots.is_current(port, generation),
+            Some(shared) => shared.ports.is_current(port, generation),
+        }
+    }
+
+    /// Readies a frame for leaving from a port. Returns the socket's place in the file table and where the socket is to send it.
+    fn prepare(
+        &mut self,
+        frame: &mut Frame,
+        port: PortId,
+        to: SocketAddr,
+    ) -> Result<(u32, RawAddress), SendError> {
+        let Some(shared) = &self.shared else {
+            self.slots.local(port).ok_or(SendError::NotOpen)?;
+            return Ok((port.0, RawAddress::new(to)));
+        };
+        let port = shared.ports.at(port).ok_or(SendError::NotOpen)?;
+        let to = shared
+            .exits
+            .prepend(port.exit, &mut self.pool, frame, port.local, to)?;
+        Ok((shared.file_of_exit(port.exit), to))
     }
 
     fn complete_send(&mut self, index: u32, result: i32) {
@@ -436,7 +514,7 @@ impl PacketIo for Uring {
 
     fn receive(&mut self) -> Option<Received> {
         while let Some(arrival) = self.received.pop_front() {
-            if self.slots.is_current(arrival.port, arrival.generation) {
+            if self.is_current(arrival.port, arrival.generation) {
                 self.counters.received += 1;
                 self.counters.received_bytes += u64::from(arrival.extent.length);
                 // SAFETY: the frame was in the queue of received ones, so the back-end owns it (invariant 5).
@@ -461,22 +539,24 @@ impl PacketIo for Uring {
         self.pool.payload_mut(frame)
     }
 
-    fn send(&mut self, frame: Frame, port: PortId, to: SocketAddr) {
+    fn send(&mut self, mut frame: Frame, port: PortId, to: SocketAddr) {
+        let length = frame.len() as u16;
+        let prepared = self.prepare(&mut frame, port, to);
         let extent = self.pool.put(frame);
         let index = extent.index;
-        if self.slots.local(port).is_none() {
-            self.counters.count_send_error(SendError::NotOpen);
-            self.free.push(index);
-            return;
-        }
-        let outgoing = &mut self.outgoing[index as usize];
-        *outgoing = Outgoing {
-            to: RawAddress::new(to),
-            length: extent.length,
+        let (file, to) = match prepared {
+            Ok(prepared) => prepared,
+            Err(kind) => {
+                self.counters.count_send_error(kind);
+                self.free.push(index);
+                return;
+            }
         };
-        let payload = self.pool.address(index, 0).wrapping_add(extent.start.into());
-        let request = request::send(index, port, payload, extent.length, &outgoing.to);
-        // SAFETY: validity and bounds: the payload is an extent of a frame of the pool and the address a place in a
+        let outgoing = &mut self.outgoing[index as usize];
+        *outgoing = Outgoing { to, length };
+        let packet = self.pool.address(index, 0).wrapping_add(extent.start.into());
+        let request = request::send(index, file, packet, extent.length, &outgoing.to);
+        // SAFETY: validity and bounds: the packet is an extent of a frame of the pool and the address a place in a
         // boxed slice, both for the life of the back-end (invariant 6). Aliasing: the frame and its place in
         // `outgoing` are left alone until the send completes, since the frame is nowhere else (invariant 1).
         if unsafe { self.ring.push(&request) } {
@@ -512,7 +592,10 @@ impl PacketIo for Uring {
     }
 
     fn local_address(&self, port: PortId) -> Option<SocketAddr> {
-        self.slots.local(port)
+        match &self.shared {
+            None => self.slots.local(port),
+            Some(shared) => shared.ports.at(port).map(|port| port.local),
+        }
     }
 }
 

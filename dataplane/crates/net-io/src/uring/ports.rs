@@ -10,13 +10,16 @@ use media_engine::{OpenError, PortId, Ports};
 use super::buffer_ring::BufferRing;
 use super::request::Control;
 use super::ring::Waiting;
-use super::{BUFFER_GROUP, MESSAGE_SHAPE, Uring};
+use super::{BUFFER_GROUP, Uring, message_shape};
 use crate::frame::FramePool;
 use crate::udp_socket;
 
 /// Turns without any progress after which a back-end that is dropped gives up on the kernel, and how long each waits.
 const DRAIN_TURNS: u32 = 100;
 const DRAIN_WAIT: Duration = Duration::from_millis(10);
+
+/// Turns in which the shared sockets are read empty before a port opens.
+const SHARED_TURNS: u32 = 64;
 
 impl Uring {
     /// Lets the kernel work off what closing ports need, without waiting. Not on the packet path.
@@ -57,8 +60,37 @@ impl Uring {
     }
 }
 
+impl Uring {
+    /// Opens a steered port.
+    fn open_shared(&mut self, local: SocketAddr) -> Result<PortId, OpenError> {
+        let has_closed = |io: &Self| io.shared.as_ref().is_some_and(|shared| shared.ports.has_closed());
+        if has_closed(self) {
+            // What came for a port that has closed must not be taken for the next one's of the same number. The kernel gives
+            // 32 datagrams a socket and turn; what comes without end is not about a port that has closed a while ago.
+            for _ in 0..SHARED_TURNS {
+                let before = self.received.len() as u64 + self.counters.port_closed;
+                self.turn(Waiting {
+                    completions: 1,
+                    timeout: Some(Duration::ZERO),
+                    gather: Duration::ZERO,
+                })
+                .map_err(|_| OpenError::Refused)?;
+                if self.received.len() as u64 + self.counters.port_closed == before {
+                    break;
+                }
+            }
+        }
+        let shared = self.shared.as_mut().ok_or(OpenError::Refused)?;
+        shared.ports.forget_closed();
+        shared.ports.open(local)
+    }
+}
+
 impl Ports for Uring {
     fn open(&mut self, local: SocketAddr) -> Result<PortId, OpenError> {
+        if self.shared.is_some() {
+            return self.open_shared(local);
+        }
         match self.open_now(local) {
             // A port that was just closed may still be on its way out, in the kernel or in our queue.
             Err(OpenError::InUse | OpenError::Exhausted) if self.slots.closing() > 0 => {
@@ -70,6 +102,16 @@ impl Ports for Uring {
     }
 
     fn close(&mut self, port: PortId) {
+        match &mut self.shared {
+            // What is queued leaves from the exit.
+            Some(shared) => _ = shared.ports.close(port),
+            None => self.close_slot(port),
+        }
+    }
+}
+
+impl Uring {
+    fn close_slot(&mut self, port: PortId) {
         let Some(generation) = self.slots.close(port) else {
             return;
         };
@@ -85,7 +127,7 @@ impl Drop for Uring {
         // everything at once has the kernel look through all requests for each of them, which takes seconds for ten
         // thousand.
         for port in self.slots.open_ports() {
-            self.close(port);
+            self.close_slot(port);
         }
         self.ending = true;
         self.control.push_back(Control::StopWaker);
@@ -110,7 +152,7 @@ impl Drop for Uring {
             std::mem::forget(std::mem::replace(&mut self.pool, FramePool::new(1)));
             std::mem::forget(std::mem::replace(&mut self.buffers, BufferRing::new(1)));
             std::mem::forget(std::mem::take(&mut self.outgoing));
-            std::mem::forget(std::mem::replace(&mut self.message, Box::new(MESSAGE_SHAPE)));
+            std::mem::forget(std::mem::replace(&mut self.message, Box::new(message_shape(0))));
         }
     }
 }

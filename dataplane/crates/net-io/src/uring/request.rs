@@ -35,12 +35,12 @@ pub(super) fn receive(port: PortId, generation: u32, shape: &libc::msghdr) -> En
         .user_data(Token::Receive { port, generation }.encode())
 }
 
-/// Send a frame's payload from a port. Points to the payload and to the address, which are only read.
+/// Send a frame's payload, headers included if there are any, from the socket at a place in the file table. Points to the payload and to the address, which are only read.
 ///
 /// `MSG_DONTWAIT`: a full socket is an answer and not a request that stays with the kernel, so each send completes
 /// within the call that submits it.
-pub(super) fn send(frame: u32, port: PortId, payload: *const u8, length: u16, to: &RawAddress) -> Entry {
-    opcode::Send::new(Fixed(port.0), payload, length.into())
+pub(super) fn send(frame: u32, file: u32, payload: *const u8, length: u16, to: &RawAddress) -> Entry {
+    opcode::Send::new(Fixed(file), payload, length.into())
         .flags(libc::MSG_DONTWAIT)
         .dest_addr(to.bytes().as_ptr().cast())
         .dest_addr_len(to.length())

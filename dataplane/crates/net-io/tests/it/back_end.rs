@@ -1,12 +1,15 @@
 //! The back-ends under test, and how a test drives one.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use ebpf::{Link, Steering};
 use net_io::sim::{Simulated, Wire};
 use net_io::socket::Sockets;
+use net_io::steering::{SharedSockets, Steer};
 use net_io::uring::Uring;
 use net_io::{Frame, IoConfig, PacketIo, PortId, Received};
 
@@ -38,6 +41,18 @@ macro_rules! conformance {
             $crate::back_end::conformance! { @uring $($name: $config;)* $($kernel: $kernel_config;)* }
         }
 
+        mod steered {
+            use super::*;
+
+            $crate::back_end::conformance! { @steered $($name: $config;)* $($kernel: $kernel_config;)* }
+        }
+
+        mod uring_steered {
+            use super::*;
+
+            $crate::back_end::conformance! { @uring_steered $($name: $config;)* $($kernel: $kernel_config;)* }
+        }
+
         mod simulated {
             #[allow(unused_imports, reason = "some groups have no behaviour that needs no kernel")]
             use super::*;
@@ -53,6 +68,29 @@ macro_rules! conformance {
         $(#[test]
         fn $name() {
             super::$name($crate::back_end::sockets(&$config), &$crate::back_end::World::Loopback);
+        })*
+    };
+    (@steered $($name:ident: $config:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            let name = concat!(module_path!(), "::", stringify!($name));
+            $crate::back_end::in_a_namespace(name, || {
+                if let Some(steering) = $crate::back_end::steering(name, &$config) {
+                    let io = net_io::steering::Steered::new(&$config, steering).expect("a valid configuration");
+                    super::$name(io, &$crate::back_end::World::Steered);
+                }
+            });
+        })*
+    };
+    (@uring_steered $($name:ident: $config:expr;)*) => {
+        $(#[test]
+        fn $name() {
+            let name = concat!(module_path!(), "::", stringify!($name));
+            $crate::back_end::in_a_namespace(name, || {
+                if let Some(io) = $crate::back_end::uring_steered(name, &$config) {
+                    super::$name(io, &$crate::back_end::World::Steered);
+                }
+            });
         })*
     };
     (@uring $($name:ident: $config:expr;)*) => {
@@ -87,6 +125,80 @@ pub fn uring(name: &str, config: &IoConfig) -> Option<Uring> {
         .ok()
 }
 
+/// The io_uring back-end with steering, where there are both.
+pub fn uring_steered(name: &str, config: &IoConfig) -> Option<Uring> {
+    Uring::steered(config, steering(name, config)?)
+        .map_err(|error| skip(name, &error.to_string()))
+        .ok()
+}
+
+/// Runs a test on a thread of its own in a network namespace of its own, with nothing in it but loopback.
+pub fn in_a_namespace(name: &str, body: impl FnOnce() + Send) {
+    let inside = || {
+        if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+            return skip(name, &format!("no network namespace: {error}"));
+        }
+        let up = std::process::Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
+        if !up.as_ref().is_ok_and(|status| status.success()) {
+            return skip(name, &format!("ip link set lo up: {up:?}"));
+        }
+        body();
+    };
+    std::thread::scope(|scope| {
+        if let Err(panic) = scope.spawn(inside).join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Steering of worker 0, by the real program.
+#[derive(Debug)]
+struct Steerer {
+    steering: Steering,
+    _link: Link,
+}
+
+impl Steer for Steerer {
+    fn begin(&mut self, local: SocketAddr) -> io::Result<()> {
+        self.steering.set_owner(local, Some(0)).map_err(io::Error::other)
+    }
+
+    fn end(&mut self, local: SocketAddr) {
+        self.steering.set_owner(local, None).expect("the map takes it");
+    }
+}
+
+/// Steering in the network namespace of this thread, for the addresses that tests use.
+pub fn steering(name: &str, config: &IoConfig) -> Option<net_io::steering::Steering> {
+    let mut addresses = vec![LOOPBACK_V4, LOOPBACK_V6];
+    addresses.extend((1..10).map(quiet_address));
+    let steering = match Steering::load(&addresses) {
+        Ok(steering) => steering,
+        Err(error) => {
+            skip(name, &error.to_string());
+            return None;
+        }
+    };
+    let sockets = SharedSockets::open(&addresses, &config.socket).expect("raw sockets, where BPF is allowed");
+    for ipv6 in [false, true] {
+        let socket = sockets.receiver(ipv6).expect("both versions are asked for");
+        steering.set_socket(0, ipv6, socket).expect("a bound socket");
+    }
+    let namespace = std::fs::File::open("/proc/thread-self/ns/net").expect("procfs");
+    let link = steering
+        .attach(namespace.as_fd())
+        .expect("attaches where it loads");
+    Some(net_io::steering::Steering {
+        sockets,
+        steer: Box::new(Steerer {
+            steering,
+            _link: link,
+        }),
+    })
+}
+
 /// The simulated back-end, and the outside of it.
 pub fn simulated(config: &IoConfig) -> (Simulated, World) {
     let wire = Wire::new().expect("an eventfd");
@@ -101,6 +213,8 @@ pub fn simulated(config: &IoConfig) -> (Simulated, World) {
 pub enum World {
     /// The kernel's loopback device.
     Loopback,
+    /// That of a namespace in which all ports are steered; there is no port of the unspecified address then.
+    Steered,
     /// The wire of a simulated back-end.
     Wire(Wire),
 }
@@ -109,7 +223,7 @@ impl World {
     /// Somebody of the other side, who gives up waiting after [`PATIENCE`].
     pub fn peer(&self, ip: IpAddr) -> Peer {
         match self {
-            Self::Loopback => Peer::Socket(peer(ip)),
+            Self::Loopback | Self::Steered => Peer::Socket(peer(ip)),
             Self::Wire(wire) => {
                 static NUMBERS: AtomicU16 = AtomicU16::new(1);
                 let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
