@@ -25,6 +25,8 @@ pub struct NodeOptions {
     pub ports: std::ops::RangeInclusive<u16>,
     /// `auto`, `uring` or `socket`.
     pub backend: String,
+    /// `io.steering`: `auto`, `off` or `require`.
+    pub steering: &'static str,
     /// The most calls at once.
     pub calls_max: u32,
     /// A call ends when its lease has not been renewed for this long.
@@ -53,6 +55,9 @@ filter = "info"
 count = 1
 backend = "{}"
 
+[io]
+steering = "{}"
+
 [limits]
 calls_max = {}
 lease_default_ms = {}
@@ -66,6 +71,7 @@ addresses = [{{ local = "{}" }}]
             self.grpc,
             self.ops,
             self.backend,
+            self.steering,
             self.calls_max,
             self.lease.as_millis(),
             self.ports.start(),

@@ -82,6 +82,7 @@ impl Stand {
                 media: host.ip(),
                 ports: first_port..=first_port.checked_add(ports - 1).context("too many ports")?,
                 backend: options.backend.clone(),
+                steering: "off",
                 calls_max,
                 lease: options.lease,
                 grpc: host.address()?,

@@ -59,6 +59,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         handles,
         calls_max,
         interfaces,
+        claims: _claims,
     } = start::workers(&config, limit, clock, &bell, &kernel, keep)?;
     ops::process::say(&format!(
         "backend {}: {}",

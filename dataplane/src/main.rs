@@ -13,6 +13,7 @@ mod kernel;
 mod metrics;
 mod node;
 mod start;
+mod steering;
 mod worker;
 
 use std::process::ExitCode;

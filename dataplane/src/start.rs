@@ -9,6 +9,7 @@ use media_types::Path;
 use net_io::IoConfig;
 use net_io::probe::{self, Requested};
 use net_io::socket::Sockets;
+use net_io::steering::{RangeClaim, Steered, Steering};
 use net_io::uring::Uring;
 use ops::clock::MonotonicClock;
 use rustix::thread::CapabilitySet;
@@ -19,6 +20,7 @@ use crate::config::{Backend, Config, Interface};
 use crate::file_limit::{self, FileLimit};
 use crate::kernel::{Kernel, KernelInterface};
 use crate::node::Identity;
+use crate::steering::{self, Decision, NodeSteering};
 use crate::worker::{self, Handle, Plan};
 
 /// The packet back-end that was chosen.
@@ -35,6 +37,14 @@ impl Chosen {
         Self {
             path: Path::Socket,
             reason: keep(reason),
+        }
+    }
+
+    /// With words on how its ports are received.
+    fn and(self, reason: &str) -> Self {
+        Self {
+            reason: keep(format!("{}; {reason}", self.reason)),
+            ..self
         }
     }
 
@@ -60,6 +70,8 @@ pub struct Workers {
     pub calls_max: Vec<usize>,
     /// Where parties reach them, as far as it can be bound here.
     pub interfaces: Vec<Interface>,
+    /// The node's claims to its ports.
+    pub claims: Vec<RangeClaim>,
 }
 
 /// Pins, builds and starts the workers, as many as the configuration says.
@@ -74,32 +86,52 @@ pub fn workers(
     kernel: &Kernel,
     keep: CapabilitySet,
 ) -> anyhow::Result<Workers> {
+    let interfaces = bindable(&config.interfaces)?;
+    let allowed =
+        worker::allowed_cores().context("the kernel does not say which cores this process may use")?;
+    let count = match (config.workers.count, config.workers.cores.len()) {
+        (0, 0) => allowed.len().max(1),
+        (0, named) => named,
+        (count, _) => count,
+    };
+    let Decision {
+        steering,
+        reason,
+        claims,
+    } = steering::decide(&config.io, &interfaces, count)?;
     let start = Start {
         config,
-        interfaces: bindable(&config.interfaces)?,
+        interfaces,
+        cores: worker::assign(count, &config.workers.cores, &allowed),
+        count,
+        steering,
         limit,
         clock,
         bell,
         kernel: kernel.interfaces(),
         keep,
     };
-    let chosen = choose(config.workers.backend)?;
-    let started = start.all(chosen, launch);
-    match started {
+    let chosen = choose(config.workers.backend)?.and(&reason);
+    let started = match start.all(chosen, launch) {
         // The probe's small ring worked, the workers' large ones do not.
         Err(error) if chosen.path == Path::Uring && config.workers.backend == Backend::Auto => {
-            let reason = format!("io_uring works here, but {error:#}");
+            let reason = format!("io_uring works here, but {error:#}; {reason}");
             tracing::warn!("{reason}");
             start.all(Chosen::socket(reason), launch)
         }
         started => started,
-    }
+    };
+    Ok(Workers { claims, ..started? })
 }
 
 /// What every worker's start needs.
 struct Start<'a> {
     config: &'a Config,
     interfaces: Vec<Interface>,
+    /// By worker.
+    cores: Vec<usize>,
+    count: usize,
+    steering: Option<NodeSteering>,
     limit: FileLimit,
     clock: MonotonicClock,
     bell: &'a Bell,
@@ -112,19 +144,15 @@ impl Start<'_> {
     fn all(
         &self,
         chosen: Chosen,
-        launch: impl Fn(Chosen, Plan, IoConfig) -> io::Result<Handle>,
+        launch: impl Fn(Chosen, Plan, IoConfig, Option<Steering>) -> io::Result<Handle>,
     ) -> anyhow::Result<Workers> {
-        let config = self.config;
-        let allowed =
-            worker::allowed_cores().context("the kernel does not say which cores this process may use")?;
-        let count = match (config.workers.count, config.workers.cores.len()) {
-            (0, 0) => allowed.len().max(1),
-            (0, named) => named,
-            (count, _) => count,
+        let (config, count) = (self.config, self.count);
+        let sockets = match self.steering {
+            // Ports are no files.
+            Some(_) => u64::MAX,
+            None => sockets(chosen, self.limit, config.grpc.connections_max, count),
         };
-        let cores = worker::assign(count, &config.workers.cores, &allowed);
-        let sockets = sockets(chosen, self.limit, config.grpc.connections_max, count);
-        let calls_max = calls_max(config, sockets * count as u64);
+        let calls_max = calls_max(config, sockets.saturating_mul(count as u64));
         let shares: Vec<usize> = (0..count).map(|index| share(calls_max, index, count)).collect();
         let mut random = Random::from_seed(ops::random::seed().context("no randomness")?);
         let mut handles = Vec::with_capacity(count);
@@ -142,7 +170,7 @@ impl Start<'_> {
             let ports_max = (ports as u64).min(sockets).clamp(1, 1 << 20) as u32;
             let plan = Plan {
                 index,
-                core: cores.get(index).copied(),
+                core: self.cores.get(index).copied(),
                 engine,
                 flows: Box::new(NoFlows),
                 random: random.fork(),
@@ -152,7 +180,15 @@ impl Start<'_> {
                 bell: self.bell.clone(),
                 keep: self.keep,
             };
-            match launch(chosen, plan, config.io.config(ports_max)) {
+            let io = config.io.config(ports_max);
+            let steering = match &self.steering {
+                None => Ok(None),
+                Some(steering) => steering.of_worker(index, &io.socket).map(Some),
+            };
+            let launched = steering
+                .map_err(io::Error::other)
+                .and_then(|steering| launch(chosen, plan, io, steering));
+            match launched {
                 Ok(handle) => handles.push(handle),
                 Err(error) => {
                     handles.into_iter().for_each(Handle::stop);
@@ -174,6 +210,7 @@ impl Start<'_> {
             handles,
             calls_max: shares,
             interfaces: self.interfaces.clone(),
+            claims: vec![],
         })
     }
 
@@ -244,10 +281,18 @@ const fn share(total: usize, index: usize, count: usize) -> usize {
     total / count + (index < total % count) as usize
 }
 
-fn launch(chosen: Chosen, plan: Plan, io: IoConfig) -> io::Result<Handle> {
-    match chosen.path {
-        Path::Uring => worker::start(plan, move || Uring::new(&io).map_err(io::Error::other)),
-        Path::Socket | Path::Simulated | Path::Kernel => worker::start(plan, move || Sockets::new(&io)),
+fn launch(chosen: Chosen, plan: Plan, io: IoConfig, steering: Option<Steering>) -> io::Result<Handle> {
+    match (chosen.path, steering) {
+        (Path::Uring, None) => worker::start(plan, move || Uring::new(&io).map_err(io::Error::other)),
+        (Path::Uring, Some(steering)) => worker::start(plan, move || {
+            Uring::steered(&io, steering).map_err(io::Error::other)
+        }),
+        (Path::Socket | Path::Simulated | Path::Kernel, None) => {
+            worker::start(plan, move || Sockets::new(&io))
+        }
+        (Path::Socket | Path::Simulated | Path::Kernel, Some(steering)) => {
+            worker::start(plan, move || Steered::new(&io, steering))
+        }
     }
 }
 
@@ -301,6 +346,9 @@ mod tests {
         let start = Start {
             config: &config,
             interfaces: config.interfaces.clone(),
+            cores: vec![],
+            count: 3,
+            steering: None,
             limit: FileLimit::now(),
             clock: MonotonicClock::start(),
             bell: &bell,
@@ -310,7 +358,7 @@ mod tests {
         let wires = RefCell::new(vec![]);
         let launch = |last: usize| {
             let wires = &wires;
-            move |_: Chosen, plan: Plan, io: IoConfig| {
+            move |_: Chosen, plan: Plan, io: IoConfig, _: Option<Steering>| {
                 if plan.index > last {
                     return Err(io::Error::other("no memory for the ring"));
                 }

@@ -19,7 +19,7 @@ use crate::usage;
 /// What can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
-    /// Our media node with this packet back-end.
+    /// Our media node with this packet back-end, `-steered` behind it when all ports share one socket.
     Ringpath(&'static str),
     /// rtpengine in user space.
     Rtpengine,
@@ -29,8 +29,10 @@ pub enum System {
 
 impl System {
     /// All, in the order in which they take turns.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
+        Self::Ringpath("uring-steered"),
         Self::Ringpath("uring"),
+        Self::Ringpath("socket-steered"),
         Self::Ringpath("socket"),
         Self::BareEpoll,
         Self::Rtpengine,
@@ -48,7 +50,7 @@ impl System {
     /// What its packets pass through.
     pub const fn path(self) -> &'static str {
         match self {
-            Self::Ringpath(backend) => backend,
+            Self::Ringpath(path) => path,
             Self::Rtpengine => "user-space",
             Self::BareEpoll => "socket",
         }
@@ -94,14 +96,19 @@ impl Contender {
     ) -> anyhow::Result<Self> {
         let before = bed.at_relay();
         match system {
-            System::Ringpath(backend) => {
+            System::Ringpath(path) => {
+                let (backend, steering) = match path.strip_suffix("-steered") {
+                    Some(backend) => (backend, "require"),
+                    None => (path, "off"),
+                };
                 let options = NodeOptions {
-                    name: format!("media-{backend}"),
+                    name: format!("media-{path}"),
                     media: RELAY,
                     // Two pairs of ports a call.
                     ports: 20_000
                         ..=u16::try_from(19_999 + calls * 4).context("too many calls for the ports")?,
                     backend: backend.to_owned(),
+                    steering,
                     calls_max: calls,
                     lease: Duration::from_secs(600),
                     grpc: (RELAY, 7_100).into(),

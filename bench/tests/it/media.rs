@@ -31,6 +31,7 @@ fn node(test: &str, backend: &str, lease: Duration) -> Node {
         media: host.ip(),
         ports: 20_000..=20_999,
         backend: backend.to_owned(),
+        steering: "off",
         calls_max: 250,
         lease,
         grpc: host.address().unwrap(),

@@ -57,6 +57,13 @@ impl PortRange {
     }
 }
 
+impl PortRange {
+    /// Both ends included.
+    pub const fn range(self) -> std::ops::RangeInclusive<u16> {
+        self.first..=self.last
+    }
+}
+
 impl TryFrom<String> for PortRange {
     type Error = String;
 
@@ -83,7 +90,8 @@ impl TryFrom<String> for PortRange {
 }
 
 impl Interface {
-    /// The part of the `index`-th of `count` workers: every address, and one port pair in `count`.
+    /// The part of the `index`-th of `count` workers: every address, and one port pair in `count`. Which worker has a pair depends on
+    /// its number alone, on all interfaces.
     pub fn share(&self, index: usize, count: usize) -> media_engine::Interface {
         media_engine::Interface {
             // Validation has seen to it that every name is good.
@@ -96,7 +104,11 @@ impl Interface {
                     advertised: address.advertised(),
                 })
                 .collect(),
-            ports: self.ports.pairs().skip(index).step_by(count).collect(),
+            ports: self
+                .ports
+                .pairs()
+                .filter(|port| usize::from(port / 2) % count == index)
+                .collect(),
         }
     }
 

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 pub use grpc::{Grpc, ListenAddress, Tls};
 pub use interface::{Address, Interface};
-pub use io::Io;
+pub use io::{Io, SteeringMode};
 pub use kernel::{Attach, Kernel, Mode, Policy};
 pub use learning::Learning;
 pub use limits::{Limits, Shutdown};

@@ -16,6 +16,7 @@ mod ports;
 mod process;
 mod restart;
 mod statistics;
+mod steering;
 mod stop;
 mod tls;
 mod update;

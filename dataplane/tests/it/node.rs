@@ -80,6 +80,8 @@ pub struct Settings {
     pub ports: String,
     /// Keys of `[limits]`.
     pub limits: String,
+    /// `io.steering`. Nodes of tests that run beside each other share the host's network.
+    pub steering: &'static str,
     /// Whole sections.
     pub more: String,
     pub workers: usize,
@@ -96,6 +98,7 @@ impl Default for Settings {
             address: own_address().into(),
             ports: "20000-20999".into(),
             limits: String::new(),
+            steering: "off",
             more: String::new(),
             workers: 1,
             grace_ms: 0,
@@ -112,6 +115,7 @@ impl Settings {
             address,
             ports,
             limits,
+            steering,
             more,
             workers,
             grace_ms,
@@ -119,7 +123,7 @@ impl Settings {
         } = self;
         format!(
             "node_id = \"media-it\"\nstate_directory = \"{state}\"\n[grpc]\nlisten = \"{listen}\"\n{grpc}\n[ops]\nlisten = \"127.0.0.1:0\"\n\
-             [log]\nfilter = \"info,ringpath_dataplane=debug\"\n[workers]\ncount = {workers}\n[limits]\n{limits}\n[shutdown]\ngrace_ms = {grace_ms}\n{more}\n\
+             [log]\nfilter = \"info,ringpath_dataplane=debug\"\n[workers]\ncount = {workers}\n[io]\nsteering = \"{steering}\"\n[limits]\n{limits}\n[shutdown]\ngrace_ms = {grace_ms}\n{more}\n\
              [[interface]]\nname = \"public\"\nports = \"{ports}\"\naddresses = [{{ local = \"{address}\" }}]\n"
         )
     }
