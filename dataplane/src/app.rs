@@ -10,6 +10,7 @@ use ops::http::{Ops, Readiness};
 use proto::media_v1::media_node_server::MediaNodeServer;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::bell::Bell;
 use crate::config::Config;
@@ -52,7 +53,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let clock = MonotonicClock::start();
     let (bell, listener) = Bell::new()?;
     let kernel = Kernel::start(&config, false)?;
-    kernel.sweep();
     let keep = kernel.capabilities_needed();
     let Workers {
         identity,
@@ -109,6 +109,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if restoration.found > 0 {
         ops::process::say(&format!("state: {restoration}"));
     }
+    kernel.sweep();
+    let keeping = kernel
+        .keeper(clock)
+        .context("the kernel does not tell of its network")?
+        .map(|keeper| tokio::spawn(keeper.run()));
+    let reading = kernel
+        .copies()
+        .context("copies of RTCP cannot be read")?
+        .map(|copies| {
+            let node = node.clone();
+            tokio::spawn(copies.run(move |worker, copies| node.read_rtcp(worker, copies)))
+        });
     let measuring = tokio::spawn({
         let node = node.clone();
         async move { node.measure().await }
@@ -135,7 +147,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("ops.listen: {}", config.ops.listen))?;
     let ops_address = ops_listener.local_addr()?;
     let ops = Ops {
-        registry: Arc::new(metrics::registry(&node)),
+        registry: Arc::new(metrics::registry(&node, kernel.status())),
         readiness: watched,
     };
     let ops_server = tokio::spawn(ops::http::serve(ops_listener, ops, asked(stopped)));
@@ -166,6 +178,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         signal = signals.next() => tracing::info!(signal, calls = node.calls(), "stopping"),
         reason = &mut broken => anyhow::bail!("{reason}"),
         result = &mut grpc_server => anyhow::bail!("the gRPC server ended: {}", outcome(result)),
+        result = ended(keeping) => anyhow::bail!("the keeper of next hops ended: {result}"),
+        result = ended(reading) => anyhow::bail!("the reader of RTCP copies ended: {result}"),
         result = &mut listening => anyhow::bail!("the control thread's bell ended: {result:?}"),
     }
 
@@ -284,6 +298,14 @@ async fn tell_readiness(
         if changed.is_err() {
             return;
         }
+    }
+}
+
+/// Waits for the end of a task that has none; for ever without a task.
+async fn ended(task: Option<JoinHandle<io::Result<()>>>) -> String {
+    match task {
+        Some(task) => format!("{:?}", task.await),
+        None => std::future::pending().await,
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::UdpSocket;
 
 use anyhow::Context as _;
-use media_engine::{EngineConfig, NoFlows};
+use media_engine::EngineConfig;
 use media_types::Path;
 use net_io::IoConfig;
 use net_io::probe::{self, Requested};
@@ -18,7 +18,7 @@ use sans_io::Random;
 use crate::bell::Bell;
 use crate::config::{Backend, Config, Interface};
 use crate::file_limit::{self, FileLimit};
-use crate::kernel::{Kernel, KernelInterface};
+use crate::kernel::Kernel;
 use crate::node::Identity;
 use crate::steering::{self, Decision, NodeSteering};
 use crate::worker::{self, Handle, Plan};
@@ -108,7 +108,7 @@ pub fn workers(
         limit,
         clock,
         bell,
-        kernel: kernel.interfaces(),
+        kernel,
         keep,
     };
     let chosen = choose(config.workers.backend)?.and(&reason);
@@ -135,7 +135,7 @@ struct Start<'a> {
     limit: FileLimit,
     clock: MonotonicClock,
     bell: &'a Bell,
-    kernel: &'a [KernelInterface],
+    kernel: &'a Kernel,
     keep: CapabilitySet,
 }
 
@@ -172,7 +172,7 @@ impl Start<'_> {
                 index,
                 core: self.cores.get(index).copied(),
                 engine,
-                flows: Box::new(NoFlows),
+                flows: self.kernel.flows(index),
                 random: random.fork(),
                 clock: self.clock,
                 command_queue: config.limits.command_queue,
@@ -202,7 +202,7 @@ impl Start<'_> {
             backend: chosen.name(),
             backend_reason: chosen.reason,
             interfaces: self.interfaces.iter().map(Interface::to_wire).collect(),
-            kernel: self.kernel.to_vec(),
+            kernel: self.kernel.interfaces().to_vec(),
             calls_max,
         };
         Ok(Workers {
@@ -220,7 +220,13 @@ impl Start<'_> {
             .iter()
             .map(|interface| interface.share(index, count))
             .collect();
-        let mut engine = EngineConfig::new(interfaces, chosen.path, chosen.reason);
+        let off = self.kernel.off_reason();
+        let reason = match &off {
+            Some(off) => keep(format!("{off}; {}", chosen.reason)),
+            None => chosen.reason,
+        };
+        let mut engine = EngineConfig::new(interfaces, chosen.path, reason);
+        engine.kernel = off.is_none();
         engine.calls_max = calls_max;
         engine.learning = self.config.learning.into();
         self.config.limits.apply(&mut engine);
@@ -352,7 +358,7 @@ mod tests {
             limit: FileLimit::now(),
             clock: MonotonicClock::start(),
             bell: &bell,
-            kernel: &[],
+            kernel: &Kernel::none(),
             keep: CapabilitySet::empty(),
         };
         let wires = RefCell::new(vec![]);

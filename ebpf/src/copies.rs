@@ -1,9 +1,8 @@
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem::size_of;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::rc::Rc;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libbpf_rs::{MapHandle, RingBuffer, RingBufferBuilder};
 
@@ -26,19 +25,21 @@ pub struct RtcpCopy {
 /// The reader of a relay's RTCP copies. One a relay.
 pub struct RtcpCopies {
     ring: RingBuffer<'static>,
-    read: Rc<RefCell<VecDeque<RtcpCopy>>>,
+    /// What libbpf has handed over; taken by the same thread, so that nobody ever waits for it.
+    read: Arc<Mutex<VecDeque<RtcpCopy>>>,
     map: MapHandle,
 }
 
 impl RtcpCopies {
     pub(crate) fn new(map: MapHandle) -> Result<Self, Error> {
         let failed = |error: libbpf_rs::Error| Error::libbpf("mapping the ring of copies", &error);
-        let read = Rc::new(RefCell::new(VecDeque::new()));
-        let queue = Rc::clone(&read);
+        let read = Arc::new(Mutex::new(VecDeque::new()));
+        let queue = Arc::clone(&read);
         let mut builder = RingBufferBuilder::new();
         builder
             .add(&map, move |record| {
-                queue.borrow_mut().extend(decode(record));
+                let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+                queue.extend(decode(record));
                 0
             })
             .map_err(failed)?;
@@ -48,12 +49,19 @@ impl RtcpCopies {
 
     /// The next copy, oldest first; `None` when all are read. Does not wait.
     pub fn next_copy(&mut self) -> Result<Option<RtcpCopy>, Error> {
-        if self.read.borrow().is_empty() {
-            self.ring
-                .consume()
-                .map_err(|error| Error::libbpf("reading the ring of copies", &error))?;
+        let next = self.pop();
+        if next.is_some() {
+            return Ok(next);
         }
-        Ok(self.read.borrow_mut().pop_front())
+        self.ring
+            .consume()
+            .map_err(|error| Error::libbpf("reading the ring of copies", &error))?;
+        Ok(self.pop())
+    }
+
+    fn pop(&self) -> Option<RtcpCopy> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.pop_front()
     }
 }
 
@@ -61,6 +69,12 @@ impl RtcpCopies {
 impl AsFd for RtcpCopies {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.map.as_fd()
+    }
+}
+
+impl AsRawFd for RtcpCopies {
+    fn as_raw_fd(&self) -> RawFd {
+        self.map.as_fd().as_raw_fd()
     }
 }
 

@@ -162,8 +162,8 @@ impl Service {
             }),
             load: Some(wire::Load {
                 calls: node.calls() as u64,
-                packets_received: sum(|worker| worker.received()),
-                packets_sent: sum(|worker| worker.sent()),
+                packets_received: node.packets_received(),
+                packets_sent: sum(|worker| worker.sent() + worker.kernel_forwarded()),
                 packets_dropped: sum(|worker| worker.dropped_total()),
                 packets_per_s: node.packets_per_s(),
             }),

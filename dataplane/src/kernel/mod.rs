@@ -3,10 +3,20 @@
 //! The engines decide which flow goes into the kernel; this gives them the table, and keeps what the table needs.
 
 mod capabilities;
+mod copies;
+mod hops;
 mod interfaces;
+mod keeper;
 mod netlink;
+mod reasons;
 mod start;
+mod status;
+mod streams;
+mod table;
+mod ways;
 
 pub use capabilities::give_up_all_but;
 pub use interfaces::KernelInterface;
 pub use start::Kernel;
+pub use status::{Status, Unowned};
+pub use table::PortTable;

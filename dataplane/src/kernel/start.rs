@@ -1,16 +1,25 @@
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use ebpf::{Attachment, Error, Features, FlowKey, PinDirectory, Range, Relay, RelayConfig};
+use media_engine::NoFlows;
+use ops::clock::MonotonicClock;
 use rustix::fs::{FlockOperation, flock};
 use rustix::thread::CapabilitySet;
 
 use super::capabilities;
+use super::copies::Copies;
 use super::interfaces::{Held, KernelInterface, holding};
+use super::keeper::Keeper;
 use super::netlink::Netlink;
+use super::status::Status;
+use super::table::{Attached, PortTable, SharedTable, Terms};
 use crate::config::{Attach, Config, Mode, Policy};
 
 const LOOPBACK: &str = "loopback is left to user space";
@@ -25,10 +34,20 @@ pub struct Kernel {
 /// A relay that is attached to one interface at least.
 #[derive(Debug)]
 struct Running {
-    relay: Relay,
-    /// Not pinned, they end with this.
-    attachments: Vec<Attachment>,
+    relay: Arc<Relay>,
+    /// Held, for those that are not pinned end with this.
+    _attachments: Vec<Attachment>,
     pins: Option<Pins>,
+    shared: Arc<SharedTable>,
+}
+
+/// What the interfaces are attached with, and what came of it.
+struct Taken<'a> {
+    relay: &'a Relay,
+    pins: Option<&'a Pins>,
+    attachments: Vec<Attachment>,
+    attached: HashMap<NonZeroU32, Attached>,
+    addresses: HashMap<IpAddr, NonZeroU32>,
 }
 
 /// The directory of pins, locked as long as this process uses it.
@@ -72,6 +91,15 @@ impl Kernel {
         Ok(kernel)
     }
 
+    /// No relay, and no interface that could have one.
+    #[cfg(test)]
+    pub const fn none() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            running: None,
+        }
+    }
+
     /// The reason is for people.
     fn try_start(config: &Config, held: &[Held], takes_over: bool) -> Result<Self, String> {
         if config.kernel.mode == Mode::Off {
@@ -92,22 +120,43 @@ impl Kernel {
                 pinned.insert(attachment.ifindex(), attachment);
             }
         }
-        let mut running = Running {
-            relay,
+        let mut taken = Taken {
+            relay: &relay,
+            pins: pins.as_ref(),
             attachments: Vec::new(),
-            pins,
+            attached: HashMap::new(),
+            addresses: HashMap::new(),
         };
         let interfaces: Vec<KernelInterface> = held
             .iter()
-            .map(|held| running.attach(config, held, pinned.remove(&held.link.index)))
+            .map(|held| taken.attach(config, held, pinned.remove(&held.link.index)))
             .collect();
         for (_, attachment) in pinned {
             // Of an interface that has no media address any more.
             if let Err(error) = attachment.detach() {
-                tracing::warn!(%error, "a program of an earlier run stays attached");
+                tracing::warn!(%error, "a program of an earlier process stays attached");
             }
         }
-        let running = Some(running).filter(|running| !running.attachments.is_empty());
+        let Taken {
+            attachments,
+            attached,
+            addresses,
+            ..
+        } = taken;
+        if attachments.is_empty() {
+            return Ok(Self {
+                interfaces,
+                running: None,
+            });
+        }
+        let terms = Terms::new(&config.kernel, attached, addresses);
+        let shared = SharedTable::new(relay.table().clone(), terms).map_err(|error| error.to_string())?;
+        let running = Some(Running {
+            relay: Arc::new(relay),
+            _attachments: attachments,
+            pins,
+            shared,
+        });
         Ok(Self { interfaces, running })
     }
 
@@ -116,16 +165,58 @@ impl Kernel {
         &self.interfaces
     }
 
-    /// Takes out of the table what is there: flows and ports of an earlier process that nobody goes on with.
-    pub fn sweep(&self) {
-        let Some(Running { relay, .. }) = &self.running else {
-            return;
+    /// Why packets take the path of user space; `None` while some may take the kernel's.
+    pub fn off_reason(&self) -> Option<String> {
+        if self.running.is_some() {
+            return None;
+        }
+        let others = |interface: &&KernelInterface| interface.reason != LOOPBACK;
+        let first = self.interfaces.iter().find(others).or(self.interfaces.first());
+        Some(first.map_or_else(
+            || "kernel path off: no interface has a media address".to_owned(),
+            |interface| format!("kernel path off: {}: {}", interface.name, interface.reason),
+        ))
+    }
+
+    /// The table of flows for a worker.
+    pub fn flows(&self, worker: usize) -> Box<dyn PortTable + Send> {
+        match &self.running {
+            Some(running) => Box::new(running.shared.of_worker(worker)),
+            None => Box::new(NoFlows),
+        }
+    }
+
+    /// The keeper of the flows' next hops; `None` without a relay.
+    ///
+    /// # Errors
+    /// When the kernel does not tell of its network.
+    pub fn keeper(&self, clock: MonotonicClock) -> io::Result<Option<Keeper>> {
+        let shared = self.running.as_ref().map(|running| running.shared.clone());
+        shared.map(|shared| Keeper::new(shared, clock)).transpose()
+    }
+
+    /// What the relay counts; `None` without a relay.
+    pub fn status(&self) -> Option<Status> {
+        let Running { relay, shared, .. } = self.running.as_ref()?;
+        Some(Status::new(relay.clone(), shared.clone(), shared.addresses()))
+    }
+
+    /// The reader of the RTCP that was forwarded; `None` without a relay.
+    ///
+    /// # Errors
+    /// When the ring cannot be mapped.
+    pub fn copies(&self) -> io::Result<Option<Copies>> {
+        let Some(Running { relay, shared, .. }) = &self.running else {
+            return Ok(None);
         };
-        let table = relay.table();
-        for (key, _) in table.keys() {
-            if let Err(error) = table.remove(key) {
-                tracing::warn!(port = %key.local(), %error, "a flow of an earlier run is left");
-            }
+        let ring = relay.rtcp_copies().map_err(io::Error::other)?;
+        Copies::new(shared.clone(), ring).map(Some)
+    }
+
+    /// Takes out of the table what no worker has taken over: flows and ports of an earlier process.
+    pub fn sweep(&self) {
+        if let Some(running) = &self.running {
+            running.shared.sweep();
         }
     }
 
@@ -229,7 +320,7 @@ fn begin(flows_max: u32, pins: Option<&Pins>) -> Result<Relay, Error> {
     Ok(relay)
 }
 
-impl Running {
+impl Taken<'_> {
     /// Attaches the relay to an interface, unless it is there already, and says which ports are its own.
     fn attach(&mut self, config: &Config, held: &Held, pinned: Option<Attachment>) -> KernelInterface {
         if held.link.is_loopback {
@@ -243,7 +334,7 @@ impl Running {
             Some(pinned) => pinned,
             None => match Attachment::new(self.relay.program(), &held.link.name, &wanted.modes) {
                 Ok(attachment) => {
-                    if let Some(pins) = &self.pins
+                    if let Some(pins) = self.pins
                         && let Err(error) = pins.directory.pin_attachment(&attachment)
                     {
                         tracing::warn!(%error, "not pinned: kernel flows end with this process");
@@ -264,6 +355,15 @@ impl Running {
             mode: Some(attachment.mode()),
             reason: format!("{}{}", attachment.reason(), wanted.note),
         };
+        let forwards = ["ipv4", "ipv6"].map(|family| forwards(family, &held.link.name));
+        let attached = Attached {
+            mode: attachment.mode(),
+            forwards,
+        };
+        self.attached.insert(held.link.index, attached);
+        for address in &held.addresses {
+            self.addresses.insert(*address, held.link.index);
+        }
         self.attachments.push(attachment);
         interface
     }
@@ -294,6 +394,12 @@ const fn mode(attach: Attach) -> Option<ebpf::Mode> {
         Attach::Generic => Some(ebpf::Mode::Generic),
         Attach::Tc => None,
     }
+}
+
+/// Whether the kernel forwards packets of a family that come by an interface.
+fn forwards(family: &str, interface: &str) -> bool {
+    let path = format!("/proc/sys/net/{family}/conf/{interface}/forwarding");
+    std::fs::read_to_string(path).is_ok_and(|value| value.trim() == "1")
 }
 
 fn off(held: &Held, reason: &str) -> KernelInterface {

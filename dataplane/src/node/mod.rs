@@ -419,9 +419,16 @@ impl Node {
         }
     }
 
-    /// Packets that all workers received.
+    /// Packets that all workers received, or the kernel for them.
     pub fn packets_received(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.published().received()).sum()
+        let received = |lane: &Lane| lane.published().received() + lane.published().kernel_received();
+        self.lanes.iter().map(received).sum()
+    }
+
+    /// Hands copies of RTCP that the kernel has forwarded to the worker that has their ports; false when it can't take them.
+    pub fn read_rtcp(&self, worker: usize, copies: Vec<ebpf::RtcpCopy>) -> bool {
+        let lane = self.lanes.get(worker);
+        lane.is_some_and(|lane| lane.submit(Command::RtcpCopies(copies), Effect::None).is_ok())
     }
 
     /// Takes everything out of the workers' rings. Synchronous, so that placements and answers change together.

@@ -45,6 +45,8 @@ pub enum Command {
     Renew(Vec<CallId>),
     /// Names every call that the worker has.
     Inventory,
+    /// Reads copies of RTCP that the kernel has forwarded.
+    RtcpCopies(Vec<ebpf::RtcpCopy>),
     /// Ends every call, closes every port and then the worker.
     Stop,
 }
@@ -73,6 +75,8 @@ pub enum Answer {
     Unknown(Vec<CallId>),
     /// To `Inventory`.
     Inventory(Vec<CallId>),
+    /// To `RtcpCopies`.
+    Read,
     /// To `Stop`: the last word of a worker.
     Stopped,
 }

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use media_engine::{Engine, Flows, Verdict};
+use media_engine::{Engine, Verdict};
 use media_types::{CallId, CallReport, Event, Refusal};
 use net_io::PacketIo;
 use ops::clock::MonotonicClock;
@@ -22,6 +22,7 @@ use rtrb::{Consumer, Producer};
 use sans_io::Timestamp;
 
 use crate::bell::Bell;
+use crate::kernel::PortTable;
 
 pub use affinity::{allowed_cores, assign};
 pub use command::{Answer, Change, Command, Creation, QUERY_MAX, RENEW_MAX, Ticket, Word};
@@ -47,7 +48,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Worker<Io> {
     io: Io,
     /// Asked with commands and timeouts only, never for a packet.
-    flows: Box<dyn Flows + Send>,
+    flows: Box<dyn PortTable + Send>,
     engine: Engine,
     clock: MonotonicClock,
     commands: Consumer<(Ticket, Command)>,
@@ -160,6 +161,13 @@ impl<Io: PacketIo> Worker<Io> {
                 Answer::Unknown(calls)
             }
             Command::Inventory => Answer::Inventory(engine.call_ids().cloned().collect::<Vec<CallId>>()),
+            Command::RtcpCopies(copies) => {
+                for copy in copies {
+                    let arrival = Timestamp::from_nanos(copy.arrival_ns);
+                    engine.handle_rtcp_copy(arrival, copy.key.local(), &copy.payload);
+                }
+                Answer::Read
+            }
             Command::Stop => Answer::Stopped,
         }
     }
@@ -238,6 +246,7 @@ fn too_late(command: Command) -> Answer {
         Command::Query(_) => Answer::Reports(vec![]),
         Command::Renew(calls) => Answer::Unknown(calls),
         Command::Inventory => Answer::Inventory(vec![]),
+        Command::RtcpCopies(_) => Answer::Read,
         Command::Stop => Answer::Stopped,
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use media_engine::{DropReason, Engine};
+use media_engine::{DropReason, Engine, FlowError, PathReason, ScoreHistogram};
 use media_types::{EndCause, EventKind};
 use net_io::{IoCounters, SendError};
 
@@ -43,6 +43,19 @@ pub struct Published {
     events_lost: AtomicU64,
     engine_events_missed: AtomicU64,
     turns: AtomicU64,
+    kernel_rtp_forwarded: AtomicU64,
+    kernel_rtcp_forwarded: AtomicU64,
+    kernel_forwarded_bytes: AtomicU64,
+    kernel_dropped: PerReason,
+    kernel_flows_installed: AtomicU64,
+    kernel_flows_changed: AtomicU64,
+    kernel_flows_removed: AtomicU64,
+    kernel_flows_lost: AtomicU64,
+    kernel_flows_adopted: AtomicU64,
+    kernel_flows_refused: [AtomicU64; FlowError::ALL.len()],
+    flows: [AtomicU64; PathReason::COUNT],
+    scores: [AtomicU64; ScoreHistogram::BOUNDS_X100.len() + 1],
+    scores_sum_x100: AtomicU64,
     /// The core that the worker is pinned to, plus one; 0 when it is not pinned.
     core: AtomicU64,
 }
@@ -157,6 +170,24 @@ readers! {
     port_pairs_quarantined;
     /// Turns of the worker's loop.
     turns;
+    /// RTP packets that the kernel forwarded.
+    kernel_rtp_forwarded;
+    /// RTCP datagrams that the kernel forwarded.
+    kernel_rtcp_forwarded;
+    /// Their UDP payload.
+    kernel_forwarded_bytes;
+    /// Flows put into the kernel.
+    kernel_flows_installed;
+    /// Flows that were changed there.
+    kernel_flows_changed;
+    /// Flows taken out.
+    kernel_flows_removed;
+    /// Flows that were found gone.
+    kernel_flows_lost;
+    /// Flows of an earlier process that were taken over.
+    kernel_flows_adopted;
+    /// Sum of all scores × 100.
+    scores_sum_x100;
 }
 
 impl Published {
@@ -203,6 +234,34 @@ impl Published {
             capacity.port_pairs_quarantined as u64,
         );
         put(&self.turns, self.turns() + 1);
+        self.store_flows(engine);
+    }
+
+    /// The same for the kernel path and the quality of streams.
+    fn store_flows(&self, engine: &Engine) {
+        let kernel = &engine.counters().kernel;
+        put(&self.kernel_rtp_forwarded, kernel.rtp_forwarded);
+        put(&self.kernel_rtcp_forwarded, kernel.rtcp_forwarded);
+        put(&self.kernel_forwarded_bytes, kernel.bytes_forwarded);
+        for (place, reason) in self.kernel_dropped.0.iter().zip(DropReason::ALL) {
+            put(place, kernel.drops.of(*reason));
+        }
+        put(&self.kernel_flows_installed, kernel.flows_installed);
+        put(&self.kernel_flows_changed, kernel.flows_changed);
+        put(&self.kernel_flows_removed, kernel.flows_removed);
+        put(&self.kernel_flows_lost, kernel.flows_lost);
+        put(&self.kernel_flows_adopted, kernel.flows_adopted);
+        for (place, error) in self.kernel_flows_refused.iter().zip(FlowError::ALL) {
+            put(place, kernel.refused(error));
+        }
+        for (place, reason) in self.flows.iter().zip(PathReason::ALL) {
+            put(place, engine.flow_counts().of(*reason));
+        }
+        let scores = engine.scores();
+        for (place, count) in self.scores.iter().zip(scores.counts()) {
+            put(place, *count);
+        }
+        put(&self.scores_sum_x100, scores.sum_x100());
     }
 
     /// Counts an event that the engine told, whether or not it finds a place.
@@ -242,9 +301,49 @@ impl Published {
             .map(|(reason, n)| (reason.reason(), n.load(Ordering::Relaxed)))
     }
 
-    /// Packets received and not forwarded, for any reason.
+    /// Packets received and not forwarded, for any reason, those of the kernel path among them.
     pub fn dropped_total(&self) -> u64 {
-        self.dropped().map(|(_, count)| count).sum::<u64>() + self.truncated() + self.port_closed()
+        let dropped = self.dropped().chain(self.kernel_dropped());
+        dropped.map(|(_, count)| count).sum::<u64>() + self.truncated() + self.port_closed()
+    }
+
+    /// Packets that the kernel dropped for flows of the engine, by the label of the reason.
+    pub fn kernel_dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        DropReason::ALL
+            .iter()
+            .zip(&self.kernel_dropped.0)
+            .map(|(reason, n)| (reason.reason(), n.load(Ordering::Relaxed)))
+    }
+
+    /// Packets that the kernel forwarded.
+    pub fn kernel_forwarded(&self) -> u64 {
+        self.kernel_rtp_forwarded() + self.kernel_rtcp_forwarded()
+    }
+
+    /// Packets that came to flows in the kernel and went no further.
+    pub fn kernel_received(&self) -> u64 {
+        self.kernel_forwarded() + self.kernel_dropped().map(|(_, count)| count).sum::<u64>()
+    }
+
+    /// Flows that did not get into the kernel, by the label of the error.
+    pub fn kernel_flows_refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        FlowError::ALL
+            .iter()
+            .zip(&self.kernel_flows_refused)
+            .map(|(error, n)| (error.reason(), n.load(Ordering::Relaxed)))
+    }
+
+    /// Flows now, by the reason of their path.
+    pub fn flows(&self) -> impl Iterator<Item = (PathReason, u64)> {
+        PathReason::ALL
+            .iter()
+            .zip(&self.flows)
+            .map(|(reason, n)| (*reason, n.load(Ordering::Relaxed)))
+    }
+
+    /// Scores of a second of a stream, by bucket: up to each of [`ScoreHistogram::BOUNDS_X100`], and above.
+    pub fn scores(&self) -> impl Iterator<Item = u64> {
+        self.scores.iter().map(|n| n.load(Ordering::Relaxed))
     }
 
     /// Events that the engine told, by their labels.

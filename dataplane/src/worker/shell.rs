@@ -2,16 +2,18 @@ use std::net::SocketAddr;
 
 use media_engine::{Flow, FlowError, FlowReading, Flows, OpenError, PortId, Ports, StreamState};
 
+use crate::kernel::PortTable;
+
 /// What a worker's engine sees of the world between batches: the back-end's ports, and the table of flows.
 pub struct Surroundings<'a, Io> {
     ports: &'a mut Io,
-    flows: &'a mut dyn Flows,
+    flows: &'a mut (dyn PortTable + Send),
     /// Packets may wait that the engine has not seen.
     is_behind: bool,
 }
 
 impl<'a, Io> Surroundings<'a, Io> {
-    pub fn new(ports: &'a mut Io, flows: &'a mut dyn Flows, is_behind: bool) -> Self {
+    pub fn new(ports: &'a mut Io, flows: &'a mut (dyn PortTable + Send), is_behind: bool) -> Self {
         Self {
             ports,
             flows,
@@ -22,10 +24,16 @@ impl<'a, Io> Surroundings<'a, Io> {
 
 impl<Io: Ports> Ports for Surroundings<'_, Io> {
     fn open(&mut self, local: SocketAddr) -> Result<PortId, OpenError> {
-        self.ports.open(local)
+        let port = self.ports.open(local)?;
+        if let Err(error) = self.flows.opened(port, local) {
+            self.ports.close(port);
+            return Err(error);
+        }
+        Ok(port)
     }
 
     fn close(&mut self, port: PortId) {
+        self.flows.closing(port);
         self.ports.close(port);
     }
 

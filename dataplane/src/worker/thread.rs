@@ -2,7 +2,7 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use media_engine::{Engine, EngineConfig, Flows};
+use media_engine::{Engine, EngineConfig};
 use net_io::{PacketIo, Waker};
 use ops::clock::MonotonicClock;
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{Command, Published, Ticket, Word, Worker, affinity};
 use crate::bell::Bell;
-use crate::kernel;
+use crate::kernel::{self, PortTable};
 
 /// What a worker is made from.
 pub struct Plan {
@@ -23,7 +23,7 @@ pub struct Plan {
     /// Its engine.
     pub engine: EngineConfig,
     /// The table of flows that its engine may use.
-    pub flows: Box<dyn Flows + Send>,
+    pub flows: Box<dyn PortTable + Send>,
     /// Its engine's randomness.
     pub random: Random,
     /// The clock of the process.

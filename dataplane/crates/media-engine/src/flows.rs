@@ -70,13 +70,21 @@ pub enum FlowError {
     Full,
     /// It knows no way to the destination.
     NoRoute,
+    /// The link-layer address of the next hop is not known yet; it has been asked for.
+    NoNeighbour,
     /// The kernel said no.
     Refused,
 }
 
 impl FlowError {
     /// Every error.
-    pub const ALL: [Self; 4] = [Self::Unavailable, Self::Full, Self::NoRoute, Self::Refused];
+    pub const ALL: [Self; 5] = [
+        Self::Unavailable,
+        Self::Full,
+        Self::NoRoute,
+        Self::NoNeighbour,
+        Self::Refused,
+    ];
 
     /// Its label in metrics.
     pub const fn reason(self) -> &'static str {
@@ -84,6 +92,7 @@ impl FlowError {
             Self::Unavailable => "unavailable",
             Self::Full => "table_full",
             Self::NoRoute => "no_route",
+            Self::NoNeighbour => "no_neighbour",
             Self::Refused => "refused",
         }
     }

@@ -59,6 +59,8 @@ reasons! {
     TableFull => "table_full", "the kernel's flow table is full",
     /// [`FlowError::NoRoute`].
     NoRoute => "no_route", "the kernel has no route to the peer",
+    /// [`FlowError::NoNeighbour`].
+    NoNeighbour => "no_neighbour", "asking for the next hop's link-layer address",
     /// [`FlowError::Refused`].
     Refused => "refused", "the kernel refused the flow",
     /// The flow was found gone from the table.
@@ -79,7 +81,13 @@ impl PathReason {
     pub(crate) const fn is_failure(self) -> bool {
         matches!(
             self,
-            Self::Unavailable | Self::TableFull | Self::NoRoute | Self::Refused | Self::Lost | Self::PassedUp
+            Self::Unavailable
+                | Self::TableFull
+                | Self::NoRoute
+                | Self::NoNeighbour
+                | Self::Refused
+                | Self::Lost
+                | Self::PassedUp
         )
     }
 
@@ -95,6 +103,7 @@ impl From<FlowError> for PathReason {
             FlowError::Unavailable => Self::Unavailable,
             FlowError::Full => Self::TableFull,
             FlowError::NoRoute => Self::NoRoute,
+            FlowError::NoNeighbour => Self::NoNeighbour,
             FlowError::Refused => Self::Refused,
         }
     }

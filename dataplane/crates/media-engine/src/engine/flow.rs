@@ -21,6 +21,8 @@ const SLOW_RETRY: Duration = Duration::from_millis(50);
 const BEHIND_RETRY: Duration = Duration::from_millis(1);
 /// How soon a refused flow is tried again: others may have ended.
 const ERROR_RETRY: Duration = Duration::from_secs(5);
+/// The same where the next hop was just asked for who it is.
+const NEIGHBOUR_RETRY: Duration = Duration::from_millis(200);
 /// The same where there is no table: an interface seldom gets one.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(60);
 /// The same after a flow was lost or gave most of its packets back.
@@ -252,10 +254,14 @@ impl Engine {
         self.counters.kernel.flow_errors[error as usize] += 1;
         let wait = match error {
             FlowError::Unavailable => UNAVAILABLE_RETRY,
+            FlowError::NoNeighbour => NEIGHBOUR_RETRY,
             FlowError::Full | FlowError::NoRoute | FlowError::Refused => ERROR_RETRY,
         };
-        self.line_mut(line).flow_mut(component).retry_at = now + wait;
-        (Some(error.into()), None)
+        let retry_at = now + wait;
+        self.line_mut(line).flow_mut(component).retry_at = retry_at;
+        // The others wait for the line's turn to be looked at.
+        let again = (error == FlowError::NoNeighbour).then_some(retry_at);
+        (Some(error.into()), again)
     }
 
     /// Takes a flow out, if it is in, with its last counts. Packets come to user space from then on.

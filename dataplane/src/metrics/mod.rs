@@ -1,6 +1,8 @@
 //! What `/metrics` shows: read from the workers' published counters at each scrape, so that nothing is counted twice and
 //! no worker waits for a reader.
 
+mod flows;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,11 +14,13 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::kernel::Status;
 use crate::node::{Lane, Node};
 use crate::worker::Published;
+use flows::Flows;
 
 /// Everything that the node shows.
-pub fn registry(node: &Arc<Node>) -> Registry {
+pub fn registry(node: &Arc<Node>, kernel: Option<Status>) -> Registry {
     let mut registry = Registry::with_prefix("ringpath_dataplane");
     let identity = node.identity();
     registry.register(
@@ -31,6 +35,7 @@ pub fn registry(node: &Arc<Node>) -> Registry {
     );
     node.tally().register(&mut registry);
     registry.register_collector(Box::new(Workers(node.clone())));
+    registry.register_collector(Box::new(Flows::new(node.clone(), kernel)));
     registry
 }
 
@@ -259,20 +264,6 @@ impl Collector for Workers {
                 let labels = [("worker", worker.as_str()), ("state", *state)];
                 ConstGauge::new(read(lane.published()) as i64).encode(metric.encode_family(&labels)?)?;
             }
-        }
-        let mut metric = encoder.encode_descriptor(
-            "kernel_interface",
-            "1: how the kernel path is attached to an interface of the machine, and why",
-            None,
-            MetricType::Gauge,
-        )?;
-        for interface in &self.0.identity().kernel {
-            let labels = [
-                ("interface", interface.name.as_str()),
-                ("mode", interface.mode_name()),
-                ("reason", interface.reason.as_str()),
-            ];
-            ConstGauge::new(1i64).encode(metric.encode_family(&labels)?)?;
         }
         gauge(
             &mut encoder,

@@ -1,0 +1,189 @@
+//! Keeps the next hops of kernel flows right: asks the kernel for ways and neighbours, hears of changes, and makes it ask again
+//! who has an address while flows use it.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ops::clock::MonotonicClock;
+use rustix::net::sockopt::{set_ip_ttl, set_ipv6_unicast_hops};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::MissedTickBehavior;
+
+use super::hops::{Ends, NextHop};
+use super::netlink::Netlink;
+use super::table::{Counts, SharedTable};
+use super::ways::{Change, Changes};
+
+/// The discard service (RFC 863), of which no answer is expected.
+const DISCARD: u16 = 9;
+/// Ways that are asked for before other tasks of the control thread have their turn.
+const WAYS_PER_TURN: usize = 64;
+/// How often old addresses are looked for.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two looks for ways that no flow uses any more.
+const FORGET_TICKS: u64 = 60;
+
+/// The keeper, a task of the control thread.
+#[derive(Debug)]
+pub struct Keeper {
+    shared: Arc<SharedTable>,
+    clock: MonotonicClock,
+    netlink: Netlink,
+    changes: AsyncFd<Changes>,
+    probes: Probes,
+}
+
+impl Keeper {
+    /// Of the flows in `shared`; within a Tokio runtime.
+    #[expect(
+        deprecated,
+        reason = "the socket is owned, which is all that the unsafe constructor asks for beyond this one"
+    )]
+    pub(super) fn new(shared: Arc<SharedTable>, clock: MonotonicClock) -> io::Result<Self> {
+        let mut netlink = Netlink::open()?;
+        // Before the first question, so that no change between the two is missed.
+        let changes = AsyncFd::with_interest(Changes::open()?, Interest::READABLE)?;
+        shared.book().hops.set_links(netlink.links()?);
+        Ok(Self {
+            shared,
+            clock,
+            netlink,
+            changes,
+            probes: Probes::new()?,
+        })
+    }
+
+    /// Runs as long as the kernel answers.
+    pub async fn run(mut self) -> io::Result<()> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = 0;
+        // Ends that had no flow at the last look.
+        let mut unused = HashSet::new();
+        loop {
+            if self.ask()? {
+                // More is left: other tasks first.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let shared = self.shared.clone();
+            tokio::select! {
+                () = shared.asked.notified() => {}
+                heard = self.hear() => heard?,
+                _ = tick.tick() => {
+                    ticks += 1;
+                    if ticks % FORGET_TICKS == 0 {
+                        unused = self.forget(&unused);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the kernel what is to be asked, probes, and gives flows what is new. True when some questions are left.
+    fn ask(&mut self) -> io::Result<bool> {
+        let unasked = self.shared.book().hops.take_unasked(WAYS_PER_TURN);
+        for ends in unasked {
+            let route = self.netlink.route(ends.from, ends.to)?;
+            let unknown = self.shared.book().hops.set_way(ends, route);
+            if let Some(hop) = unknown {
+                let neighbour = self.netlink.neighbour(hop.ifindex, hop.ip)?;
+                self.shared.book().hops.set_neighbour(hop, neighbour);
+            }
+        }
+        let (probes, left, changed) = {
+            let mut book = self.shared.book();
+            let probes = book.hops.take_probes(self.clock.now());
+            (probes, book.hops.has_unasked(), book.hops.take_changed())
+        };
+        for hop in probes {
+            self.probes.send(hop);
+            Counts::count(&self.shared.counts.probes);
+        }
+        if changed {
+            self.shared.refresh();
+        }
+        Ok(left)
+    }
+
+    /// Waits for the kernel's word of changes and takes it.
+    async fn hear(&mut self) -> io::Result<()> {
+        let mut ready = self.changes.readable_mut().await?;
+        let changes = ready.get_inner_mut().read()?;
+        if changes.is_empty() {
+            ready.clear_ready();
+            return Ok(());
+        }
+        let mut ways = false;
+        {
+            let mut book = self.shared.book();
+            for change in changes {
+                match change {
+                    Change::Neighbour(neighbour) => book.hops.hear(neighbour),
+                    Change::Ways => ways = true,
+                }
+            }
+        }
+        if ways {
+            let links = self.netlink.links()?;
+            let mut book = self.shared.book();
+            book.hops.set_links(links);
+            book.hops.forget_ways();
+        }
+        Ok(())
+    }
+
+    /// Lets go of ways that had no flow at the last look and have none now; gives those that have none now.
+    fn forget(&self, unused: &HashSet<Ends>) -> HashSet<Ends> {
+        let used = self.shared.ends();
+        let mut book = self.shared.book();
+        let unused_now: HashSet<Ends> = book.hops.ends().filter(|ends| !used.contains(ends)).collect();
+        book.hops
+            .retain(|ends| !(unused.contains(ends) && unused_now.contains(ends)));
+        unused_now
+    }
+}
+
+/// Datagrams to next hops. They go no further: a router drops them, a party's machine has nobody at that port.
+#[derive(Debug)]
+struct Probes {
+    v4: UdpSocket,
+    /// `None` where IPv6 is switched off.
+    v6: Option<UdpSocket>,
+}
+
+impl Probes {
+    fn new() -> io::Result<Self> {
+        let v4 = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        v4.set_nonblocking(true)?;
+        set_ip_ttl(&v4, 1)?;
+        let v6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok();
+        if let Some(v6) = &v6 {
+            v6.set_nonblocking(true)?;
+            set_ipv6_unicast_hops(v6, Some(1))?;
+        }
+        Ok(Self { v4, v6 })
+    }
+
+    fn send(&self, hop: NextHop) {
+        let to = match hop.ip {
+            std::net::IpAddr::V4(ip) => SocketAddr::from((ip, DISCARD)),
+            // Routers are mostly known by link-local addresses, which mean something on their link only.
+            std::net::IpAddr::V6(ip) => SocketAddrV6::new(ip, DISCARD, 0, hop.ifindex.get()).into(),
+        };
+        let socket = if to.is_ipv4() {
+            Some(&self.v4)
+        } else {
+            self.v6.as_ref()
+        };
+        let sent = socket.map(|socket| socket.send_to(&[], to));
+        if let Some(Err(error)) = sent {
+            // A firewall of the machine, or a link that is down: flows keep what they have.
+            tracing::debug!(%to, %error, "the kernel was not made to ask for an address");
+        }
+    }
+}
