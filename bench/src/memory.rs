@@ -148,6 +148,7 @@ fn data_plane(calls: u32, backend: &str, folder: &Path) -> anyhow::Result<Row> {
         ports: 20_000..=19_999 + ports,
         backend: backend.to_owned(),
         steering: "off",
+        kernel: "off",
         calls_max: calls,
         lease: Duration::from_secs(60),
         grpc: host.address()?,

@@ -27,6 +27,8 @@ pub struct NodeOptions {
     pub backend: String,
     /// `io.steering`: `auto`, `off` or `require`.
     pub steering: &'static str,
+    /// `kernel.mode`: `auto`, `off` or `require`. Nothing is pinned.
+    pub kernel: &'static str,
     /// The most calls at once.
     pub calls_max: u32,
     /// A call ends when its lease has not been renewed for this long.
@@ -58,6 +60,10 @@ backend = "{}"
 [io]
 steering = "{}"
 
+[kernel]
+mode = "{}"
+pin_directory = ""
+
 [limits]
 calls_max = {}
 lease_default_ms = {}
@@ -72,6 +78,7 @@ addresses = [{{ local = "{}" }}]
             self.ops,
             self.backend,
             self.steering,
+            self.kernel,
             self.calls_max,
             self.lease.as_millis(),
             self.ports.start(),

@@ -3,11 +3,13 @@
 //!
 //! * [`privilege`] what the host must allow, asked before anything is made; [`bed`] namespaces, veth and cores; [`drops`] where
 //!   they lost packets.
-//! * [`generator`] sends and counts; [`contender`] starts one relay and gives it calls.
-//! * [`bare_epoll`] the yardstick; [`rtpengine`] and its control protocol [`ng`], in [`bencode`].
+//! * [`load`] sends and counts: [`live_load`] by BPF programs, [`generator`] on sockets; [`contender`] starts one relay and
+//!   gives it calls.
+//! * [`bare_epoll`] and [`bare_xdp`] the yardsticks; [`rtpengine`] and its control protocol [`ng`], in [`bencode`].
 //! * [`comparison`] the order of measurements; [`row`], [`machine`], [`markdown`] and [`chart`] what is written of them.
 
 pub mod bare_epoll;
+pub mod bare_xdp;
 pub mod bed;
 pub mod bencode;
 pub mod chart;
@@ -15,6 +17,8 @@ pub mod comparison;
 pub mod contender;
 pub mod drops;
 pub mod generator;
+pub mod live_load;
+pub mod load;
 pub mod load_stream;
 pub mod machine;
 pub mod markdown;

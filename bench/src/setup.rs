@@ -131,6 +131,7 @@ pub fn run(duration: Duration, backend: &str, folder: &Path) -> anyhow::Result<S
         ports: 10_000..=59_999,
         backend: backend.to_owned(),
         steering: "off",
+        kernel: "off",
         calls_max: CALLS_MAX,
         lease: Duration::from_secs(60),
         grpc: host.address()?,

@@ -83,6 +83,7 @@ impl Stand {
                 ports: first_port..=first_port.checked_add(ports - 1).context("too many ports")?,
                 backend: options.backend.clone(),
                 steering: "off",
+                kernel: "off",
                 calls_max,
                 lease: options.lease,
                 grpc: host.address()?,

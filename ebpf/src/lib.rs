@@ -9,10 +9,10 @@
 //! 1. Map keys and values are passed as bytes. The types that may be are [`layout`]'s, `repr(C)`, without padding and
 //!    valid for every bit pattern (`plain::Plain`); sizes are asserted in C and here, offsets against the built objects.
 //! 2. System calls that libbpf-rs does not have (links with flags, program-run on owned descriptors) get pointers to
-//!    live locals and descriptors that the caller holds (`program`, `link`).
+//!    live locals and descriptors that the caller holds (`program`, `link`, `load`).
 //! 3. The map of states is mapped for reading and read as atomic words; its length is that of the map, which never
 //!    changes (`mapping`).
-//! 4. The skeletons are libbpf-cargo's output and live in `object` alone; nothing borrowed from one leaves it.
+//! 4. The skeletons are libbpf-cargo's output and live in `object` and `load` alone; nothing borrowed from one leaves them.
 
 mod attach;
 mod checksum;
@@ -22,6 +22,7 @@ mod features;
 mod flow;
 pub mod layout;
 mod link;
+mod load;
 mod mapping;
 mod object;
 mod pin;
@@ -42,6 +43,9 @@ pub use flow::{
     Bucket, FlowKey, FlowSpec, HopLimit, Media, Neighbour, NextHop, PAYLOAD_MAX, SpecError, Tag, Tags,
 };
 pub use link::Link;
+pub use load::{
+    LOAD_PAYLOAD, Load, LoadCounts, LoadEnds, LoadPlan, LoadProgress, LoadStream, LoadTime, generate,
+};
 pub use pin::PinDirectory;
 pub use program::{Action, Program, Run};
 pub use reading::{BurstReading, FlowReading, StreamReading, Totals};

@@ -12,7 +12,7 @@ use crate::{Error, Program};
 
 /// Why the programs are not in this build.
 #[cfg(not(bpf_built))]
-const MISSING: &str = env!("RINGPATH_BPF_MISSING");
+pub(crate) const MISSING: &str = env!("RINGPATH_BPF_MISSING");
 
 /// Bytes of what libbpf said that an error keeps: the end of a verifier's log says what was wrong.
 #[cfg(bpf_built)]
@@ -213,7 +213,7 @@ thread_local! {
 
 /// Runs `load` and gives its error what libbpf said. libbpf's own habit is to write it to standard error.
 #[cfg(bpf_built)]
-fn with_log<T>(load: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+pub(crate) fn with_log<T>(load: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     static LISTEN: Once = Once::new();
     LISTEN.call_once(|| {
         libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Warn, |_level, line| {

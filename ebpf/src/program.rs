@@ -82,6 +82,11 @@ impl Program {
         Ok(self.info()?.xlated_prog_len / 8)
     }
 
+    /// Its number, by which another process may open it.
+    pub(crate) fn id(&self) -> Result<u32, Error> {
+        Ok(self.info()?.id)
+    }
+
     fn info(&self) -> Result<libbpf_sys::bpf_prog_info, Error> {
         let mut info = libbpf_sys::bpf_prog_info::default();
         let mut len = size_of::<libbpf_sys::bpf_prog_info>() as u32;

@@ -46,13 +46,15 @@ pub struct Bed {
 struct Namespace {
     holder: Process,
     interface: String,
+    /// Its link-layer address; zero until it is up.
+    mac: [u8; 6],
     /// Kernel threads that do the receive work of the interface.
     receivers: Vec<Pid>,
 }
 
 impl Bed {
     /// Makes both ends. `folder` takes the children's logs; `cores` are [`super::privilege::check`]'s. With `receive_first`
-    /// the relay's receive work runs ahead of the relay, as in softirq, instead of sharing the core with it.
+    /// the relay's receive work runs ahead of the relay, as softirq does, instead of sharing the core with it.
     pub fn make(cores: Cores, receive_first: bool, folder: &Path) -> anyhow::Result<Self> {
         let mut load = Namespace::hold("load", folder)?;
         let mut relay = Namespace::hold("relay", folder)?;
@@ -70,8 +72,14 @@ impl Bed {
             "netns",
             &relay_holder,
         ])?;
-        load.bring_up(LOAD)?;
-        relay.bring_up(RELAY)?;
+        // Both before either is up: an end takes frames that XDP redirects to it only when its peer had GRO on by then.
+        load.prepare(LOAD)?;
+        relay.prepare(RELAY)?;
+        load.bring_up()?;
+        relay.bring_up()?;
+        // Always known, so that no system waits for an answer to ARP in the middle of a measurement.
+        load.introduce(RELAY, relay.mac)?;
+        relay.introduce(LOAD, load.mac)?;
         load.thread_receive_work(cores.load)?;
         relay.thread_receive_work(cores.relay)?;
         // Arrivals are stamped by the load's thread; it must not wait behind the generator, which shares its core.
@@ -134,10 +142,27 @@ impl Bed {
     pub fn drops(&self) -> anyhow::Result<Drops> {
         let at_interface = |end: &Namespace| drops::at_interface(end.holder.id(), &end.interface);
         Ok(Drops {
-            veth: at_interface(&self.load)? + at_interface(&self.relay)?,
+            // What the load could not send had no room at the relay.
+            veth_relay: at_interface(&self.load)?,
+            veth_load: at_interface(&self.relay)?,
             relay_sockets: drops::at_sockets(self.relay.holder.id())?,
             load_sockets: drops::at_sockets(self.load.holder.id())?,
         })
+    }
+
+    /// The name of the load's interface.
+    pub fn load_interface(&self) -> &str {
+        &self.load.interface
+    }
+
+    /// The link-layer address of the load's interface.
+    pub fn load_mac(&self) -> [u8; 6] {
+        self.load.mac
+    }
+
+    /// The link-layer address of the relay's interface.
+    pub fn relay_mac(&self) -> [u8; 6] {
+        self.relay.mac
     }
 
     /// The name of the relay's interface, which no other on this machine has.
@@ -163,18 +188,19 @@ impl Namespace {
         Ok(Self {
             holder,
             interface,
+            mac: [0; 6],
             receivers: Vec::new(),
         })
     }
 
     /// Runs a short command in the namespace.
-    fn run(&self, words: &[&str]) -> anyhow::Result<()> {
+    fn run(&self, words: &[&str]) -> anyhow::Result<String> {
         let namespace = format!("--net=/proc/{}/ns/net", self.holder.id());
         let all: Vec<&str> = [namespace.as_str(), "--"].iter().chain(words).copied().collect();
         run("nsenter", &all)
     }
 
-    fn bring_up(&self, address: Ipv4Addr) -> anyhow::Result<()> {
+    fn prepare(&self, address: Ipv4Addr) -> anyhow::Result<()> {
         let with_length = format!("{address}/24");
         self.run(&["ip", "link", "set", "lo", "up"])?;
         self.run(&["ip", "address", "add", &with_length, "dev", &self.interface])?;
@@ -189,7 +215,32 @@ impl Namespace {
             "tso",
             "off",
         ])?;
-        self.run(&["ip", "link", "set", &self.interface, "up"])
+        Ok(())
+    }
+
+    fn bring_up(&mut self) -> anyhow::Result<()> {
+        self.run(&["ip", "link", "set", &self.interface, "up"])?;
+        let said = self.run(&["ip", "-oneline", "link", "show", "dev", &self.interface])?;
+        self.mac = link_address(&said).with_context(|| format!("no link-layer address in: {said}"))?;
+        Ok(())
+    }
+
+    fn introduce(&self, address: Ipv4Addr, mac: [u8; 6]) -> anyhow::Result<()> {
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+        let address = address.to_string();
+        let words = [
+            "ip",
+            "neighbour",
+            "replace",
+            &address,
+            "lladdr",
+            &mac,
+            "dev",
+            &self.interface,
+            "nud",
+            "permanent",
+        ];
+        self.run(&words).map(drop)
     }
 
     fn thread_receive_work(&mut self, core: usize) -> anyhow::Result<()> {
@@ -218,8 +269,19 @@ pub fn pin(thread: Option<Pid>, core: usize) -> anyhow::Result<()> {
     sched_setaffinity(thread, &set).with_context(|| format!("pinning to core {core}"))
 }
 
-/// Runs a short command to its end.
-fn run(program: &str, words: &[&str]) -> anyhow::Result<()> {
+/// The address behind `link/ether` in what ip(8) says of an interface.
+fn link_address(said: &str) -> Option<[u8; 6]> {
+    let mut words = said.split_whitespace().skip_while(|word| *word != "link/ether");
+    let bytes: Vec<u8> = words
+        .nth(1)?
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect::<Option<_>>()?;
+    bytes.try_into().ok()
+}
+
+/// Runs a short command to its end, and gives what it wrote to standard output.
+fn run(program: &str, words: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(program)
         .args(words)
         .output()
@@ -233,7 +295,7 @@ fn run(program: &str, words: &[&str]) -> anyhow::Result<()> {
             said.trim()
         );
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn kernel_threads(prefix: &str) -> anyhow::Result<Vec<Pid>> {
@@ -250,4 +312,16 @@ fn kernel_threads(prefix: &str) -> anyhow::Result<Vec<Pid>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_layer_address_is_read() {
+        let said = "5: l12@if4: <UP> mtu 1500 qdisc noqueue state UP \\    link/ether 0a:00:fe:10:20:ff brd ff:ff:ff:ff:ff:ff link-netnsid 0";
+        assert_eq!(link_address(said), Some([0x0a, 0, 0xfe, 0x10, 0x20, 0xff]));
+        assert_eq!(link_address("1: lo: link/loopback 00:00:00:00:00:00"), None);
+    }
 }

@@ -9,10 +9,11 @@ use ops::clock::MonotonicClock;
 use sans_io::Timestamp;
 use serde::Serialize;
 
-use crate::relay::bed::{Bed, LOAD};
+use crate::relay::bed::Bed;
 use crate::relay::chart::{self, Bar};
 use crate::relay::contender::{Contender, System};
-use crate::relay::generator::{Generator, Outcome};
+use crate::relay::generator::Outcome;
+use crate::relay::load::{self, Load as Source};
 use crate::relay::machine::Machine;
 use crate::relay::markdown::markdown;
 use crate::relay::row::{Ceiling, Limit, Load, Round, Row};
@@ -30,6 +31,8 @@ const PROBE_STEP: u32 = 25;
 /// What to compare.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What to compare, in the order of turns.
+    pub systems: Vec<System>,
     /// Numbers of calls.
     pub calls: Vec<u32>,
     /// Measurements of each system and number of calls.
@@ -38,6 +41,8 @@ pub struct Options {
     pub measure: Duration,
     /// The most calls that are tried for loss; 0 leaves that out.
     pub calls_max: u32,
+    /// Where the load comes from.
+    pub load: load::Kind,
     /// The relay's receive work runs ahead of the relay.
     pub receive_first: bool,
     /// No measurement is begun that would not be over after this.
@@ -85,11 +90,19 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
     let logs = fs::canonicalize(logs)?;
     let bed = Bed::make(cores, options.receive_first, &logs)?;
     bed.enter()?;
+    let calls_max = options
+        .calls
+        .iter()
+        .copied()
+        .max()
+        .unwrap_or(1)
+        .max(options.calls_max);
+    let (source, hitch) = Source::new(options.load, &bed, calls_max, &logs)?;
     let clock = MonotonicClock::start();
     let mut bench = Bench {
         options,
         bed,
-        generator: Generator::bind(LOAD)?,
+        source,
         logs,
         deadline: clock.now() + options.time,
         clock,
@@ -103,11 +116,12 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
         notes: Vec::new(),
         failures: Vec::new(),
     };
-    if options.receive_first {
-        let note = "The relay's receive work ran ahead of the relay (real-time priority).";
+    if !options.receive_first {
+        let note = "The relay's receive work shared its core evenly with the relay, which softirq does not.";
         comparison.notes.push(note.to_owned());
     }
-    let mut systems = System::ALL.to_vec();
+    comparison.notes.extend(hitch);
+    let mut systems = options.systems.clone();
     if !rtpengine::is_installed() {
         systems.retain(|&system| system != System::Rtpengine);
         let note = "rtpengine is not installed (`make bench-bootstrap` does it): no rows";
@@ -120,9 +134,9 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
     for row in comparison.rows.iter().filter(|row| row.lost_all_rounds > 0) {
         let at = row.dropped_all_rounds;
         comparison.notes.push(format!(
-            "{} {} with {} calls lost {}; of these the kernel dropped {} at the veth, {} at the relay's sockets, {} at the \
-             generator's.",
-            row.system, row.path, row.calls, row.lost_all_rounds, at.veth, at.relay_sockets, at.load_sockets
+            "{} {} with {} calls lost {}; of these the kernel dropped {} at the veth's end of the relay, {} at that of the \
+             load, {} at the relay's sockets, {} at the load's.",
+            row.system, row.path, row.calls, row.lost_all_rounds, at.veth_relay, at.veth_load, at.relay_sockets, at.load_sockets
         ));
     }
     if comparison.rows.iter().any(Row::generator_fell_behind) {
@@ -135,7 +149,7 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
 struct Bench<'a> {
     options: &'a Options,
     bed: Bed,
-    generator: Generator,
+    source: Source,
     logs: PathBuf,
     clock: MonotonicClock,
     deadline: Timestamp,
@@ -201,18 +215,19 @@ impl Bench<'_> {
 
     fn start(&mut self, system: System, calls: u32, name: &str) -> anyhow::Result<Contender> {
         let folder = self.logs.join(name);
-        let parties = self.generator.parties();
+        let parties = self.source.parties();
         let contender = Contender::start(system, &self.bed, calls, parties, &folder)?;
-        self.generator.direct(contender.faces())?;
+        self.source.direct(contender.faces())?;
+        contender.settle(&mut self.source)?;
         Ok(contender)
     }
 
     /// Warms up, then measures.
     fn observe(&mut self, contender: &Contender, calls: u32) -> anyhow::Result<Round> {
-        self.generator.run(calls as usize, WARM_UP)?;
+        self.source.run(calls, WARM_UP)?;
         let dropped = self.bed.drops()?;
         let before = contender.work(&self.bed)?;
-        let outcome = self.generator.run(calls as usize, self.options.measure)?;
+        let outcome = self.source.run(calls, self.options.measure)?;
         let after = contender.work(&self.bed)?;
         let dropped = self.bed.drops()?.since(dropped);
         ensure!(
@@ -260,7 +275,7 @@ impl Bench<'_> {
         let calls_max = self.options.calls_max;
         let name = format!("{}-{}-most", system.name(), system.path());
         let contender = self.start(system, calls_max, &name)?;
-        self.generator.run(calls_max.min(PROBE_FIRST) as usize, WARM_UP)?;
+        self.source.run(calls_max.min(PROBE_FIRST), WARM_UP)?;
         // Kept free for the row at half load, which ends the search.
         let reserve = WARM_UP + self.options.measure + AROUND / 2;
         let mut search = Search::new(calls_max);
@@ -269,10 +284,10 @@ impl Bench<'_> {
                 search.stop();
                 break;
             }
-            let mut outcome = self.generator.run(calls as usize, PROBE)?;
+            let mut outcome = self.source.run(calls, PROBE)?;
             if outcome.kept_pace() && !outcome.is_lossless() {
                 // Once is no proof on a machine with other things to do.
-                outcome = self.generator.run(calls as usize, PROBE)?;
+                outcome = self.source.run(calls, PROBE)?;
             }
             search.take(calls, Verdict::of(&outcome));
         }

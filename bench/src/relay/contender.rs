@@ -3,9 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use proto::media_v1 as pb;
 
 use crate::call_request;
@@ -13,26 +14,34 @@ use crate::node_client::NodeClient;
 use crate::plane::{NodeOptions, Plane};
 use crate::process::Process;
 use crate::relay::bed::{Bed, LOAD, RELAY};
-use crate::relay::{bare_epoll, rtpengine};
+use crate::relay::load::Load;
+use crate::relay::{bare_epoll, bare_xdp, rtpengine};
 use crate::usage;
 
 /// What can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
-    /// Our media node with this packet back-end, `-steered` behind it when all ports share one socket.
+    /// Our media node with this path: `kernel`; `uring` with all ports of its worker steered to one socket, and
+    /// `uring-no-steering`; `socket`, a socket a port.
     Ringpath(&'static str),
-    /// rtpengine in user space.
-    Rtpengine,
+    /// The kernel path's program alone, with flows installed by hand: what it costs without a node.
+    RelayProgram,
+    /// [`bare_xdp`]: the rewrite and nothing else.
+    BareXdpEcho,
     /// [`bare_epoll`].
     BareEpoll,
+    /// rtpengine in user space.
+    Rtpengine,
 }
 
 impl System {
     /// All, in the order in which they take turns.
-    pub const ALL: [Self; 6] = [
-        Self::Ringpath("uring-steered"),
+    pub const ALL: [Self; 8] = [
+        Self::Ringpath("kernel"),
+        Self::RelayProgram,
+        Self::BareXdpEcho,
         Self::Ringpath("uring"),
-        Self::Ringpath("socket-steered"),
+        Self::Ringpath("uring-no-steering"),
         Self::Ringpath("socket"),
         Self::BareEpoll,
         Self::Rtpengine,
@@ -42,17 +51,46 @@ impl System {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ringpath(_) => "ringpath",
+            Self::RelayProgram => "ringpath-program",
+            Self::BareXdpEcho => "bare-xdp-echo",
             Self::Rtpengine => "rtpengine",
             Self::BareEpoll => "bare-epoll",
         }
+    }
+
+    /// Whether its packets never leave XDP, so that a core takes a million of them a second.
+    pub fn is_in_kernel(self) -> bool {
+        matches!(
+            self,
+            Self::Ringpath("kernel") | Self::RelayProgram | Self::BareXdpEcho
+        )
     }
 
     /// What its packets pass through.
     pub const fn path(self) -> &'static str {
         match self {
             Self::Ringpath(path) => path,
+            Self::RelayProgram | Self::BareXdpEcho => "kernel",
             Self::Rtpengine => "user-space",
             Self::BareEpoll => "socket",
+        }
+    }
+}
+
+impl FromStr for System {
+    type Err = String;
+
+    /// The name, such as `ringpath`, alone when only one system has it, else with the path: `ringpath/uring`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut named = Self::ALL
+            .iter()
+            .filter(|system| text == system.name() || text == format!("{}/{}", system.name(), system.path()));
+        match (named.next(), named.next()) {
+            (Some(&system), None) => Ok(system),
+            _ => {
+                let all = Self::ALL.map(|system| format!("{}/{}", system.name(), system.path()));
+                Err(format!("one of {}", all.join(", ")))
+            }
         }
     }
 }
@@ -68,6 +106,8 @@ impl fmt::Display for System {
 pub struct Contender {
     relay: Relay,
     faces: Vec<[SocketAddr; 2]>,
+    /// Of a node whose calls have to be on the kernel path before they are measured.
+    to_settle: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -97,9 +137,11 @@ impl Contender {
         let before = bed.at_relay();
         match system {
             System::Ringpath(path) => {
-                let (backend, steering) = match path.strip_suffix("-steered") {
-                    Some(backend) => (backend, "require"),
-                    None => (path, "off"),
+                let (backend, steering, kernel) = match path {
+                    "kernel" => ("uring", "require", "require"),
+                    "uring" => ("uring", "require", "off"),
+                    "uring-no-steering" => ("uring", "off", "off"),
+                    _ => ("socket", "off", "off"),
                 };
                 let options = NodeOptions {
                     name: format!("media-{path}"),
@@ -109,6 +151,7 @@ impl Contender {
                         ..=u16::try_from(19_999 + calls * 4).context("too many calls for the ports")?,
                     backend: backend.to_owned(),
                     steering,
+                    kernel,
                     calls_max: calls,
                     lease: Duration::from_secs(600),
                     grpc: (RELAY, 7_100).into(),
@@ -122,6 +165,7 @@ impl Contender {
                 Ok(Self {
                     relay: Relay::Node(node),
                     faces,
+                    to_settle: (path == "kernel").then_some(options.grpc),
                 })
             }
             System::Rtpengine => {
@@ -133,15 +177,66 @@ impl Contender {
                 Ok(Self {
                     relay: Relay::Program(process),
                     faces,
+                    to_settle: None,
                 })
             }
+            System::RelayProgram | System::BareXdpEcho => Ok(Self {
+                relay: Relay::Program(bare_xdp::start(
+                    &before,
+                    match system {
+                        System::RelayProgram => bare_xdp::Kind::Relay,
+                        _ => bare_xdp::Kind::Echo,
+                    },
+                    bed.relay_interface(),
+                    RELAY,
+                    calls,
+                    parties,
+                    folder,
+                )?),
+                faces: (0..calls)
+                    .map(|call| bare_epoll::faces(RELAY, call))
+                    .collect::<anyhow::Result<_>>()?,
+                to_settle: None,
+            }),
             System::BareEpoll => Ok(Self {
                 relay: Relay::Program(bare_epoll::start(&before, RELAY, calls, parties, folder)?),
                 faces: (0..calls)
                     .map(|call| bare_epoll::faces(RELAY, call))
                     .collect::<anyhow::Result<_>>()?,
+                to_settle: None,
             }),
         }
+    }
+
+    /// Sends the first packets of all calls, until the node says of every line that it is where it is to be measured.
+    /// The load has been directed at this relay.
+    pub fn settle(&self, load: &mut Load) -> anyhow::Result<()> {
+        const TRIES: u32 = 8;
+        let Some(grpc) = self.to_settle else {
+            return Ok(());
+        };
+        let calls = self.faces.len() as u32;
+        let mut settled = 0;
+        let mut reasons = Vec::new();
+        for _ in 0..TRIES {
+            load.begin(calls, 4)?;
+            // A connection for each look: one that nobody drives while the load runs is closed by the node.
+            let mut client = NodeClient::connect(grpc)?;
+            while settled < calls {
+                reasons = client.lines_not_on(pb::Path::Kernel, &name(settled))?;
+                if !reasons.is_empty() {
+                    break;
+                }
+                settled += 1;
+            }
+            if settled == calls {
+                return Ok(());
+            }
+        }
+        bail!(
+            "call {settled} of {calls} is not on the kernel path: {}",
+            reasons.join(", ")
+        )
     }
 
     /// The ports that the caller and the callee of each call send to.

@@ -63,8 +63,8 @@ pub struct Outcome {
     pub faults: Faults,
     /// From the generator's system call to the arrival at its other socket, microseconds.
     pub latency_us: Histogram<u64>,
-    /// The highest RFC 3550 jitter of any stream, the generator's own lateness included.
-    pub jitter_ms_max: f64,
+    /// Differences of transit between neighbouring packets of a stream (RFC 3550 §6.4.1, its D), microseconds.
+    pub jitter_us: Histogram<u64>,
     /// How late packets were sent, microseconds.
     pub send_late_us: Histogram<u64>,
     /// From the first packet to the last.
@@ -131,6 +131,8 @@ impl Generator {
                 .iter()
                 .map(|stream| Reception::new(stream.stream(), per_stream.into()))
                 .collect::<anyhow::Result<_>>()?,
+            latencies: vec![None; streams.len()],
+            jitter_us: Histogram::new_with_bounds(1, 60_000_000, 2)?,
             streams,
             run: self.run,
             faults: Faults::default(),
@@ -209,6 +211,9 @@ fn due(next: u64, calls: usize) -> Duration {
 struct Counts {
     streams: Vec<LoadStream>,
     receptions: Vec<Reception>,
+    /// Of the packet before, nanoseconds.
+    latencies: Vec<Option<u64>>,
+    jitter_us: Histogram<u64>,
     run: u32,
     faults: Faults,
 }
@@ -246,6 +251,12 @@ impl Counts {
         let number = u64::from(arrived.number);
         if !self.receptions[place].count(number, arrived.timestamp, arrived.sent_ns, arrival_ns) {
             self.faults.foreign += 1;
+            return;
+        }
+        let latency = arrival_ns.saturating_sub(arrived.sent_ns);
+        if let Some(before) = self.latencies[place].replace(latency) {
+            let difference = latency.abs_diff(before) / 1_000;
+            self.jitter_us.saturating_record(difference.max(1));
         }
     }
 
@@ -268,7 +279,7 @@ impl Counts {
             reordered: 0,
             faults: self.faults,
             latency_us: Histogram::new_with_bounds(1, 60_000_000, 2)?,
-            jitter_ms_max: 0.0,
+            jitter_us: self.jitter_us,
             send_late_us,
             sending,
             planned,
@@ -278,7 +289,6 @@ impl Counts {
             outcome.received += account.received;
             outcome.duplicates += account.duplicates;
             outcome.reordered += account.reordered;
-            outcome.jitter_ms_max = outcome.jitter_ms_max.max(account.jitter_ms_max);
             outcome.latency_us.add(reception.delays_us())?;
         }
         outcome.lost = sent.saturating_sub(outcome.received);

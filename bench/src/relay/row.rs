@@ -43,6 +43,8 @@ pub struct Round {
     pub latency_us_max: u64,
     /// 99 % of the packets left the generator no later than this after their time.
     pub send_late_us_p99: u64,
+    /// Differences of transit between neighbouring packets of a stream.
+    pub jitter_us_p99: u64,
     /// Whether the generator offered the rate that it was to offer.
     pub kept_pace: bool,
     /// Resident memory of the relay's process at the end.
@@ -75,6 +77,7 @@ impl Round {
             latency_us_p999: outcome.latency_us.value_at_quantile(0.999),
             latency_us_max: outcome.latency_us.max(),
             send_late_us_p99: outcome.send_late_us.value_at_quantile(0.99),
+            jitter_us_p99: outcome.jitter_us.value_at_quantile(0.99),
             kept_pace: outcome.kept_pace(),
             rss_bytes,
         }
@@ -179,7 +182,8 @@ impl Row {
             lost: whole(|round| round.lost),
             lost_all_rounds: rounds.iter().map(|round| round.lost).sum(),
             dropped_all_rounds: Drops {
-                veth: rounds.iter().map(|round| round.dropped.veth).sum(),
+                veth_relay: rounds.iter().map(|round| round.dropped.veth_relay).sum(),
+                veth_load: rounds.iter().map(|round| round.dropped.veth_load).sum(),
                 relay_sockets: rounds.iter().map(|round| round.dropped.relay_sockets).sum(),
                 load_sockets: rounds.iter().map(|round| round.dropped.load_sockets).sum(),
             },

@@ -32,6 +32,7 @@ fn node(test: &str, backend: &str, lease: Duration) -> Node {
         ports: 20_000..=20_999,
         backend: backend.to_owned(),
         steering: "off",
+        kernel: "off",
         calls_max: 250,
         lease,
         grpc: host.address().unwrap(),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ringpath_bench::endpoint::Faults;
 use ringpath_bench::process::Process;
-use ringpath_bench::relay::bed::{Bed, LOAD};
+use ringpath_bench::relay::bed::Bed;
 use ringpath_bench::relay::contender::{Contender, System};
-use ringpath_bench::relay::generator::Generator;
+use ringpath_bench::relay::load::{Kind, Load};
 use ringpath_bench::relay::privilege;
 use ringpath_bench::wait;
 use rustix::process::Signal;
@@ -37,8 +37,22 @@ fn receive_threads(bed: &str) -> usize {
         .count()
 }
 
-fn relays(test: &str, system: System) {
+/// Whether live frames can be had; a line that says why not, and a failure under `STRICT=1`, when they can't.
+fn live_frames(test: &str) -> bool {
+    match ebpf::Load::new(2) {
+        Ok(_) => true,
+        Err(error) => {
+            skip(test, &error.to_string());
+            false
+        }
+    }
+}
+
+fn relays(test: &str, kind: Kind, system: System) {
     let Some(cores) = cores(test) else { return };
+    if kind == Kind::Live && !live_frames(test) {
+        return;
+    }
     let folder = folder(test);
     // A thread enters the namespace for good, so it is one of its own; children start from it too, and end with it.
     let measuring = std::thread::spawn(move || {
@@ -46,14 +60,17 @@ fn relays(test: &str, system: System) {
         let interface = bed.relay_interface().to_owned();
         assert_eq!(receive_threads(&interface), 1);
         bed.enter().unwrap();
-        let mut generator = Generator::bind(LOAD).unwrap();
-        let parties = generator.parties();
+        let (mut load, _) = Load::new(kind, &bed, CALLS, &folder).unwrap();
+        let parties = load.parties();
         let contender = Contender::start(system, &bed, CALLS, parties, &folder).unwrap();
-        generator.direct(contender.faces()).unwrap();
+        load.direct(contender.faces()).unwrap();
         let before = contender.work(&bed).unwrap();
-        let outcome = generator.run(CALLS as usize, Duration::from_millis(600)).unwrap();
+        let outcome = load.run(CALLS, Duration::from_millis(600)).unwrap();
         let after = contender.work(&bed).unwrap();
-        assert!(after.process > before.process, "the process' time is read");
+        assert!(
+            system.is_in_kernel() || after.process > before.process,
+            "the process' time is read"
+        );
         assert!(
             after.receive > before.receive,
             "the receive thread's time is read"
@@ -68,7 +85,8 @@ fn relays(test: &str, system: System) {
     assert_eq!(
         (outcome.sent, outcome.received, outcome.lost, outcome.duplicates),
         (all, all, 0, 0),
-        "{outcome:?}"
+        "{:?}",
+        outcome.faults
     );
     assert_eq!(outcome.faults, Faults::default());
     assert_eq!(outcome.latency_us.len(), all);
@@ -80,18 +98,33 @@ fn relays(test: &str, system: System) {
 
 #[test]
 fn the_yardstick_relays_every_packet_and_the_bed_vanishes() {
-    relays("relay-bare-epoll", System::BareEpoll);
+    relays("relay-bare-epoll", Kind::Sockets, System::BareEpoll);
+}
+
+#[test]
+fn the_load_of_live_frames_is_relayed_and_counted_as_that_of_sockets_is() {
+    relays("relay-bare-epoll-live", Kind::Live, System::BareEpoll);
+}
+
+#[test]
+fn the_bare_echo_sends_every_packet_to_the_other_party() {
+    relays("relay-bare-xdp", Kind::Live, System::BareXdpEcho);
+}
+
+#[test]
+fn the_program_of_the_kernel_path_relays_every_packet_in_the_bed() {
+    relays("relay-program", Kind::Live, System::RelayProgram);
 }
 
 #[test]
 fn a_media_node_relays_every_packet_in_the_bed() {
-    relays("relay-socket", System::Ringpath("socket"));
+    relays("relay-socket", Kind::Live, System::Ringpath("socket"));
 }
 
 #[test]
 fn rtpengine_relays_every_packet_in_the_bed() {
     if ringpath_bench::relay::rtpengine::is_installed() {
-        relays("relay-rtpengine", System::Rtpengine);
+        relays("relay-rtpengine", Kind::Live, System::Rtpengine);
     } else {
         skip(
             "relay-rtpengine",

@@ -2,7 +2,9 @@
 //! as long to link as a plane.
 
 mod bare_epoll;
+mod bare_xdp;
 mod demo;
+mod live_load;
 mod memory;
 mod relay;
 mod run;
@@ -23,7 +25,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     BareEpoll(bare_epoll::Arguments),
+    BareXdp(bare_xdp::Arguments),
     Demo(demo::Arguments),
+    LiveLoad(live_load::Arguments),
     Memory(memory::Arguments),
     Relay(relay::Arguments),
     Run(run::Arguments),
@@ -38,7 +42,9 @@ fn main() -> ExitCode {
     }
     let result = match arguments.command {
         Command::BareEpoll(arguments) => bare_epoll::run(&arguments),
+        Command::BareXdp(arguments) => bare_xdp::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::LiveLoad(arguments) => live_load::run(&arguments),
         Command::Memory(arguments) => memory::run(&arguments),
         Command::Relay(arguments) => relay::run(arguments),
         Command::Run(arguments) => run::run(&arguments),

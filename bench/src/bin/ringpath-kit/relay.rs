@@ -3,14 +3,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ringpath_bench::relay::comparison::{self, Options};
+use ringpath_bench::relay::contender::System;
+use ringpath_bench::relay::load;
 use ringpath_bench::relay::markdown::markdown;
 
 /// Compares relays under the same load, in two network namespaces that vanish with this process; needs root
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Numbers of calls, 50 packets a second both ways each
-    #[arg(long, value_delimiter = ',', default_value = "100,500", value_parser = clap::value_parser!(u32).range(1..=4_000))]
+    #[arg(long, value_delimiter = ',', default_value = "100,500", value_parser = clap::value_parser!(u32).range(1..=11_000))]
     calls: Vec<u32>,
+    /// What to compare, such as `ringpath/uring,bare-epoll`; everything if absent
+    #[arg(long, value_delimiter = ',')]
+    systems: Vec<System>,
     /// Measurements of each system and number of calls; the systems take turns
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -18,14 +23,17 @@ pub struct Arguments {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     measure_s: u64,
     /// The most calls that are tried for loss; 0 leaves that part out
-    #[arg(long, default_value_t = 1_600, value_parser = clap::value_parser!(u32).range(0..=4_000))]
+    #[arg(long, default_value_t = 1_600, value_parser = clap::value_parser!(u32).range(0..=11_000))]
     calls_max: u32,
     /// Seconds for all: no measurement is begun that would not be over by then
     #[arg(long, default_value_t = 350, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_s: u64,
-    /// Let the relay's receive work run ahead of the relay, as in softirq, instead of sharing the core evenly
+    /// Where the load comes from
+    #[arg(long, value_enum, default_value_t)]
+    load: load::Kind,
+    /// Let the relay's receive work share the core evenly with the relay, instead of running ahead of it as softirq does
     #[arg(long)]
-    receive_first: bool,
+    receive_shares: bool,
     /// Folder of results
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
@@ -37,11 +45,16 @@ pub struct Arguments {
 /// Compares, writes relay.json, relay-machine.json, relay.md, relay-cpu.svg and relay-latency.svg, and prints the table.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let options = Options {
+        systems: match arguments.systems {
+            none if none.is_empty() => System::ALL.to_vec(),
+            some => some,
+        },
         calls: arguments.calls,
         rounds: arguments.rounds,
         measure: Duration::from_secs(arguments.measure_s),
         calls_max: arguments.calls_max,
-        receive_first: arguments.receive_first,
+        load: arguments.load,
+        receive_first: !arguments.receive_shares,
         time: Duration::from_secs(arguments.time_s),
         folder: arguments.folder,
         commit: arguments.commit,

@@ -1,0 +1,109 @@
+//! Where the load comes from.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::relay::bed::{Bed, LOAD};
+use crate::relay::generator::{Generator, Outcome};
+use crate::relay::live_load::LiveLoad;
+use crate::speech::PTIME_MS;
+
+const PTIME: Duration = Duration::from_millis(PTIME_MS);
+/// Packets a second that every relay takes while its calls learn their sources.
+const FIRST_PPS: u32 = 40_000;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// Live frames where the host has them, else sockets.
+    #[default]
+    Auto,
+    /// Frames made and counted by BPF programs (Linux 5.18): more than a million packets a second from one core.
+    Live,
+    /// Two UDP sockets: about 150,000 packets a second.
+    Sockets,
+}
+
+/// Sends and counts.
+#[derive(Debug)]
+pub enum Load {
+    /// [`Generator`].
+    Sockets(Box<Generator>),
+    /// [`LiveLoad`].
+    Live(Box<LiveLoad>),
+}
+
+impl Load {
+    /// Makes it at the load's end of `bed`, where the calling thread is. The text says why it is not what was hoped for.
+    pub fn new(
+        kind: Kind,
+        bed: &Bed,
+        calls_max: u32,
+        folder: &Path,
+    ) -> anyhow::Result<(Self, Option<String>)> {
+        let sockets = || -> anyhow::Result<Self> { Ok(Self::Sockets(Box::new(Generator::bind(LOAD)?))) };
+        match kind {
+            Kind::Sockets => Ok((sockets()?, None)),
+            Kind::Live => Ok((
+                Self::Live(Box::new(LiveLoad::attach(bed, calls_max, folder)?)),
+                None,
+            )),
+            Kind::Auto => match LiveLoad::attach(bed, calls_max, folder) {
+                Ok(live) => Ok((Self::Live(Box::new(live)), None)),
+                Err(error) => Ok((
+                    sockets()?,
+                    Some(format!("The load came from sockets: live frames: {error}")),
+                )),
+            },
+        }
+    }
+
+    /// Whether native XDP_TX at the relay's end reaches this load, and any rate can be asked for.
+    pub const fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
+    }
+
+    /// Where all callers, and where all callees, receive.
+    pub fn parties(&self) -> [SocketAddr; 2] {
+        match self {
+            Self::Sockets(generator) => generator.parties(),
+            Self::Live(live) => live.parties(),
+        }
+    }
+
+    /// The ports of the relay, by call: that of the caller, that of the callee.
+    pub fn direct(&mut self, faces: &[[SocketAddr; 2]]) -> anyhow::Result<()> {
+        match self {
+            Self::Sockets(generator) => generator.direct(faces),
+            Self::Live(live) => live.direct(faces),
+        }
+    }
+
+    /// Sends on the first `calls` calls for `duration`, and waits for what is on its way.
+    pub fn run(&mut self, calls: u32, duration: Duration) -> anyhow::Result<Outcome> {
+        match self {
+            Self::Sockets(generator) => generator.run(calls as usize, duration),
+            Self::Live(live) => live.run(calls as usize, duration, Some(PTIME)),
+        }
+    }
+
+    /// The first packets of `calls` calls, `packets` on each stream, at a rate that a relay takes while it learns.
+    pub fn begin(&mut self, calls: u32, packets: u32) -> anyhow::Result<Outcome> {
+        match self {
+            Self::Sockets(generator) => generator.run(calls as usize, PTIME * packets),
+            Self::Live(live) => {
+                let ptime = PTIME.max(Duration::from_secs(1) * (calls * 2) / FIRST_PPS);
+                live.run(calls as usize, ptime * packets, Some(ptime))
+            }
+        }
+    }
+
+    /// As many packets as can be, for about `duration`; `None` from sockets.
+    pub fn flood(&mut self, calls: u32, duration: Duration) -> anyhow::Result<Option<Outcome>> {
+        match self {
+            Self::Sockets(_) => Ok(None),
+            Self::Live(live) => live.run(calls as usize, duration, None).map(Some),
+        }
+    }
+}
