@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use media_engine::{PortId, Ports};
 
 use crate::counters::IoCounters;
 use crate::frame::{Frame, FrameAccount};
+use crate::steering::SharedSockets;
 use crate::waker::Waker;
 
 /// A datagram that came in.
@@ -70,4 +72,50 @@ pub trait PacketIo: Ports {
     /// The address that an open port is bound to: the one asked for, with the port number that the kernel chose if
     /// that was 0.
     fn local_address(&self, port: PortId) -> Option<SocketAddr>;
+
+    // What follows is for a process that hands its sockets to another one. Not on the packet path.
+
+    /// Receives nothing from now on: what comes waits in the sockets, for [`start_receiving`](Self::start_receiving) here or for
+    /// whoever gets them. What was received before can still be taken, and sending goes on.
+    ///
+    /// # Errors
+    ///
+    /// The back-end is broken, or the kernel does not let go of the sockets in time.
+    fn stop_receiving(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Receives again.
+    fn start_receiving(&mut self) {}
+
+    /// The open ports that have a socket of their own.
+    fn socket_ports(&self) -> Vec<(SocketAddr, PortId)> {
+        Vec::new()
+    }
+
+    /// Another descriptor of the socket of a port.
+    ///
+    /// # Errors
+    ///
+    /// It is not open, has no socket of its own, or there can be no more descriptors. [`io::ErrorKind::Unsupported`]: the kernel
+    /// cannot give it (an io_uring before 6.8).
+    fn share_socket(&mut self, port: PortId) -> io::Result<OwnedFd> {
+        let _ = port;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Other descriptors of the sockets that all ports share; `None` where each has its own.
+    ///
+    /// # Errors
+    ///
+    /// There can be no more descriptors.
+    fn share_sockets(&self) -> io::Result<Option<SharedSockets>> {
+        Ok(None)
+    }
+
+    /// The next [`open`](media_engine::Ports::open) of one of these addresses takes the socket that is bound to it already. Those of
+    /// an earlier call that were not taken are closed.
+    fn adopt_sockets(&mut self, sockets: Vec<(SocketAddr, OwnedFd)>) {
+        drop(sockets);
+    }
 }

@@ -64,6 +64,12 @@ pub(crate) fn free(local: SocketAddr) -> Result<SocketAddr, OpenError> {
     attempt().map_err(|error| open_error(&error))
 }
 
+/// Takes the socket that is bound to `local` out of those that were adopted.
+pub(crate) fn take(adopted: &mut Vec<(SocketAddr, OwnedFd)>, local: SocketAddr) -> Option<OwnedFd> {
+    let at = adopted.iter().position(|(bound, _)| *bound == local)?;
+    Some(adopted.swap_remove(at).1)
+}
+
 /// What an error of the kernel means for opening a port.
 pub(crate) fn open_error(error: &io::Error) -> OpenError {
     match error.raw_os_error() {

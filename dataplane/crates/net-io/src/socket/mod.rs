@@ -58,6 +58,10 @@ pub struct Sockets {
     gather: Duration,
     /// Whether the last poll received something: only then is it worth gathering.
     busy: bool,
+    /// Nothing is received: see [`PacketIo::stop_receiving`].
+    stopped: bool,
+    /// Sockets for the ports that are opened next.
+    adopted: Vec<(SocketAddr, OwnedFd)>,
     counters: IoCounters,
 }
 
@@ -104,6 +108,8 @@ impl Sockets {
             egress: Egress::new(config.frames),
             gather: config.gather,
             busy: false,
+            stopped: false,
+            adopted: Vec::new(),
             counters: IoCounters {
                 kernel_drops: Some(0),
                 ..IoCounters::default()
@@ -259,7 +265,13 @@ impl Sockets {
 impl Ports for Sockets {
     fn open(&mut self, local: SocketAddr) -> Result<PortId, OpenError> {
         let (index, _) = self.ports.next().ok_or(OpenError::Exhausted)?;
-        let (socket, local) = udp_socket::bind(local, &self.options)?;
+        let adopted = udp_socket::take(&mut self.adopted, local);
+        let (socket, local) = match adopted {
+            Some(socket) => (socket, local),
+            None => udp_socket::bind(local, &self.options)?,
+        };
+        // Those that an adopted socket had dropped before are not this back-end's.
+        let drops = udp_socket::dropped(socket.as_fd()).unwrap_or(0);
         epoll::add(
             &self.epoll,
             &socket,
@@ -269,11 +281,7 @@ impl Ports for Sockets {
         .map_err(|error| udp_socket::open_error(&error.into()))?;
         self.egress.add_port(PortId(index));
         self.ports
-            .insert(Port {
-                socket,
-                local,
-                drops: 0,
-            })
+            .insert(Port { socket, local, drops })
             .map_err(|_| OpenError::Exhausted)
     }
 
@@ -295,6 +303,10 @@ impl PacketIo for Sockets {
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
         self.flush();
         if !self.received.is_empty() {
+            return Ok(());
+        }
+        if self.stopped {
+            self.counters.wake_ups += u64::from(self.waker.wait(wait)?);
             return Ok(());
         }
         if !self.has_buffers() {
@@ -380,5 +392,28 @@ impl PacketIo for Sockets {
 
     fn local_address(&self, port: PortId) -> Option<SocketAddr> {
         self.ports.at(port).map(|port| port.local)
+    }
+
+    fn stop_receiving(&mut self) -> io::Result<()> {
+        self.stopped = true;
+        Ok(())
+    }
+
+    fn start_receiving(&mut self) {
+        self.stopped = false;
+    }
+
+    fn socket_ports(&self) -> Vec<(SocketAddr, PortId)> {
+        let local = |port: PortId| self.ports.at(port).map(|it| (it.local, port));
+        self.ports.open().into_iter().filter_map(local).collect()
+    }
+
+    fn share_socket(&mut self, port: PortId) -> io::Result<OwnedFd> {
+        let port = self.ports.at(port).ok_or(io::ErrorKind::NotFound)?;
+        port.socket.try_clone()
+    }
+
+    fn adopt_sockets(&mut self, sockets: Vec<(SocketAddr, OwnedFd)>) {
+        self.adopted = sockets;
     }
 }

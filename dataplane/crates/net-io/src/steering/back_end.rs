@@ -43,6 +43,8 @@ pub struct Steered {
     gather: Duration,
     /// Whether the last poll received something: only then is it worth gathering.
     busy: bool,
+    /// Nothing is received: see [`PacketIo::stop_receiving`].
+    stopped: bool,
     counters: IoCounters,
 }
 
@@ -92,6 +94,7 @@ impl Steered {
             egress,
             gather: config.gather,
             busy: false,
+            stopped: false,
             counters: IoCounters {
                 kernel_drops: Some(0),
                 ..IoCounters::default()
@@ -253,7 +256,7 @@ impl Steered {
 
 impl Ports for Steered {
     fn open(&mut self, local: SocketAddr) -> Result<PortId, OpenError> {
-        if self.ports.has_closed() {
+        if self.ports.has_closed() && !self.stopped {
             // What came for a port that has closed must not be taken for the next one's of the same number.
             self.receive_all();
         }
@@ -270,6 +273,10 @@ impl PacketIo for Steered {
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
         self.flush();
         if !self.received.is_empty() {
+            return Ok(());
+        }
+        if self.stopped {
+            self.counters.wake_ups += u64::from(self.waker.wait(wait)?);
             return Ok(());
         }
         if !self.has_buffers() {
@@ -367,5 +374,19 @@ impl PacketIo for Steered {
 
     fn local_address(&self, port: PortId) -> Option<SocketAddr> {
         self.ports.at(port).map(|port| port.local)
+    }
+
+    fn stop_receiving(&mut self) -> io::Result<()> {
+        self.stopped = true;
+        Ok(())
+    }
+
+    fn start_receiving(&mut self) {
+        self.stopped = false;
+    }
+
+    fn share_sockets(&self) -> io::Result<Option<SharedSockets>> {
+        let receivers = self.receivers.iter().map(|receiver| receiver.socket.as_fd());
+        SharedSockets::share(receivers, &self.exits).map(Some)
     }
 }

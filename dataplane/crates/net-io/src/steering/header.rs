@@ -69,6 +69,10 @@ impl Exits {
     }
 
     /// The socket of an exit.
+    pub(crate) fn address(&self, exit: u16) -> IpAddr {
+        self.exits[usize::from(exit)].address
+    }
+
     pub(crate) fn socket(&self, exit: u16) -> BorrowedFd<'_> {
         self.exits[usize::from(exit)].socket.as_fd()
     }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::Exits;
 use crate::config::SocketOptions;
 use crate::udp_socket;
 
@@ -63,6 +64,34 @@ impl SharedSockets {
             v6: receiver(Ipv6Addr::LOCALHOST.into())?,
             exits,
         })
+    }
+
+    /// Other descriptors of sockets that a back-end has.
+    pub(crate) fn share<'a>(
+        receivers: impl Iterator<Item = BorrowedFd<'a>>,
+        exits: &Exits,
+    ) -> io::Result<Self> {
+        let mut shared = Self {
+            v4: None,
+            v6: None,
+            exits: Vec::with_capacity(exits.len()),
+        };
+        for receiver in receivers {
+            let bound: SocketAddr = rustix::net::getsockname(receiver)?.try_into()?;
+            let place = if bound.is_ipv4() {
+                &mut shared.v4
+            } else {
+                &mut shared.v6
+            };
+            *place = Some(receiver.try_clone_to_owned()?);
+        }
+        for exit in 0..exits.len() as u16 {
+            shared.exits.push(Exit {
+                address: exits.address(exit),
+                socket: exits.socket(exit).try_clone_to_owned()?,
+            });
+        }
+        Ok(shared)
     }
 
     /// The socket that receives for an IP version.

@@ -25,6 +25,7 @@
 //!    `Send`.
 
 mod buffer_ring;
+mod handover;
 mod message;
 mod port_slots;
 mod ports;
@@ -37,7 +38,7 @@ mod token;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use media_engine::PortId;
@@ -49,7 +50,7 @@ use crate::control::{OVERFLOW_SPACE, STEERED_SPACE};
 use crate::counters::{IoCounters, SendError};
 use crate::frame::{Extent, Frame, FrameAccount, FramePool, HEADROOM, PAYLOAD_MAX};
 use crate::packet_io::{PacketIo, Received};
-use crate::steering::Steering;
+use crate::steering::{SharedSockets, Steering};
 use crate::waker::Waker;
 
 use buffer_ring::BufferRing;
@@ -139,6 +140,12 @@ pub struct Uring {
     pauses: u64,
     /// The back-end is being dropped: nothing new is asked of the kernel.
     ending: bool,
+    /// Nothing is received: see [`PacketIo::stop_receiving`].
+    stopped: bool,
+    /// Sockets for the ports that are opened next.
+    adopted: Vec<(SocketAddr, OwnedFd)>,
+    /// What became of the latest request for a descriptor.
+    installed: Option<i32>,
     counters: IoCounters,
 }
 
@@ -246,6 +253,9 @@ impl Uring {
             busy: false,
             pauses: 0,
             ending: false,
+            stopped: false,
+            adopted: Vec::new(),
+            installed: None,
             counters: IoCounters {
                 kernel_drops: Some(0),
                 ..IoCounters::default()
@@ -276,7 +286,7 @@ impl Uring {
             };
             let request = match control {
                 Control::Receive(port, generation) => {
-                    if !self.slots.is_current(port, generation) {
+                    if self.stopped || self.slots.is_armed(port) || !self.slots.is_current(port, generation) {
                         continue;
                     }
                     if self.buffers.provided() == 0 {
@@ -332,6 +342,7 @@ impl Uring {
                     self.counters.wake_ups += 1;
                 }
             }
+            Some(Token::Install) => self.installed = Some(completion.result),
             Some(Token::CloseFile { port, .. }) => self.slots.file_removed(port),
             // The kernel did not find the receive, or found it at work, and it has not told its end before this: once more.
             Some(Token::Cancel { port, generation })
@@ -364,7 +375,7 @@ impl Uring {
                 _ => {}
             }
         }
-        if !completion.more && self.slots.receive_ended(port) {
+        if !completion.more && self.slots.receive_ended(port) && !self.stopped {
             self.control.push_back(Control::Receive(port, generation));
             self.counters.receives_rearmed += 1;
         }
@@ -596,6 +607,34 @@ impl PacketIo for Uring {
             None => self.slots.local(port),
             Some(shared) => shared.ports.at(port).map(|port| port.local),
         }
+    }
+
+    fn stop_receiving(&mut self) -> io::Result<()> {
+        self.end_receives()
+    }
+
+    fn start_receiving(&mut self) {
+        self.begin_receives();
+    }
+
+    fn socket_ports(&self) -> Vec<(SocketAddr, PortId)> {
+        if self.shared.is_some() {
+            return Vec::new();
+        }
+        let local = |port: PortId| self.slots.local(port).map(|local| (local, port));
+        self.slots.open_ports().into_iter().filter_map(local).collect()
+    }
+
+    fn share_socket(&mut self, port: PortId) -> io::Result<OwnedFd> {
+        self.install(port)
+    }
+
+    fn share_sockets(&self) -> io::Result<Option<SharedSockets>> {
+        self.shared.as_ref().map(Shared::share).transpose()
+    }
+
+    fn adopt_sockets(&mut self, sockets: Vec<(SocketAddr, OwnedFd)>) {
+        self.adopted = sockets;
     }
 }
 

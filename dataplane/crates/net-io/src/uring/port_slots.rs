@@ -177,6 +177,12 @@ impl PortSlots {
         self.slots.iter().enumerate().filter_map(open).collect()
     }
 
+    /// The generation of an open port.
+    pub(super) fn generation(&self, port: PortId) -> Option<u32> {
+        let slot = self.slots.get(port.0 as usize)?;
+        matches!(slot.state, State::Open(_)).then_some(slot.generation)
+    }
+
     /// Receives with the kernel, all ports together.
     pub(super) fn armed(&self) -> u32 {
         self.armed

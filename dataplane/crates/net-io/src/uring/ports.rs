@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd as _, AsRawFd};
 use std::time::Duration;
 
 use media_engine::{OpenError, PortId, Ports};
@@ -44,7 +44,15 @@ impl Uring {
 
     fn open_now(&mut self, local: SocketAddr) -> Result<PortId, OpenError> {
         let place = self.slots.next().ok_or(OpenError::Exhausted)?;
-        let (socket, local) = udp_socket::bind(local, &self.options)?;
+        let adopted = udp_socket::take(&mut self.adopted, local);
+        // Those that an adopted socket had dropped before are not this back-end's.
+        let dropped = adopted
+            .as_ref()
+            .and_then(|socket| udp_socket::dropped(socket.as_fd()).ok());
+        let (socket, local) = match adopted {
+            Some(socket) => (socket, local),
+            None => udp_socket::bind(local, &self.options)?,
+        };
         self.ring
             .submitter()
             .register_files_update(place.0, &[socket.as_raw_fd()])
@@ -52,6 +60,9 @@ impl Uring {
         // The file table holds the socket now; its descriptor ends here.
         drop(socket);
         let (port, generation) = self.slots.open(local).ok_or(OpenError::Exhausted)?;
+        if let (Some(dropped), Some(drops)) = (dropped, self.slots.drops(port)) {
+            *drops = dropped;
+        }
         // Room for one of each request for every slot, so that queueing one on the packet path does not allocate.
         self.control
             .reserve((3 * self.slots.len()).saturating_sub(self.control.len()));

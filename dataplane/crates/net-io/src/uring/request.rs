@@ -76,3 +76,10 @@ pub(super) fn close_file(port: PortId, generation: u32) -> Entry {
         .build()
         .user_data(Token::CloseFile { port, generation }.encode())
 }
+
+/// Make a descriptor of a port's socket, which is closed on exec. Points to nothing.
+pub(super) fn install(port: PortId) -> Entry {
+    opcode::FixedFdInstall::new(Fixed(port.0), 0)
+        .build()
+        .user_data(Token::Install.encode())
+}

@@ -32,6 +32,11 @@ impl Shared {
         })
     }
 
+    /// Other descriptors of the sockets.
+    pub(super) fn share(&self) -> io::Result<SharedSockets> {
+        SharedSockets::share(self.receivers.iter().map(AsFd::as_fd), &self.exits)
+    }
+
     /// Sockets in the file table.
     pub(super) fn files(&self) -> u32 {
         (self.receivers.len() + self.exits.len()) as u32

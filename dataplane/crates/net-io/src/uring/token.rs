@@ -24,6 +24,8 @@ pub(super) enum Token {
     CloseFile { port: PortId, generation: u32 },
     /// The cancelling of the waker's poll.
     StopWaker,
+    /// The making of a descriptor of a port's socket.
+    Install,
 }
 
 impl Token {
@@ -35,6 +37,7 @@ impl Token {
             Self::Cancel { port, generation } => (4, generation, port.0),
             Self::CloseFile { port, generation } => (5, generation, port.0),
             Self::StopWaker => (6, 0, 0),
+            Self::Install => (7, 0, 0),
         };
         (kind << 60) | ((generation & GENERATION_MASK) as u64) << 32 | index as u64
     }
@@ -59,6 +62,7 @@ impl Token {
                 generation,
             }),
             6 => Some(Self::StopWaker),
+            7 => Some(Self::Install),
             _ => None,
         }
     }

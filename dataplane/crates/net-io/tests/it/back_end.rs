@@ -172,8 +172,24 @@ impl Steer for Steerer {
 
 /// Steering in the network namespace of this thread, for the addresses that tests use.
 pub fn steering(name: &str, config: &IoConfig) -> Option<net_io::steering::Steering> {
+    let addresses = steered_addresses();
+    if let Err(error) = Steering::load(&addresses) {
+        skip(name, &error.to_string());
+        return None;
+    }
+    let sockets = SharedSockets::open(&addresses, &config.socket).expect("raw sockets, where BPF is allowed");
+    steering_to(name, sockets)
+}
+
+fn steered_addresses() -> Vec<IpAddr> {
     let mut addresses = vec![LOOPBACK_V4, LOOPBACK_V6];
     addresses.extend((1..10).map(quiet_address));
+    addresses
+}
+
+/// Steering to sockets that are there, by a program of its own.
+pub fn steering_to(name: &str, sockets: SharedSockets) -> Option<net_io::steering::Steering> {
+    let addresses = steered_addresses();
     let steering = match Steering::load(&addresses) {
         Ok(steering) => steering,
         Err(error) => {
@@ -181,7 +197,6 @@ pub fn steering(name: &str, config: &IoConfig) -> Option<net_io::steering::Steer
             return None;
         }
     };
-    let sockets = SharedSockets::open(&addresses, &config.socket).expect("raw sockets, where BPF is allowed");
     for ipv6 in [false, true] {
         let socket = sockets.receiver(ipv6).expect("both versions are asked for");
         steering.set_socket(0, ipv6, socket).expect("a bound socket");

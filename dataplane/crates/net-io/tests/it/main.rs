@@ -4,6 +4,7 @@ mod allocation;
 mod back_end;
 mod disorder;
 mod errors;
+mod handover;
 mod lifecycle;
 mod limits;
 mod options;
