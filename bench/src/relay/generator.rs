@@ -144,6 +144,7 @@ impl Generator {
         let planned = PTIME * per_stream;
         let mut send_late_us = Histogram::new_with_bounds(1, 60_000_000, 2)?;
         let clock = MonotonicClock::start();
+        let start = clock.now();
         let mut schedule = Schedule::start(TICK);
         let mut next = 0;
         let mut sent = 0;
@@ -151,10 +152,10 @@ impl Generator {
         let mut drain_until = Timestamp::MAX;
         loop {
             schedule.wait_for_tick()?;
-            while next < total && due(next, calls) <= clock.now().saturating_since(Timestamp::ZERO) {
+            while next < total && due(next, calls) <= clock.now().saturating_since(start) {
                 let late = clock
                     .now()
-                    .saturating_since(Timestamp::ZERO)
+                    .saturating_since(start)
                     .saturating_sub(due(next, calls));
                 send_late_us.saturating_record((late.as_micros() as u64).max(1));
                 self.queue(&counts, next, calls);
@@ -167,7 +168,7 @@ impl Generator {
             sent += self.flush(&mut counts.faults);
             self.receive(&mut counts)?;
             if next == total && drain_until == Timestamp::MAX {
-                sending = clock.now().saturating_since(Timestamp::ZERO);
+                sending = clock.now().saturating_since(start);
                 drain_until = clock.now() + DRAIN;
             }
             if drain_until != Timestamp::MAX && (counts.received() >= sent || clock.now() >= drain_until) {
