@@ -29,15 +29,35 @@ impl Party {
                 continue;
             };
             if let Ok(rtcp) = UdpSocket::bind((ip, next)).await {
-                return Self {
-                    rtp,
-                    rtcp,
-                    ssrc: u32::from(port) << 8,
-                    sequence: 100,
-                };
+                return Self::with(rtp, rtcp);
             }
         }
         panic!("no two neighbouring ports at {ip}");
+    }
+
+    /// With sockets of another network namespace.
+    pub fn of(rtp: std::net::UdpSocket, rtcp: std::net::UdpSocket) -> Self {
+        Self::with(tokio_socket(rtp), tokio_socket(rtcp))
+    }
+
+    fn with(rtp: UdpSocket, rtcp: UdpSocket) -> Self {
+        let port = rtp.local_addr().expect("bound").port();
+        Self {
+            rtp,
+            rtcp,
+            ssrc: u32::from(port) << 8,
+            sequence: 100,
+        }
+    }
+
+    /// Throws away the RTP that has come; how many packets.
+    pub fn drain(&self) -> usize {
+        let mut bytes = [0; 2048];
+        let mut count = 0;
+        while self.rtp.try_recv(&mut bytes).is_ok() {
+            count += 1;
+        }
+        count
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -80,11 +100,23 @@ impl Party {
         packet_in(&self.rtp, PATIENCE).await
     }
 
+    /// The sequence number of the next RTP packet, within [`PATIENCE`].
+    pub async fn sequence_in(&self) -> Option<u16> {
+        let (bytes, _) = self.packet_in().await?;
+        Some(u16::from_be_bytes([bytes[2], bytes[3]]))
+    }
+
     /// Nothing comes.
     pub async fn hears_nothing(&self) {
         let packet = packet_in(&self.rtp, SILENCE).await;
         assert!(packet.is_none(), "heard {packet:?}");
     }
+}
+
+/// For the runtime of the calling thread.
+pub fn tokio_socket(socket: std::net::UdpSocket) -> UdpSocket {
+    socket.set_nonblocking(true).expect("set");
+    UdpSocket::from_std(socket).expect("watched")
 }
 
 pub async fn packet_in(socket: &UdpSocket, patience: Duration) -> Option<(Vec<u8>, SocketAddr)> {

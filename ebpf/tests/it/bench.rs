@@ -3,6 +3,8 @@ use std::num::NonZeroU32;
 
 use ebpf::{Action, FlowReading, FlowSpec, Media, Neighbour, NextHop, Reason, Relay, RelayConfig, Run};
 
+pub use netns::skip;
+
 use crate::frame::Datagram;
 
 /// The loopback interface, by which a program-run's packets come.
@@ -15,15 +17,6 @@ pub const NEXT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 99];
 
 /// PCMU, PCMA, telephone events, Opus.
 pub const TYPES: [(u8, u32); 4] = [(0, 8_000), (8, 8_000), (101, 0), (111, 48_000)];
-
-/// Passes over a check that this machine can't make; under `STRICT=1` that is a failure.
-pub fn skip(name: &str, reason: &dyn std::fmt::Display) {
-    println!("SKIP {name}: {reason}");
-    assert!(
-        std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
-        "SKIP {name}: {reason}"
-    );
-}
 
 /// A loaded relay; `None`, and said so, when this machine or build has none.
 pub fn relay(name: &str) -> Option<Relay> {

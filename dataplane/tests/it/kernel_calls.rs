@@ -1,0 +1,411 @@
+//! Calls on the kernel path, between real interfaces: counted where they arrive.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proto::media_v1 as wire;
+
+use crate::node::{Node, call, delete, line, query};
+use crate::party::{Party, local_rtcp, local_rtp, packet_in, rtcp, rtp};
+use crate::process::PATIENCE;
+use crate::wire::{Bed, UNPINNED, node, run};
+
+/// Time between packets: shorter than a real party's, with a pause between them all the same.
+const PTIME: Duration = Duration::from_millis(5);
+
+/// A call of two parties at the far end of the wire.
+struct Call {
+    id: &'static str,
+    a: Party,
+    b: Party,
+    for_a: SocketAddr,
+    for_b: SocketAddr,
+    rtcp_for_a: SocketAddr,
+}
+
+impl Call {
+    async fn new(bed: &Bed, node: &mut Node, id: &'static str) -> Self {
+        Self::between(node, id, bed.party("192.0.2.2"), bed.party("192.0.2.3")).await
+    }
+
+    async fn between(node: &mut Node, id: &'static str, a: Party, b: Party) -> Self {
+        let request = call(id, line(Some(a.address())), line(Some(b.address())));
+        let made = node.client.create_call(request).await.expect("created");
+        let made = made.into_inner().call.expect("a call");
+        Self {
+            id,
+            for_a: local_rtp(&made, 0),
+            for_b: local_rtp(&made, 1),
+            rtcp_for_a: local_rtcp(&made, 0),
+            a,
+            b,
+        }
+    }
+
+    /// A new call, and both its parties speaking until both lines are in the kernel.
+    async fn in_kernel(bed: &Bed, node: &mut Node, id: &'static str) -> Self {
+        let mut call = Self::new(bed, node, id).await;
+        call.becomes(node, wire::Path::Kernel).await;
+        call
+    }
+
+    async fn report(&self, node: &mut Node) -> wire::Call {
+        let answer = node.client.query_call(query(self.id)).await.expect("there");
+        answer.into_inner().call.expect("a call")
+    }
+
+    async fn line(&self, node: &mut Node, leg: usize) -> wire::LineStatus {
+        self.report(node).await.legs[leg].lines[0].clone()
+    }
+
+    /// Packets of a leg's party that were forwarded.
+    async fn packets(&self, node: &mut Node, leg: usize) -> u64 {
+        let line = self.line(node, leg).await;
+        line.streams.iter().map(|stream| stream.packets).sum()
+    }
+
+    /// Both parties speak until both lines are on this path. What they send arrives, in order.
+    async fn becomes(&mut self, node: &mut Node, path: wire::Path) {
+        let mut last = None;
+        let reached = async {
+            loop {
+                self.exchange(5).await;
+                let call = self.report(node).await;
+                let is_there = call.legs.iter().all(|leg| leg.lines[0].path() == path);
+                last = Some(call);
+                if is_there {
+                    return;
+                }
+            }
+        };
+        let result = tokio::time::timeout(PATIENCE, reached).await;
+        assert!(result.is_ok(), "not on {path:?}: {last:#?}");
+    }
+
+    /// Both parties send so many packets, and hear all of the other's in order.
+    async fn exchange(&mut self, packets: usize) {
+        let mut ticks = tokio::time::interval(PTIME);
+        let (mut from_a, mut from_b) = (None, None);
+        for _ in 0..packets {
+            ticks.tick().await;
+            self.a.send(self.for_a, 1).await;
+            self.b.send(self.for_b, 1).await;
+            // Heard at once, so that no socket's buffer overflows.
+            let (heard_a, heard_b) = tokio::join!(self.b.sequence_in(), self.a.sequence_in());
+            in_order(&mut from_a, heard_a.expect("a's packet arrives"));
+            in_order(&mut from_b, heard_b.expect("b's packet arrives"));
+        }
+    }
+
+    async fn end(self, node: &mut Node) {
+        node.client.delete_call(delete(self.id)).await.expect("deleted");
+    }
+}
+
+fn in_order(latest: &mut Option<u16>, sequence: u16) {
+    if let Some(latest) = *latest {
+        assert_eq!(sequence, latest.wrapping_add(1), "lost or out of order");
+    }
+    *latest = Some(sequence);
+}
+
+#[test]
+fn a_plain_call_moves_into_the_kernel() {
+    run("a_plain_call_moves_into_the_kernel", async |bed: Bed| {
+        let mut node = node(UNPINNED).await;
+        assert_eq!(node.kernel, ["r0: native XDP: the driver takes XDP programs"]);
+        let mut call = Call::in_kernel(&bed, &mut node, "plain").await;
+        let user_space = node.metric("ringpath_dataplane_packets_received_total", "").await;
+        let before = [call.packets(&mut node, 0).await, call.packets(&mut node, 1).await];
+        call.exchange(200).await;
+        for (leg, before) in before.into_iter().enumerate() {
+            assert_eq!(call.packets(&mut node, leg).await - before, 200);
+            let line = call.line(&mut node, leg).await;
+            assert_eq!(line.path_reason, "plain relay: only addresses change");
+            assert!(line.drops.is_empty(), "{:?}", line.drops);
+            let stream = &line.streams[0];
+            assert_eq!(
+                (
+                    line.streams.len(),
+                    stream.lost,
+                    stream.reordered,
+                    stream.duplicates
+                ),
+                (1, 0, 0, 0)
+            );
+            assert!(stream.mos_x100 > 400, "{stream:?}");
+        }
+        assert_eq!(
+            node.metric("ringpath_dataplane_packets_received_total", "").await,
+            user_space,
+            "none of them came to user space"
+        );
+        assert_eq!(
+            node.metric(
+                "ringpath_dataplane_flows",
+                "path=\"kernel\",reason=\"plain_relay\""
+            )
+            .await,
+            2
+        );
+        call.end(&mut node).await;
+        node.metric_becomes("ringpath_dataplane_flows", "path=\"kernel\"", 0)
+            .await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn hold_takes_a_call_out_of_the_kernel_and_back_without_losing_a_packet() {
+    run(
+        "hold_takes_a_call_out_of_the_kernel_and_back_without_losing_a_packet",
+        async |bed: Bed| {
+            let mut node = node(UNPINNED).await;
+            let mut call = Call::in_kernel(&bed, &mut node, "hold").await;
+            for round in 0..3 {
+                // b holds a: what a sends is not wanted, what b sends (music) goes on.
+                let direction = wire::Direction::Sendonly;
+                update(&mut node, &call, direction, &format!("hold-{round}")).await;
+                let held = call.line(&mut node, 0).await;
+                assert_ne!(held.path(), wire::Path::Kernel);
+                assert_eq!(held.path_reason, "held: the peer does not receive");
+                let before = node
+                    .metric("ringpath_dataplane_packets_dropped_total", "peer_not_receiving")
+                    .await;
+                call.a.send(call.for_a, 10).await;
+                node.metric_becomes(
+                    "ringpath_dataplane_packets_dropped_total",
+                    "peer_not_receiving",
+                    before + 10,
+                )
+                .await;
+                for _ in 0..20 {
+                    call.b.send(call.for_b, 1).await;
+                    call.a.receive(1).await;
+                }
+                call.b.hears_nothing().await;
+
+                update(
+                    &mut node,
+                    &call,
+                    wire::Direction::Sendrecv,
+                    &format!("resume-{round}"),
+                )
+                .await;
+                call.exchange(50).await;
+                call.becomes(&mut node, wire::Path::Kernel).await;
+                call.exchange(50).await;
+            }
+            let line = call.line(&mut node, 0).await;
+            assert_eq!(
+                line.drops.get("peer_not_receiving"),
+                Some(&30),
+                "{:?}",
+                line.drops
+            );
+            let stream = &line.streams[0];
+            assert_eq!((line.streams.len(), stream.lost, stream.reordered), (1, 0, 0));
+            assert!(
+                node.metric("ringpath_dataplane_kernel_flows_removed_total", "")
+                    .await
+                    >= 3
+            );
+            node.stop().await;
+        },
+    );
+}
+
+/// Gives leg `b` a direction.
+async fn update(node: &mut Node, call: &Call, direction: wire::Direction, key: &str) {
+    let mut line = line(Some(call.b.address()));
+    line.direction = direction.into();
+    let request = wire::UpdateCallRequest {
+        call_id: call.id.into(),
+        idempotency_key: key.into(),
+        legs: vec![crate::node::leg("b", line)],
+    };
+    node.client.update_call(request).await.expect("updated");
+}
+
+/// Waits until both parties hear each other again, the parties speaking meanwhile.
+async fn heard_again(call: &mut Call, within: Duration) {
+    let heard = async {
+        loop {
+            call.a.send(call.for_a, 1).await;
+            call.b.send(call.for_b, 1).await;
+            let (to_a, to_b) = tokio::join!(packet_in(&call.a.rtp, PTIME), packet_in(&call.b.rtp, PTIME));
+            if to_a.is_some() && to_b.is_some() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(within, heard)
+        .await
+        .expect("the call goes on");
+    // What is still on its way.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    call.a.drain();
+    call.b.drain();
+}
+
+#[test]
+fn a_next_hop_that_announces_another_link_layer_address_keeps_its_call() {
+    let name = "a_next_hop_that_announces_another_link_layer_address_keeps_its_call";
+    run(name, async |bed: Bed| {
+        let mut node = node(UNPINNED).await;
+        // As network managers and failover daemons do.
+        bed.at_parties(&["sysctl -qw net.ipv4.conf.p0.arp_notify=1"]);
+        let mut call = Call::in_kernel(&bed, &mut node, "mac").await;
+        for round in 1..=3 {
+            bed.at_parties(&[&format!("ip link set p0 address 02:00:00:00:02:0{round}")]);
+            heard_again(&mut call, Duration::from_secs(2)).await;
+            call.exchange(50).await;
+            for leg in 0..2 {
+                assert_eq!(call.line(&mut node, leg).await.path(), wire::Path::Kernel);
+            }
+            let moved = node
+                .metric("ringpath_dataplane_kernel_flows_moved_total", "")
+                .await;
+            assert_eq!(moved, 2 * round);
+        }
+        let removed = node
+            .metric("ringpath_dataplane_kernel_flows_removed_total", "")
+            .await;
+        assert_eq!(removed, 0);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_next_hop_that_changes_its_link_layer_address_in_silence_keeps_its_call() {
+    let name = "a_next_hop_that_changes_its_link_layer_address_in_silence_keeps_its_call";
+    run(name, async |bed: Bed| {
+        // The kernel's times to doubt an address, shortened from half a minute.
+        bed.at_node(&[
+            "sysctl -qw net.ipv4.neigh.r0.base_reachable_time_ms=1000",
+            "sysctl -qw net.ipv4.neigh.r0.delay_first_probe_time=1",
+            "sysctl -qw net.ipv4.neigh.r0.retrans_time_ms=100",
+            // What it knows already has its times.
+            "ip neigh flush dev r0",
+        ]);
+        let mut node = node(UNPINNED).await;
+        let mut call = Call::in_kernel(&bed, &mut node, "silent").await;
+        bed.at_parties(&[
+            "ip link set p0 address 02:00:00:00:02:01",
+            // So that the parties need not ask, by which the node would learn.
+            "ip neigh replace 192.0.2.1 lladdr 02:00:00:00:01:01 dev p0 nud permanent",
+        ]);
+        heard_again(&mut call, Duration::from_secs(15)).await;
+        call.exchange(50).await;
+        assert!(
+            node.metric("ringpath_dataplane_kernel_flows_moved_total", "")
+                .await
+                >= 2
+        );
+        assert!(
+            node.metric("ringpath_dataplane_kernel_probes_sent_total", "")
+                .await
+                >= 2
+        );
+        let removed = node
+            .metric("ringpath_dataplane_kernel_flows_removed_total", "")
+            .await;
+        assert_eq!(removed, 0);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn rtcp_is_forwarded_in_the_kernel_and_read() {
+    run("rtcp_is_forwarded_in_the_kernel_and_read", async |bed: Bed| {
+        let mut node = node(UNPINNED).await;
+        let mut call = Call::in_kernel(&bed, &mut node, "rtcp").await;
+        let (a_rtcp, to) = (&call.a.rtcp, call.rtcp_for_a);
+        // The first makes the source known; the flow is put in then.
+        let in_kernel = async {
+            loop {
+                a_rtcp.send_to(&rtcp(call.a.ssrc), to).await.expect("sent");
+                let (bytes, _) = packet_in(&call.b.rtcp, PATIENCE).await.expect("forwarded");
+                assert_eq!(bytes, rtcp(call.a.ssrc));
+                call.line(&mut node, 0).await;
+                if node
+                    .metric("ringpath_dataplane_kernel_rtcp_forwarded_total", "")
+                    .await
+                    >= 3
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, in_kernel)
+            .await
+            .expect("in the kernel");
+        let before = call.line(&mut node, 0).await.rtcp_forwarded;
+        for _ in 0..10 {
+            call.a.rtcp.send_to(&rtcp(call.a.ssrc), to).await.expect("sent");
+            packet_in(&call.b.rtcp, PATIENCE).await.expect("forwarded");
+        }
+        assert_eq!(call.line(&mut node, 0).await.rtcp_forwarded, before + 10);
+        assert_eq!(
+            node.metric("ringpath_dataplane_kernel_rtcp_copies_lost_total", "")
+                .await,
+            0
+        );
+        assert_eq!(
+            node.metric("ringpath_dataplane_kernel_rtcp_copies_dropped_total", "")
+                .await,
+            0
+        );
+        call.exchange(10).await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn packets_to_ports_without_a_call_are_dropped_and_counted() {
+    run(
+        "packets_to_ports_without_a_call_are_dropped_and_counted",
+        async |bed: Bed| {
+            let mut node = node(&format!("{UNPINNED}unowned = \"drop\"\n")).await;
+            let mut call = Call::in_kernel(&bed, &mut node, "owned").await;
+            let before = node
+                .metric("ringpath_dataplane_kernel_unowned_packets_total", "192.0.2.1")
+                .await;
+            let scanner = bed.socket("192.0.2.3:0".parse().expect("an address"));
+            for port in 20_000..21_000u16 {
+                let to = SocketAddr::new(call.for_a.ip(), port);
+                if ![call.for_a.port() & !1, call.for_b.port() & !1].contains(&(port & !1)) {
+                    scanner.send_to(&rtp(1, 1, 0), to).await.expect("sent");
+                }
+            }
+            node.metric_becomes(
+                "ringpath_dataplane_kernel_unowned_packets_total",
+                "192.0.2.1",
+                before + 996,
+            )
+            .await;
+            assert_eq!(
+                node.metric("ringpath_dataplane_kernel_relay_dropped_total", "unowned_port")
+                    .await,
+                before + 996
+            );
+            // Other ports of the machine are not the relay's business.
+            let other = tokio::net::UdpSocket::bind("192.0.2.1:0").await.expect("binds");
+            let to = other.local_addr().expect("bound");
+            scanner.send_to(b"hello", to).await.expect("sent");
+            assert!(packet_in(&other, PATIENCE).await.is_some());
+            call.exchange(10).await;
+            let (for_a, id) = (call.for_a, call.id);
+            node.client.delete_call(delete(id)).await.expect("deleted");
+            call.a.send(for_a, 5).await;
+            node.metric_becomes(
+                "ringpath_dataplane_kernel_unowned_packets_total",
+                "192.0.2.1",
+                before + 1_001,
+            )
+            .await;
+            node.stop().await;
+        },
+    );
+}
