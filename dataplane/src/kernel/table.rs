@@ -165,7 +165,7 @@ impl SharedTable {
     /// Of a table with the flows that are in it; each of them gets the next hop that is found for it.
     pub(super) fn new(table: FlowTable, terms: Terms) -> Result<Arc<Self>, ebpf::Error> {
         let mut book = Book::default();
-        for left in table.flows()? {
+        for left in table.flows() {
             let spec = terms.flow(FlowSpec::new(
                 left.local,
                 left.source,
@@ -427,7 +427,7 @@ impl Flows for WorkerFlows {
 
     fn read(&mut self, local: SocketAddr) -> Option<FlowReading> {
         let key = FlowKey::new(local);
-        let reading = self.shared.table.read(key).ok()??;
+        let reading = self.shared.table.read(key)?;
         Some(self.reading(key, &reading))
     }
 }
