@@ -1,7 +1,9 @@
 //! The life of the process: start, serve, stop.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,11 +18,12 @@ use crate::bell::Bell;
 use crate::config::Config;
 use crate::file_limit::FileLimit;
 use crate::grpc::{self, Incoming};
-use crate::journal::Found;
+use crate::journal::{self, Found, StateDirectory};
 use crate::kernel::{self, Kernel};
 use crate::metrics;
-use crate::node::{Lane, Memory, Node};
+use crate::node::{Lane, Memory, Node, wall_clock_ms};
 use crate::start::{self, Workers};
+use crate::takeover::{Given, Giver, Inheritance, Inherited, Taker};
 
 /// Time for requests under way, and for scrapes, once the workers have stopped. A client that keeps a stream open
 /// (health) loses it then.
@@ -30,29 +33,37 @@ const LAST_EVENTS: Duration = Duration::from_secs(5);
 /// Time for workers to end their calls.
 const WORKERS_STOP: Duration = Duration::from_secs(20);
 
-/// Runs the node until a signal asks it to stop.
+/// Runs the node until a signal asks it to stop, or another process takes its place. `takes_over`: it takes that of the process that
+/// runs.
 ///
 /// # Errors
 /// When it cannot start, or a worker ends by itself: a node that has lost a worker has lost that worker's calls, and
 /// must not go on looking healthy.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, takes_over: bool) -> anyhow::Result<()> {
     let log = config.log.clone();
-    ops::process::run(&log, serve(config))
+    ops::process::run(&log, serve(config, takes_over))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     let limit = FileLimit::raise().unwrap_or_else(|error| {
         tracing::warn!(%error, "the limit of open files stays as it is");
         FileLimit::now()
     });
-    let found = Found::new(&config)?;
+    let mut taking = match takes_over {
+        true => connect(&config).await?,
+        false => None,
+    };
+    let found = match taking.as_mut().and_then(|taking| taking.directory.take()) {
+        Some(directory) => Found::inherited(directory),
+        None => Found::new(&config)?,
+    };
     if let Some(line) = &found.line {
         ops::process::say(line);
     }
     let clock = MonotonicClock::start();
     let (bell, listener) = Bell::new()?;
-    let kernel = Kernel::start(&config, false)?;
+    let kernel = Kernel::start(&config, taking.is_some())?;
     let keep = kernel.capabilities_needed();
     let Workers {
         identity,
@@ -60,7 +71,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         calls_max,
         interfaces,
         claims: _claims,
-    } = start::workers(&config, limit, clock, &bell, &kernel, keep)?;
+    } = start::workers(
+        &config,
+        limit,
+        clock,
+        &bell,
+        &kernel,
+        keep,
+        taking.as_ref().map(|taking| &taking.workers),
+    )?;
     ops::process::say(&format!(
         "backend {}: {}",
         identity.backend, identity.backend_reason
@@ -109,6 +128,37 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if restoration.found > 0 {
         ops::process::say(&format!("state: {restoration}"));
     }
+    let (mut grpc_listener, mut ops_listener) = (None, None);
+    if let Some(taking) = taking {
+        let process = taking.workers.process;
+        let outcome = taking
+            .taker
+            .take(
+                &node,
+                || kernel.reload().context("the table of flows"),
+                |record| record.restored(&interfaces, &config.limits, wall_clock_ms()),
+            )
+            .await
+            .with_context(|| format!("process {process} goes on"))?;
+        if let Some(directory) = &found.directory {
+            let journal = journal::begin(
+                directory,
+                &config.node_id,
+                &outcome.records,
+                config.limits.journal_bytes_max,
+            );
+            *node.journal() = journal.context("the journal")?;
+        }
+        node.go_on().await;
+        let gap = clock.now().saturating_since(outcome.stopped);
+        ops::process::say(&format!(
+            "takeover from process {process}: {} of {} calls go on, {:.1} ms without receiving",
+            outcome.records.len(),
+            outcome.records.len() + outcome.lost,
+            gap.as_secs_f64() * 1e3
+        ));
+        (grpc_listener, ops_listener) = (Some(taking.grpc), Some(taking.ops));
+    }
     kernel.sweep();
     let keeping = kernel
         .keeper(clock)
@@ -128,13 +178,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let (readiness, watched) = watch::channel(Readiness::NotReady("starting".into()));
     let (stop, stopped) = watch::channel(false);
-    let incoming = Incoming::bind(
-        &config.grpc.listen,
-        config.grpc.connections_max,
-        node.tally().clone(),
-    )
-    .await
-    .with_context(|| format!("grpc.listen: {}", config.grpc.listen))?;
+    let (connections_max, tally) = (config.grpc.connections_max, node.tally().clone());
+    let incoming = match grpc_listener {
+        Some(listener) => Incoming::inherit(listener, &config.grpc.listen, connections_max, tally),
+        None => Incoming::bind(&config.grpc.listen, connections_max, tally).await,
+    };
+    let incoming = incoming.with_context(|| format!("grpc.listen: {}", config.grpc.listen))?;
+    let (grpc_descriptor, left) = (incoming.descriptor()?, incoming.left());
     let grpc_address = incoming.address()?;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<MediaNodeServer<grpc::Service>>().await;
@@ -142,15 +192,26 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         let (config, node, stopped) = (config.grpc.clone(), node.clone(), asked(stopped.clone()));
         async move { grpc::serve(&config, incoming, node, health_service, stopped).await }
     });
-    let ops_listener = TcpListener::bind(config.ops.listen)
-        .await
-        .with_context(|| format!("ops.listen: {}", config.ops.listen))?;
+    let ops_listener = match ops_listener {
+        Some(listener) => TcpListener::from_std(listener.into()),
+        None => TcpListener::bind(config.ops.listen).await,
+    };
+    let ops_listener = ops_listener.with_context(|| format!("ops.listen: {}", config.ops.listen))?;
+    let ops_descriptor = ops_listener.as_fd().try_clone_to_owned()?;
     let ops_address = ops_listener.local_addr()?;
     let ops = Ops {
         registry: Arc::new(metrics::registry(&node, kernel.status())),
         readiness: watched,
     };
     let ops_server = tokio::spawn(ops::http::serve(ops_listener, ops, asked(stopped)));
+
+    let giver = match &found.directory {
+        Some(directory) => {
+            let giver = Giver::listen(directory, [grpc_descriptor, ops_descriptor], clock);
+            Some(giver.with_context(|| format!("a takeover socket in {}", directory.path().display()))?)
+        }
+        None => None,
+    };
 
     // The listeners may have ports below 1024; nothing after them needs a privilege.
     if let Err(error) = kernel::give_up_all_but(keep) {
@@ -181,6 +242,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         result = ended(keeping) => anyhow::bail!("the keeper of next hops ended: {result}"),
         result = ended(reading) => anyhow::bail!("the reader of RTCP copies ended: {result}"),
         result = &mut listening => anyhow::bail!("the control thread's bell ended: {result:?}"),
+        given = give(giver.as_ref(), &node) => {
+            tracing::info!(process = given.process, calls = given.calls, "another process has taken over");
+            left.store(true, Ordering::Relaxed);
+            leave(&node, &stop).await;
+            let answers = async { (grpc_server.await, ops_server.await) };
+            if tokio::time::timeout(LAST_ANSWERS, answers).await.is_err() {
+                tracing::debug!("connections cut off");
+            }
+            drop(broken);
+            drop(kernel);
+            return Ok(());
+        }
     }
 
     // New calls are refused from here; those that exist have their time.
@@ -230,6 +303,55 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     kernel.stop();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What a process that takes over has heard before it has workers.
+struct Taking {
+    taker: Taker,
+    directory: Option<StateDirectory>,
+    workers: Inherited,
+    grpc: OwnedFd,
+    ops: OwnedFd,
+}
+
+/// Greets the process that is this node; `None` when there is none.
+async fn connect(config: &Config) -> anyhow::Result<Option<Taking>> {
+    let root = Found::root(config).context("without a state directory nothing can be taken over")?;
+    let Some((taker, inheritance)) = Taker::connect(root, &config.node_id).await? else {
+        ops::process::say("takeover: no process runs as this node");
+        return Ok(None);
+    };
+    let Inheritance {
+        directory,
+        grpc,
+        ops,
+        workers,
+    } = inheritance;
+    Ok(Some(Taking {
+        taker,
+        directory: Some(directory),
+        workers,
+        grpc,
+        ops,
+    }))
+}
+
+/// Completes when another process has everything; never without a way to hand over.
+async fn give(giver: Option<&Giver>, node: &Node) -> Given {
+    match giver {
+        Some(giver) => giver.give(node).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Leaves the calls to the process that has taken over, and sends everybody there.
+async fn leave(node: &Node, stop: &watch::Sender<bool>) {
+    node.leave().await;
+    node.close();
+    if tokio::time::timeout(LAST_EVENTS, node.unwatched()).await.is_err() {
+        tracing::warn!("a watcher of events does not read: it loses its last ones");
+    }
+    stop.send_replace(true);
 }
 
 /// SIGTERM and SIGINT, one after the other.

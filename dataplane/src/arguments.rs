@@ -36,6 +36,11 @@ pub struct Run {
     #[arg(long, value_enum)]
     pub backend: Option<Backend>,
 
+    /// Take the place of the process that is this node, with its calls, sockets and listeners, and without losing a packet. When
+    /// none runs, start as ever.
+    #[arg(long)]
+    pub takeover: bool,
+
     /// Check the configuration and the files that it names, then exit: 0 when it can be used, 2 with one line a problem
     /// when not.
     #[arg(long)]

@@ -14,6 +14,7 @@ mod metrics;
 mod node;
 mod start;
 mod steering;
+mod takeover;
 mod worker;
 
 use std::process::ExitCode;
@@ -60,7 +61,7 @@ fn node(arguments: &Run) -> ExitCode {
     if arguments.check_config {
         return ExitCode::SUCCESS;
     }
-    match app::run(config) {
+    match app::run(config, arguments.takeover) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Whole, with every cause; logging may not have started.

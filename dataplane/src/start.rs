@@ -21,6 +21,7 @@ use crate::file_limit::{self, FileLimit};
 use crate::kernel::Kernel;
 use crate::node::Identity;
 use crate::steering::{self, Decision, NodeSteering};
+use crate::takeover::Inherited;
 use crate::worker::{self, Handle, Plan};
 
 /// The packet back-end that was chosen.
@@ -85,6 +86,7 @@ pub fn workers(
     bell: &Bell,
     kernel: &Kernel,
     keep: CapabilitySet,
+    inherited: Option<&Inherited>,
 ) -> anyhow::Result<Workers> {
     let interfaces = bindable(&config.interfaces)?;
     let allowed =
@@ -94,11 +96,18 @@ pub fn workers(
         (0, named) => named,
         (count, _) => count,
     };
+    if let Some(inherited) = inherited {
+        anyhow::ensure!(
+            inherited.workers == count,
+            "the process before has {} workers, this one would have {count}",
+            inherited.workers
+        );
+    }
     let Decision {
         steering,
         reason,
         claims,
-    } = steering::decide(&config.io, &interfaces, count)?;
+    } = steering::decide(&config.io, &interfaces, count, inherited)?;
     let start = Start {
         config,
         interfaces,
@@ -110,6 +119,7 @@ pub fn workers(
         bell,
         kernel,
         keep,
+        inherited,
     };
     let chosen = choose(config.workers.backend)?.and(&reason);
     let started = match start.all(chosen, launch) {
@@ -137,6 +147,7 @@ struct Start<'a> {
     bell: &'a Bell,
     kernel: &'a Kernel,
     keep: CapabilitySet,
+    inherited: Option<&'a Inherited>,
 }
 
 impl Start<'_> {
@@ -178,12 +189,16 @@ impl Start<'_> {
                 command_queue: config.limits.command_queue,
                 event_queue: config.limits.event_queue,
                 bell: self.bell.clone(),
+                held: self.inherited.is_some(),
                 keep: self.keep,
             };
             let io = config.io.config(ports_max);
             let steering = match &self.steering {
                 None => Ok(None),
-                Some(steering) => steering.of_worker(index, &io.socket).map(Some),
+                Some(steering) => {
+                    let sockets = self.inherited.and_then(|inherited| inherited.shared.get(index));
+                    steering.of_worker(index, &io.socket, sockets).map(Some)
+                }
             };
             let launched = steering
                 .map_err(io::Error::other)
@@ -360,6 +375,7 @@ mod tests {
             bell: &bell,
             kernel: &Kernel::none(),
             keep: CapabilitySet::empty(),
+            inherited: None,
         };
         let wires = RefCell::new(vec![]);
         let launch = |last: usize| {

@@ -11,6 +11,7 @@ use net_io::SocketOptions;
 use net_io::steering::{RangeClaim, SharedSockets, Steer, Steering};
 
 use crate::config::{Interface, Io, SteeringMode};
+use crate::takeover::Inherited;
 
 /// Steering of all workers of the node. The program stays attached while this or a worker's part of it lives.
 #[derive(Clone, Debug)]
@@ -36,15 +37,25 @@ pub struct Decision {
     pub claims: Vec<RangeClaim>,
 }
 
-/// Decides as the configuration says.
+/// Decides as the configuration says, and, when this process takes the place of another one, as that has it: its sockets are all
+/// there is.
 ///
 /// # Errors
-/// When steering is required and can't be had, or the ports can't be claimed.
-pub fn decide(io: &Io, interfaces: &[Interface], workers: usize) -> anyhow::Result<Decision> {
+/// When steering is required, or inherited, and can't be had, or the ports can't be claimed.
+pub fn decide(
+    io: &Io,
+    interfaces: &[Interface],
+    workers: usize,
+    inherited: Option<&Inherited>,
+) -> anyhow::Result<Decision> {
+    let before: Vec<u32> = inherited.iter().map(|inherited| inherited.process).collect();
     let mode = io.steering;
     let off = |reason: String| -> anyhow::Result<Decision> {
         let claims = claim(interfaces, false)?;
-        for conflict in claims.iter().filter_map(|claim| claim.conflict(&[]).transpose()) {
+        for conflict in claims
+            .iter()
+            .filter_map(|claim| claim.conflict(&before).transpose())
+        {
             let conflict = conflict.context("other nodes' ports cannot be looked up")?;
             if conflict.steered {
                 tracing::warn!(
@@ -58,10 +69,29 @@ pub fn decide(io: &Io, interfaces: &[Interface], workers: usize) -> anyhow::Resu
             claims,
         })
     };
+    match inherited {
+        Some(inherited) if inherited.shared.is_empty() => {
+            anyhow::ensure!(
+                mode != SteeringMode::Require,
+                "io.steering is \"require\", and the process before has a socket a port"
+            );
+            return off("a socket a port (as the process before)".into());
+        }
+        Some(_) => {
+            let (steering, claims) =
+                steer(io, interfaces, workers, &before).context("the process before steers its ports")?;
+            return Ok(Decision {
+                steering: Some(steering),
+                reason: "ports are steered to one socket a worker".into(),
+                claims,
+            });
+        }
+        None => {}
+    }
     if mode == SteeringMode::Off {
         return off("a socket a port (io.steering is off)".into());
     }
-    match steer(io, interfaces, workers) {
+    match steer(io, interfaces, workers, &before) {
         Ok((steering, claims)) => Ok(Decision {
             steering: Some(steering),
             reason: "ports are steered to one socket a worker".into(),
@@ -76,6 +106,7 @@ fn steer(
     io: &Io,
     interfaces: &[Interface],
     workers: usize,
+    before: &[u32],
 ) -> anyhow::Result<(NodeSteering, Vec<RangeClaim>)> {
     let mut addresses: Vec<IpAddr> = interfaces
         .iter()
@@ -99,7 +130,7 @@ fn steer(
     let claims = claim(interfaces, true)?;
     for claim in &claims {
         if let Some(conflict) = claim
-            .conflict(&[])
+            .conflict(before)
             .context("other nodes' ports cannot be looked up")?
         {
             return Err(conflict.into());
@@ -138,12 +169,20 @@ fn open(addresses: &[IpAddr], options: &SocketOptions) -> anyhow::Result<SharedS
 }
 
 impl NodeSteering {
-    /// Makes a worker's sockets, which needs CAP_NET_RAW and, for the whole receive buffer, CAP_NET_ADMIN. They are used on its thread.
+    /// Makes a worker's sockets, unless it inherits them, which needs CAP_NET_RAW and, for the whole receive buffer, CAP_NET_ADMIN. They are used on its thread.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn of_worker(&self, worker: usize, options: &SocketOptions) -> anyhow::Result<Steering> {
-        let sockets = open(&self.addresses, options)?;
+    pub fn of_worker(
+        &self,
+        worker: usize,
+        options: &SocketOptions,
+        inherited: Option<&SharedSockets>,
+    ) -> anyhow::Result<Steering> {
+        let sockets = match inherited {
+            Some(sockets) => sockets.try_clone()?,
+            None => open(&self.addresses, options)?,
+        };
         let wanted = options.receive_buffer.unwrap_or(SharedSockets::RECEIVE_BUFFER);
         let granted = sockets.receive_buffer()?;
         if granted < wanted as usize {

@@ -173,13 +173,12 @@ impl StreamState {
 
 /// The state of a flow that begins with these streams. Of more than a flow tells apart the latest heard are kept, and
 /// the others counted as having made room for them.
-pub(crate) fn begin(streams: &[StreamState]) -> (layout::State, layout::Streams) {
+pub(crate) fn begin(streams: &[StreamState]) -> layout::State {
     let mut state: layout::State = zeroed();
-    let mut kept: layout::Streams = zeroed();
     let mut latest_first: Vec<&StreamState> = streams.iter().collect();
     latest_first.sort_by_key(|stream| Reverse(stream.last_seen_ns));
-    let (latest, evicted) = latest_first.split_at(latest_first.len().min(layout::STREAMS));
-    for (place, stream) in kept.stream.iter_mut().zip(latest) {
+    let (kept, evicted) = latest_first.split_at(latest_first.len().min(layout::STREAMS));
+    for (place, stream) in state.streams.iter_mut().zip(kept) {
         *place = stream.encode();
     }
     for stream in evicted {
@@ -188,7 +187,5 @@ pub(crate) fn begin(streams: &[StreamState]) -> (layout::State, layout::Streams)
         state.evicted_bytes += stream.bytes;
         state.evicted_lost += stream.lost();
     }
-    state.given_packets = streams.iter().map(|stream| stream.packets).sum();
-    state.given_bytes = streams.iter().map(|stream| stream.bytes).sum();
-    (state, kept)
+    state
 }

@@ -2,11 +2,12 @@ use std::fs::File;
 use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -41,13 +42,27 @@ enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-/// Removes the socket's file when the node stops.
-struct SocketFile(PathBuf);
+/// Removes the socket's file when the node stops, unless another process listens there by then.
+struct SocketFile {
+    path: PathBuf,
+    left: Arc<AtomicBool>,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            left: Arc::default(),
+        }
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Someone may have removed it before.
-        let _ = std::fs::remove_file(&self.0);
+        if !self.left.load(Ordering::Relaxed) {
+            // Someone may have removed it before.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -62,7 +77,7 @@ impl Incoming {
             ListenAddress::Unix(path) => {
                 remove_stale(path)?;
                 let listener = bind_unix(path)?;
-                let file = SocketFile(path.clone());
+                let file = SocketFile::new(path);
                 // A stricter umask took the group's rights.
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
                 Listener::Unix(listener, file)
@@ -76,6 +91,49 @@ impl Incoming {
         })
     }
 
+    /// Listens with a socket that does so already, at `address` as configured; within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When it is no such socket.
+    pub fn inherit(
+        listener: OwnedFd,
+        address: &ListenAddress,
+        connections_max: usize,
+        tally: Tally,
+    ) -> io::Result<Self> {
+        let listener = match address {
+            ListenAddress::Tcp(_) => Listener::Tcp(TcpListener::from_std(listener.into())?),
+            ListenAddress::Unix(path) => {
+                Listener::Unix(UnixListener::from_std(listener.into())?, SocketFile::new(path))
+            }
+        };
+        Ok(Self {
+            listener,
+            places: Arc::new(Semaphore::new(connections_max)),
+            tally,
+            rest: None,
+        })
+    }
+
+    /// Set it when another process goes on listening: a Unix socket's file stays then.
+    pub fn left(&self) -> Arc<AtomicBool> {
+        match &self.listener {
+            Listener::Tcp(_) => Arc::default(),
+            Listener::Unix(_, file) => file.left.clone(),
+        }
+    }
+
+    /// Another descriptor of the listener, for the next process.
+    ///
+    /// # Errors
+    /// When there can be no more.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        match &self.listener {
+            Listener::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Listener::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
     /// Where it listens, with the port that the kernel chose if that was 0.
     ///
     /// # Errors
@@ -83,7 +141,7 @@ impl Incoming {
     pub fn address(&self) -> io::Result<ListenAddress> {
         Ok(match &self.listener {
             Listener::Tcp(listener) => ListenAddress::Tcp(listener.local_addr()?),
-            Listener::Unix(_, file) => ListenAddress::Unix(file.0.clone()),
+            Listener::Unix(_, file) => ListenAddress::Unix(file.path.clone()),
         })
     }
 

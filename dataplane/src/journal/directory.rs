@@ -1,5 +1,6 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub struct StateDirectory {
     path: PathBuf,
     /// Locked as long as it is open, here or in a process that it was handed to.
-    _lock: File,
+    lock: File,
 }
 
 /// Why a process has no state directory.
@@ -30,7 +31,7 @@ pub enum DirectoryError {
 impl StateDirectory {
     /// Makes `root`/`node_id` for the owner alone, unless it is there, and locks it.
     pub fn lock(root: &Path, node_id: &str) -> Result<Self, DirectoryError> {
-        let path = root.join(name(node_id));
+        let path = Self::path_of(root, node_id);
         let unusable = |error| DirectoryError::Unusable {
             path: path.clone(),
             error,
@@ -49,10 +50,28 @@ impl StateDirectory {
             .open(&name)
             .map_err(unusable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Ok(Self { path, lock }),
             Err(TryLockError::WouldBlock) => Err(DirectoryError::Taken(name)),
             Err(TryLockError::Error(error)) => Err(unusable(error)),
         }
+    }
+
+    /// Where it is.
+    pub fn path_of(root: &Path, node_id: &str) -> PathBuf {
+        root.join(name(node_id))
+    }
+
+    /// That of another process, whose lock this is.
+    pub fn inherit(root: &Path, node_id: &str, lock: OwnedFd) -> Self {
+        Self {
+            path: Self::path_of(root, node_id),
+            lock: lock.into(),
+        }
+    }
+
+    /// Another descriptor of the lock, which is held as long as there is one.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.lock.try_clone().map(OwnedFd::from)
     }
 
     /// A file of this name in it.

@@ -9,7 +9,7 @@ use crate::config::{Config, STATE_DIRECTORY};
 #[derive(Debug)]
 pub struct Found {
     /// Its own directory, locked; `None` when it keeps nothing.
-    pub _directory: Option<StateDirectory>,
+    pub directory: Option<StateDirectory>,
     /// The journal to go on with.
     pub journal: Journal,
     /// The calls that an earlier process left.
@@ -25,7 +25,7 @@ impl Found {
     /// When the directory is named and cannot be used, or another process has it.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let off = |line| Self {
-            _directory: None,
+            directory: None,
             journal: Journal::off(),
             records: Vec::new(),
             line,
@@ -39,6 +39,25 @@ impl Found {
                     off(Some(format!("state off: {error:#}")))
                 }),
             ),
+        }
+    }
+
+    /// What a process has that takes over: the journal begins when the calls are here.
+    pub fn inherited(directory: StateDirectory) -> Self {
+        Self {
+            directory: Some(directory),
+            journal: Journal::off(),
+            records: Vec::new(),
+            line: None,
+        }
+    }
+
+    /// Where nodes keep their state; `None` when this one keeps nothing on purpose.
+    pub fn root(config: &Config) -> Option<&Path> {
+        match &config.state_directory {
+            Some(root) if root.as_os_str().is_empty() => None,
+            Some(root) => Some(root),
+            None => Some(Path::new(STATE_DIRECTORY)),
         }
     }
 
@@ -60,7 +79,7 @@ impl Found {
             }
         };
         Ok(Self {
-            _directory: Some(directory),
+            directory: Some(directory),
             journal,
             records,
             line: Some(line),

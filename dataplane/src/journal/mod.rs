@@ -27,6 +27,7 @@ pub use directory::StateDirectory;
 pub use found::Found;
 pub use record::Record;
 
+pub use open::begin;
 use open::{Opened, open};
 
 /// A file smaller than this is not rewritten.
@@ -147,6 +148,11 @@ impl Journal {
         }
     }
 
+    /// Writes the file anew: another process, which was to take over, may have written its own.
+    pub fn restore_file(&mut self) {
+        self.rewrite();
+    }
+
     /// Every call is gone.
     pub fn clear(&mut self) {
         self.calls.clear();
@@ -154,7 +160,8 @@ impl Journal {
         self.rewrite();
     }
 
-    fn record(&self, call: &CallId) -> Option<Record> {
+    /// A call as the journal has it.
+    pub fn record(&self, call: &CallId) -> Option<Record> {
         let bytes = self.calls.get(call)?;
         Record::from_wire(Call::decode(&**bytes).ok()?).ok()
     }

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::Path;
 
 use media_types::CallId;
 use prost::Message as _;
 
 use super::record::{Change, Entry, Head, Record, RecordError, address};
 use super::{Counters, Journal, JournalFile, StateDirectory, frame, write_anew};
+
+/// The name of the file.
+const NAME: &str = "journal";
 
 /// A journal, and what an earlier process left in it.
 #[derive(Debug)]
@@ -27,11 +29,8 @@ pub struct Opened {
 /// # Errors
 /// When the directory cannot be read or written.
 pub fn open(directory: &StateDirectory, node_id: &str, bytes_max: u64) -> io::Result<Opened> {
-    let path = directory.file("journal");
-    let head = Head {
-        node_id: node_id.to_owned(),
-        boot_id: boot_id(),
-    };
+    let path = directory.file(NAME);
+    let head = head(node_id);
     let found = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -44,18 +43,27 @@ pub fn open(directory: &StateDirectory, node_id: &str, bytes_max: u64) -> io::Re
             (HashMap::new(), Some(reason))
         }
     };
-    begin(&path, head, calls, set_aside, bytes_max)
-}
-
-fn begin(
-    path: &Path,
-    head: Head,
-    calls: HashMap<CallId, Record>,
-    set_aside: Option<String>,
-    bytes_max: u64,
-) -> io::Result<Opened> {
     let mut records: Vec<Record> = calls.into_values().collect();
     records.sort_unstable_by(|a, b| a.spec.id.cmp(&b.spec.id));
+    // Written anew: a torn entry at the end would hide those that follow.
+    Ok(Opened {
+        journal: begin(directory, node_id, &records, bytes_max)?,
+        records,
+        set_aside,
+    })
+}
+
+/// A journal with these calls, in the place of one that is there.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn begin(
+    directory: &StateDirectory,
+    node_id: &str,
+    records: &[Record],
+    bytes_max: u64,
+) -> io::Result<Journal> {
+    let (path, head) = (directory.file(NAME), head(node_id));
     let mut journal = Journal {
         file: None,
         calls: HashMap::new(),
@@ -63,22 +71,24 @@ fn begin(
         bytes_max,
         counters: Counters::default(),
     };
-    for record in &records {
+    for record in records {
         journal.put(&record.spec.id, record.to_wire().encode_to_vec());
     }
-    // Written anew: a torn entry at the end would hide those that follow.
-    let (file, bytes) = write_anew(path, &head, &journal.calls)?;
+    let (file, bytes) = write_anew(&path, &head, &journal.calls)?;
     journal.file = Some(JournalFile {
-        path: path.to_owned(),
+        path,
         head,
         file,
         bytes,
     });
-    Ok(Opened {
-        journal,
-        records,
-        set_aside,
-    })
+    Ok(journal)
+}
+
+fn head(node_id: &str) -> Head {
+    Head {
+        node_id: node_id.to_owned(),
+        boot_id: boot_id(),
+    }
 }
 
 /// The calls of a file, or why it is not to be used.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use media_types::{CallReport, CallSpec, IdempotencyKey, LegSpec};
+use prost::Message as _;
 use proto::convert::{self, FieldError};
 use proto::media_v1 as wire;
 
@@ -203,6 +204,19 @@ impl Record {
                 });
             }
         }
+    }
+
+    /// As bytes, for the next process.
+    pub fn encode(&self) -> Vec<u8> {
+        self.to_wire().encode_to_vec()
+    }
+
+    /// What [`Self::encode`] made.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        Self::from_wire(Call::decode(bytes)?)
     }
 
     pub(super) fn to_wire(&self) -> Call {

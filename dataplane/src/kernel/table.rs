@@ -164,9 +164,30 @@ impl Counts {
 impl SharedTable {
     /// Of a table with the flows that are in it; each of them gets the next hop that is found for it.
     pub(super) fn new(table: FlowTable, terms: Terms) -> Result<Arc<Self>, ebpf::Error> {
+        let shared = Self {
+            table,
+            terms,
+            book: Mutex::default(),
+            asked: Notify::new(),
+            counts: Counts::default(),
+        };
+        shared.read()?;
+        Ok(Arc::new(shared))
+    }
+
+    /// Looks at the table again, which another process has written since; no worker has a port yet.
+    pub(super) fn reload(&self) -> Result<(), ebpf::Error> {
+        self.table.reload()?;
+        self.read()?;
+        self.asked.notify_one();
+        Ok(())
+    }
+
+    /// Takes note of the flows that are in the table.
+    fn read(&self) -> Result<(), ebpf::Error> {
         let mut book = Book::default();
-        for left in table.flows() {
-            let spec = terms.flow(FlowSpec::new(
+        for left in self.table.flows()? {
+            let spec = self.terms.flow(FlowSpec::new(
                 left.local,
                 left.source,
                 left.egress_local,
@@ -177,13 +198,8 @@ impl SharedTable {
             let _ = book.hops.find(ends(&spec));
             book.flows.insert(spec.key(), spec);
         }
-        Ok(Arc::new(Self {
-            table,
-            terms,
-            book: Mutex::new(book),
-            asked: Notify::new(),
-            counts: Counts::default(),
-        }))
+        *self.book() = book;
+        Ok(())
     }
 
     /// What a panicked thread has left is whole: the book is written after the table, in one step.
@@ -427,7 +443,7 @@ impl Flows for WorkerFlows {
 
     fn read(&mut self, local: SocketAddr) -> Option<FlowReading> {
         let key = FlowKey::new(local);
-        let reading = self.shared.table.read(key)?;
+        let reading = self.shared.table.read(key).ok()??;
         Some(self.reading(key, &reading))
     }
 }

@@ -6,7 +6,7 @@ use net_io::Waker;
 use rtrb::{Consumer, Producer};
 use tokio::sync::oneshot;
 
-use crate::worker::{Answer, Change, Command, Creation, Published, Ticket, Word};
+use crate::worker::{Answer, Change, Command, Creation, Handover, Published, Ticket, Word};
 
 /// The control thread's end of one worker's rings. The lock is for the compiler's sake: only tasks of the control thread
 /// take it, and none holds it across an await.
@@ -24,6 +24,8 @@ struct Ends {
     under_way: HashMap<Ticket, UnderWay>,
     under_way_max: usize,
     tickets: u64,
+    /// Nobody's commands are taken but those of the handing over.
+    closed: bool,
 }
 
 /// A command whose answer has not come.
@@ -64,6 +66,18 @@ pub enum Heard {
 }
 
 impl Ends {
+    fn submit(&mut self, command: Command, effect: Effect) -> Result<oneshot::Receiver<Answer>, Refusal> {
+        if !self.has_room() {
+            return Err(Refusal::Busy);
+        }
+        let ticket = Ticket(self.tickets);
+        self.commands.push((ticket, command)).map_err(|_| Refusal::Busy)?;
+        self.tickets += 1;
+        let (reply, answer) = oneshot::channel();
+        self.under_way.insert(ticket, UnderWay { effect, reply });
+        Ok(answer)
+    }
+
     fn has_room(&self) -> bool {
         self.under_way.len() < self.under_way_max && !self.commands.is_abandoned()
     }
@@ -84,6 +98,7 @@ impl Lane {
             under_way: HashMap::new(),
             under_way_max,
             tickets: 0,
+            closed: false,
         };
         Self {
             waker,
@@ -116,20 +131,31 @@ impl Lane {
     /// that has stopped.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] when as many commands are under way as the configuration allows, or the worker has stopped.
+    /// [`Refusal::Busy`] when the calls are being handed over, as many commands are under way as the configuration allows, or the worker has stopped.
     pub fn submit(&self, command: Command, effect: Effect) -> Result<oneshot::Receiver<Answer>, Refusal> {
         let mut ends = self.ends();
-        if !ends.has_room() {
+        if ends.closed {
             return Err(Refusal::Busy);
         }
-        let ticket = Ticket(ends.tickets);
-        ends.commands.push((ticket, command)).map_err(|_| Refusal::Busy)?;
-        ends.tickets += 1;
-        let (reply, answer) = oneshot::channel();
-        ends.under_way.insert(ticket, UnderWay { effect, reply });
+        let submitted = ends.submit(command, effect);
         drop(ends);
         self.waker.wake();
-        Ok(answer)
+        submitted
+    }
+
+    /// Refuses all commands, as a busy worker does, but those of [`Self::hand_over`]; or takes them again.
+    pub fn close(&self, closed: bool) {
+        self.ends().closed = closed;
+    }
+
+    /// Hands a command of the handing over to the worker, closed or not.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn hand_over(&self, command: Handover) -> Result<oneshot::Receiver<Answer>, Refusal> {
+        let submitted = self.ends().submit(Command::Handover(command), Effect::None);
+        self.waker.wake();
+        submitted
     }
 
     /// The next thing that the worker said, or did not say before its end.

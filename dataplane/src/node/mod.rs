@@ -3,6 +3,7 @@
 //! Everything here runs on the control thread. Commands go to workers through bounded rings ([`lane`]); what workers say
 //! comes back in one place, [`Node::listen`], which keeps the placements right whether or not a caller still waits.
 
+mod handover;
 mod lane;
 mod placements;
 mod restore;
@@ -580,7 +581,8 @@ pub struct Piece {
     calls: Vec<CallId>,
 }
 
-fn wall_clock_ms() -> u64 {
+/// Milliseconds since 1970.
+pub fn wall_clock_ms() -> u64 {
     wall_clock()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)

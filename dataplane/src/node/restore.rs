@@ -121,7 +121,13 @@ impl Node {
         self.change(|placements| {
             placements.begin_create(&call.id, *worker);
         });
-        let submitted = lane.submit(Command::Restore(call.clone()), Effect::Restore(call.id.clone()));
+        let submitted = lane.submit(
+            Command::Restore {
+                call: call.clone(),
+                sockets: Vec::new(),
+            },
+            Effect::Restore(call.id.clone()),
+        );
         if submitted.is_err() {
             self.change(|placements| placements.finish_create(&call.id, false));
         }

@@ -45,6 +45,7 @@ fn plan(index: usize, bell: &Bell, clock: MonotonicClock, queues: [usize; 2]) ->
         command_queue: queues[0],
         event_queue: queues[1],
         bell: bell.clone(),
+        held: false,
         keep: rustix::thread::CapabilitySet::empty(),
     }
 }

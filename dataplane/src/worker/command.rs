@@ -1,7 +1,11 @@
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use media_engine::Restored;
 use media_types::{CallId, CallReport, CallSpec, Event, IdempotencyKey, LegSpec, Refusal};
+
+use super::{HandedOver, Handover};
 
 /// A call to be made. Shared with the control thread, which journals it when it is there.
 #[derive(Debug)]
@@ -29,7 +33,12 @@ pub enum Command {
     /// Allocates a call.
     Create(Arc<Creation>),
     /// Makes a call of an earlier process again.
-    Restore(Arc<Restored>),
+    Restore {
+        /// The call.
+        call: Arc<Restored>,
+        /// The sockets of its ports, when they were handed over.
+        sockets: Vec<(SocketAddr, OwnedFd)>,
+    },
     /// Gives legs new media.
     Update(Arc<Change>),
     /// Removes a call.
@@ -47,6 +56,8 @@ pub enum Command {
     Inventory,
     /// Reads copies of RTCP that the kernel has forwarded.
     RtcpCopies(Vec<ebpf::RtcpCopy>),
+    /// A step of handing the calls to another process.
+    Handover(Handover),
     /// Ends every call, closes every port and then the worker.
     Stop,
 }
@@ -77,6 +88,8 @@ pub enum Answer {
     Inventory(Vec<CallId>),
     /// To `RtcpCopies`.
     Read,
+    /// To `Handover`.
+    Handover(HandedOver),
     /// To `Stop`: the last word of a worker.
     Stopped,
 }

@@ -6,6 +6,7 @@
 
 mod affinity;
 mod command;
+mod handover;
 mod published;
 mod shell;
 mod thread;
@@ -26,6 +27,7 @@ use crate::kernel::PortTable;
 
 pub use affinity::{allowed_cores, assign};
 pub use command::{Answer, Change, Command, Creation, QUERY_MAX, RENEW_MAX, Ticket, Word};
+pub use handover::{Exported, HandedOver, Handover};
 pub use published::Published;
 use shell::Surroundings;
 pub use thread::{Handle, Plan, start};
@@ -57,10 +59,12 @@ pub struct Worker<Io> {
     answers_max: usize,
     bell: Bell,
     published: Arc<Published>,
+    /// Its sockets are, or may be, another process's: nothing happens by itself.
+    held: Option<handover::Held>,
 }
 
 impl<Io: PacketIo> Worker<Io> {
-    /// Runs until [`Command::Stop`].
+    /// Runs until [`Command::Stop`] or [`Handover::Leave`].
     ///
     /// # Errors
     /// When the back-end breaks: the worker can't go on, and so can't the node.
@@ -69,6 +73,7 @@ impl<Io: PacketIo> Worker<Io> {
         let mut busy = false;
         loop {
             let wait = match (more, busy) {
+                _ if self.held.is_some() && self.commands.is_empty() => None,
                 (true, _) => Some(Duration::ZERO),
                 (false, true) => Some(self.wait().map_or(SETTLE, |wait| wait.min(SETTLE))),
                 (false, false) => self.wait(),
@@ -78,7 +83,8 @@ impl<Io: PacketIo> Worker<Io> {
             let received = self.io.counters().received;
             more = self.handle_packets(now);
             busy = self.io.counters().received != received;
-            if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+            let due = self.held.is_none() && self.engine.poll_timeout().is_some_and(|at| at <= now);
+            if due {
                 let mut shell = Surroundings::new(&mut self.io, &mut *self.flows, more);
                 self.engine.handle_timeout(now, &mut shell);
             }
@@ -93,9 +99,14 @@ impl<Io: PacketIo> Worker<Io> {
                     stop = Some(ticket);
                     break;
                 }
+                let leaves = matches!(command, Command::Handover(Handover::Leave));
                 let answer = self.apply(now, command);
                 self.tell(Word::Answer(ticket, answer));
                 self.tell_events();
+                if leaves {
+                    // The calls go on, in another process.
+                    return Ok(());
+                }
             }
             more |= !self.commands.is_empty();
             if let Some(ticket) = stop {
@@ -141,7 +152,13 @@ impl<Io: PacketIo> Worker<Io> {
             Command::Create(new) => {
                 Answer::Call(engine.create(now, shell, &new.key, &new.spec).map(Box::new))
             }
-            Command::Restore(call) => Answer::Call(engine.restore(now, shell, &call).map(Box::new)),
+            Command::Restore { call, sockets } => {
+                self.io.adopt_sockets(sockets);
+                let mut shell = Surroundings::new(&mut self.io, &mut *self.flows, true);
+                let restored = self.engine.restore(now, &mut shell, &call).map(Box::new);
+                self.io.adopt_sockets(Vec::new());
+                Answer::Call(restored)
+            }
             Command::Update(new) => Answer::Call(
                 engine
                     .update(now, shell, &new.key, &new.call, &new.legs)
@@ -168,6 +185,7 @@ impl<Io: PacketIo> Worker<Io> {
                 }
                 Answer::Read
             }
+            Command::Handover(command) => Answer::Handover(self.hand_over(now, command)),
             Command::Stop => Answer::Stopped,
         }
     }
@@ -238,7 +256,9 @@ impl<Io: PacketIo> Worker<Io> {
 /// The answer to a command behind [`Command::Stop`]: the calls are gone.
 fn too_late(command: Command) -> Answer {
     match command {
-        Command::Create(_) | Command::Restore(_) | Command::Update(_) => Answer::Call(Err(Refusal::Draining)),
+        Command::Create(_) | Command::Restore { .. } | Command::Update(_) => {
+            Answer::Call(Err(Refusal::Draining))
+        }
         Command::Delete { .. } => Answer::Deleted {
             result: Err(Refusal::Draining),
             gone: true,
@@ -247,6 +267,7 @@ fn too_late(command: Command) -> Answer {
         Command::Renew(calls) => Answer::Unknown(calls),
         Command::Inventory => Answer::Inventory(vec![]),
         Command::RtcpCopies(_) => Answer::Read,
+        Command::Handover(_) => Answer::Handover(HandedOver::Done),
         Command::Stop => Answer::Stopped,
     }
 }

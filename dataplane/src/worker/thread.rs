@@ -34,6 +34,8 @@ pub struct Plan {
     pub event_queue: usize,
     /// Rung when there is something for the control thread.
     pub bell: Bell,
+    /// Whether it does nothing before [`super::Handover::GoOn`]: another process has its sockets.
+    pub held: bool,
     /// The capabilities that it keeps once its back-end stands.
     pub keep: CapabilitySet,
 }
@@ -96,7 +98,11 @@ where
                 // Dropped last: whoever hears it sees that the rings are abandoned.
                 let _last = LastRing(plan.bell.clone());
                 pin(&plan, &published);
-                let io = match build() {
+                let built = build().and_then(|mut io| match plan.held {
+                    true => io.stop_receiving().map(|()| io),
+                    false => Ok(io),
+                });
+                let io = match built {
                     Ok(io) => io,
                     Err(error) => return drop(started.send(Err(error))),
                 };
@@ -117,6 +123,7 @@ where
                     answers_max: plan.command_queue,
                     bell: plan.bell,
                     published,
+                    held: plan.held.then(super::handover::Held::default),
                 };
                 let result = worker.run();
                 // Nobody listens any more when the whole process ends.

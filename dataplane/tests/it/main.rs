@@ -19,6 +19,7 @@ mod restart;
 mod statistics;
 mod steering;
 mod stop;
+mod takeover;
 mod tls;
 mod update;
 mod wire;

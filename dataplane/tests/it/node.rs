@@ -172,7 +172,7 @@ impl Node {
     pub fn take(process: Process, backend: Backend) -> Started {
         let next = || loop {
             let line = process.line();
-            if !line.starts_with("state") {
+            if !["state", "takeover"].iter().any(|word| line.starts_with(word)) {
                 return line;
             }
         };

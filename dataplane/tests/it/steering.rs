@@ -21,7 +21,7 @@ on_both_backends!(
 );
 
 /// Whether ports can be steered on this machine; if not, says so and, under `STRICT=1`, fails.
-fn is_there(test: &str) -> bool {
+pub fn is_there(test: &str) -> bool {
     static AUTO: LazyLock<String> = LazyLock::new(|| {
         let settings = Settings {
             steering: "auto",

@@ -9,6 +9,5 @@ mod refuse;
 mod statistics;
 mod steer;
 mod table;
-mod tap;
 mod verifier;
 mod wire;

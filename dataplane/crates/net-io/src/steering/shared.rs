@@ -66,6 +66,25 @@ impl SharedSockets {
         })
     }
 
+    /// Other descriptors of the same sockets.
+    ///
+    /// # Errors
+    /// There can be no more descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let clone = |socket: &Option<OwnedFd>| socket.as_ref().map(OwnedFd::try_clone).transpose();
+        let exits = self.exits.iter().map(|exit| {
+            Ok(Exit {
+                address: exit.address,
+                socket: exit.socket.try_clone()?,
+            })
+        });
+        Ok(Self {
+            v4: clone(&self.v4)?,
+            v6: clone(&self.v6)?,
+            exits: exits.collect::<io::Result<_>>()?,
+        })
+    }
+
     /// Other descriptors of sockets that a back-end has.
     pub(crate) fn share<'a>(
         receivers: impl Iterator<Item = BorrowedFd<'a>>,
