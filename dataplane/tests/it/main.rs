@@ -6,6 +6,7 @@ mod doctor;
 mod endurance;
 mod front;
 mod kernel;
+mod kernel_attacks;
 mod kernel_calls;
 mod leases;
 mod media;

@@ -1,12 +1,15 @@
 //! A node with a real interface: in a network namespace of its own, on a veth pair, with the parties at the other end.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ebpf::{Attachment, Mode, Program};
 use netns::Wire;
+use proto::media_v1 as wire;
 
-use crate::node::{Backend, Node, Settings};
-use crate::party::Party;
+use crate::node::{Backend, Node, Settings, call, delete, line, query};
+use crate::party::{Party, local_rtcp, local_rtp};
+use crate::process::PATIENCE;
 
 /// The node's addresses.
 pub const RELAY_V4: &str = "192.0.2.1";
@@ -107,4 +110,104 @@ pub fn run<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Bed) -> F + Sen
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+/// Time between packets: shorter than a real party's, with a pause between them all the same.
+pub const PTIME: Duration = Duration::from_millis(5);
+
+/// A call of two parties at the far end of the wire.
+pub struct Call {
+    pub id: &'static str,
+    pub a: Party,
+    pub b: Party,
+    /// Where `a` sends RTP.
+    pub for_a: SocketAddr,
+    pub for_b: SocketAddr,
+    pub rtcp_for_a: SocketAddr,
+}
+
+impl Call {
+    pub async fn new(bed: &Bed, node: &mut Node, id: &'static str) -> Self {
+        Self::between(node, id, bed.party("192.0.2.2"), bed.party("192.0.2.3")).await
+    }
+
+    pub async fn between(node: &mut Node, id: &'static str, a: Party, b: Party) -> Self {
+        let request = call(id, line(Some(a.address())), line(Some(b.address())));
+        let made = node.client.create_call(request).await.expect("created");
+        let made = made.into_inner().call.expect("a call");
+        Self {
+            id,
+            for_a: local_rtp(&made, 0),
+            for_b: local_rtp(&made, 1),
+            rtcp_for_a: local_rtcp(&made, 0),
+            a,
+            b,
+        }
+    }
+
+    /// A new call, and both its parties speaking until both lines are in the kernel.
+    pub async fn in_kernel(bed: &Bed, node: &mut Node, id: &'static str) -> Self {
+        let mut call = Self::new(bed, node, id).await;
+        call.becomes(node, wire::Path::Kernel).await;
+        call
+    }
+
+    pub async fn report(&self, node: &mut Node) -> wire::Call {
+        let answer = node.client.query_call(query(self.id)).await.expect("there");
+        answer.into_inner().call.expect("a call")
+    }
+
+    pub async fn line(&self, node: &mut Node, leg: usize) -> wire::LineStatus {
+        self.report(node).await.legs[leg].lines[0].clone()
+    }
+
+    /// Packets of a leg's party that were forwarded.
+    pub async fn packets(&self, node: &mut Node, leg: usize) -> u64 {
+        let line = self.line(node, leg).await;
+        line.streams.iter().map(|stream| stream.packets).sum()
+    }
+
+    /// Both parties speak until both lines are on this path. What they send arrives, in order.
+    pub async fn becomes(&mut self, node: &mut Node, path: wire::Path) {
+        let mut last = None;
+        let reached = async {
+            loop {
+                self.exchange(5).await;
+                let call = self.report(node).await;
+                let is_there = call.legs.iter().all(|leg| leg.lines[0].path() == path);
+                last = Some(call);
+                if is_there {
+                    return;
+                }
+            }
+        };
+        let result = tokio::time::timeout(PATIENCE, reached).await;
+        assert!(result.is_ok(), "not on {path:?}: {last:#?}");
+    }
+
+    /// Both parties send so many packets, and hear all of the other's in order.
+    pub async fn exchange(&mut self, packets: usize) {
+        let mut ticks = tokio::time::interval(PTIME);
+        let (mut from_a, mut from_b) = (None, None);
+        for _ in 0..packets {
+            ticks.tick().await;
+            self.a.send(self.for_a, 1).await;
+            self.b.send(self.for_b, 1).await;
+            // Heard at once, so that no socket's buffer overflows.
+            let (heard_a, heard_b) = tokio::join!(self.b.sequence_in(), self.a.sequence_in());
+            in_order(&mut from_a, heard_a.expect("a's packet arrives"));
+            in_order(&mut from_b, heard_b.expect("b's packet arrives"));
+        }
+    }
+
+    pub async fn end(self, node: &mut Node) {
+        node.client.delete_call(delete(self.id)).await.expect("deleted");
+    }
+}
+
+fn in_order(latest: &mut Option<u16>, sequence: u16) {
+    if let Some(latest) = *latest {
+        assert_eq!(sequence, latest.wrapping_add(1), "lost or out of order");
+    }
+    *latest = Some(sequence);
 }
