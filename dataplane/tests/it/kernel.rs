@@ -3,6 +3,7 @@
 use proto::media_v1 as wire;
 
 use crate::node::{Backend, Node, on_both_backends};
+use crate::process::{Process, is_privileged};
 
 on_both_backends!(
     loopback_is_left_to_user_space,
@@ -34,7 +35,13 @@ async fn loopback_is_left_to_user_space(backend: Backend) {
 
 async fn every_thread_gives_up_its_capabilities(backend: Backend) {
     let node = Node::start(backend).await;
-    let tasks = std::fs::read_dir(node.process.proc().join("task")).expect("it runs");
+    has_no_capabilities(&node.process);
+    node.stop().await;
+}
+
+/// No thread of a process has, or can get, any capability.
+pub fn has_no_capabilities(process: &Process) {
+    let tasks = std::fs::read_dir(process.proc().join("task")).expect("it runs");
     let mut threads = 0;
     for task in tasks {
         let status = task.expect("readable").path().join("status");
@@ -43,7 +50,7 @@ async fn every_thread_gives_up_its_capabilities(backend: Backend) {
             let line = status.lines().find(|line| line.starts_with(set)).expect("there");
             let bits = line.rsplit('\t').next().expect("a number");
             // Whoever may not change the set of what could be gained has nothing to gain either.
-            let held = if set == "CapBnd" && !crate::process::is_privileged() {
+            let held = if set == "CapBnd" && !is_privileged() {
                 "0"
             } else {
                 bits
@@ -53,5 +60,4 @@ async fn every_thread_gives_up_its_capabilities(backend: Backend) {
         threads += 1;
     }
     assert!(threads >= 2, "the control thread and a worker");
-    node.stop().await;
 }

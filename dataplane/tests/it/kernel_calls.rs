@@ -49,6 +49,18 @@ fn a_plain_call_moves_into_the_kernel() {
             .await,
             2
         );
+        // Two streams are scored once a second, in the best bucket but one or the best.
+        let scored = async {
+            while node.metric("ringpath_dataplane_stream_score_count", "").await < 2 {
+                call.exchange(20).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, scored).await.expect("scored");
+        assert_eq!(
+            node.metric("ringpath_dataplane_stream_score_bucket", "le=\"4.03\"")
+                .await,
+            0
+        );
         call.end(&mut node).await;
         node.metric_becomes("ringpath_dataplane_flows", "path=\"kernel\"", 0)
             .await;

@@ -50,6 +50,16 @@ impl Party {
         }
     }
 
+    /// The sequence number that its next packet will have.
+    pub fn next_sequence(&self) -> u16 {
+        self.sequence.wrapping_add(1)
+    }
+
+    /// Leaves out sequence numbers.
+    pub fn skip(&mut self, count: u16) {
+        self.sequence = self.sequence.wrapping_add(count);
+    }
+
     /// Throws away the RTP that has come; how many packets.
     pub fn drain(&self) -> usize {
         let mut bytes = [0; 2048];

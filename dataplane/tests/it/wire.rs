@@ -18,7 +18,7 @@ pub const RELAY_V6: &str = "2001:db8::1";
 /// The wire, with the program at the parties' end that lets the relay send natively.
 pub struct Bed {
     pub wire: Wire,
-    _receiver: Attachment,
+    _receiver: Option<Attachment>,
 }
 
 impl Bed {
@@ -43,6 +43,34 @@ impl Bed {
     pub fn socket(&self, address: SocketAddr) -> tokio::net::UdpSocket {
         let socket = self.wire.parties.inside(|| std::net::UdpSocket::bind(address));
         crate::party::tokio_socket(socket.expect("binds"))
+    }
+
+    /// Another wire between the two, `198.51.100.1` and `.2`; ready as long as the value lives.
+    pub fn second_wire(&self) -> Attachment {
+        let target = format!(
+            "/proc/{}/task/{}/ns/net",
+            std::process::id(),
+            rustix::thread::gettid()
+        );
+        let make = format!(
+            "ip link add p1 address 02:00:00:00:03:02 type veth peer name r1 address 02:00:00:00:03:01 netns {target}"
+        );
+        self.wire.parties.inside(|| {
+            let words: Vec<&str> = make.split(' ').collect();
+            let status = std::process::Command::new(words[0]).args(&words[1..]).status();
+            assert!(status.expect("ip runs").success());
+        });
+        self.at_node(&["ip addr add 198.51.100.1/24 dev r1", "ip link set r1 up"]);
+        self.at_parties(&[
+            "ip addr add 198.51.100.2/24 dev p1",
+            "ip link set p1 up",
+            "ethtool -K p1 tx off",
+        ]);
+        let pass = Program::load_pass().expect("loaded before");
+        self.wire
+            .parties
+            .inside(|| Attachment::new(&pass, "p1", &[Mode::Native]))
+            .expect("a veth takes XDP programs")
     }
 
     /// Runs commands at the parties' end.
@@ -78,16 +106,23 @@ pub async fn node(kernel: &str) -> Node {
 /// Runs a test in the node's namespace: whatever it starts or opens is there. Left out, and said so, where there are no
 /// namespaces or the relay cannot be loaded.
 pub fn run<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Bed) -> F + Send) {
+    run_on(name, true, test);
+}
+
+/// The same on a wire whose other end takes nothing that is sent natively.
+pub fn run_unready<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Bed) -> F + Send) {
+    run_on(name, false, test);
+}
+
+fn run_on<F: Future<Output = ()>>(name: &str, is_ready: bool, test: impl FnOnce(Bed) -> F + Send) {
     let pass = match Program::load_pass() {
         Ok(pass) => pass,
         Err(error) => return netns::skip(name, &error),
     };
     let Some(wire) = Wire::new(name) else { return };
-    let attached = wire
-        .parties
-        .inside(|| Attachment::new(&pass, "p0", &[Mode::Native]));
+    let attach = || Attachment::new(&pass, "p0", &[Mode::Native]).expect("a veth takes XDP programs");
     let bed = Bed {
-        _receiver: attached.expect("a veth takes XDP programs"),
+        _receiver: is_ready.then(|| wire.parties.inside(attach)),
         wire,
     };
     // The bed goes into the test, which runs in one of its namespaces.
@@ -133,6 +168,17 @@ impl Call {
 
     pub async fn between(node: &mut Node, id: &'static str, a: Party, b: Party) -> Self {
         let request = call(id, line(Some(a.address())), line(Some(b.address())));
+        Self::of(node, id, request, a, b).await
+    }
+
+    /// The call of this request.
+    pub async fn of(
+        node: &mut Node,
+        id: &'static str,
+        request: wire::CreateCallRequest,
+        a: Party,
+        b: Party,
+    ) -> Self {
         let made = node.client.create_call(request).await.expect("created");
         let made = made.into_inner().call.expect("a call");
         Self {
