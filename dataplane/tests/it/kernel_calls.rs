@@ -179,7 +179,7 @@ fn a_next_hop_that_announces_another_link_layer_address_keeps_its_call() {
             let moved = node
                 .metric("ringpath_dataplane_kernel_flows_moved_total", "")
                 .await;
-            assert_eq!(moved, 2 * round);
+            assert!(moved >= 2 * round, "{moved}");
         }
         let removed = node
             .metric("ringpath_dataplane_kernel_flows_removed_total", "")
