@@ -10,7 +10,7 @@ use std::process::Command;
 
 use libbpf_cargo::SkeletonBuilder;
 
-const PROGRAMS: [&str; 6] = ["bare", "echo", "load", "pass", "relay", "steer"];
+const PROGRAMS: [&str; 7] = ["advance", "bare", "echo", "load", "pass", "relay", "steer"];
 const HEADERS: [&str; 7] = [
     "bucket.h",
     "lock.h",

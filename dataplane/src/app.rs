@@ -135,7 +135,7 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
             .taker
             .take(
                 &node,
-                || kernel.reload().context("the table of flows"),
+                || kernel.reload(),
                 |record| record.restored(&interfaces, &config.limits, wall_clock_ms()),
             )
             .await

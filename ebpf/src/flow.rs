@@ -7,7 +7,6 @@ use crate::{ReasonSet, checksum, layout};
 /// The largest payload of a datagram that the relay looks into.
 pub const PAYLOAD_MAX: u16 = 9_000;
 
-const KIND_USER: u8 = 0;
 const KIND_RTP: u8 = 1;
 const KIND_RTCP: u8 = 2;
 const KIND_MUX: u8 = 3;
@@ -17,9 +16,12 @@ const FIB: u32 = 4;
 const NEIGHBOUR: u32 = 8;
 const TAGS_AS_RECEIVED: u32 = 16;
 const COPY_RTCP: u32 = 32;
+const LIMITS: u32 = 64;
+pub(crate) const TAP: u32 = 128;
+const MORE_TYPES: u32 = 256;
+const TYPE_NONE: u8 = 0xff;
 const DSCP_KEEP: u8 = 0xff;
 const DSCP_MAX: u8 = 63;
-const SLOT_NONE: u32 = u32::MAX;
 
 /// Where packets come to: a local address and port. IPv4 and its form mapped into IPv6 are the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,14 +36,6 @@ impl FlowKey {
     /// The address, IPv4 as such.
     pub const fn local(self) -> SocketAddr {
         self.0
-    }
-
-    pub(crate) fn encode(self) -> layout::FlowKey {
-        layout::FlowKey {
-            address: mapped(self.0.ip()),
-            port: self.0.port().to_be(),
-            zero: [0; 2],
-        }
     }
 
     pub(crate) fn decode(key: &layout::FlowKey) -> Self {
@@ -169,7 +163,7 @@ pub enum SpecError {
     #[error("no payload types")]
     NoPayloadTypes,
     /// More than seven.
-    #[error("more than {} clock rates", layout::CLOCKS - 1)]
+    #[error("more than {} clock rates", layout::CLOCKS)]
     Clocks,
     /// Above 63.
     #[error("DSCP {0} is above 63")]
@@ -223,8 +217,8 @@ impl FlowSpec {
         FlowKey::new(self.local)
     }
 
-    /// The value for the map `flows`, counted at `slot`.
-    pub(crate) fn encode(&self, slot: u32) -> Result<layout::Flow, SpecError> {
+    /// The value for the map `flows`, counted at `state`.
+    pub(crate) fn encode(&self, state: u32) -> Result<layout::Flow, SpecError> {
         let [local, source, from, to] =
             [self.local, self.source, self.egress_local, self.destination].map(canonical);
         for (name, address) in [
@@ -260,7 +254,7 @@ impl FlowSpec {
             to_port: to.port().to_be(),
             from_port: from.port().to_be(),
             checksum_delta: checksum::delta([source, local], [from, to]),
-            slot,
+            state,
             pass_up: self.pass_up.bits(),
             size_min: min,
             size_max: max,
@@ -274,6 +268,8 @@ impl FlowSpec {
         flow.flags |= if local.is_ipv6() { INGRESS_V6 } else { 0 };
         flow.flags |= if to.is_ipv6() { EGRESS_V6 } else { 0 };
         flow.flags |= if self.copy_rtcp { COPY_RTCP } else { 0 };
+        let limited = self.packets.is_some() || self.bytes.is_some();
+        flow.flags |= if limited { LIMITS } else { 0 };
         self.encode_media(&mut flow)?;
         self.encode_next_hop(&mut flow)?;
         if let Some(bucket) = self.packets {
@@ -299,6 +295,7 @@ impl FlowSpec {
             }
         };
         flow.kind = kind;
+        flow.types = [TYPE_NONE; layout::TYPES];
         if types.is_empty() {
             return Err(SpecError::NoPayloadTypes);
         }
@@ -306,18 +303,32 @@ impl FlowSpec {
         for &(payload_type, clock_hz) in types {
             let place = match clocks.iter().position(|&clock| clock == clock_hz) {
                 Some(place) => place,
-                None if clocks.len() == layout::CLOCKS - 1 => return Err(SpecError::Clocks),
+                None if clocks.len() == layout::CLOCKS => return Err(SpecError::Clocks),
                 None => {
                     clocks.push(clock_hz);
                     clocks.len() - 1
                 }
             };
-            *flow
+            let clock = place as u8 + 1;
+            let wrong = SpecError::PayloadType(payload_type);
+            let pair = flow
                 .clock_of
-                .get_mut(usize::from(payload_type))
-                .ok_or(SpecError::PayloadType(payload_type))? = place as u8 + 1;
+                .get_mut(usize::from(payload_type) / 2)
+                .ok_or(wrong)?;
+            let shift = payload_type % 2 * 4;
+            *pair = *pair & !(15 << shift) | clock << shift;
+            // The later of two entries for one type holds, here as there.
+            let known = flow.types.iter().position(|&known| known == payload_type);
+            match known.or_else(|| flow.types.iter().position(|&known| known == TYPE_NONE)) {
+                Some(place) => {
+                    flow.types[place] = payload_type;
+                    let shift = 4 * place;
+                    flow.clock_of_types = flow.clock_of_types & !(15 << shift) | u32::from(clock) << shift;
+                }
+                None => flow.flags |= MORE_TYPES,
+            }
         }
-        flow.clocks_hz[1..=clocks.len()].copy_from_slice(&clocks);
+        flow.clocks_hz[..clocks.len()].copy_from_slice(&clocks);
         Ok(())
     }
 
@@ -336,8 +347,8 @@ impl FlowSpec {
         if let Some(neighbour) = neighbour {
             flow.flags |= NEIGHBOUR;
             flow.ifindex = neighbour.ifindex.get();
-            flow.neighbour = neighbour.address;
-            flow.own = neighbour.own;
+            flow.link[..6].copy_from_slice(&neighbour.address);
+            flow.link[6..].copy_from_slice(&neighbour.own);
         }
         match &self.tags {
             Tags::AsReceived => flow.flags |= TAGS_AS_RECEIVED,
@@ -368,33 +379,19 @@ impl layout::Flow {
 
     /// What the port carries; payload types in rising order.
     pub(crate) fn media(&self) -> Media {
-        let types = (0..).zip(self.clock_of).filter(|(_, place)| *place != 0);
-        let types = types
-            .map(|(payload_type, place)| {
-                let clock = self.clocks_hz.get(usize::from(place));
-                (payload_type, clock.copied().unwrap_or_default())
-            })
-            .collect();
+        let types = (0..128u8).filter_map(|payload_type| {
+            let pair = self.clock_of[usize::from(payload_type / 2)];
+            let place = usize::from(pair >> (payload_type % 2 * 4) & 15);
+            let clock = self.clocks_hz.get(place.checked_sub(1)?)?;
+            Some((payload_type, *clock))
+        });
+        let types = types.collect();
         match self.kind {
             KIND_RTP => Media::Rtp(types),
             KIND_MUX => Media::Mux(types),
             _ => Media::Rtcp,
         }
     }
-}
-
-/// The value of a port whose packets all go up.
-pub(crate) fn user_space() -> layout::Flow {
-    layout::Flow {
-        kind: KIND_USER,
-        slot: SLOT_NONE,
-        ..crate::plain::zeroed()
-    }
-}
-
-/// Whether a flow of the map is a port of user space.
-pub(crate) const fn is_user_space(flow: &layout::Flow) -> bool {
-    flow.kind == KIND_USER
 }
 
 /// Time that a token costs, in 1/`scale` ns, rounded up so that no more than the rate passes.
@@ -427,7 +424,7 @@ pub(crate) fn mapped(ip: IpAddr) -> [u8; 16] {
 }
 
 /// The address whose 16 bytes and port in network order these are.
-fn address(octets: [u8; 16], port: u16) -> SocketAddr {
+pub(crate) fn address(octets: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(
         IpAddr::V6(Ipv6Addr::from(octets)).to_canonical(),
         u16::from_be(port),

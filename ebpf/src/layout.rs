@@ -9,13 +9,25 @@ use std::mem::size_of;
 use crate::plain::Plain;
 
 /// Raised with every change of these structures: pinned maps of another version are not adopted.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Streams (SSRCs) that a flow tells apart.
 pub const STREAMS: usize = 4;
-/// Places for clock rates; the first is not used.
-pub const CLOCKS: usize = 8;
+/// Clock rates of a flow.
+pub const CLOCKS: usize = 7;
+/// Payload types that are found without the flow's table.
+pub const TYPES: usize = 8;
 /// Places for counters of reasons.
 pub const REASONS: usize = 40;
+/// Of these, what a flow counts.
+pub const FLOW_REASONS: usize = 28;
+/// Places for local addresses.
+pub const LOCALS: usize = 128;
+/// Places at which a local address can lie.
+pub const PROBES: usize = 8;
+/// Ports of an address.
+pub const PORTS: u32 = 65_536;
+/// The lower half of a port's word when user space has the port.
+pub const PORT_USER: u32 = u32::MAX;
 
 /// Workers that steering tells apart.
 pub const WORKERS_MAX: u32 = 128;
@@ -44,7 +56,23 @@ pub struct Tag {
     pub control: u16,
 }
 
-/// `ringpath_flow`: what becomes of the packets that come to a key.
+/// `ringpath_local`: an address of the relay, its media ports, and the packets to those that nobody owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct Local {
+    pub address: [u8; 16],
+    pub base: u32,
+    pub flags: u32,
+    pub port_min: u16,
+    pub port_max: u16,
+    pub zero: [u32; 9],
+    pub packets: u64,
+    pub bytes: u64,
+    pub zeros: [u64; 6],
+}
+
+/// `ringpath_flow`: what becomes of the packets that come to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 #[expect(missing_docs, reason = "the header has the words")]
@@ -52,31 +80,32 @@ pub struct Flow {
     pub source: [u8; 16],
     pub to: [u8; 16],
     pub from: [u8; 16],
-    pub source_port: u16,
-    pub to_port: u16,
     pub from_port: u16,
+    pub to_port: u16,
+    pub source_port: u16,
     pub checksum_delta: u16,
-    pub slot: u32,
     pub flags: u32,
-    pub pass_up: u64,
+    pub ifindex: u32,
+    pub link: [u8; 12],
     pub size_min: u16,
     pub size_max: u16,
     pub kind: u8,
     pub dscp: u8,
     pub hop_limit: u8,
     pub tag_count: u8,
-    pub tags: [Tag; 2],
-    pub ifindex: u32,
-    pub neighbour: [u8; 6],
-    pub own: [u8; 6],
+    pub clock_of_types: u32,
+    pub types: [u8; TYPES],
+    pub clocks_hz: [u32; CLOCKS],
+    pub epoch: u32,
+    pub pass_up: u64,
     pub packet_cost_ns: u64,
     pub packet_burst_ns: u64,
     pub byte_cost_x256: u64,
     pub byte_burst_ns: u64,
-    pub clocks_hz: [u32; CLOCKS],
-    pub clock_of: [u8; 128],
-    pub epoch: u32,
-    pub zero: u32,
+    pub tags: [Tag; 2],
+    pub state: u32,
+    pub zero: [u32; 3],
+    pub clock_of: [u8; 64],
 }
 
 /// `ringpath_stream`: what was counted of one SSRC.
@@ -86,19 +115,29 @@ pub struct Flow {
 pub struct Stream {
     pub packets: u64,
     pub bytes: u64,
-    pub duplicates: u64,
-    pub reordered: u64,
-    pub strays: u64,
-    pub lost_before: u64,
-    pub base: u64,
     pub highest: u64,
     pub distinct: u64,
     pub window: [u64; 2],
+    pub last_seen_ns: u64,
     pub last_arrival_ns: u64,
     pub jitter_x16: u64,
     pub jitter_max_ns: u64,
+    pub base: u64,
+    pub duplicates: u64,
+    pub reordered: u64,
+    pub ssrc: u32,
+    pub last_timestamp: u32,
+    pub clock_rate_hz: u32,
+    pub since_loss: u32,
+    pub after_stray: u16,
+    pub has_after_stray: u8,
+    pub probation: u8,
+    pub payload_type: u8,
+    pub used: u8,
+    pub zero: [u8; 2],
+    pub strays: u64,
+    pub lost_before: u64,
     pub first_seen_ns: u64,
-    pub last_seen_ns: u64,
     pub c11: u32,
     pub c13: u32,
     pub c14: u32,
@@ -106,66 +145,75 @@ pub struct Stream {
     pub c23: u32,
     pub c33: u32,
     pub burst_lost: u32,
-    pub since_loss: u32,
-    pub ssrc: u32,
-    pub last_timestamp: u32,
-    pub clock_rate_hz: u32,
-    pub after_stray: u16,
-    pub has_after_stray: u8,
-    pub probation: u8,
-    pub payload_type: u8,
-    pub used: u8,
-    pub zero: [u8; 6],
+    pub zeros: [u32; 3],
 }
 
-/// `ringpath_state`: what was counted of a flow.
+/// `ringpath_streams`: the streams of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Streams {
+    /// In no order.
+    pub stream: [Stream; STREAMS],
+}
+
+/// `ringpath_state`: what was counted of a flow, its streams aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 #[expect(missing_docs, reason = "the header has the words")]
 pub struct State {
     pub version: u32,
     pub current: u32,
+    pub hop_until_ns: u64,
+    pub hop_ifindex: u32,
+    pub hop_epoch: u32,
+    pub hop_link: [u8; 12],
+    pub hop_mtu: u16,
+    pub zero: u16,
     pub packets_due_ns: u64,
     pub bytes_due_ns: u64,
-    pub rtp_packets: u64,
-    pub rtp_bytes: u64,
+    pub rtcp_seen_ns: u64,
     pub rtcp_packets: u64,
     pub rtcp_bytes: u64,
-    pub last_packet_ns: u64,
     pub copies_lost: u64,
+    pub taps_lost: u64,
     pub evicted: u64,
     pub evicted_packets: u64,
     pub evicted_bytes: u64,
     pub evicted_lost: u64,
-    pub hop_until_ns: u64,
-    pub hop_ifindex: u32,
-    pub hop_epoch: u32,
-    pub hop_destination: [u8; 6],
-    pub hop_source: [u8; 6],
-    pub hop_mtu: u16,
-    pub zero: u16,
-    pub refused: [u64; REASONS],
-    pub streams: [Stream; STREAMS],
+    pub given_packets: u64,
+    pub given_bytes: u64,
+    pub refused: [u64; FLOW_REASONS],
+    pub zeros: [u64; 2],
 }
 
-/// `ringpath_range_key`: an address of the relay.
+/// `ringpath_settings`: what can be changed while packets flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct Settings {
+    pub tap_length_max: u32,
+    pub zero: u32,
+}
+
+/// `ringpath_tap`: the head of a record in the ring of taps; `captured` bytes of IP follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct Tap {
+    pub at_ns: u64,
+    pub key: FlowKey,
+    pub length: u16,
+    pub captured: u16,
+    pub direction: u8,
+    pub zero: [u8; 7],
+}
+
+/// `ringpath_range_key`: an address that steering serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RangeKey {
     /// Local address.
     pub address: [u8; 16],
-}
-
-/// `ringpath_range`: the media ports of an address, and the packets to those that no flow has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-#[expect(missing_docs, reason = "the header has the words")]
-pub struct Range {
-    pub port_min: u16,
-    pub port_max: u16,
-    pub drop: u32,
-    pub packets: u64,
-    pub bytes: u64,
 }
 
 /// `ringpath_totals`: counters of one CPU.
@@ -177,6 +225,7 @@ pub struct Totals {
     pub redirected: u64,
     pub bytes: u64,
     pub copies_lost: u64,
+    pub taps_lost: u64,
     pub uncounted: u64,
     pub passed: [u64; REASONS],
     pub dropped: [u64; REASONS],
@@ -206,31 +255,40 @@ pub struct SteeringTotals {
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 20);
+const _: () = assert!(size_of::<Local>() == 128);
 const _: () = assert!(size_of::<Tag>() == 4);
-const _: () = assert!(size_of::<Flow>() == 304);
-const _: () = assert!(size_of::<Stream>() == 184);
-const _: () = assert!(size_of::<State>() == 1192);
-const _: () = assert!(size_of::<Range>() == 24);
-const _: () = assert!(size_of::<Totals>() == 680);
+const _: () = assert!(size_of::<Flow>() == 256);
+const _: () = assert!(size_of::<Stream>() == 192);
+const _: () = assert!(size_of::<Streams>() == 768);
+const _: () = assert!(size_of::<State>() == 384);
+const _: () = assert!(size_of::<Settings>() == 8);
+const _: () = assert!(size_of::<Totals>() == 688);
 const _: () = assert!(size_of::<Copy>() == 40);
+const _: () = assert!(size_of::<Tap>() == 40);
 const _: () = assert!(size_of::<SteeringTotals>() == 24);
 
 // SAFETY: `repr(C)`, integers and arrays of them only, and the sum of the members is the size asserted above.
 unsafe impl Plain for FlowKey {}
-// SAFETY: as above; 304 bytes of members.
+// SAFETY: as above; 128 bytes of members.
+unsafe impl Plain for Local {}
+// SAFETY: as above; 256 bytes of members.
 unsafe impl Plain for Flow {}
-// SAFETY: as above; 184 bytes of members.
+// SAFETY: as above; 192 bytes of members.
 unsafe impl Plain for Stream {}
-// SAFETY: as above; 1192 bytes of members, those of the streams included.
+// SAFETY: as above; one array of such.
+unsafe impl Plain for Streams {}
+// SAFETY: as above; 384 bytes of members.
 unsafe impl Plain for State {}
+// SAFETY: as above; two words.
+unsafe impl Plain for Settings {}
 // SAFETY: as above; one array.
 unsafe impl Plain for RangeKey {}
-// SAFETY: as above; 24 bytes of members.
-unsafe impl Plain for Range {}
-// SAFETY: as above; 680 bytes of members.
+// SAFETY: as above; 688 bytes of members.
 unsafe impl Plain for Totals {}
 // SAFETY: as above; 40 bytes of members.
 unsafe impl Plain for Copy {}
+// SAFETY: as above; 40 bytes of members.
+unsafe impl Plain for Tap {}
 // SAFETY: as above; three words.
 unsafe impl Plain for SteeringTotals {}
 
@@ -253,24 +311,30 @@ mod offsets {
     same_layout! {
         FlowKey = c::ringpath_flow_key { address, port, zero }
         Tag = c::ringpath_tag { protocol, control }
+        Local = c::ringpath_local {
+            address, base, flags, port_min, port_max, zero, packets, bytes, zeros,
+        }
         Flow = c::ringpath_flow {
-            source, to, from, source_port, to_port, from_port, checksum_delta, slot, flags, pass_up, size_min,
-            size_max, kind, dscp, hop_limit, tag_count, tags, ifindex, neighbour, own, packet_cost_ns,
-            packet_burst_ns, byte_cost_x256, byte_burst_ns, clocks_hz, clock_of, epoch, zero,
+            source, to, from, from_port, to_port, source_port, checksum_delta, flags, ifindex, link, size_min,
+            size_max, kind, dscp, hop_limit, tag_count, clock_of_types, types, clocks_hz, epoch, pass_up,
+            packet_cost_ns, packet_burst_ns, byte_cost_x256, byte_burst_ns, tags, state, zero, clock_of,
         }
         Stream = c::ringpath_stream {
-            packets, bytes, duplicates, reordered, strays, lost_before, base, highest, distinct, window,
-            last_arrival_ns, jitter_x16, jitter_max_ns, first_seen_ns, last_seen_ns, c11, c13, c14, c22, c23, c33,
-            burst_lost, since_loss, ssrc, last_timestamp, clock_rate_hz, after_stray, has_after_stray, probation,
-            payload_type, used, zero,
+            packets, bytes, highest, distinct, window, last_seen_ns, last_arrival_ns, jitter_x16, jitter_max_ns,
+            base, duplicates, reordered, ssrc, last_timestamp, clock_rate_hz, since_loss, after_stray,
+            has_after_stray, probation, payload_type, used, zero, strays, lost_before, first_seen_ns, c11, c13, c14,
+            c22, c23, c33, burst_lost, zeros,
         }
+        Streams = c::ringpath_streams { stream }
         State = c::ringpath_state {
-            version, current, packets_due_ns, bytes_due_ns, rtp_packets, rtp_bytes, rtcp_packets, rtcp_bytes,
-            last_packet_ns, copies_lost, evicted, evicted_packets, evicted_bytes, evicted_lost, hop_until_ns, hop_ifindex, hop_epoch, hop_destination, hop_source, hop_mtu, zero, refused, streams,
+            version, current, hop_until_ns, hop_ifindex, hop_epoch, hop_link, hop_mtu, zero, packets_due_ns,
+            bytes_due_ns, rtcp_seen_ns, rtcp_packets, rtcp_bytes, copies_lost, taps_lost, evicted, evicted_packets,
+            evicted_bytes, evicted_lost, given_packets, given_bytes, refused, zeros,
         }
-        RangeKey = c::ringpath_range_key { address }
-        Range = c::ringpath_range { port_min, port_max, drop, packets, bytes }
+        Settings = c::ringpath_settings { tap_length_max, zero }
+        Tap = c::ringpath_tap { at_ns, key, length, captured, direction, zero }
+        RangeKey = steer_types::ringpath_range_key { address }
         SteeringTotals = steer_types::ringpath_steering_totals { assigned, no_socket, not_assigned }
-        Totals = c::ringpath_totals { sent_back, redirected, bytes, copies_lost, uncounted, passed, dropped }
+        Totals = c::ringpath_totals { sent_back, redirected, bytes, copies_lost, taps_lost, uncounted, passed, dropped }
     }
 }

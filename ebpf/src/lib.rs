@@ -10,8 +10,8 @@
 //!    valid for every bit pattern (`plain::Plain`); sizes are asserted in C and here, offsets against the built objects.
 //! 2. System calls that libbpf-rs does not have (links with flags, program-run on owned descriptors) get pointers to
 //!    live locals and descriptors that the caller holds (`program`, `link`, `load`).
-//! 3. The map of states is mapped for reading and read as atomic words; its length is that of the map, which never
-//!    changes (`mapping`).
+//! 3. Maps of flows lie in this process's memory and are read and written as atomic words; a mapping's length is that of
+//!    its map, which never changes (`mapping`).
 //! 4. The skeletons are libbpf-cargo's output and live in `object` and `load` alone; nothing borrowed from one leaves them.
 
 mod attach;
@@ -23,6 +23,7 @@ mod flow;
 pub mod layout;
 mod link;
 mod load;
+mod local;
 mod mapping;
 mod object;
 mod pin;
@@ -31,9 +32,11 @@ mod program;
 mod reading;
 mod reason;
 mod relay;
+mod ring;
 mod steering;
 mod stream;
 mod table;
+mod tap;
 
 pub use attach::{AttachError, Attachment, Mode};
 pub use copies::{RtcpCopies, RtcpCopy};
@@ -47,10 +50,11 @@ pub use load::{
     LOAD_PAYLOAD, Load, LoadCounts, LoadEnds, LoadPlan, LoadProgress, LoadStream, LoadTime, generate,
 };
 pub use pin::PinDirectory;
-pub use program::{Action, Program, Run};
+pub use program::{Action, Laps, Program, Run};
 pub use reading::{BurstReading, FlowReading, StreamReading, Totals};
 pub use reason::{Reason, ReasonSet};
 pub use relay::{Range, Relay, RelayConfig};
 pub use steering::{Steering, SteeringError, SteeringTotals};
 pub use stream::{BurstState, StreamState};
 pub use table::{FlowTable, InstalledFlow, TableError};
+pub use tap::{Direction, TAP_LENGTH_MAX, TAP_LENGTH_MIN, TapRecord, Taps};

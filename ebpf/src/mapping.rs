@@ -1,104 +1,112 @@
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::mem::size_of;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libbpf_rs::{MapCore, MapHandle};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::plain::from_bytes;
-use crate::{Error, layout};
+use crate::Error;
+use crate::plain::{Plain, bytes_of, bytes_of_mut, zeroed};
 
-/// Times that a state is read again while programs write it.
-const READS_MAX: usize = 64;
-
-const WORDS: usize = size_of::<layout::State>() / size_of::<u64>();
-
-/// The map of states in this process's memory, for reading: no system call, about the price of the cache lines.
+/// An array map in this process's memory: entries are read and written without a system call.
 ///
 /// The kernel maps every page at once, so that the process's resident memory shows the map's size; it is the kernel's
 /// memory all the same, and not taken twice.
 #[derive(Debug)]
-pub(crate) struct States {
+pub(crate) struct Mapped<T> {
     start: NonNull<c_void>,
     bytes: NonZeroUsize,
     count: u32,
+    entry: PhantomData<T>,
 }
 
-// SAFETY: the mapping belongs to this value, is read only through atomics, and no thread is special to it.
-unsafe impl Send for States {}
+// SAFETY: the mapping belongs to this value and is touched through atomics only; no thread is special to it.
+unsafe impl<T> Send for Mapped<T> {}
 // SAFETY: as above.
-unsafe impl Sync for States {}
+unsafe impl<T> Sync for Mapped<T> {}
 
-impl States {
-    /// Maps the whole of `map`, an array of `layout::State` made with BPF_F_MMAPABLE.
+impl<T> Mapped<T> {
+    const WORDS: usize = {
+        assert!(size_of::<T>().is_multiple_of(size_of::<u64>()));
+        size_of::<T>() / size_of::<u64>()
+    };
+
+    /// Maps the whole of `map`, an array made with BPF_F_MMAPABLE.
     pub(crate) fn map(map: &MapHandle) -> Result<Self, Error> {
         let count = map.max_entries();
-        let bytes = NonZeroUsize::new(count as usize * size_of::<layout::State>())
-            .filter(|_| map.value_size() as usize == size_of::<layout::State>())
+        let bytes = NonZeroUsize::new(count as usize * size_of::<T>())
+            .filter(|_| map.value_size() as usize == size_of::<T>())
             .ok_or_else(|| Error::Layout {
                 map: map.name().to_string_lossy().into_owned(),
                 key_len: map.key_size(),
                 value_len: map.value_size(),
             })?;
+        let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at a place of the kernel's choice, which replaces none.
-        let start = unsafe {
-            mmap(
-                None,
-                bytes,
-                ProtFlags::PROT_READ,
-                MapFlags::MAP_SHARED,
-                map.as_fd(),
-                0,
-            )
-        }
-        .map_err(|errno| Error::kernel("mapping the counters of flows", errno))?;
-        Ok(Self { start, bytes, count })
+        let start = unsafe { mmap(None, bytes, both, MapFlags::MAP_SHARED, map.as_fd(), 0) }
+            .map_err(|errno| Error::kernel("mapping a map", errno))?;
+        Ok(Self {
+            start,
+            bytes,
+            count,
+            entry: PhantomData,
+        })
     }
 
-    /// The state at `slot`, and whether all of it is of one moment: its version was even and the same before and
-    /// after (a sequence lock). `None` beyond the end.
-    pub(crate) fn read(&self, slot: u32) -> Option<(layout::State, bool)> {
-        let words = self.words(slot)?;
-        // SAFETY: the version is the first member of the state; it lies within the mapping, which lives as long as `self` and is aligned to pages; an atomic word is valid for
-        // every pattern of bits; the kernel writes it with atomic instructions.
-        let version = unsafe { &*words.as_ptr().cast::<AtomicU32>() };
-        let mut copy = [0u64; WORDS];
-        let mut whole = false;
-        for _ in 0..READS_MAX {
-            let before = version.load(Ordering::Acquire);
-            for (copy, word) in copy.iter_mut().zip(words) {
-                *copy = word.load(Ordering::Relaxed);
-            }
-            fence(Ordering::Acquire);
-            whole = before.is_multiple_of(2) && version.load(Ordering::Relaxed) == before;
-            if whole {
-                break;
-            }
-            std::hint::spin_loop();
-        }
-        let mut bytes = [0u8; size_of::<layout::State>()];
-        for (bytes, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(copy) {
-            bytes.copy_from_slice(&word.to_ne_bytes());
-        }
-        from_bytes(&bytes).map(|state| (state, whole))
+    /// Entries that there are.
+    pub(crate) const fn count(&self) -> u32 {
+        self.count
     }
 
-    fn words(&self, slot: u32) -> Option<&[AtomicU64]> {
-        if slot >= self.count {
+    /// The words of an entry; `None` beyond the end.
+    pub(crate) fn words(&self, place: u32) -> Option<&[AtomicU64]> {
+        if place >= self.count {
             return None;
         }
-        // SAFETY: `slot` is below `count`, so that the whole state lies within the mapping of `bytes` bytes.
-        let start = unsafe { self.start.cast::<AtomicU64>().add(slot as usize * WORDS) };
-        // SAFETY: `WORDS` words within the mapping, which lives as long as `self`; pages and states of whole words make
-        // them aligned; every pattern of bits is valid; they are read as atomics, whoever writes them meanwhile.
-        Some(unsafe { std::slice::from_raw_parts(start.as_ptr(), WORDS) })
+        // SAFETY: `place` is below `count`, so that the whole entry lies within the mapping of `bytes` bytes.
+        let start = unsafe { self.start.cast::<AtomicU64>().add(place as usize * Self::WORDS) };
+        // SAFETY: `WORDS` words within the mapping, which lives as long as `self`; pages and entries of whole words make
+        // them aligned; every pattern of bits is valid; they are atomics, whoever writes them meanwhile.
+        Some(unsafe { std::slice::from_raw_parts(start.as_ptr(), Self::WORDS) })
     }
 }
 
-impl Drop for States {
+impl<T: Plain> Mapped<T> {
+    /// The entry; `None` beyond the end.
+    pub(crate) fn read(&self, place: u32) -> Option<T> {
+        let mut value = zeroed();
+        (place < self.count).then(|| self.read_into(place, &mut value))?;
+        Some(value)
+    }
+
+    /// Reads the entry word by word: what a program writes meanwhile may be of another moment. Does nothing beyond the
+    /// end.
+    pub(crate) fn read_into(&self, place: u32, value: &mut T) {
+        let words = self.words(place).unwrap_or_default();
+        for (word, bytes) in words
+            .iter()
+            .zip(bytes_of_mut(value).chunks_exact_mut(size_of::<u64>()))
+        {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+    }
+
+    /// Writes the entry, word by word: nothing may point to it yet. Does nothing beyond the end.
+    pub(crate) fn write(&self, place: u32, value: &T) {
+        let words = self.words(place).unwrap_or_default();
+        for (word, bytes) in words.iter().zip(bytes_of(value).chunks_exact(size_of::<u64>())) {
+            let mut value = [0; size_of::<u64>()];
+            value.copy_from_slice(bytes);
+            word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+        }
+    }
+}
+
+impl<T> Drop for Mapped<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping was made with this start and length, and no borrow of it outlives `self`.
         let unmapped = unsafe { munmap(self.start, self.bytes.get()) };

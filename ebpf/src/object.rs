@@ -8,7 +8,10 @@ use std::sync::Once;
 
 use libbpf_rs::MapHandle;
 
+use crate::table::FlowMaps;
 use crate::{Error, Program};
+#[cfg(bpf_built)]
+use crate::{layout, table::FLOWS_SPARE};
 
 /// Why the programs are not in this build.
 #[cfg(not(bpf_built))]
@@ -35,6 +38,9 @@ mod skeletons {
     pub(crate) mod steer {
         include!(concat!(env!("OUT_DIR"), "/steer.skel.rs"));
     }
+    pub(crate) mod advance {
+        include!(concat!(env!("OUT_DIR"), "/advance.skel.rs"));
+    }
     pub(crate) mod echo {
         include!(concat!(env!("OUT_DIR"), "/echo.skel.rs"));
     }
@@ -55,8 +61,14 @@ pub(crate) use skeletons::steer::types as steer_types;
     expect(dead_code, reason = "without programs nothing is loaded with them")
 )]
 pub(crate) enum Maps<'path> {
-    /// They are made, for so many flows and bytes of copies.
-    New { flows: u32, copies_bytes: u32 },
+    /// They are made, for so many flows, flows of RTP, addresses, and bytes of copies and taps.
+    New {
+        flows: u32,
+        rtp_flows: u32,
+        addresses: u32,
+        copies_bytes: u32,
+        taps_bytes: u32,
+    },
     /// They are pinned in this directory under their names.
     Pinned(&'path Path),
 }
@@ -73,11 +85,11 @@ pub(crate) struct SteerObject {
 /// The relay's program and maps.
 pub(crate) struct RelayObject {
     pub(crate) program: Program,
-    pub(crate) flows: MapHandle,
-    pub(crate) states: MapHandle,
-    pub(crate) ranges: MapHandle,
+    pub(crate) maps: FlowMaps,
+    pub(crate) settings: MapHandle,
     pub(crate) totals: MapHandle,
     pub(crate) copies: MapHandle,
+    pub(crate) taps: MapHandle,
 }
 
 #[cfg(not(bpf_built))]
@@ -103,20 +115,37 @@ pub(crate) fn load_relay(maps: Maps<'_>) -> Result<RelayObject, Error> {
             .open(&mut place)
             .map_err(failed)?;
         match maps {
-            Maps::New { flows, copies_bytes } => {
-                // A port of user space takes a place among the flows and none among the states.
-                let keys = flows.saturating_mul(2);
-                open.maps.flows.set_max_entries(keys).map_err(failed)?;
-                open.maps.states.set_max_entries(flows).map_err(failed)?;
-                open.maps.copies.set_max_entries(copies_bytes).map_err(failed)?;
+            Maps::New {
+                flows,
+                rtp_flows,
+                addresses,
+                copies_bytes,
+                taps_bytes,
+            } => {
+                let maps = &mut open.maps;
+                for (map, entries) in [
+                    (&mut maps.ports, addresses * layout::PORTS),
+                    (&mut maps.flows, flows.saturating_add(FLOWS_SPARE)),
+                    (&mut maps.states, flows),
+                    (&mut maps.streams, rtp_flows),
+                    (&mut maps.copies, copies_bytes),
+                    (&mut maps.taps, taps_bytes),
+                ] {
+                    map.set_max_entries(entries).map_err(failed)?;
+                }
             }
             Maps::Pinned(directory) => {
+                let maps = &mut open.maps;
                 for (name, map) in [
-                    ("flows", &mut open.maps.flows),
-                    ("states", &mut open.maps.states),
-                    ("ranges", &mut open.maps.ranges),
-                    ("totals", &mut open.maps.totals),
-                    ("copies", &mut open.maps.copies),
+                    ("locals", &mut maps.locals),
+                    ("ports", &mut maps.ports),
+                    ("flows", &mut maps.flows),
+                    ("states", &mut maps.states),
+                    ("streams", &mut maps.streams),
+                    ("settings", &mut maps.settings),
+                    ("totals", &mut maps.totals),
+                    ("copies", &mut maps.copies),
+                    ("taps", &mut maps.taps),
                 ] {
                     map.reuse_pinned_map(directory.join(name)).map_err(failed)?;
                 }
@@ -126,11 +155,17 @@ pub(crate) fn load_relay(maps: Maps<'_>) -> Result<RelayObject, Error> {
         let own = |map: &libbpf_rs::MapMut<'_>| MapHandle::try_from(map).map_err(failed);
         Ok(RelayObject {
             program: Program::own(&loaded.progs.ringpath_relay)?,
-            flows: own(&loaded.maps.flows)?,
-            states: own(&loaded.maps.states)?,
-            ranges: own(&loaded.maps.ranges)?,
+            maps: FlowMaps {
+                locals: own(&loaded.maps.locals)?,
+                ports: own(&loaded.maps.ports)?,
+                flows: own(&loaded.maps.flows)?,
+                states: own(&loaded.maps.states)?,
+                streams: own(&loaded.maps.streams)?,
+            },
+            settings: own(&loaded.maps.settings)?,
             totals: own(&loaded.maps.totals)?,
             copies: own(&loaded.maps.copies)?,
+            taps: own(&loaded.maps.taps)?,
         })
     })
 }
@@ -154,6 +189,41 @@ pub(crate) fn load_echo() -> Result<Program, Error> {
             .and_then(OpenSkel::load)
             .map_err(failed)?;
         Program::own(&loaded.progs.ringpath_echo)
+    })
+}
+
+#[cfg(not(bpf_built))]
+pub(crate) fn load_laps(_of: &Program, _lap_packets: u32) -> Result<(Program, MapHandle), Error> {
+    Err(Error::Unavailable(MISSING))
+}
+
+/// Loads the program that numbers the packets of a measurement and goes on with `of`; it does so while the map is held.
+#[cfg(bpf_built)]
+pub(crate) fn load_laps(of: &Program, lap_packets: u32) -> Result<(Program, MapHandle), Error> {
+    use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+    use libbpf_rs::{MapCore, MapFlags};
+    use std::mem::MaybeUninit;
+    use std::os::fd::{AsFd, AsRawFd};
+
+    with_log(|| {
+        let failed = |error: libbpf_rs::Error| Error::libbpf("loading the laps", &error);
+        let mut place = MaybeUninit::uninit();
+        let mut open = skeletons::advance::AdvanceSkelBuilder::default()
+            .open(&mut place)
+            .map_err(failed)?;
+        if let Some(data) = &mut open.maps.data_data {
+            data.lap_packets = lap_packets.into();
+            data.left = lap_packets.into();
+        }
+        let loaded = open.load().map_err(failed)?;
+        let next = MapHandle::try_from(&loaded.maps.next).map_err(failed)?;
+        next.update(
+            &0u32.to_ne_bytes(),
+            &of.as_fd().as_raw_fd().to_ne_bytes(),
+            MapFlags::ANY,
+        )
+        .map_err(failed)?;
+        Ok((Program::own(&loaded.progs.ringpath_advance)?, next))
     })
 }
 

@@ -15,6 +15,13 @@ pub(crate) fn bytes_of<T: Plain>(value: &T) -> &[u8] {
     unsafe { std::slice::from_raw_parts(start, size_of::<T>()) }
 }
 
+/// The same, to be written.
+pub(crate) fn bytes_of_mut<T: Plain>(value: &mut T) -> &mut [u8] {
+    let start = std::ptr::from_mut(value).cast::<u8>();
+    // SAFETY: as for `bytes_of`; the borrow is exclusive, and whatever is written is a valid `Plain`.
+    unsafe { std::slice::from_raw_parts_mut(start, size_of::<T>()) }
+}
+
 /// The value whose bytes these are; `None` when there are too few or too many.
 pub(crate) fn from_bytes<T: Plain>(bytes: &[u8]) -> Option<T> {
     if bytes.len() != size_of::<T>() {
@@ -34,3 +41,6 @@ pub(crate) const fn zeroed<T: Plain>() -> T {
     // SAFETY: a `Plain` is valid for every pattern of bits.
     unsafe { MaybeUninit::<T>::zeroed().assume_init() }
 }
+
+// SAFETY: an integer.
+unsafe impl Plain for u64 {}

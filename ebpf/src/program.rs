@@ -32,6 +32,27 @@ pub struct Run {
     pub mean: Duration,
 }
 
+/// A program for measurements by program-run: each run gives the RTP packet the number and time of its lap, and goes on
+/// with the program that is measured, so that a packet that goes through a ring of flows is new to each.
+#[derive(Debug)]
+pub struct Laps {
+    program: Program,
+    _next: libbpf_rs::MapHandle,
+}
+
+impl Laps {
+    /// Loads it before `of`. A lap has `packets`.
+    pub fn load(of: &Program, packets: u32) -> Result<Self, Error> {
+        let (program, next) = object::load_laps(of, packets)?;
+        Ok(Self { program, _next: next })
+    }
+
+    /// The program to run.
+    pub const fn program(&self) -> &Program {
+        &self.program
+    }
+}
+
 /// A loaded program. Stays loaded while this, an attachment or a pin holds it.
 #[derive(Debug)]
 pub struct Program {
@@ -46,7 +67,7 @@ impl Program {
     }
 
     /// Loads the yardstick of measurements: it sends every IPv4 datagram to a port from 10,000 on back to where it came
-    /// from, and does nothing else.
+    /// from, rewriting what the relay rewrites, and does nothing else.
     pub fn load_echo() -> Result<Self, Error> {
         object::load_echo()
     }

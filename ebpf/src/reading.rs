@@ -4,6 +4,7 @@ use crate::{Reason, StreamState, layout};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowReading {
     pub(crate) state: layout::State,
+    pub(crate) streams: layout::Streams,
     pub(crate) whole: bool,
 }
 
@@ -35,14 +36,33 @@ impl FlowReading {
         self.whole
     }
 
-    /// RTP packets forwarded.
-    pub const fn rtp_packets(&self) -> u64 {
-        self.state.rtp_packets
+    /// RTP packets forwarded: those of all streams, less what the flow was given when it was made.
+    pub fn rtp_packets(&self) -> u64 {
+        let counted: u64 = self.streams.stream.iter().map(|stream| stream.packets).sum();
+        (counted + self.state.evicted_packets).wrapping_sub(self.state.given_packets)
     }
 
     /// Bytes of RTP forwarded, headers included.
-    pub const fn rtp_bytes(&self) -> u64 {
-        self.state.rtp_bytes
+    pub fn rtp_bytes(&self) -> u64 {
+        let counted: u64 = self.streams.stream.iter().map(|stream| stream.bytes).sum();
+        (counted + self.state.evicted_bytes).wrapping_sub(self.state.given_bytes)
+    }
+
+    /// When the latest RTP packet was forwarded, in ns of CLOCK_MONOTONIC; 0 before the first.
+    pub fn last_rtp_ns(&self) -> u64 {
+        if self.rtp_packets() == 0 {
+            return 0;
+        }
+        let streams = self.streams.stream.iter();
+        streams
+            .map(|stream| stream.last_seen_ns)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// When the latest RTCP packet was forwarded, in ns of CLOCK_MONOTONIC; 0 before the first.
+    pub const fn last_rtcp_ns(&self) -> u64 {
+        self.state.rtcp_seen_ns
     }
 
     /// RTCP packets forwarded.
@@ -56,13 +76,18 @@ impl FlowReading {
     }
 
     /// When the latest packet was forwarded, in ns of CLOCK_MONOTONIC; 0 before the first.
-    pub const fn last_packet_ns(&self) -> u64 {
-        self.state.last_packet_ns
+    pub fn last_packet_ns(&self) -> u64 {
+        self.last_rtp_ns().max(self.last_rtcp_ns())
     }
 
     /// RTCP packets of which user space got no copy, since the ring was full.
     pub const fn copies_lost(&self) -> u64 {
         self.state.copies_lost
+    }
+
+    /// Packets of which a tap got no record, since the ring was full.
+    pub const fn taps_lost(&self) -> u64 {
+        self.state.taps_lost
     }
 
     /// Streams that made room for newer ones; their packets are in [`Self::rtp_packets`] still.
@@ -75,9 +100,12 @@ impl FlowReading {
         self.state.evicted_lost
     }
 
-    /// Packets refused for `reason`.
+    /// Packets refused for `reason`; 0 for those that are found before a flow is known.
     pub const fn refused(&self, reason: Reason) -> u64 {
-        self.state.refused[reason.index()]
+        match reason.index().checked_sub(Reason::Source.index()) {
+            Some(place) => self.state.refused[place],
+            None => 0,
+        }
     }
 
     /// Packets refused for any reason.
@@ -87,8 +115,8 @@ impl FlowReading {
 
     /// The streams that are told apart, in no order.
     pub fn streams(&self) -> impl Iterator<Item = StreamReading> + '_ {
-        self.state
-            .streams
+        self.streams
+            .stream
             .iter()
             .filter(|stream| stream.used != 0)
             .map(|stream| StreamReading { stream: *stream })
@@ -213,6 +241,7 @@ impl Totals {
         sum.redirected += cpu.redirected;
         sum.bytes += cpu.bytes;
         sum.copies_lost += cpu.copies_lost;
+        sum.taps_lost += cpu.taps_lost;
         sum.uncounted += cpu.uncounted;
         for (sum, cpu) in sum.passed.iter_mut().zip(cpu.passed) {
             *sum += cpu;
@@ -241,6 +270,11 @@ impl Totals {
     /// RTCP packets of which user space got no copy, since the ring was full.
     pub const fn copies_lost(&self) -> u64 {
         self.totals.copies_lost
+    }
+
+    /// Packets of which a tap got no record, since the ring was full.
+    pub const fn taps_lost(&self) -> u64 {
+        self.totals.taps_lost
     }
 
     /// Packets that were forwarded and not counted by their flow, since another CPU was counting a packet of it.

@@ -3,26 +3,37 @@ use std::ops::RangeInclusive;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
-use crate::flow::mapped;
+use crate::local::LocalsFull;
 use crate::object::{self, Maps, RelayObject};
 use crate::plain::{bytes_of, from_bytes, zeroed};
-use crate::{Error, FlowTable, PinDirectory, Program, RtcpCopies, Totals, layout};
+use crate::table::FlowMaps;
+use crate::tap::{TAP_LENGTH_MAX, TAP_LENGTH_MIN};
+use crate::{Error, FlowTable, PinDirectory, Program, RtcpCopies, TableError, Taps, Totals, layout};
 
-/// Sizes of the relay's maps.
+/// Sizes of the relay's maps, whose memory is taken at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelayConfig {
-    /// Flows at once: one a port that carries media. About 1.6 kB each, taken at once.
+    /// Flows at once: one a port that carries media. 640 bytes each.
     pub flows_max: u32,
+    /// Of these, how many can carry RTP; 0 for all. 768 bytes more each.
+    pub rtp_flows_max: u32,
+    /// Local addresses, at most 64. 512 KiB each.
+    pub addresses_max: u32,
     /// Bytes for copies of RTCP that user space has not read, rounded up to a power of two of pages.
     pub copies_bytes: u32,
+    /// Bytes for what taps copied and user space has not read, rounded likewise.
+    pub taps_bytes: u32,
 }
 
 impl Default for RelayConfig {
-    /// 4,096 flows, 1 MiB.
+    /// 4,096 flows of any kind, 8 addresses, 1 MiB for either ring.
     fn default() -> Self {
         Self {
             flows_max: 4_096,
+            rtp_flows_max: 0,
+            addresses_max: 8,
             copies_bytes: 1 << 20,
+            taps_bytes: 1 << 20,
         }
     }
 }
@@ -43,19 +54,29 @@ pub struct Range {
 pub struct Relay {
     program: Program,
     table: FlowTable,
-    ranges: MapHandle,
+    settings: MapHandle,
     totals: MapHandle,
     copies: MapHandle,
+    taps: MapHandle,
 }
 
 impl Relay {
     /// Loads the program and makes its maps.
     pub fn load(config: &RelayConfig) -> Result<Self, Error> {
-        let copies_bytes = config.copies_bytes.clamp(4_096, 1 << 30);
-        Self::new(object::load_relay(Maps::New {
-            flows: config.flows_max.max(1),
-            copies_bytes: copies_bytes.next_power_of_two(),
-        })?)
+        let ring = |bytes: u32| bytes.clamp(4_096, 1 << 30).next_power_of_two();
+        let flows = config.flows_max.max(1);
+        let relay = Self::new(object::load_relay(Maps::New {
+            flows,
+            rtp_flows: match config.rtp_flows_max {
+                0 => flows,
+                rtp => rtp.min(flows),
+            },
+            addresses: config.addresses_max.clamp(1, layout::LOCALS as u32 / 2),
+            copies_bytes: ring(config.copies_bytes),
+            taps_bytes: ring(config.taps_bytes),
+        })?)?;
+        relay.set_tap_length(TAP_LENGTH_MAX)?;
+        Ok(relay)
     }
 
     /// Takes the relay that another process pinned, its program as it is. `None` when there is none.
@@ -65,11 +86,17 @@ impl Relay {
         }
         Self::new(RelayObject {
             program: Program::open_pin(&directory.program())?,
-            flows: directory.map("flows")?,
-            states: directory.map("states")?,
-            ranges: directory.map("ranges")?,
+            maps: FlowMaps {
+                locals: directory.map("locals")?,
+                ports: directory.map("ports")?,
+                flows: directory.map("flows")?,
+                states: directory.map("states")?,
+                streams: directory.map("streams")?,
+            },
+            settings: directory.map("settings")?,
             totals: directory.map("totals")?,
             copies: directory.map("copies")?,
+            taps: directory.map("taps")?,
         })
         .map(Some)
     }
@@ -92,13 +119,17 @@ impl Relay {
 
     /// Pins the maps, and the program last. Attachments are pinned by [`PinDirectory::pin_attachment`].
     pub fn pin(&self, directory: &PinDirectory) -> Result<(), Error> {
-        let (flows, states) = self.table.maps();
+        let maps = self.table.maps();
         for (name, map) in [
-            ("flows", flows),
-            ("states", states),
-            ("ranges", &self.ranges),
+            ("locals", &maps.locals),
+            ("ports", &maps.ports),
+            ("flows", &maps.flows),
+            ("states", &maps.states),
+            ("streams", &maps.streams),
+            ("settings", &self.settings),
             ("totals", &self.totals),
             ("copies", &self.copies),
+            ("taps", &self.taps),
         ] {
             directory.pin_map(name, map)?;
         }
@@ -108,18 +139,19 @@ impl Relay {
     fn new(object: RelayObject) -> Result<Self, Error> {
         let RelayObject {
             program,
-            flows,
-            states,
-            ranges,
+            maps,
+            settings,
             totals,
             copies,
+            taps,
         } = object;
         Ok(Self {
             program,
-            table: FlowTable::new(flows, states)?,
-            ranges,
+            table: FlowTable::new(maps)?,
+            settings,
             totals,
             copies,
+            taps,
         })
     }
 
@@ -135,35 +167,40 @@ impl Relay {
 
     /// The copies of RTCP. A second reader would take them from the first.
     pub fn rtcp_copies(&self) -> Result<RtcpCopies, Error> {
-        MapHandle::try_from(&self.copies)
-            .map_err(|error| Error::libbpf("copying a descriptor", &error))
-            .and_then(RtcpCopies::new)
+        RtcpCopies::new(copy(&self.copies)?)
+    }
+
+    /// The packets of tapped flows ([`FlowTable::set_tap`]). A second reader would take them from the first.
+    pub fn taps(&self) -> Result<Taps, Error> {
+        Taps::new(copy(&self.taps)?)
+    }
+
+    /// Says how many bytes of a packet, from its IP header on, taps copy at most, 48 to 2,048; 2,048 when
+    /// nothing is said.
+    pub fn set_tap_length(&self, length_max: u16) -> Result<(), Error> {
+        let settings = layout::Settings {
+            tap_length_max: length_max.clamp(TAP_LENGTH_MIN, TAP_LENGTH_MAX).into(),
+            ..zeroed()
+        };
+        self.settings
+            .update(&0u32.to_ne_bytes(), bytes_of(&settings), MapFlags::ANY)
+            .map_err(|error| Error::libbpf("setting the length of taps", &error))
     }
 
     /// Says which ports of an address are the relay's, in place of what was said of the address before; its counters
     /// begin anew.
-    pub fn set_range(&self, range: &Range) -> Result<(), Error> {
-        let value = layout::Range {
-            port_min: *range.ports.start(),
-            port_max: *range.ports.end(),
-            drop: range.drop_unowned.into(),
-            ..zeroed()
-        };
-        self.ranges
-            .update(&range_key(range.address), bytes_of(&value), MapFlags::ANY)
-            .map_err(|error| Error::libbpf("setting a port range", &error))
+    pub fn set_range(&self, range: &Range) -> Result<(), TableError> {
+        let locals = self.table.locals();
+        locals
+            .take(range.address)?
+            .map_err(|LocalsFull(most)| TableError::Addresses(most))?;
+        let ports = (*range.ports.start(), *range.ports.end());
+        Ok(locals.set_range(range.address, ports, range.drop_unowned)?)
     }
 
     /// Packets and bytes that came to ports of the range of `address` that no flow has.
     pub fn unowned(&self, address: IpAddr) -> Result<Option<(u64, u64)>, Error> {
-        let value = self
-            .ranges
-            .lookup(&range_key(address), MapFlags::ANY)
-            .map_err(|error| Error::libbpf("reading a port range", &error))?;
-        Ok(value
-            .as_deref()
-            .and_then(from_bytes::<layout::Range>)
-            .map(|range| (range.packets, range.bytes)))
+        self.table.locals().unowned(address)
     }
 
     /// What was done with all packets so far.
@@ -181,6 +218,6 @@ impl Relay {
     }
 }
 
-fn range_key(address: IpAddr) -> [u8; 16] {
-    mapped(address)
+fn copy(map: &MapHandle) -> Result<MapHandle, Error> {
+    MapHandle::try_from(map).map_err(|error| Error::libbpf("copying a descriptor", &error))
 }

@@ -173,12 +173,13 @@ impl StreamState {
 
 /// The state of a flow that begins with these streams. Of more than a flow tells apart the latest heard are kept, and
 /// the others counted as having made room for them.
-pub(crate) fn begin(streams: &[StreamState]) -> layout::State {
+pub(crate) fn begin(streams: &[StreamState]) -> (layout::State, layout::Streams) {
     let mut state: layout::State = zeroed();
+    let mut kept: layout::Streams = zeroed();
     let mut latest_first: Vec<&StreamState> = streams.iter().collect();
     latest_first.sort_by_key(|stream| Reverse(stream.last_seen_ns));
-    let (kept, evicted) = latest_first.split_at(latest_first.len().min(layout::STREAMS));
-    for (place, stream) in state.streams.iter_mut().zip(kept) {
+    let (latest, evicted) = latest_first.split_at(latest_first.len().min(layout::STREAMS));
+    for (place, stream) in kept.stream.iter_mut().zip(latest) {
         *place = stream.encode();
     }
     for stream in evicted {
@@ -187,5 +188,7 @@ pub(crate) fn begin(streams: &[StreamState]) -> layout::State {
         state.evicted_bytes += stream.bytes;
         state.evicted_lost += stream.lost();
     }
-    state
+    state.given_packets = streams.iter().map(|stream| stream.packets).sum();
+    state.given_bytes = streams.iter().map(|stream| stream.bytes).sum();
+    (state, kept)
 }

@@ -1,37 +1,93 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::MapHandle;
 
-use crate::flow::{is_user_space, user_space};
-use crate::mapping::States;
-use crate::plain::{bytes_of, from_bytes};
-use crate::{Error, FlowKey, FlowReading, FlowSpec, Media, SpecError, StreamState, layout, stream};
+use crate::flow::TAP;
+use crate::local::{Locals, LocalsFull};
+use crate::mapping::Mapped;
+use crate::{
+    Error, FlowKey, FlowReading, FlowSpec, Media, SpecError, StreamState, layout, plain::zeroed, stream,
+};
 
-/// The flows of a relay: what is in the kernel's map, and which places for counters are free.
+/// Times that a state is read again while programs write it.
+const READS_MAX: usize = 64;
+
+/// Places for flows beyond those for states, for changes of a flow: the new one is there before the old one goes.
+pub(crate) const FLOWS_SPARE: u32 = 64;
+
+/// The flows of a relay: what is in the kernel's maps, and which of their places are free.
 ///
 /// Clones are the same table, for any threads of one process; changes wait for one another, packets for none of them.
-/// One process writes a table at a time. Packets see a change of a flow whole or not at all.
+/// One process writes a table at a time. Packets see a change of a flow whole or not at all. The maps lie in this
+/// process's memory: but for the first use of an address nothing here is a system call.
 #[derive(Clone, Debug)]
 pub struct FlowTable {
     shared: Arc<Shared>,
 }
 
+/// The maps of flows.
 #[derive(Debug)]
-struct Shared {
-    flows: MapHandle,
-    states: MapHandle,
-    mapped: States,
-    slots: Mutex<Slots>,
+pub(crate) struct FlowMaps {
+    pub(crate) locals: MapHandle,
+    pub(crate) ports: MapHandle,
+    pub(crate) flows: MapHandle,
+    pub(crate) states: MapHandle,
+    pub(crate) streams: MapHandle,
 }
 
+#[derive(Debug)]
+struct Shared {
+    maps: FlowMaps,
+    locals: Locals,
+    ports: Mapped<u64>,
+    flows: Mapped<layout::Flow>,
+    states: Mapped<layout::State>,
+    streams: Mapped<layout::Streams>,
+    book: Mutex<Book>,
+}
+
+/// Free places go round: oldest first, so that none is taken again while a packet that saw what was in it may still be
+/// on its way.
 #[derive(Debug, Default)]
-struct Slots {
-    /// The slot of each flow; `None` for a port of user space.
-    by_key: HashMap<FlowKey, Option<u32>>,
-    /// Oldest first, so that a slot is not taken again while a packet that saw its last flow may still be on its way.
-    free: VecDeque<u32>,
+struct Book {
+    by_key: HashMap<FlowKey, Owner>,
+    flows: VecDeque<u32>,
+    /// States that have streams, and those beyond, for RTCP.
+    states: VecDeque<u32>,
+    states_rtcp: VecDeque<u32>,
+    tapped: HashSet<FlowKey>,
+}
+
+/// Who takes the packets of a port.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    User,
+    Flow { flow: u32, state: u32 },
+}
+
+impl Owner {
+    /// The word of the port.
+    fn word(self) -> u64 {
+        match self {
+            Self::User => layout::PORT_USER.into(),
+            Self::Flow { flow, state } => u64::from(state) << 32 | (u64::from(flow) + 1),
+        }
+    }
+
+    /// `None` when nobody owns the port.
+    fn of(word: u64) -> Option<Self> {
+        match word as u32 {
+            0 => None,
+            layout::PORT_USER => Some(Self::User),
+            flow => Some(Self::Flow {
+                flow: flow - 1,
+                state: (word >> 32) as u32,
+            }),
+        }
+    }
 }
 
 /// A flow that is in the table, as an adopting process finds it.
@@ -60,6 +116,12 @@ pub enum TableError {
     /// All places are taken.
     #[error("all {0} flows are in use")]
     Full(u32),
+    /// The relay has as many local addresses as it was made for.
+    #[error("all {0} places for local addresses are taken")]
+    Addresses(u32),
+    /// A flow of RTCP has no room for streams, and does not become one of RTP.
+    #[error("the flow of {} is for RTCP", .0.local())]
+    Rtcp(FlowKey),
     /// The key has a flow already.
     #[error("{} has a flow already", .0.local())]
     Occupied(FlowKey),
@@ -72,65 +134,73 @@ pub enum TableError {
 }
 
 impl FlowTable {
-    /// The table of these maps, with the flows that are in them.
-    pub(crate) fn new(flows: MapHandle, states: MapHandle) -> Result<Self, Error> {
-        let mapped = States::map(&states)?;
-        let shared = Shared {
-            flows,
-            states,
-            mapped,
-            slots: Mutex::default(),
+    /// The table of these maps, with the flows that are in them. What was tapped no longer is.
+    pub(crate) fn new(maps: FlowMaps) -> Result<Self, Error> {
+        let copy = |map: &MapHandle| {
+            MapHandle::try_from(map).map_err(|error| Error::libbpf("copying a descriptor", &error))
         };
-        *shared.slots() = shared.scan()?;
+        let ports: Mapped<u64> = Mapped::map(&maps.ports)?;
+        let shared = Shared {
+            locals: Locals::new(copy(&maps.locals)?, ports.count() / layout::PORTS)?,
+            ports,
+            flows: Mapped::map(&maps.flows)?,
+            states: Mapped::map(&maps.states)?,
+            streams: Mapped::map(&maps.streams)?,
+            maps,
+            book: Mutex::default(),
+        };
+        *shared.book() = shared.take_stock();
         Ok(Self {
             shared: Arc::new(shared),
         })
     }
 
     /// Looks at the maps again, which another process has written since. That one must have stopped writing.
-    pub fn reload(&self) -> Result<(), Error> {
-        let mut slots = self.shared.slots();
-        *slots = self.shared.scan()?;
-        Ok(())
+    pub fn reload(&self) {
+        let mut book = self.shared.book();
+        *book = self.shared.take_stock();
     }
 
-    /// The maps of flows and of states.
-    pub(crate) fn maps(&self) -> (&MapHandle, &MapHandle) {
-        (&self.shared.flows, &self.shared.states)
+    pub(crate) fn maps(&self) -> &FlowMaps {
+        &self.shared.maps
+    }
+
+    pub(crate) fn locals(&self) -> &Locals {
+        &self.shared.locals
     }
 
     /// Flows that fit in all.
     pub fn flows_max(&self) -> u32 {
-        self.shared.states.max_entries()
+        self.shared.states.count()
     }
 
     /// Flows and ports of user space that are in the table.
     pub fn len(&self) -> usize {
-        self.shared.slots().by_key.len()
+        self.shared.book().by_key.len()
     }
 
     /// Whether nothing is in the table.
     pub fn is_empty(&self) -> bool {
-        self.shared.slots().by_key.is_empty()
+        self.shared.book().by_key.is_empty()
     }
 
     /// The keys in the table, in no order; `true` for flows, `false` for ports of user space.
     pub fn keys(&self) -> Vec<(FlowKey, bool)> {
-        let slots = self.shared.slots();
-        slots
-            .by_key
-            .iter()
-            .map(|(key, slot)| (*key, slot.is_some()))
+        let book = self.shared.book();
+        let keys = book.by_key.iter();
+        keys.map(|(key, owner)| (*key, matches!(owner, Owner::Flow { .. })))
             .collect()
     }
 
-    /// The flows in the table with what each has counted, in no order; ports of user space left out. One system call a
-    /// flow.
-    pub fn flows(&self) -> Result<Vec<InstalledFlow>, Error> {
-        let slots = self.shared.slots();
-        let mut flows = Vec::with_capacity(slots.by_key.len());
-        for (key, slot) in &slots.by_key {
-            let (Some(slot), Some(flow)) = (slot, self.shared.flow(*key)?) else {
+    /// The flows in the table with what each has counted, in no order; ports of user space left out.
+    pub fn flows(&self) -> Vec<InstalledFlow> {
+        let book = self.shared.book();
+        let mut flows = Vec::with_capacity(book.by_key.len());
+        for (key, owner) in &book.by_key {
+            let Owner::Flow { flow, state } = *owner else {
+                continue;
+            };
+            let Some(flow) = self.shared.flows.read(flow) else {
                 continue;
             };
             let (source, egress_local, destination) = flow.addresses();
@@ -140,161 +210,261 @@ impl FlowTable {
                 egress_local,
                 destination,
                 media: flow.media(),
-                reading: self.shared.state(*slot)?,
+                reading: self.shared.reading(state),
             });
         }
-        Ok(flows)
+        flows
     }
 
     /// Puts a flow in. From the next packet on the kernel forwards, and counts on from `streams`, of which the four
     /// latest heard are kept apart; all other counters begin at zero.
     pub fn install(&self, spec: &FlowSpec, streams: &[StreamState]) -> Result<(), TableError> {
         let key = spec.key();
-        let mut slots = self.shared.slots();
-        if slots.by_key.contains_key(&key) {
+        let mut book = self.shared.book();
+        if book.by_key.contains_key(&key) {
             return Err(TableError::Occupied(key));
         }
-        self.shared.put(&mut slots, spec, streams, MapFlags::NO_EXIST)
+        self.shared.put(&mut book, spec, streams)
     }
 
     /// Changes a flow, whose counters go on, or makes one of a port of user space, which counts on from `streams`. No
     /// packet falls between the two.
     pub fn replace(&self, spec: &FlowSpec, streams: &[StreamState]) -> Result<(), TableError> {
         let key = spec.key();
-        let mut slots = self.shared.slots();
-        match slots.by_key.get(&key) {
-            None => Err(TableError::Absent(key)),
-            Some(Some(slot)) => {
-                let epoch = self.shared.flow(key)?.map_or(0, |flow| flow.epoch);
-                let flow = layout::Flow {
-                    epoch: epoch.wrapping_add(1),
-                    ..spec.encode(*slot)?
-                };
-                Ok(self.shared.write(key, &flow, MapFlags::EXIST)?)
-            }
-            Some(None) => self.shared.put(&mut slots, spec, streams, MapFlags::EXIST),
+        let shared = &self.shared;
+        let mut book = shared.book();
+        let (flow, state) = match book.by_key.get(&key) {
+            None => return Err(TableError::Absent(key)),
+            Some(Owner::User) => return shared.put(&mut book, spec, streams),
+            Some(Owner::Flow { flow, state }) => (*flow, *state),
+        };
+        if spec.media != Media::Rtcp && state >= shared.streams.count() {
+            return Err(TableError::Rtcp(key));
         }
+        let epoch = shared.flows.read(flow).map_or(0, |flow| flow.epoch);
+        let changed = layout::Flow {
+            epoch: epoch.wrapping_add(1),
+            ..spec.encode(state)?
+        };
+        shared.publish(&mut book, key, changed, state)?;
+        book.flows.push_back(flow);
+        Ok(())
     }
 
     /// Says that user space takes the packets of a port: they go up, whatever is said of unowned ports. Gives what a
     /// flow counted that was there before; no packet falls between the two.
     pub fn leave_to_user_space(&self, key: FlowKey) -> Result<Option<FlowReading>, TableError> {
         let shared = &self.shared;
-        let mut slots = shared.slots();
-        if !slots.by_key.contains_key(&key) && slots.by_key.len() >= shared.flows.max_entries() as usize {
-            return Err(TableError::Full(shared.flows.max_entries()));
-        }
-        shared.write(key, &user_space(), MapFlags::ANY)?;
-        match slots.by_key.insert(key, None).flatten() {
-            None => Ok(None),
-            Some(slot) => {
-                slots.free.push_back(slot);
-                Ok(Some(shared.state(slot)?))
-            }
-        }
+        let mut book = shared.book();
+        shared.point(key, Owner::User.word())?;
+        let before = book.by_key.insert(key, Owner::User);
+        Ok(shared.end(&mut book, before))
     }
 
     /// Takes a flow out and gives what it counted; `None` for a port of user space. A packet that another CPU has in
     /// hand at this very moment may be forwarded still, and counted after the reading.
     pub fn remove(&self, key: FlowKey) -> Result<Option<FlowReading>, TableError> {
         let shared = &self.shared;
-        let mut slots = shared.slots();
-        let slot = *slots.by_key.get(&key).ok_or(TableError::Absent(key))?;
-        shared
-            .flows
-            .delete(bytes_of(&key.encode()))
-            .map_err(|error| Error::libbpf("removing a flow", &error))?;
-        slots.by_key.remove(&key);
-        let Some(slot) = slot else {
-            return Ok(None);
-        };
-        slots.free.push_back(slot);
-        Ok(Some(shared.state(slot)?))
+        let mut book = shared.book();
+        if !book.by_key.contains_key(&key) {
+            return Err(TableError::Absent(key));
+        }
+        shared.point(key, 0)?;
+        let before = book.by_key.remove(&key);
+        Ok(shared.end(&mut book, before))
     }
 
-    /// What a flow has counted so far; `None` when the key has none. No system call: see docs/performance.md.
-    pub fn read(&self, key: FlowKey) -> Result<Option<FlowReading>, Error> {
-        let slots = self.shared.slots();
-        match slots.by_key.get(&key) {
-            Some(Some(slot)) => self.shared.state(*slot).map(Some),
-            _ => Ok(None),
+    /// What a flow has counted so far; `None` when the key has none. See docs/performance.md for what it costs.
+    pub fn read(&self, key: FlowKey) -> Option<FlowReading> {
+        match self.shared.book().by_key.get(&key) {
+            Some(Owner::Flow { state, .. }) => Some(self.shared.reading(*state)),
+            _ => None,
         }
+    }
+
+    /// Begins or ends the tap of a key. It may have no flow yet, and keeps the tap when its flow comes, goes or changes.
+    pub fn set_tap(&self, key: FlowKey, on: bool) {
+        let mut book = self.shared.book();
+        let changed = if on {
+            book.tapped.insert(key)
+        } else {
+            book.tapped.remove(&key)
+        };
+        if let (true, Some(Owner::Flow { flow, .. })) = (changed, book.by_key.get(&key)) {
+            self.shared.flag_tap(*flow, on);
+        }
+    }
+
+    /// The keys that are tapped.
+    pub fn tapped(&self) -> Vec<FlowKey> {
+        self.shared.book().tapped.iter().copied().collect()
     }
 }
 
 impl Shared {
+    /// What a panicked thread has left is whole: the book is written after the maps, in one step.
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is in the maps.
-    fn scan(&self) -> Result<Slots, Error> {
-        let mut slots = Slots::default();
-        let mut used = vec![false; self.states.max_entries() as usize];
-        for key in self.flows.keys() {
-            let Some(key) = from_bytes::<layout::FlowKey>(&key) else {
-                continue;
-            };
-            let key = FlowKey::decode(&key);
-            let Some(flow) = self.flow(key)? else {
-                continue;
-            };
-            let slot = (!is_user_space(&flow)).then_some(flow.slot);
-            if let Some(used) = slot.and_then(|slot| used.get_mut(slot as usize)) {
-                *used = true;
+    fn take_stock(&self) -> Book {
+        let mut book = Book::default();
+        let mut flows_used = vec![false; self.flows.count() as usize];
+        let mut states_used = vec![false; self.states.count() as usize];
+        for (address, base) in self.locals.all() {
+            for port in 0..=u16::MAX {
+                let word = self.ports.words(base + u32::from(port)).and_then(<[_]>::first);
+                let word = word.map_or(0, |word| word.load(Ordering::Acquire));
+                let Some(owner) = Owner::of(word) else { continue };
+                if let Owner::Flow { flow, state } = owner {
+                    let known = (
+                        flows_used.get_mut(flow as usize),
+                        states_used.get_mut(state as usize),
+                    );
+                    let (Some(flow_used), Some(state_used)) = known else {
+                        continue;
+                    };
+                    (*flow_used, *state_used) = (true, true);
+                    self.flag_tap(flow, false);
+                }
+                book.by_key
+                    .insert(FlowKey::new(SocketAddr::new(address, port)), owner);
             }
-            slots.by_key.insert(key, slot);
         }
-        slots
-            .free
-            .extend((0..self.states.max_entries()).filter(|slot| !used[*slot as usize]));
-        Ok(slots)
+        book.flows.extend(
+            (0..)
+                .zip(flows_used)
+                .filter(|(_, used)| !used)
+                .map(|(place, _)| place),
+        );
+        for (place, _) in (0..).zip(states_used).filter(|(_, used)| !used) {
+            if place < self.streams.count() {
+                book.states.push_back(place);
+            } else {
+                book.states_rtcp.push_back(place);
+            }
+        }
+        book
     }
 
-    /// What a panicked thread has left is whole: the book is written after the map, in one step.
-    fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes a flow that takes a free slot.
-    fn put(
-        &self,
-        slots: &mut Slots,
-        spec: &FlowSpec,
-        streams: &[StreamState],
-        flags: MapFlags,
-    ) -> Result<(), TableError> {
-        let full = TableError::Full(self.states.max_entries());
-        let &slot = slots.free.front().ok_or(full)?;
-        let flow = spec.encode(slot)?;
-        let state = stream::begin(streams);
-        self.states
-            .update(&slot.to_ne_bytes(), bytes_of(&state), MapFlags::ANY)
-            .map_err(|error| Error::libbpf("writing a flow's counters", &error))?;
-        self.write(spec.key(), &flow, flags)?;
-        slots.free.pop_front();
-        slots.by_key.insert(spec.key(), Some(slot));
+    /// Puts in a flow that takes a free state.
+    fn put(&self, book: &mut Book, spec: &FlowSpec, streams: &[StreamState]) -> Result<(), TableError> {
+        let rtcp = spec.media == Media::Rtcp;
+        let place = match book.states_rtcp.front() {
+            Some(place) if rtcp => Some(place),
+            _ => book.states.front(),
+        };
+        let most = if rtcp {
+            &self.states.count()
+        } else {
+            &self.streams.count()
+        };
+        let &state = place.ok_or(TableError::Full(*most))?;
+        let flow = spec.encode(state)?;
+        let (begun, streams) = stream::begin(streams);
+        self.states.write(state, &begun);
+        self.streams.write(state, &streams);
+        self.publish(book, spec.key(), flow, state)?;
+        let states = if state < self.streams.count() {
+            &mut book.states
+        } else {
+            &mut book.states_rtcp
+        };
+        states.pop_front();
         Ok(())
     }
 
-    fn flow(&self, key: FlowKey) -> Result<Option<layout::Flow>, Error> {
-        let value = self
-            .flows
-            .lookup(bytes_of(&key.encode()), MapFlags::ANY)
-            .map_err(|error| Error::libbpf("reading a flow", &error))?;
-        Ok(value.as_deref().and_then(from_bytes))
+    /// Writes a flow to a free place, and then lets its port point to it.
+    fn publish(
+        &self,
+        book: &mut Book,
+        key: FlowKey,
+        mut value: layout::Flow,
+        state: u32,
+    ) -> Result<(), TableError> {
+        let &flow = book.flows.front().ok_or(TableError::Full(self.states.count()))?;
+        value.flags |= if book.tapped.contains(&key) { TAP } else { 0 };
+        self.flows.write(flow, &value);
+        let owner = Owner::Flow { flow, state };
+        self.point(key, owner.word())?;
+        book.flows.pop_front();
+        book.by_key.insert(key, owner);
+        Ok(())
     }
 
-    /// A flow of 100 packets a second is at rest most of the time; one that never is gives its figures as they are, and
-    /// says so.
-    fn state(&self, slot: u32) -> Result<FlowReading, Error> {
-        let (state, whole) = self.mapped.read(slot).ok_or_else(|| Error::Layout {
-            map: self.states.name().to_string_lossy().into_owned(),
-            key_len: self.states.key_size(),
-            value_len: self.states.value_size(),
-        })?;
-        Ok(FlowReading { state, whole })
+    /// Writes the word of a port, after all that it points to.
+    fn point(&self, key: FlowKey, word: u64) -> Result<(), TableError> {
+        let local = key.local();
+        let base = self.locals.take(local.ip())?;
+        let base = base.map_err(|LocalsFull(most)| TableError::Addresses(most))?;
+        let words = self.ports.words(base + u32::from(local.port()));
+        let port = words.and_then(<[_]>::first);
+        let base_max = self.ports.count() / layout::PORTS;
+        let port = port.ok_or(TableError::Addresses(base_max))?;
+        port.store(word, Ordering::Release);
+        Ok(())
     }
 
-    fn write(&self, key: FlowKey, flow: &layout::Flow, flags: MapFlags) -> Result<(), Error> {
-        self.flows
-            .update(bytes_of(&key.encode()), bytes_of(flow), flags)
-            .map_err(|error| Error::libbpf("writing a flow", &error))
+    /// Gives back the places of a flow that no port points to any more, with what it counted.
+    fn end(&self, book: &mut Book, owner: Option<Owner>) -> Option<FlowReading> {
+        let Some(Owner::Flow { flow, state }) = owner else {
+            return None;
+        };
+        book.flows.push_back(flow);
+        if state < self.streams.count() {
+            book.states.push_back(state);
+        } else {
+            book.states_rtcp.push_back(state);
+        }
+        Some(self.reading(state))
     }
+
+    /// By a sequence lock: the version is even and the same before and after. A flow of 100 packets a second is at rest
+    /// most of the time; one that never is gives its figures as they are, and says so.
+    fn reading(&self, place: u32) -> FlowReading {
+        let mut reading = FlowReading {
+            state: zeroed(),
+            streams: zeroed(),
+            whole: false,
+        };
+        let Some(first) = self.states.words(place).and_then(<[_]>::first) else {
+            return reading;
+        };
+        for _ in 0..READS_MAX {
+            let before = version(first.load(Ordering::Acquire));
+            self.states.read_into(place, &mut reading.state);
+            self.streams.read_into(place, &mut reading.streams);
+            fence(Ordering::Acquire);
+            reading.whole = before.is_multiple_of(2) && version(first.load(Ordering::Relaxed)) == before;
+            if reading.whole {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        reading
+    }
+
+    fn flag_tap(&self, flow: u32, on: bool) {
+        let at = std::mem::offset_of!(layout::Flow, flags) / size_of::<u64>();
+        let Some(word) = self.flows.words(flow).and_then(|words| words.get(at)) else {
+            return;
+        };
+        // The flags are the first half of their word.
+        const { assert!(std::mem::offset_of!(layout::Flow, flags).is_multiple_of(size_of::<u64>())) };
+        let mut bit = [0; size_of::<u64>()];
+        bit[..4].copy_from_slice(&TAP.to_ne_bytes());
+        let bit = u64::from_ne_bytes(bit);
+        if on {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The version, which is the first half of a state's first word.
+fn version(word: u64) -> u32 {
+    let [a, b, c, d, ..] = word.to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
 }

@@ -214,13 +214,9 @@ impl Kernel {
     }
 
     /// Looks at the table again, when the process that wrote it has stopped.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn reload(&self) -> Result<(), Error> {
-        match &self.running {
-            Some(running) => running.shared.reload(),
-            None => Ok(()),
+    pub fn reload(&self) {
+        if let Some(running) = &self.running {
+            running.shared.reload();
         }
     }
 
@@ -317,12 +313,20 @@ fn relay(config: &Config, pins: &mut Option<Pins>) -> Result<Relay, String> {
             }
         }
     }
-    begin(flows_max, pins.as_ref()).map_err(|error| error.to_string())
+    begin(config, flows_max, pins.as_ref()).map_err(|error| error.to_string())
 }
 
-fn begin(flows_max: u32, pins: Option<&Pins>) -> Result<Relay, Error> {
+/// A line has a flow of RTP for each of RTCP, or one for both.
+fn begin(config: &Config, flows_max: u32, pins: Option<&Pins>) -> Result<Relay, Error> {
+    let addresses: usize = config
+        .interfaces
+        .iter()
+        .map(|interface| interface.addresses.len())
+        .sum();
     let relay = Relay::load(&RelayConfig {
         flows_max,
+        rtp_flows_max: flows_max.div_ceil(2),
+        addresses_max: u32::try_from(addresses).unwrap_or(u32::MAX),
         ..RelayConfig::default()
     })?;
     if let Some(pins) = pins {

@@ -171,22 +171,21 @@ impl SharedTable {
             asked: Notify::new(),
             counts: Counts::default(),
         };
-        shared.read()?;
+        shared.read();
         Ok(Arc::new(shared))
     }
 
     /// Looks at the table again, which another process has written since; no worker has a port yet.
-    pub(super) fn reload(&self) -> Result<(), ebpf::Error> {
-        self.table.reload()?;
-        self.read()?;
+    pub(super) fn reload(&self) {
+        self.table.reload();
+        self.read();
         self.asked.notify_one();
-        Ok(())
     }
 
     /// Takes note of the flows that are in the table.
-    fn read(&self) -> Result<(), ebpf::Error> {
+    fn read(&self) {
         let mut book = Book::default();
-        for left in self.table.flows()? {
+        for left in self.table.flows() {
             let spec = self.terms.flow(FlowSpec::new(
                 left.local,
                 left.source,
@@ -199,7 +198,6 @@ impl SharedTable {
             book.flows.insert(spec.key(), spec);
         }
         *self.book() = book;
-        Ok(())
     }
 
     /// What a panicked thread has left is whole: the book is written after the table, in one step.
@@ -443,7 +441,7 @@ impl Flows for WorkerFlows {
 
     fn read(&mut self, local: SocketAddr) -> Option<FlowReading> {
         let key = FlowKey::new(local);
-        let reading = self.shared.table.read(key).ok()??;
+        let reading = self.shared.table.read(key)?;
         Some(self.reading(key, &reading))
     }
 }

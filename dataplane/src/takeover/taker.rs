@@ -136,7 +136,7 @@ impl Taker {
     pub async fn take(
         mut self,
         node: &Node,
-        held: impl FnOnce() -> anyhow::Result<()>,
+        held: impl FnOnce(),
         restored: impl Fn(&Record) -> Result<Restored, Refusal>,
     ) -> anyhow::Result<Outcome> {
         let mut held = Some(held);
@@ -150,7 +150,7 @@ impl Taker {
         loop {
             let heard = self.hear().await?;
             if let Some(held) = held.take() {
-                held()?;
+                held();
             }
             match heard {
                 (TellKind::Call(call), descriptors) => {

@@ -13,18 +13,31 @@
 /* A writer takes some tens of nanoseconds; one whose CPU was taken away is not waited for. */
 #define LOCK_TRIES 64
 
-/* The version to unlock with; odd when the lock was not to be had. */
-static __always_inline __u32 lock_state(struct ringpath_state *state)
+/* Not static, and apart from the first try, so that the verifier looks at the loop once. */
+__noinline __u32 lock_taken_state(struct ringpath_state *state)
 {
-	volatile __u32 *version = &state->version;
+	volatile __u32 *version;
 	__u32 seen;
 
+	if (!state)
+		return 1;
+	version = &state->version;
 	for (int i = 0; i < LOCK_TRIES; i++) {
 		seen = *version;
 		if (!(seen & 1) && __sync_val_compare_and_swap(&state->version, seen, seen + 1) == seen)
 			return seen;
 	}
 	return 1;
+}
+
+/* The version to unlock with; odd when the lock was not to be had. */
+static __always_inline __u32 lock_state(struct ringpath_state *state)
+{
+	__u32 seen = *(volatile __u32 *)&state->version;
+
+	if (!(seen & 1) && __sync_val_compare_and_swap(&state->version, seen, seen + 1) == seen)
+		return seen;
+	return lock_taken_state(state);
 }
 
 /* An exchange, since it orders what was written before it on every architecture. */

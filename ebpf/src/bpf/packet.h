@@ -27,6 +27,8 @@
 #define PARSED (-1)
 
 struct packet {
+	/* The headers in the frame, while nothing has moved them. */
+	void *ip;
 	struct udphdr *udp;
 	/* Bytes after the UDP header, by its length field. */
 	__u32 payload_len;
@@ -41,10 +43,9 @@ struct packet {
 	__be16 id;
 	__be16 fragment;
 	struct ringpath_tag tags[2];
-	/* Source and destination, IPv4 mapped. */
-	__u32 source[4];
-	struct ringpath_flow_key key;
 };
+
+#define MAPPED bpf_htonl(0xffff)
 
 static __always_inline void map_ipv4(void *to, __be32 address)
 {
@@ -52,7 +53,7 @@ static __always_inline void map_ipv4(void *to, __be32 address)
 
 	words[0] = 0;
 	words[1] = 0;
-	words[2] = bpf_htonl(0xffff);
+	words[2] = MAPPED;
 	words[3] = address;
 }
 
@@ -67,6 +68,17 @@ static __always_inline void copy_ipv6(void *to, const void *from)
 	words[3] = source[3];
 }
 
+/* Link-layer addresses, by words: the compiler would take bytes, as it does not know that the packet is aligned. */
+static __always_inline void copy_link(void *to, const void *from)
+{
+	const __u32 *source = from;
+	__u32 *words = to;
+
+	words[0] = source[0];
+	words[1] = source[1];
+	words[2] = source[2];
+}
+
 static __always_inline bool same_address(const void *a, const void *b)
 {
 	const __u32 *left = a, *right = b;
@@ -74,16 +86,21 @@ static __always_inline bool same_address(const void *a, const void *b)
 	return !((left[0] ^ right[0]) | (left[1] ^ right[1]) | (left[2] ^ right[2]) | (left[3] ^ right[3]));
 }
 
-/* The ones' complement sum of a header of 20 bytes, folded: 0xffff when its checksum is right (RFC 1071). */
-static __always_inline __u32 sum_ipv4(const struct iphdr *ip)
+/* The ones' complement sum of 16-bit words that were added up as words of 32 bits, folded. */
+static __always_inline __u32 fold(__u64 sum)
 {
-	const __u16 *words = (const void *)ip;
-	__u32 sum = 0;
-
-	for (int i = 0; i < 10; i++)
-		sum += words[i];
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* The ones' complement sum of a header of 20 bytes: 0xffff when its checksum is right (RFC 1071). */
+static __always_inline __u32 sum_ipv4(const struct iphdr *ip)
+{
+	const __u32 *words = (const void *)ip;
+
+	return fold((__u64)words[0] + words[1] + words[2] + words[3] + words[4]);
 }
 
 static __always_inline int parse_ipv4(struct packet *packet, void *at, void *end)
@@ -105,6 +122,7 @@ static __always_inline int parse_ipv4(struct packet *packet, void *at, void *end
 	total = bpf_ntohs(ip->tot_len);
 	if (total < sizeof(*ip) || at + total > end)
 		return RINGPATH_IP_HEADER;
+	packet->ip = ip;
 	packet->udp = (void *)(ip + 1);
 	packet->payload_len = total - sizeof(*ip);
 	packet->header_len += sizeof(*ip);
@@ -114,8 +132,6 @@ static __always_inline int parse_ipv4(struct packet *packet, void *at, void *end
 	packet->id = ip->id;
 	packet->fragment = ip->frag_off;
 	packet->flow_label = 0;
-	map_ipv4(packet->source, ip->saddr);
-	map_ipv4(packet->key.address, ip->daddr);
 	return PARSED;
 }
 
@@ -145,6 +161,7 @@ static __always_inline int parse_ipv6(struct packet *packet, void *at, void *end
 	if ((void *)(ip + 1) + length > end)
 		return RINGPATH_IP_HEADER;
 	first = bpf_ntohl(*(__be32 *)ip);
+	packet->ip = ip;
 	packet->udp = (void *)(ip + 1);
 	packet->payload_len = length;
 	packet->header_len += sizeof(*ip);
@@ -155,8 +172,6 @@ static __always_inline int parse_ipv6(struct packet *packet, void *at, void *end
 	packet->id = 0;
 	packet->fragment = bpf_htons(IP_DF);
 	packet->flow_label = bpf_htonl(first & 0xfffff);
-	copy_ipv6(packet->source, &ip->saddr);
-	copy_ipv6(packet->key.address, &ip->daddr);
 	return PARSED;
 }
 
@@ -205,10 +220,33 @@ static __always_inline int parse_packet(struct packet *packet, void *data, void 
 	if (length != packet->payload_len)
 		return RINGPATH_UDP_LENGTH;
 	packet->payload_len = length - sizeof(*udp);
-	packet->key.port = udp->dest;
-	packet->key.zero[0] = 0;
-	packet->key.zero[1] = 0;
 	return PARSED;
+}
+
+/* Whether the packet comes from `address`, IPv4 mapped. The verifier knows that the headers are there. */
+static __always_inline bool comes_from(const struct packet *packet, const void *address)
+{
+	const __u32 *words = address;
+	const struct ipv6hdr *v6 = packet->ip;
+	const struct iphdr *v4 = packet->ip;
+
+	/* To an address of IPv4 flows take packets from such only, so that the last word tells them apart. */
+	return packet->v6 ? same_address(&v6->saddr, address) : words[3] == v4->saddr;
+}
+
+/* Where the packet came to. */
+static __always_inline void write_key(struct ringpath_flow_key *key, const struct packet *packet)
+{
+	const struct ipv6hdr *v6 = packet->ip;
+	const struct iphdr *v4 = packet->ip;
+
+	if (packet->v6)
+		copy_ipv6(key->address, &v6->daddr);
+	else
+		map_ipv4(key->address, v4->daddr);
+	key->port = packet->udp->dest;
+	key->zero[0] = 0;
+	key->zero[1] = 0;
 }
 
 #endif

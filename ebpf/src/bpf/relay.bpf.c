@@ -27,9 +27,26 @@
 #define HOP_AGE_NS 200000000ULL
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, RINGPATH_LOCALS);
+	__type(key, __u32);
+	__type(value, struct ringpath_local);
+} locals SEC(".maps");
+
+/* 65,536 for each local address. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, __u64);
+} ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1024);
-	__type(key, struct ringpath_flow_key);
+	__type(key, __u32);
 	__type(value, struct ringpath_flow);
 } flows SEC(".maps");
 
@@ -41,12 +58,22 @@ struct {
 	__type(value, struct ringpath_state);
 } states SEC(".maps");
 
+/* By the place of the state. Flows of RTCP have places beyond the end. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
-	__type(key, struct ringpath_range_key);
-	__type(value, struct ringpath_range);
-} ranges SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct ringpath_streams);
+} streams SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ringpath_settings);
+} settings SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -59,6 +86,26 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } copies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} taps SEC(".maps");
+
+/* Where a record of a tap is put together. */
+struct tap_record {
+	struct ringpath_tap head;
+	__u8 bytes[RINGPATH_TAP_LENGTH_MAX];
+	/* The state of the flow that the key is of. */
+	__u32 slot;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tap_record);
+} tap_records SEC(".maps");
 
 /* Counts a packet that is not forwarded. */
 static __always_inline int end_packet(struct ringpath_totals *total, __u32 reason, bool pass)
@@ -74,33 +121,120 @@ static __always_inline int end_packet(struct ringpath_totals *total, __u32 reaso
 }
 
 /* The same when its flow is known: counted there as well, and the flow says what becomes of it. */
-static __always_inline int refuse(struct ringpath_totals *total, const struct ringpath_flow *flow,
-				  struct ringpath_state *state, __u32 reason)
+static __noinline int refuse(struct ringpath_totals *total, const struct ringpath_flow *flow,
+			     struct ringpath_state *state, __u32 reason)
 {
-	if (reason >= RINGPATH_REASONS)
+	__u32 place = reason - RINGPATH_SOURCE;
+
+	if (place >= RINGPATH_FLOW_REASONS)
 		return XDP_ABORTED;
-	__sync_fetch_and_add(&state->refused[reason], 1);
+	__sync_fetch_and_add(&state->refused[place], 1);
 	return end_packet(total, reason, flow->pass_up >> reason & 1);
 }
 
-/* No flow has the port: inside a range of the relay the range says what becomes of the packet. */
-static __always_inline int handle_unowned(struct ringpath_totals *total, const struct packet *packet)
+/* The relay's address whose words these are. */
+static __always_inline struct ringpath_local *find_local(const __u32 *address)
 {
-	struct ringpath_range *range = bpf_map_lookup_elem(&ranges, packet->key.address);
-	__u16 port = bpf_ntohs(packet->key.port);
+	__u32 hash = (address[0] ^ address[1] ^ address[2] ^ address[3]) * 0x9e3779b1U;
+	struct ringpath_local *local;
+	__u32 place;
 
-	if (!range || port < range->port_min || port > range->port_max)
-		return end_packet(total, RINGPATH_NOT_OURS, true);
-	__sync_fetch_and_add(&range->packets, 1);
-	__sync_fetch_and_add(&range->bytes, packet->payload_len);
-	return end_packet(total, RINGPATH_UNOWNED_PORT, !range->drop);
+	hash >>= 25;
+	for (int i = 0; i < RINGPATH_PROBES; i++) {
+		place = (hash + i) & (RINGPATH_LOCALS - 1);
+		local = bpf_map_lookup_elem(&locals, &place);
+		if (!local || !(local->flags & RINGPATH_LOCAL_USED))
+			return NULL;
+		if (same_address(local->address, address))
+			return local;
+	}
+	return NULL;
 }
 
-static __always_inline __u32 ip_length(const struct ringpath_flow *flow, const struct packet *packet)
+/* Nobody owns the port: inside the range of the address that says what becomes of the packet. */
+static __noinline int handle_unowned(struct ringpath_totals *total, struct ringpath_local *local, __u32 port,
+				     __u32 payload_len)
 {
-	__u32 header = flow->flags & RINGPATH_EGRESS_V6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	if (!(local->flags & RINGPATH_LOCAL_RANGE) || port < local->port_min || port > local->port_max)
+		return end_packet(total, RINGPATH_NOT_OURS, true);
+	__sync_fetch_and_add(&local->packets, 1);
+	__sync_fetch_and_add(&local->bytes, payload_len);
+	return end_packet(total, RINGPATH_UNOWNED_PORT, !(local->flags & RINGPATH_LOCAL_DROP));
+}
 
-	return header + sizeof(struct udphdr) + packet->payload_len;
+static __always_inline __u32 ip_header_len(bool v6)
+{
+	return v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+}
+
+/* Bytes of the packet when it is of this version of IP. */
+static __always_inline __u32 ip_length(bool v6, const struct packet *packet)
+{
+	return ip_header_len(v6) + sizeof(struct udphdr) + packet->payload_len;
+}
+
+/* VLAN tags that the packet leaves with. */
+static __always_inline __u32 tags_sent(const struct ringpath_flow *flow, const struct packet *packet)
+{
+	return flow->flags & RINGPATH_TAGS_AS_RECEIVED ? packet->tag_count : flow->tag_count;
+}
+
+/* Where a packet came to, by its headers of IP and UDP. */
+static __always_inline void read_key(struct ringpath_flow_key *key, const __u8 *ip)
+{
+	if (ip[0] >> 4 == 6) {
+		copy_ipv6(key->address, ip + __builtin_offsetof(struct ipv6hdr, daddr));
+		key->port = *(__be16 *)(ip + sizeof(struct ipv6hdr) + __builtin_offsetof(struct udphdr, dest));
+	} else {
+		map_ipv4(key->address, *(__be32 *)(ip + __builtin_offsetof(struct iphdr, daddr)));
+		key->port = *(__be16 *)(ip + sizeof(struct iphdr) + __builtin_offsetof(struct udphdr, dest));
+	}
+	key->zero[0] = 0;
+	key->zero[1] = 0;
+}
+
+/*
+ * Copies a packet of IP of `length` bytes at `at` into the ring of taps; a full ring costs the record. The key stays in
+ * the record from the packet as it was received to the packet as it is sent. Not static: so the verifier looks at it
+ * once, and not for each way that leads here.
+ */
+__noinline int tap_packet(struct xdp_md *context, struct ringpath_state *state, __u32 slot, __u32 at,
+			  __u32 length_and_direction)
+{
+	__u32 length = length_and_direction >> 1;
+	bool sent = (length_and_direction & 1) == RINGPATH_SENT;
+	__u32 captured = length, zero = 0;
+	struct ringpath_settings *setting = bpf_map_lookup_elem(&settings, &zero);
+	struct tap_record *record = bpf_map_lookup_elem(&tap_records, &zero);
+	struct ringpath_totals *total = bpf_map_lookup_elem(&totals, &zero);
+
+	if (!setting || !record || !total || !state)
+		return 0;
+	if (captured > setting->tap_length_max)
+		captured = setting->tap_length_max;
+	if (captured > RINGPATH_TAP_LENGTH_MAX)
+		captured = RINGPATH_TAP_LENGTH_MAX;
+	/* The verifier wants to see that it is not zero. */
+	if (captured < 1)
+		captured = 1;
+	if (bpf_xdp_load_bytes(context, at, record->bytes, captured))
+		return 0;
+	if (!sent) {
+		read_key(&record->head.key, record->bytes);
+		record->slot = slot;
+	} else if (record->slot != slot) {
+		/* The tap began between the two, and the key is that of an older record. */
+		return 0;
+	}
+	record->head.at_ns = bpf_ktime_get_ns();
+	record->head.length = length;
+	record->head.captured = captured;
+	record->head.direction = sent ? RINGPATH_SENT : RINGPATH_RECEIVED;
+	if (bpf_ringbuf_output(&taps, record, sizeof(record->head) + captured, 0)) {
+		__sync_fetch_and_add(&state->taps_lost, 1);
+		total->taps_lost++;
+	}
+	return 0;
 }
 
 /* The neighbour of the flow, or what the routing table said a moment ago. Runs with the lock of the state held. */
@@ -109,16 +243,14 @@ static __always_inline bool recall_hop(const struct ringpath_state *state, const
 {
 	if (!(flow->flags & RINGPATH_FIB)) {
 		hop->ifindex = flow->ifindex;
-		__builtin_memcpy(hop->destination, flow->neighbour, sizeof(hop->destination));
-		__builtin_memcpy(hop->source, flow->own, sizeof(hop->source));
+		copy_link(hop->link, flow->link);
 		return flow->flags & RINGPATH_NEIGHBOUR;
 	}
 	if (state->hop_until_ns <= now_ns || state->hop_epoch != flow->epoch ||
-	    ip_length(flow, packet) > state->hop_mtu)
+	    ip_length(flow->flags & RINGPATH_EGRESS_V6, packet) > state->hop_mtu)
 		return false;
 	hop->ifindex = state->hop_ifindex;
-	__builtin_memcpy(hop->destination, state->hop_destination, sizeof(hop->destination));
-	__builtin_memcpy(hop->source, state->hop_source, sizeof(hop->source));
+	copy_link(hop->link, state->hop_link);
 	return true;
 }
 
@@ -130,8 +262,7 @@ static __always_inline void keep_hop(struct ringpath_state *state, const struct 
 	state->hop_epoch = flow->epoch;
 	state->hop_ifindex = hop->ifindex;
 	state->hop_mtu = hop->mtu;
-	__builtin_memcpy(state->hop_destination, hop->destination, sizeof(hop->destination));
-	__builtin_memcpy(state->hop_source, hop->source, sizeof(hop->source));
+	copy_link(state->hop_link, hop->link);
 }
 
 /* Asks the routing table, and falls back to the flow's neighbour; a reason when there is none. */
@@ -143,7 +274,7 @@ static __always_inline int find_hop(struct xdp_md *context, const struct ringpat
 
 	if (flow->flags & RINGPATH_FIB) {
 		fib.l4_protocol = IPPROTO_UDP;
-		fib.tot_len = ip_length(flow, packet);
+		fib.tot_len = ip_length(flow->flags & RINGPATH_EGRESS_V6, packet);
 		fib.ifindex = context->ingress_ifindex;
 		fib.sport = flow->from_port;
 		fib.dport = flow->to_port;
@@ -161,8 +292,8 @@ static __always_inline int find_hop(struct xdp_md *context, const struct ringpat
 		if (result == BPF_FIB_LKUP_RET_SUCCESS) {
 			hop->ifindex = fib.ifindex;
 			hop->mtu = fib.mtu_result;
-			__builtin_memcpy(hop->destination, fib.dmac, sizeof(hop->destination));
-			__builtin_memcpy(hop->source, fib.smac, sizeof(hop->source));
+			__builtin_memcpy(hop->link, fib.dmac, ETH_ALEN);
+			__builtin_memcpy((__u8 *)hop->link + ETH_ALEN, fib.smac, ETH_ALEN);
 			return PARSED;
 		}
 		if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
@@ -173,8 +304,7 @@ static __always_inline int find_hop(struct xdp_md *context, const struct ringpat
 	if (!(flow->flags & RINGPATH_NEIGHBOUR))
 		return RINGPATH_NO_ROUTE;
 	hop->ifindex = flow->ifindex;
-	__builtin_memcpy(hop->destination, flow->neighbour, sizeof(hop->destination));
-	__builtin_memcpy(hop->source, flow->own, sizeof(hop->source));
+	copy_link(hop->link, flow->link);
 	return PARSED;
 }
 
@@ -220,8 +350,8 @@ static __always_inline void copy_rtcp(struct xdp_md *context, struct ringpath_to
 		header = &large->header;
 	}
 	header->arrival_ns = now_ns;
-	header->key = packet->key;
-	header->slot = flow->slot;
+	write_key(&header->key, packet);
+	header->slot = flow->state;
 	header->length = packet->payload_len;
 	header->captured = length;
 	header->zero = 0;
@@ -232,6 +362,19 @@ full:
 	total->copies_lost++;
 }
 
+/* Changes the headers where they are: for what leaves by the version of IP and with the tags that it came with. */
+static __always_inline void rewrite_in_place(void *data, const struct ringpath_flow *flow,
+					     const struct packet *packet, const struct hop *hop, __u8 traffic_class,
+					     __u8 hop_limit)
+{
+	copy_link(data, hop->link);
+	if (packet->v6)
+		change_ipv6(packet->ip, flow, packet, traffic_class, hop_limit);
+	else
+		change_ipv4(packet->ip, flow, traffic_class, hop_limit);
+	change_udp(packet->udp, flow);
+}
+
 /* Puts the new headers before the payload. False when the frame has no room, after which it must be dropped. */
 static __always_inline bool rewrite(struct xdp_md *context, const struct ringpath_flow *flow,
 				    const struct packet *packet, const struct hop *hop, __u8 traffic_class,
@@ -239,7 +382,7 @@ static __always_inline bool rewrite(struct xdp_md *context, const struct ringpat
 {
 	bool v6 = flow->flags & RINGPATH_EGRESS_V6;
 	bool as_received = flow->flags & RINGPATH_TAGS_AS_RECEIVED;
-	__u32 tag_count = as_received ? packet->tag_count : flow->tag_count;
+	__u32 tag_count = tags_sent(flow, packet);
 	__u32 header_len = sizeof(struct ethhdr) + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	struct ringpath_tag *tag;
 	struct ethhdr *ethernet;
@@ -259,8 +402,7 @@ static __always_inline bool rewrite(struct xdp_md *context, const struct ringpat
 	ethernet = at;
 	if ((void *)(ethernet + 1) > end)
 		return false;
-	__builtin_memcpy(ethernet->h_dest, hop->destination, sizeof(ethernet->h_dest));
-	__builtin_memcpy(ethernet->h_source, hop->source, sizeof(ethernet->h_source));
+	copy_link(ethernet, hop->link);
 	at += sizeof(*ethernet) - sizeof(ethernet->h_proto);
 	for (int i = 0; i < 2; i++) {
 		if (i >= tag_count)
@@ -287,11 +429,43 @@ static __always_inline bool rewrite(struct xdp_md *context, const struct ringpat
 		write_ipv4(at, flow, packet, traffic_class, hop_limit);
 		udp = at + sizeof(struct iphdr);
 	}
-	udp->source = flow->from_port;
-	udp->dest = flow->to_port;
-	if (udp->check)
-		udp->check = update_checksum(udp->check, flow->checksum_delta);
+	change_udp(udp, flow);
 	return true;
+}
+
+#define EVERY_BYTE 0x0101010101010101ULL
+
+/*
+ * The clock of a payload type, as a place among the flow's clocks plus one; 0 when the flow does not have it. All of
+ * `types` are compared at once: the byte that equals is the lowest that is zero. A loop is eight paths to the verifier.
+ */
+static __always_inline __u32 find_clock(const struct ringpath_flow *flow, __u8 payload_type)
+{
+	__u64 types = *(const __u64 *)flow->types;
+	__u64 differing, equal;
+	__u32 place;
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	types = __builtin_bswap64(types);
+#endif
+	differing = types ^ payload_type * EVERY_BYTE;
+	equal = (differing - EVERY_BYTE) & ~differing & 0x80 * EVERY_BYTE;
+	if (equal) {
+		equal &= -equal;
+		place = (equal >> 7) * 0x0001020304050607ULL >> 56;
+		return flow->clock_of_types >> 4 * place & 15;
+	}
+	if (!(flow->flags & RINGPATH_MORE_TYPES))
+		return 0;
+	return flow->clock_of[payload_type >> 1 & 63] >> (payload_type & 1) * 4 & 15;
+}
+
+/* Begins to bring a cache line near. */
+static __always_inline void touch(const void *line)
+{
+	__u32 word = *(const volatile __u32 *)line;
+
+	asm volatile("" : : "r"(word));
 }
 
 SEC("xdp")
@@ -299,16 +473,19 @@ int ringpath_relay(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
+	struct ringpath_streams *stream;
 	const struct rtp_header *rtp;
 	struct ringpath_totals *total;
 	struct ringpath_state *state;
-	struct arrival arrival = {};
+	struct ringpath_local *local;
 	struct ringpath_flow *flow;
-	struct packet packet = {};
-	struct hop hop = {};
-	__u8 traffic_class, hop_limit, clock;
-	__u64 now_ns;
-	__u32 zero = 0, slot, version;
+	struct arrival arrival;
+	struct packet packet;
+	struct hop hop;
+	__u32 zero = 0, flags, place, version, clock;
+	__u8 traffic_class, hop_limit;
+	__u64 now_ns, *owner, port;
+	__u32 address[4];
 	__u8 *payload;
 	bool is_rtcp;
 	int reason;
@@ -319,18 +496,45 @@ int ringpath_relay(struct xdp_md *context)
 	reason = parse_packet(&packet, data, end);
 	if (reason != PARSED)
 		return end_packet(total, reason, true);
-	flow = bpf_map_lookup_elem(&flows, &packet.key);
-	if (!flow)
-		return handle_unowned(total, &packet);
-	if (flow->kind == RINGPATH_KIND_USER)
+	if (packet.v6)
+		copy_ipv6(address, &((struct ipv6hdr *)packet.ip)->daddr);
+	else
+		map_ipv4(address, ((struct iphdr *)packet.ip)->daddr);
+	local = find_local(address);
+	if (!local)
+		return end_packet(total, RINGPATH_NOT_OURS, true);
+	place = local->base + bpf_ntohs(packet.udp->dest);
+	owner = bpf_map_lookup_elem(&ports, &place);
+	if (!owner)
+		return end_packet(total, RINGPATH_NOT_OURS, true);
+	port = *(volatile __u64 *)owner;
+	place = (__u32)port;
+	if (!place)
+		return handle_unowned(total, local, bpf_ntohs(packet.udp->dest), packet.payload_len);
+	if (place == RINGPATH_PORT_USER)
 		return end_packet(total, RINGPATH_USER_SPACE, true);
-	slot = flow->slot;
-	state = bpf_map_lookup_elem(&states, &slot);
-	if (!state)
+	place--;
+	flow = bpf_map_lookup_elem(&flows, &place);
+	place = port >> 32;
+	state = bpf_map_lookup_elem(&states, &place);
+	stream = bpf_map_lookup_elem(&streams, &place);
+	/* A flow of RTCP has none, and counts nothing there; to the verifier having none would be a path of its own. */
+	if (!stream)
+		stream = bpf_map_lookup_elem(&streams, &zero);
+	if (!flow || !state || !stream)
 		return end_packet(total, RINGPATH_USER_SPACE, true);
+	/* Before anything waits for one of them, and before the clock and the lock, which wait for all. */
+	touch(flow->link);
+	touch(&state->version);
+	touch(&stream->stream[0].packets);
+	touch(&stream->stream[0].jitter_x16);
+	flags = flow->flags;
+	if (flags & RINGPATH_TAP)
+		tap_packet(context, state, flow->state, packet.header_len - ip_header_len(packet.v6),
+			   ip_length(packet.v6, &packet) << 1 | RINGPATH_RECEIVED);
 
 	/* Nothing that another source sends may touch the state but the counters of refused packets. */
-	if (packet.udp->source != flow->source_port || !same_address(packet.source, flow->source))
+	if (packet.udp->source != flow->source_port || !comes_from(&packet, flow->source))
 		return refuse(total, flow, state, RINGPATH_SOURCE);
 	if (packet.payload_len < flow->size_min)
 		return refuse(total, flow, state, RINGPATH_TOO_SHORT);
@@ -358,10 +562,11 @@ int ringpath_relay(struct xdp_md *context)
 		if ((void *)(rtp + 1) > end)
 			return refuse(total, flow, state, RINGPATH_RTP_TRUNCATED);
 		arrival.payload_type = rtp->second & 0x7f;
-		clock = flow->clock_of[arrival.payload_type];
+		clock = find_clock(flow, arrival.payload_type);
 		if (!clock)
 			return refuse(total, flow, state, RINGPATH_PAYLOAD_TYPE);
-		arrival.clock_rate_hz = flow->clocks_hz[clock & (RINGPATH_CLOCKS - 1)];
+		/* Of the eight that four bits with one at least can say, seven are clocks. */
+		arrival.clock_rate_hz = flow->clocks_hz[(clock - 1) & 7];
 		arrival.sequence = bpf_ntohs(rtp->sequence);
 		arrival.timestamp = bpf_ntohl(rtp->timestamp);
 		arrival.ssrc = bpf_ntohl(rtp->ssrc);
@@ -389,6 +594,7 @@ int ringpath_relay(struct xdp_md *context)
 
 	now_ns = bpf_ktime_get_ns();
 	arrival.now_ns = now_ns;
+	hop.mtu = 0;
 	version = lock_state(state);
 	if (version & 1 || !recall_hop(state, flow, &packet, now_ns, &hop)) {
 		if (!(version & 1))
@@ -404,16 +610,14 @@ int ringpath_relay(struct xdp_md *context)
 		total->uncounted++;
 		goto send;
 	}
-	reason = take_tokens(state, flow, now_ns, packet.payload_len);
+	reason = flags & RINGPATH_LIMITS ? take_tokens(state, flow, now_ns, packet.payload_len) : PARSED;
 	if (reason == PARSED) {
-		state->last_packet_ns = now_ns;
 		if (is_rtcp) {
+			state->rtcp_seen_ns = now_ns;
 			state->rtcp_packets++;
 			state->rtcp_bytes += packet.payload_len;
 		} else {
-			state->rtp_packets++;
-			state->rtp_bytes += packet.payload_len;
-			count_stream(state, &arrival);
+			count_stream(state, stream, &arrival);
 		}
 	}
 	unlock_state(state, version);
@@ -421,12 +625,20 @@ int ringpath_relay(struct xdp_md *context)
 		return refuse(total, flow, state, reason);
 
 send:
-	if (is_rtcp && flow->flags & RINGPATH_COPY_RTCP)
+	if (is_rtcp && flags & RINGPATH_COPY_RTCP)
 		copy_rtcp(context, total, state, flow, &packet, now_ns);
-	if (!rewrite(context, flow, &packet, &hop, traffic_class, hop_limit)) {
-		__sync_fetch_and_add(&state->refused[RINGPATH_HEADROOM], 1);
+	if ((flags & (RINGPATH_EGRESS_V6 | RINGPATH_TAGS_AS_RECEIVED)) ==
+	    (packet.v6 * RINGPATH_EGRESS_V6 | RINGPATH_TAGS_AS_RECEIVED)) {
+		rewrite_in_place(data, flow, &packet, &hop, traffic_class, hop_limit);
+	} else if (!rewrite(context, flow, &packet, &hop, traffic_class, hop_limit)) {
+		__sync_fetch_and_add(&state->refused[RINGPATH_HEADROOM - RINGPATH_SOURCE], 1);
 		return end_packet(total, RINGPATH_HEADROOM, false);
 	}
+	/* Read anew: to the verifier the flag would else make two paths of all between here and the first test. */
+	if (*(const volatile __u32 *)&flow->flags & RINGPATH_TAP)
+		tap_packet(context, state, flow->state,
+			   sizeof(struct ethhdr) + sizeof(struct ringpath_tag) * tags_sent(flow, &packet),
+			   ip_length(flags & RINGPATH_EGRESS_V6, &packet) << 1 | RINGPATH_SENT);
 	total->bytes += packet.payload_len;
 	if (hop.ifindex == context->ingress_ifindex) {
 		total->sent_back++;

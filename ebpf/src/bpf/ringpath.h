@@ -14,14 +14,20 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
-#define RINGPATH_LAYOUT_VERSION 2
+#define RINGPATH_LAYOUT_VERSION 3
 
 #define RINGPATH_STREAMS 4
-#define RINGPATH_CLOCKS 8
+/* Clock rates of a flow, and payload types that are found without its table. */
+#define RINGPATH_CLOCKS 7
+#define RINGPATH_TYPES 8
 #define RINGPATH_REASONS 40
+/* Of these a flow counts RINGPATH_SOURCE and all after it. */
+#define RINGPATH_FLOW_REASONS 28
+/* Places for local addresses, and how many of them are looked at for one. */
+#define RINGPATH_LOCALS 128
+#define RINGPATH_PROBES 8
 #define RINGPATH_WORKERS_MAX 128
 #define RINGPATH_STEERED_ADDRESSES_MAX 64
-#define RINGPATH_SLOT_NONE 0xffffffffU
 /* Largest payload of a datagram that the relay looks into. */
 #define RINGPATH_PAYLOAD_MAX 9000
 
@@ -70,9 +76,7 @@ enum ringpath_reason {
 
 /* What a port carries. */
 enum ringpath_kind {
-	/* A socket of the data plane: everything goes up. */
-	RINGPATH_KIND_USER,
-	RINGPATH_KIND_RTP,
+	RINGPATH_KIND_RTP = 1,
 	RINGPATH_KIND_RTCP,
 	/* RTP and RTCP on one port (RFC 5761). */
 	RINGPATH_KIND_MUX,
@@ -89,11 +93,18 @@ enum ringpath_flow_flag {
 	RINGPATH_TAGS_AS_RECEIVED = 16,
 	/* Copy RTCP into the ring `copies`. */
 	RINGPATH_COPY_RTCP = 32,
+	/* There are token buckets. */
+	RINGPATH_LIMITS = 64,
+	/* Copy packets, as received and as sent, into the ring `taps`. */
+	RINGPATH_TAP = 128,
+	/* There are more payload types than `types` has; `clock_of` has all of them. */
+	RINGPATH_MORE_TYPES = 256,
 };
 
 /* Keep what the packet came with. */
 #define RINGPATH_DSCP_KEEP 0xff
 #define RINGPATH_HOP_LIMIT_DECREMENT 0
+#define RINGPATH_TYPE_NONE 0xff
 
 /* Where a packet came to. */
 struct ringpath_flow_key {
@@ -102,28 +113,66 @@ struct ringpath_flow_key {
 	__u8 zero[2];
 };
 
+enum ringpath_local_flag {
+	RINGPATH_LOCAL_USED = 1,
+	/* The ports from `port_min` to `port_max` are the relay's. */
+	RINGPATH_LOCAL_RANGE = 2,
+	/* Packets to those of them that nobody owns are dropped. */
+	RINGPATH_LOCAL_DROP = 4,
+};
+
+/*
+ * An address of the relay. Lies at one of the RINGPATH_PROBES places from the hash of its words on; places are taken
+ * without a gap and never given back.
+ */
+struct ringpath_local {
+	__u8 address[16];
+	/* Place of its port 0 among `ports`. */
+	__u32 base;
+	__u32 flags;
+	__u16 port_min;
+	__u16 port_max;
+	__u32 zero[9];
+	/* To ports within the range that nobody owns. */
+	__u64 packets;
+	__u64 bytes;
+	__u64 zeros[6];
+};
+
+/*
+ * A port of an address is a word of 64 bits: 0 when nobody owns it, RINGPATH_PORT_USER when it is user space's, else the
+ * place of its flow plus one, and the place of its state in the upper half. User space writes the word at once, after
+ * what it points to.
+ */
+#define RINGPATH_PORT_USER 0xffffffffU
+
 struct ringpath_tag {
 	__be16 protocol;
 	__be16 control;
 };
 
-/* What becomes of the packets that come to a key. Written by user space only. */
+/*
+ * What becomes of the packets that come to a port. Written by user space only, before a port points to it; only
+ * RINGPATH_TAP comes and goes later. Every packet needs the first two cache lines, few need the others.
+ */
 struct ringpath_flow {
 	__u8 source[16];
 	__u8 to[16];
 	__u8 from[16];
-	__be16 source_port;
-	__be16 to_port;
+	/* In the order of a UDP header. */
 	__be16 from_port;
+	__be16 to_port;
+	__be16 source_port;
 	/*
 	 * What to add, in ones' complement, to the complement of the UDP checksum: the sum of the new addresses and
 	 * ports less that of the old ones (RFC 1624). All of them are known when the flow is made.
 	 */
 	__u16 checksum_delta;
-	__u32 slot;
 	__u32 flags;
-	/* Bit n: what is refused for reason n goes up; else it is dropped. */
-	__u64 pass_up;
+	__u32 ifindex;
+
+	/* The neighbour's link-layer address, then ours, as in an Ethernet header. */
+	__u8 link[12];
 	/* RTP or RTCP, without the UDP header. */
 	__u16 size_min;
 	__u16 size_max;
@@ -131,43 +180,63 @@ struct ringpath_flow {
 	__u8 dscp;
 	__u8 hop_limit;
 	__u8 tag_count;
-	struct ringpath_tag tags[2];
-	__u32 ifindex;
-	__u8 neighbour[6];
-	__u8 own[6];
+	/* Four bits for each of `types`: its clock, as in `clock_of`. */
+	__u32 clock_of_types;
+	__u8 types[RINGPATH_TYPES];
+	/* 0 leaves packets out of the jitter. */
+	__u32 clocks_hz[RINGPATH_CLOCKS];
+	/* Another one than before says that the next hop must be looked up anew. */
+	__u32 epoch;
+
+	/* Bit n: what is refused for reason n goes up; else it is dropped. */
+	__u64 pass_up;
 	/* Token buckets in time: what a packet or byte costs, and how far costs may run ahead. Cost 0: no limit. */
 	__u64 packet_cost_ns;
 	__u64 packet_burst_ns;
 	/* In 1/256 ns. */
 	__u64 byte_cost_x256;
 	__u64 byte_burst_ns;
-	/* The first is not used; 0 leaves packets out of the jitter. */
-	__u32 clocks_hz[RINGPATH_CLOCKS];
-	/* By payload type: 0 is refused, n has clocks_hz[n]. */
-	__u8 clock_of[128];
-	/* Another one than before says that the next hop must be looked up anew. */
-	__u32 epoch;
-	__u32 zero;
+	struct ringpath_tag tags[2];
+	__u32 state;
+	__u32 zero[3];
+
+	/* Four bits a payload type: 0 is refused, n has clocks_hz[n - 1]. */
+	__u8 clock_of[64];
 };
 
-/* One SSRC: RFC 3550 §6.4.1, §A.1, §A.3, §A.8 as `rtp::StreamStatistics` counts them, and RFC 3611 §A.2. */
+/*
+ * One SSRC: RFC 3550 §6.4.1, §A.1, §A.3, §A.8 as `rtp::StreamStatistics` counts them, and RFC 3611 §A.2. A packet that
+ * comes when it should needs the first two cache lines only.
+ */
 struct ringpath_stream {
 	__u64 packets;
 	__u64 bytes;
-	__u64 duplicates;
-	__u64 reordered;
-	__u64 strays;
-	__u64 lost_before;
-	__u64 base;
 	__u64 highest;
 	__u64 distinct;
 	/* Bit k: the packet k before `highest` was received. */
 	__u64 window[2];
+	__u64 last_seen_ns;
 	__u64 last_arrival_ns;
 	__u64 jitter_x16;
 	__u64 jitter_max_ns;
+	__u64 base;
+	__u64 duplicates;
+	__u64 reordered;
+	__u32 ssrc;
+	__u32 last_timestamp;
+	__u32 clock_rate_hz;
+	/* Packets received since the last loss. */
+	__u32 since_loss;
+	__u16 after_stray;
+	__u8 has_after_stray;
+	__u8 probation;
+	__u8 payload_type;
+	__u8 used;
+	__u8 zero[2];
+
+	__u64 strays;
+	__u64 lost_before;
 	__u64 first_seen_ns;
-	__u64 last_seen_ns;
 	/* Transitions of RFC 3611 §A.2, whose names these are. */
 	__u32 c11;
 	__u32 c13;
@@ -175,64 +244,58 @@ struct ringpath_stream {
 	__u32 c22;
 	__u32 c23;
 	__u32 c33;
-	/* Losses of the burst that is going on, and packets received since the last of them. */
+	/* Losses of the burst that is going on. */
 	__u32 burst_lost;
-	__u32 since_loss;
-	__u32 ssrc;
-	__u32 last_timestamp;
-	__u32 clock_rate_hz;
-	__u16 after_stray;
-	__u8 has_after_stray;
-	__u8 probation;
-	__u8 payload_type;
-	__u8 used;
-	__u8 zero[6];
+	__u32 zeros[3];
 };
 
-/* What was counted of a flow. Written by the programs; user space writes it before the flow begins only, and maps it. */
+/* The streams of a flow. Flows of RTCP have none. */
+struct ringpath_streams {
+	struct ringpath_stream stream[RINGPATH_STREAMS];
+};
+
+/*
+ * What was counted of a flow, its streams aside. Written by the programs; user space writes it before the flow begins
+ * only, and maps it. RTP packets and bytes are those of all streams less what the flow was given to begin with. Every
+ * packet needs the first cache line only.
+ */
 struct ringpath_state {
-	/* Odd while a program writes. */
+	/* Odd while a program writes this or the streams. */
 	__u32 version;
 	/* The stream of the last packet. */
 	__u32 current;
+	/* What the routing table said last, for flows of this epoch and packets of IP up to this length. */
+	__u64 hop_until_ns;
+	__u32 hop_ifindex;
+	__u32 hop_epoch;
+	__u8 hop_link[12];
+	__u16 hop_mtu;
+	__u16 zero;
 	/* When the buckets will be full again. */
 	__u64 packets_due_ns;
 	__u64 bytes_due_ns;
-	__u64 rtp_packets;
-	__u64 rtp_bytes;
+	__u64 rtcp_seen_ns;
+
 	__u64 rtcp_packets;
 	__u64 rtcp_bytes;
-	__u64 last_packet_ns;
-	/* Copies of RTCP for which the ring had no room. */
+	/* Copies of RTCP, and records of taps, for which the ring had no room. */
 	__u64 copies_lost;
+	__u64 taps_lost;
 	/* Streams that made room for newer ones, and what they had counted. */
 	__u64 evicted;
 	__u64 evicted_packets;
 	__u64 evicted_bytes;
 	__u64 evicted_lost;
-	/* What the routing table said last, for flows of this epoch and packets of IP up to this length. */
-	__u64 hop_until_ns;
-	__u32 hop_ifindex;
-	__u32 hop_epoch;
-	__u8 hop_destination[6];
-	__u8 hop_source[6];
-	__u16 hop_mtu;
-	__u16 zero;
-	__u64 refused[RINGPATH_REASONS];
-	struct ringpath_stream streams[RINGPATH_STREAMS];
+	/* Of RTP that had been counted before the flow was made. */
+	__u64 given_packets;
+	__u64 given_bytes;
+	__u64 refused[RINGPATH_FLOW_REASONS];
+	__u64 zeros[2];
 };
 
-/* What becomes of packets to a port of the relay that no flow owns. */
+/* An address that steering serves. */
 struct ringpath_range_key {
 	__u8 address[16];
-};
-
-struct ringpath_range {
-	__u16 port_min;
-	__u16 port_max;
-	__u32 drop;
-	__u64 packets;
-	__u64 bytes;
 };
 
 /* Of one CPU. */
@@ -241,6 +304,7 @@ struct ringpath_totals {
 	__u64 redirected;
 	__u64 bytes;
 	__u64 copies_lost;
+	__u64 taps_lost;
 	/* Packets that were forwarded and not counted by their flow, since another CPU was counting. */
 	__u64 uncounted;
 	__u64 passed[RINGPATH_REASONS];
@@ -257,6 +321,30 @@ struct ringpath_copy {
 	__u32 zero;
 };
 
+/* What can be changed while packets flow. */
+struct ringpath_settings {
+	/* Bytes of a packet that a tap copies at most, from IP on. */
+	__u32 tap_length_max;
+	__u32 zero;
+};
+
+enum ringpath_direction {
+	RINGPATH_RECEIVED,
+	RINGPATH_SENT,
+};
+
+/* One record of the ring `taps`; `captured` bytes of the packet from its IP header on follow. */
+struct ringpath_tap {
+	__u64 at_ns;
+	struct ringpath_flow_key key;
+	__u16 length;
+	__u16 captured;
+	__u8 direction;
+	__u8 zero[7];
+};
+
+#define RINGPATH_TAP_LENGTH_MAX 2048
+
 #define RINGPATH_COPY_SMALL 216
 #define RINGPATH_COPY_LARGE 1456
 
@@ -269,12 +357,17 @@ struct ringpath_steering_totals {
 };
 
 _Static_assert(RINGPATH_REASON_COUNT <= RINGPATH_REASONS, "reasons");
+_Static_assert(RINGPATH_REASON_COUNT - RINGPATH_SOURCE <= RINGPATH_FLOW_REASONS, "reasons of a flow");
 _Static_assert(sizeof(struct ringpath_flow_key) == 20, "flow key");
-_Static_assert(sizeof(struct ringpath_flow) == 304, "flow");
-_Static_assert(sizeof(struct ringpath_stream) == 184, "stream");
-_Static_assert(sizeof(struct ringpath_state) == 1192, "state");
-_Static_assert(sizeof(struct ringpath_range) == 24, "range");
-_Static_assert(sizeof(struct ringpath_totals) == 680, "totals");
+_Static_assert(sizeof(struct ringpath_local) == 128, "local");
+_Static_assert(sizeof(struct ringpath_flow) == 256, "flow");
+_Static_assert(__builtin_offsetof(struct ringpath_flow, pass_up) == 128, "what every packet needs of a flow");
+_Static_assert(sizeof(struct ringpath_stream) == 192, "stream");
+_Static_assert(__builtin_offsetof(struct ringpath_stream, strays) == 128, "what every packet needs of a stream");
+_Static_assert(sizeof(struct ringpath_state) == 384, "state");
+_Static_assert(__builtin_offsetof(struct ringpath_state, rtcp_packets) == 64, "what every packet needs of a state");
+_Static_assert(sizeof(struct ringpath_totals) == 688, "totals");
 _Static_assert(sizeof(struct ringpath_copy) == 40, "copy");
+_Static_assert(sizeof(struct ringpath_tap) == 40, "tap");
 
 #endif

@@ -201,33 +201,34 @@ static __always_inline void observe(struct ringpath_stream *stream, const struct
 }
 
 /* Counts an RTP packet with the stream of its SSRC; a fifth SSRC takes the place of the one unheard for longest. */
-static __always_inline void count_stream(struct ringpath_state *state, const struct arrival *arrival)
+static __always_inline void count_stream(struct ringpath_state *state, struct ringpath_streams *streams,
+					 const struct arrival *arrival)
 {
 	struct ringpath_stream *stream;
 	__u32 at = state->current & (RINGPATH_STREAMS - 1);
 	__u32 oldest = 0;
 
-	stream = &state->streams[at];
+	stream = &streams->stream[at];
 	if (stream->used && stream->ssrc == arrival->ssrc) {
 		observe(stream, arrival);
 		return;
 	}
 	at = RINGPATH_STREAMS;
 	for (int i = 0; i < RINGPATH_STREAMS; i++) {
-		stream = &state->streams[i];
+		stream = &streams->stream[i];
 		if (stream->used && stream->ssrc == arrival->ssrc)
 			at = i;
 		/* An unused one was last seen at 0. */
-		if (stream->last_seen_ns < state->streams[oldest & (RINGPATH_STREAMS - 1)].last_seen_ns)
+		if (stream->last_seen_ns < streams->stream[oldest & (RINGPATH_STREAMS - 1)].last_seen_ns)
 			oldest = i;
 	}
 	if (at < RINGPATH_STREAMS) {
 		state->current = at;
-		observe(&state->streams[at & (RINGPATH_STREAMS - 1)], arrival);
+		observe(&streams->stream[at & (RINGPATH_STREAMS - 1)], arrival);
 		return;
 	}
 	state->current = oldest;
-	stream = &state->streams[oldest & (RINGPATH_STREAMS - 1)];
+	stream = &streams->stream[oldest & (RINGPATH_STREAMS - 1)];
 	if (stream->used) {
 		state->evicted++;
 		state->evicted_packets += stream->packets;

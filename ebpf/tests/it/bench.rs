@@ -22,9 +22,17 @@ pub const TYPES: [(u8, u32); 4] = [(0, 8_000), (8, 8_000), (101, 0), (111, 48_00
 pub fn relay(name: &str) -> Option<Relay> {
     let config = RelayConfig {
         flows_max: 64,
+        addresses_max: 2,
         copies_bytes: 1 << 16,
+        taps_bytes: 1 << 16,
+        ..RelayConfig::default()
     };
-    match Relay::load(&config) {
+    relay_of(name, &config)
+}
+
+/// The same of these sizes.
+pub fn relay_of(name: &str, config: &RelayConfig) -> Option<Relay> {
+    match Relay::load(config) {
         Ok(relay) => Some(relay),
         Err(error) if error.is_unavailable() => {
             skip(name, &error);
@@ -80,11 +88,7 @@ pub fn run(relay: &Relay, packet: &[u8]) -> Run {
 }
 
 pub fn reading(relay: &Relay, spec: &FlowSpec) -> FlowReading {
-    relay
-        .table()
-        .read(spec.key())
-        .expect("the map can be read")
-        .expect("the flow is in it")
+    relay.table().read(spec.key()).expect("the flow is in it")
 }
 
 /// Runs a packet that must be refused for `reason`, and checks that flow and totals have counted it and that it is as

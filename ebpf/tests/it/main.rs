@@ -9,5 +9,6 @@ mod refuse;
 mod statistics;
 mod steer;
 mod table;
+mod tap;
 mod verifier;
 mod wire;

@@ -1,4 +1,4 @@
-use ebpf::{FlowKey, FlowSpec, Media, Reason, SpecError, TableError};
+use ebpf::{FlowKey, FlowSpec, Media, Reason, RelayConfig, SpecError, TableError};
 
 use crate::bench;
 use crate::frame;
@@ -52,9 +52,9 @@ fn a_clone_is_the_same_table_for_another_thread() {
                     spec.local.set_port(10_000 + thread * 1_000 + round);
                     table.install(&spec, &[]).unwrap();
                     bench::run(relay, &packet(&spec));
-                    assert_eq!(table.read(spec.key()).unwrap().unwrap().rtp_packets(), 1);
+                    assert_eq!(table.read(spec.key()).unwrap().rtp_packets(), 1);
                     assert_eq!(table.remove(spec.key()).unwrap().unwrap().rtp_packets(), 1);
-                    assert_eq!(table.read(spec.key()).unwrap(), None);
+                    assert_eq!(table.read(spec.key()), None);
                 }
             });
         }
@@ -88,7 +88,7 @@ fn the_flows_of_a_table_are_listed_as_they_were_installed() {
         &relay,
         &bench::datagram(&specs[0], &frame::rtp(0, 1, 1, 1, &[])).build(),
     );
-    let mut flows = table.flows().unwrap();
+    let mut flows = table.flows();
     flows.sort_by_key(|flow| flow.local.port());
     assert_eq!(flows.len(), specs.len());
     for (flow, spec) in flows.iter().zip(&specs) {
@@ -124,6 +124,97 @@ fn a_full_table_says_so_and_every_place_comes_back() {
         }
     }
     assert!(relay.table().is_empty());
+}
+
+#[test]
+fn flows_of_rtcp_take_no_room_for_streams_until_their_own_is_used_up() {
+    let config = RelayConfig {
+        flows_max: 6,
+        rtp_flows_max: 4,
+        addresses_max: 1,
+        ..RelayConfig::default()
+    };
+    let Some(relay) = bench::relay_of("rtcp places", &config) else {
+        return;
+    };
+    let table = relay.table();
+    let at = |port: u16, media: &Media| {
+        let mut spec = FlowSpec {
+            media: media.clone(),
+            ..bench::spec(false, false)
+        };
+        spec.local.set_port(port);
+        spec
+    };
+    let (rtp, rtcp) = (Media::Rtp(bench::TYPES.to_vec()), Media::Rtcp);
+    for port in [1, 3] {
+        table.install(&at(port, &rtcp), &[]).unwrap();
+    }
+    for port in [10, 12, 14] {
+        table.install(&at(port, &rtp), &[]).unwrap();
+    }
+    assert!(matches!(
+        table.replace(&at(1, &rtp), &[]),
+        Err(TableError::Rtcp(_))
+    ));
+    table.install(&at(5, &rtcp), &[]).unwrap();
+    assert!(matches!(
+        table.install(&at(16, &rtp), &[]),
+        Err(TableError::Full(4))
+    ));
+    assert!(matches!(
+        table.install(&at(7, &rtcp), &[]),
+        Err(TableError::Full(6))
+    ));
+    for port in [1, 5] {
+        let spec = at(port, &rtcp);
+        bench::run(&relay, &bench::datagram(&spec, &frame::rtcp(1)).build());
+        let reading = table.remove(spec.key()).unwrap().unwrap();
+        assert_eq!((reading.rtcp_packets(), reading.rtp_packets()), (1, 0));
+        assert!(reading.last_packet_ns() > 0);
+    }
+    table.install(&at(16, &rtp), &[]).unwrap();
+    let spec = at(16, &rtp);
+    bench::run(
+        &relay,
+        &bench::datagram(&spec, &frame::rtp(0, 1, 1, 1, &[])).build(),
+    );
+    assert_eq!(bench::reading(&relay, &spec).rtp_packets(), 1);
+    table.remove(spec.key()).unwrap();
+    let elsewhere = FlowSpec {
+        local: bench::address("192.0.2.77:1"),
+        ..spec
+    };
+    assert!(matches!(
+        table.install(&elsewhere, &[]),
+        Err(TableError::Addresses(1))
+    ));
+}
+
+#[test]
+fn a_flow_may_have_every_payload_type_and_the_clock_of_each() {
+    let Some(relay) = bench::relay("all types") else {
+        return;
+    };
+    let clocks = [8_000, 16_000, 48_000, 90_000, 0, 32_000, 44_100];
+    // RTCP has the second bytes from 192 on, which are the types from 64 on with the marker set.
+    let types: Vec<(u8, u32)> = (0..128u8).map(|n| (n, clocks[usize::from(n) % 7])).collect();
+    let spec = FlowSpec {
+        media: Media::Rtp(types.clone()),
+        ..bench::spec(false, false)
+    };
+    relay.table().install(&spec, &[]).unwrap();
+    for (n, (payload_type, clock_hz)) in types.into_iter().enumerate() {
+        let packet = frame::rtp(payload_type, n as u16, 0, u32::from(payload_type), &[]);
+        let ran = bench::run(&relay, &bench::datagram(&spec, &packet).build());
+        assert_eq!(ran.action, ebpf::Action::SendBack, "type {payload_type}");
+        let reading = bench::reading(&relay, &spec);
+        let stream = reading
+            .streams()
+            .find(|stream| stream.ssrc() == u32::from(payload_type))
+            .expect("it was the latest");
+        assert_eq!(stream.state().clock_rate_hz, clock_hz, "type {payload_type}");
+    }
 }
 
 #[test]

@@ -100,6 +100,38 @@ fn handling_a_packet_does_not_allocate() {
     assert!(bench.engine.counters().events_missed > 0);
 }
 
+/// What may go to the kernel is noted for the next turn: no memory is asked for even when all lines are noted at once.
+#[test]
+fn noting_that_lines_may_go_to_the_kernel_does_not_allocate() {
+    let mut bench = Bench::new(EngineConfig {
+        kernel: true,
+        ..config()
+    });
+    let mut datagrams = Vec::new();
+    for n in 0..40 {
+        let spec = call(&format!("c{n}"), line("192.0.2.1:4000"), line("192.0.2.2:5000"));
+        let (a, b) = locals(&bench.create(&spec));
+        for seq in 0..3u16 {
+            datagrams.push((bench.ports.open[&a.rtp], at("192.0.2.1:4000"), rtp(8, seq, 0, 7)));
+            datagrams.push((bench.ports.open[&b.rtp], at("192.0.2.2:5000"), rtp(8, seq, 0, 8)));
+        }
+        datagrams.push((bench.ports.open[&a.rtcp], at("192.0.2.1:4001"), rtcp(7)));
+    }
+    bench.events();
+    let count = allocations(|| {
+        for (port, source, datagram) in &datagrams {
+            let verdict = bench.engine.handle_packet(bench.now, *port, *source, datagram);
+            assert!(matches!(verdict, Verdict::Forward { .. }));
+        }
+    });
+    assert_eq!(count, 0);
+    assert_eq!(
+        bench.engine.poll_timeout(),
+        Some(sans_io::Timestamp::ZERO),
+        "there is work"
+    );
+}
+
 /// What one call costs in the engine, everything on the heap counted, over many calls.
 #[test]
 fn a_call_takes_less_than_six_kilobytes() {
