@@ -24,6 +24,7 @@ use crate::metrics;
 use crate::node::{Lane, Memory, Node, wall_clock_ms};
 use crate::start::{self, Workers};
 use crate::takeover::{Given, Giver, Inheritance, Inherited, Taker};
+use crate::tap::Admission;
 
 /// Time for requests under way, and for scrapes, once the workers have stopped. A client that keeps a stream open
 /// (health) loses it then.
@@ -186,11 +187,12 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
     let incoming = incoming.with_context(|| format!("grpc.listen: {}", config.grpc.listen))?;
     let (grpc_descriptor, left) = (incoming.descriptor()?, incoming.left());
     let grpc_address = incoming.address()?;
+    let taps = Admission::new(node.clone(), clock, &config.limits);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<MediaNodeServer<grpc::Service>>().await;
     let mut grpc_server = tokio::spawn({
         let (config, node, stopped) = (config.grpc.clone(), node.clone(), asked(stopped.clone()));
-        async move { grpc::serve(&config, incoming, node, health_service, stopped).await }
+        async move { grpc::serve(&config, incoming, node, taps, health_service, stopped).await }
     });
     let ops_listener = match ops_listener {
         Some(listener) => TcpListener::from_std(listener.into()),

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Backend;
 use crate::doctor;
+use crate::tap;
 
 /// The Ringpath media node: relays RTP and RTCP between the legs of calls that a control plane asks for over gRPC.
 #[derive(Debug, Parser)]
@@ -23,6 +24,8 @@ pub struct Arguments {
 pub enum Command {
     /// Tell what of this machine costs media packets, and how to change it.
     Doctor(doctor::Arguments),
+    /// Write the packets of one call of a running node to a file.
+    Tap(tap::Arguments),
 }
 
 /// Running the node.

@@ -15,6 +15,7 @@ mod node;
 mod start;
 mod steering;
 mod takeover;
+mod tap;
 mod worker;
 
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match (&arguments.command, &arguments.run) {
         (Some(Command::Doctor(doctor)), _) => ended(doctor::run(doctor)),
+        (Some(Command::Tap(tap)), _) => ended(tap::run(tap)),
         (None, Some(run)) => node(run),
         (None, None) => Arguments::command()
             .error(

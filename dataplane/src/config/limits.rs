@@ -41,6 +41,14 @@ pub struct Limits {
     pub event_queue: usize,
     /// Size of the journal; a call for which it has no room does not outlive the process.
     pub journal_bytes_max: u64,
+    /// Calls whose packets are copied for operators at once; one more is refused. 0 allows none.
+    pub taps_max: usize,
+    /// The longest time that may be asked for.
+    pub tap_seconds_max: u32,
+    /// The most packets that may be asked for; those received and those sent count one each.
+    pub tap_packets_max: u64,
+    /// What a worker copied and nobody has read yet; more packets are left out and counted.
+    pub tap_ring_bytes: usize,
 }
 
 impl Default for Limits {
@@ -61,6 +69,10 @@ impl Default for Limits {
             command_queue: 256,
             event_queue: 1_024,
             journal_bytes_max: 64 << 20,
+            taps_max: 4,
+            tap_seconds_max: 600,
+            tap_packets_max: 1_000_000,
+            tap_ring_bytes: 1 << 20,
         }
     }
 }
@@ -111,6 +123,10 @@ impl Validate for Limits {
         problems.range("tombstone_ms", self.tombstone_ms, 0..=3_600_000);
         problems.range("command_queue", self.command_queue, 1..=65_536);
         problems.range("event_queue", self.event_queue, 1..=1 << 20);
+        problems.range("taps_max", self.taps_max, 0..=64);
+        problems.range("tap_seconds_max", self.tap_seconds_max, 1..=86_400);
+        problems.range("tap_packets_max", self.tap_packets_max, 1..=1_000_000_000);
+        problems.range("tap_ring_bytes", self.tap_ring_bytes, 16_384..=256 << 20);
         problems.range("journal_bytes_max", self.journal_bytes_max, 65_536..=1 << 34);
     }
 }

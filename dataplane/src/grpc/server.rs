@@ -10,6 +10,7 @@ use super::Incoming;
 use super::service::Service;
 use crate::config::{Grpc, Tls};
 use crate::node::Node;
+use crate::tap::Admission;
 
 /// Silence on a connection after which the peer is asked whether it is still there, and the time it has to answer.
 const PING_AFTER: Duration = Duration::from_secs(20);
@@ -27,6 +28,7 @@ pub async fn serve(
     config: &Grpc,
     incoming: Incoming,
     node: Arc<Node>,
+    taps: Admission,
     health: HealthServer<impl Health>,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
@@ -35,7 +37,7 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let media = MediaNodeServer::new(Service::new(node, config))
+    let media = MediaNodeServer::new(Service::new(node, taps, config))
         .max_decoding_message_size(config.message_bytes_max)
         .max_encoding_message_size(config.message_bytes_max);
     let mut server = builder(config)?;

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::config::Grpc;
 use crate::kernel::KernelInterface;
 use crate::node::{Node, Notice, Operation};
+use crate::tap::Admission;
 
 /// The largest page of [`MediaNode::list_calls`], and the one that a request without a size gets.
 const PAGE_MAX: u32 = 1_000;
@@ -28,6 +29,7 @@ const STREAM_BUFFER: usize = 4;
 /// `ringpath.media.v1.MediaNode`: turns requests into commands of the [`Node`], and counts them.
 pub struct Service {
     node: Arc<Node>,
+    taps: Admission,
     /// No answer may be larger; reports of many calls are cut to fit.
     message_bytes_max: usize,
     /// No request takes longer; its caller may want less, which tonic sees to.
@@ -39,9 +41,10 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
     /// The service of `node`, with the limits of `config`.
-    pub fn new(node: Arc<Node>, config: &Grpc) -> Self {
+    pub fn new(node: Arc<Node>, taps: Admission, config: &Grpc) -> Self {
         Self {
             node,
+            taps,
             message_bytes_max: config.message_bytes_max,
             request_timeout: Duration::from_millis(config.request_timeout_ms),
         }
@@ -210,6 +213,13 @@ impl Service {
             self.message_bytes_max,
             answers,
         ));
+        Ok(Box::pin(ReceiverStream::new(stream)))
+    }
+
+    async fn tap(&self, request: &wire::TapCallRequest) -> Result<Answers<wire::TapCallResponse>, Status> {
+        let session = self.taps.begin(request).await?;
+        let (answers, stream) = mpsc::channel(STREAM_BUFFER);
+        tokio::spawn(session.run(answers));
         Ok(Box::pin(ReceiverStream::new(stream)))
     }
 
@@ -426,11 +436,9 @@ impl MediaNode for Service {
             .await
     }
 
-    async fn tap_call(&self, _request: Request<wire::TapCallRequest>) -> Outcome<Self::TapCallStream> {
-        self.counted(Operation::TapCall, async {
-            Err(Status::unimplemented("this node has no taps yet"))
-        })
-        .await
+    async fn tap_call(&self, request: Request<wire::TapCallRequest>) -> Outcome<Self::TapCallStream> {
+        self.counted(Operation::TapCall, self.tap(request.get_ref()))
+            .await
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use crate::bell::Listener;
 use crate::journal::Journal;
 use crate::kernel::KernelInterface;
+use crate::tap;
 use crate::worker::{Answer, Change, Command, Creation, QUERY_MAX, RENEW_MAX};
 use lane::{Effect, Heard};
 use placements::Placements;
@@ -249,6 +250,21 @@ impl Node {
             .await
         {
             Ok(Answer::Reports(reports)) => Ok(reports),
+            _ => Err(Refusal::Busy),
+        }
+    }
+
+    /// Has a call's worker copy its packets.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownCall`], [`Refusal::Busy`].
+    pub async fn tap(&self, call: CallId, order: tap::Order) -> Result<(), Refusal> {
+        let worker = self.placements().worker(&call).ok_or(Refusal::UnknownCall)?;
+        match self.lanes[worker]
+            .submit(Command::Tap(Box::new(order)), Effect::None)?
+            .await
+        {
+            Ok(Answer::Tapped(result)) => result,
             _ => Err(Refusal::Busy),
         }
     }

@@ -222,16 +222,20 @@ async fn a_request_ends_after_the_configured_time_and_its_command_goes_on() {
     let mut stand = Stand::new(1, [8, 8]);
     let text = r#"{"listen": "127.0.0.1:0", "request_timeout_ms": 20}"#;
     let config: crate::config::Grpc = serde_json::from_str(text).expect("a configuration");
-    let service = crate::grpc::Service::new(stand.node.clone(), &config);
+    let service = || {
+        let limits = crate::config::Limits::default();
+        let taps = crate::tap::Admission::new(stand.node.clone(), MonotonicClock::start(), &limits);
+        crate::grpc::Service::new(stand.node.clone(), taps, &config)
+    };
+    let (first, second) = (service(), service());
     let request = proto::convert::create_to_wire(&key("k"), &spec("c", Duration::ZERO));
-    let status = within(service.create_call(tonic::Request::new(request.clone())))
+    let status = within(first.create_call(tonic::Request::new(request.clone())))
         .await
         .expect_err("nobody listens");
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
     stand.listen();
     until(|| stand.node.page(None, 10) == [id("c")]).await;
-    let service = crate::grpc::Service::new(stand.node.clone(), &config);
-    within(service.create_call(tonic::Request::new(request)))
+    within(second.create_call(tonic::Request::new(request)))
         .await
         .expect("the same call");
 }

@@ -6,6 +6,7 @@ use media_engine::Restored;
 use media_types::{CallId, CallReport, CallSpec, Event, IdempotencyKey, LegSpec, Refusal};
 
 use super::{HandedOver, Handover};
+use crate::tap;
 
 /// A call to be made. Shared with the control thread, which journals it when it is there.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub enum Command {
     RtcpCopies(Vec<ebpf::RtcpCopy>),
     /// A step of handing the calls to another process.
     Handover(Handover),
+    /// Copies a call's packets.
+    Tap(Box<tap::Order>),
     /// Ends every call, closes every port and then the worker.
     Stop,
 }
@@ -90,6 +93,8 @@ pub enum Answer {
     Read,
     /// To `Handover`.
     Handover(HandedOver),
+    /// To `Tap`.
+    Tapped(Result<(), Refusal>),
     /// To `Stop`: the last word of a worker.
     Stopped,
 }

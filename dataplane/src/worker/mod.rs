@@ -24,6 +24,7 @@ use sans_io::Timestamp;
 
 use crate::bell::Bell;
 use crate::kernel::PortTable;
+use crate::tap::Copier;
 
 pub use affinity::{allowed_cores, assign};
 pub use command::{Answer, Change, Command, Creation, QUERY_MAX, RENEW_MAX, Ticket, Word};
@@ -52,6 +53,7 @@ pub struct Worker<Io> {
     /// Asked with commands and timeouts only, never for a packet.
     flows: Box<dyn PortTable + Send>,
     engine: Engine,
+    taps: Copier,
     clock: MonotonicClock,
     commands: Consumer<(Ticket, Command)>,
     words: Producer<Word>,
@@ -87,7 +89,9 @@ impl<Io: PacketIo> Worker<Io> {
             if due {
                 let mut shell = Surroundings::new(&mut self.io, &mut *self.flows, more);
                 self.engine.handle_timeout(now, &mut shell);
+                self.taps.calls_may_have_ended(now, &self.engine);
             }
+            self.taps.tidy(now);
             let mut told = self.tell_events();
             let mut stop = None;
             for _ in 0..COMMANDS_PER_TURN {
@@ -128,15 +132,20 @@ impl<Io: PacketIo> Worker<Io> {
     ///
     /// Does not allocate, lock or log.
     fn handle_packets(&mut self, now: Timestamp) -> bool {
+        let tapping = self.taps.is_at_work();
         for _ in 0..PACKETS_PER_TURN {
             let Some(received) = self.io.receive() else {
                 return false;
             };
             let payload = self.io.payload(&received.frame);
-            match self
+            let verdict = self
                 .engine
-                .handle_packet(now, received.port, received.source, payload)
-            {
+                .handle_packet(now, received.port, received.source, payload);
+            if tapping {
+                self.taps
+                    .copy(now, received.port, received.source, payload, verdict);
+            }
+            match verdict {
                 Verdict::Forward { port, to } => self.io.send(received.frame, port, to),
                 // The engine has counted the reason.
                 Verdict::Drop(_) => self.io.release(received.frame),
@@ -159,13 +168,14 @@ impl<Io: PacketIo> Worker<Io> {
                 self.io.adopt_sockets(Vec::new());
                 Answer::Call(restored)
             }
-            Command::Update(new) => Answer::Call(
-                engine
-                    .update(now, shell, &new.key, &new.call, &new.legs)
-                    .map(Box::new),
-            ),
+            Command::Update(new) => {
+                let result = engine.update(now, shell, &new.key, &new.call, &new.legs);
+                self.taps.call_changed(now, engine, &new.call);
+                Answer::Call(result.map(Box::new))
+            }
             Command::Delete { key, call } => {
                 let result = engine.delete(now, shell, &key, &call).map(Box::new);
+                self.taps.call_changed(now, engine, &call);
                 let gone = !engine.has(&call);
                 Answer::Deleted { result, gone }
             }
@@ -186,6 +196,7 @@ impl<Io: PacketIo> Worker<Io> {
                 Answer::Read
             }
             Command::Handover(command) => Answer::Handover(self.hand_over(now, command)),
+            Command::Tap(order) => Answer::Tapped(self.taps.begin(now, engine, *order)),
             Command::Stop => Answer::Stopped,
         }
     }
@@ -223,6 +234,7 @@ impl<Io: PacketIo> Worker<Io> {
     /// Ends every call and closes the ports; the last packets still leave. Events that find no place wait for the control
     /// thread, but not for ever.
     fn stop(mut self, now: Timestamp, ticket: Ticket) -> io::Result<()> {
+        self.taps.stop(now);
         let mut shell = Surroundings::new(&mut self.io, &mut *self.flows, true);
         self.engine.shutdown(now, &mut shell);
         let deadline = now + STOP_PATIENCE;
@@ -268,6 +280,7 @@ fn too_late(command: Command) -> Answer {
         Command::Inventory => Answer::Inventory(vec![]),
         Command::RtcpCopies(_) => Answer::Read,
         Command::Handover(_) => Answer::Handover(HandedOver::Done),
+        Command::Tap(_) => Answer::Tapped(Err(Refusal::Busy)),
         Command::Stop => Answer::Stopped,
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::{Command, Published, Ticket, Word, Worker, affinity};
 use crate::bell::Bell;
 use crate::kernel::{self, PortTable};
+use crate::tap::Copier;
 
 /// What a worker is made from.
 pub struct Plan {
@@ -117,6 +118,7 @@ where
                     io,
                     flows: plan.flows,
                     engine,
+                    taps: Copier::default(),
                     clock: plan.clock,
                     commands,
                     words,

@@ -46,7 +46,7 @@ pub use capacity::Capacity;
 pub use config::{Address, EngineConfig, Interface, Learning, Limits};
 pub use counters::{Counters, Drops};
 pub use drop_reason::DropReason;
-pub use engine::Engine;
+pub use engine::{CallPort, CallPorts, Engine};
 pub use flow_counts::{FlowCounts, KernelCounters};
 pub use flows::{
     FLOW_CLOCKS_MAX, FLOW_STREAMS_MAX, Flow, FlowError, FlowMedia, FlowReading, Flows, NoFlows, StreamState,

@@ -1,6 +1,7 @@
 //! The central machine. `create`, `update`, `remove` and `restore` hold the commands, `packet` what the network did,
 //! `timeout` what the clock did, `flow` what the kernel does instead; this file has the state and what they share.
 
+mod call_ports;
 mod create;
 mod flow;
 mod opening;
@@ -27,6 +28,8 @@ use crate::timers::Timers;
 use crate::tombstones::Tombstones;
 use crate::{Counters, EngineConfig, FlowCounts, ScoreHistogram};
 use sweep::Sweep;
+
+pub use call_ports::{CallPort, CallPorts};
 
 /// The media engine of one worker. The crate's documentation has the calling contract.
 #[derive(Debug)]
