@@ -6,8 +6,10 @@
 //! * [`load`] sends and counts: [`live_load`] by BPF programs, [`generator`] on sockets; [`contender`] starts one relay and
 //!   gives it calls.
 //! * [`bare_epoll`] and [`bare_xdp`] the yardsticks; [`rtpengine`] and its control protocol [`ng`], in [`bencode`].
-//! * [`comparison`] the order of measurements; [`row`], [`machine`], [`markdown`] and [`chart`] what is written of them.
+//! * [`comparison`] the order of measurements; [`search`] the most calls; [`bar`] what is to be reached; [`row`],
+//!   [`machine`], [`markdown`] and [`chart`] what is written of them.
 
+pub mod bar;
 pub mod bare_epoll;
 pub mod bare_xdp;
 pub mod bed;
@@ -26,3 +28,4 @@ pub mod ng;
 pub mod privilege;
 pub mod row;
 pub mod rtpengine;
+pub mod search;

@@ -39,13 +39,14 @@ pub(crate) struct Control {
     pub(crate) streams: u32,
     pub(crate) burst: u32,
     pub(crate) run: u32,
+    pub(crate) window: u32,
     pub(crate) udp_sum: u32,
     pub(crate) payload_sum: u32,
     pub(crate) pseudo_sum: u32,
     pub(crate) relay: u32,
     pub(crate) parties: [u16; 2],
     pub(crate) headers: [u8; HEADERS],
-    pub(crate) zero: [u8; 6],
+    pub(crate) zero: [u8; 2],
 }
 
 /// `load_stream`.
@@ -69,8 +70,16 @@ pub struct LoadProgress {
     pub granted: u64,
     /// Packets that have left.
     pub sent: u64,
-    /// When the last one left.
+    /// When the last one left, the wait for the window not counted.
     pub last_ns: u64,
+    /// When the packets that leave now were to leave.
+    pub granted_ns: u64,
+    /// Since when the window is full; 0 when it is not.
+    pub held_ns: u64,
+    /// Packets that the window no longer waits for.
+    pub given_up: u64,
+    /// Times that the window was full.
+    pub holds: u64,
     /// Ticks at which more was due than may leave at once.
     pub late_ticks: u64,
     /// The stream whose turn it is.
@@ -126,7 +135,7 @@ unsafe impl Plain for Histogram {}
 const _: () = {
     assert!(size_of::<Control>() == 104);
     assert!(size_of::<Stream>() == 8);
-    assert!(size_of::<LoadProgress>() == 56);
+    assert!(size_of::<LoadProgress>() == 88);
     assert!(size_of::<LoadCounts>() == 88);
     assert!(size_of::<Histogram>() == BUCKETS * 8);
 };
@@ -179,6 +188,8 @@ pub struct LoadPlan {
     pub tick: Duration,
     /// The most that leave together.
     pub burst: u32,
+    /// Packets that may be on their way before the next one waits, its send time being that before the wait; 0: any number.
+    pub window: u32,
 }
 
 /// The loaded programs and their maps.
@@ -358,13 +369,14 @@ fn control(ends: &LoadEnds, plan: &LoadPlan, streams: u32) -> Control {
         streams,
         burst: plan.burst.max(1),
         run: plan.run,
+        window: plan.window,
         udp_sum: pseudo_sum + length_sum + payload_sum,
         payload_sum,
         pseudo_sum,
         relay: u32::from_ne_bytes(ends.relay.octets()),
         parties: ends.parties.map(u16::to_be),
         headers,
-        zero: [0; 6],
+        zero: [0; 2],
     }
 }
 
@@ -532,6 +544,7 @@ mod tests {
             ptime: Some(Duration::from_millis(20)),
             tick: Duration::from_micros(50),
             burst: 64,
+            window: 0,
         };
         let control = control(&ends, &plan, 20_000);
         assert_eq!(fold(sum(&control.headers[14..34])), 0xffff);

@@ -9,24 +9,25 @@ use ops::clock::MonotonicClock;
 use sans_io::Timestamp;
 use serde::Serialize;
 
+use crate::relay::bar::{self, Bar};
 use crate::relay::bed::Bed;
-use crate::relay::chart::{self, Bar};
+use crate::relay::chart;
 use crate::relay::contender::{Contender, System};
-use crate::relay::generator::Outcome;
 use crate::relay::load::{self, Load as Source};
 use crate::relay::machine::Machine;
 use crate::relay::markdown::markdown;
-use crate::relay::row::{Ceiling, Limit, Load, Round, Row};
+use crate::relay::row::{Ceiling, Load, Round, Row};
+use crate::relay::search::{Search, Verdict};
 use crate::relay::{privilege, rtpengine};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_secs(2);
 /// Start, set-up of the calls and stop of a relay, generously: what is left of the time must hold it.
 const AROUND: Duration = Duration::from_secs(4);
-/// Calls of the first probe.
-const PROBE_FIRST: u32 = 100;
-/// How exactly the most calls without loss are looked for.
-const PROBE_STEP: u32 = 25;
+/// How long the generator is asked for all that it has.
+const FLOOD: Duration = Duration::from_secs(2);
+/// Calls of that: enough for the memory of streams to matter.
+const FLOOD_CALLS: u32 = 1_000;
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -35,6 +36,10 @@ pub struct Options {
     pub systems: Vec<System>,
     /// Numbers of calls.
     pub calls: Vec<u32>,
+    /// Further numbers of calls, for systems whose packets do not leave the kernel.
+    pub kernel_calls: Vec<u32>,
+    /// Calls and time of a run of the kernel path by itself, for a packet lost; no calls leave it out.
+    pub long: (u32, Duration),
     /// Measurements of each system and number of calls.
     pub rounds: u32,
     /// Of one measurement.
@@ -66,6 +71,10 @@ pub struct Comparison {
     pub rounds: u32,
     /// By number of calls, then in the order of turns; half loads last.
     pub rows: Vec<Row>,
+    /// Packets a second that the generator's core sends at most, while it counts what the bare XDP echo sends back.
+    pub generator_pps_max: Option<f64>,
+    /// What was to be reached, and whether it was.
+    pub bars: Vec<Bar>,
     /// What was left out, and why.
     pub notes: Vec<String>,
     /// What failed; not empty fails the run.
@@ -77,7 +86,12 @@ pub struct Comparison {
 pub fn run(options: &Options) -> anyhow::Result<Comparison> {
     let cores = privilege::check()?;
     ensure!(
-        options.rounds > 0 && options.calls.iter().all(|&calls| calls > 0),
+        options.rounds > 0
+            && options
+                .calls
+                .iter()
+                .chain(&options.kernel_calls)
+                .all(|&calls| calls > 0),
         "at least one round and one call"
     );
     let machine = Machine::read(cores, &options.commit)?;
@@ -93,10 +107,11 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
     let calls_max = options
         .calls
         .iter()
+        .chain(&options.kernel_calls)
         .copied()
+        .chain([options.calls_max, options.long.0, FLOOD_CALLS])
         .max()
-        .unwrap_or(1)
-        .max(options.calls_max);
+        .unwrap_or(1);
     let (source, hitch) = Source::new(options.load, &bed, calls_max, &logs)?;
     let clock = MonotonicClock::start();
     let mut bench = Bench {
@@ -113,6 +128,8 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
         warm_up_s: WARM_UP.as_secs_f64(),
         rounds: options.rounds,
         rows: Vec::new(),
+        generator_pps_max: None,
+        bars: Vec::new(),
         notes: Vec::new(),
         failures: Vec::new(),
     };
@@ -127,10 +144,19 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
         let note = "rtpengine is not installed (`make bench-bootstrap` does it): no rows";
         comparison.notes.push(note.to_owned());
     }
+    if !bench.source.is_live() && systems.iter().any(|system| system.is_in_kernel()) {
+        systems.retain(|system| !system.is_in_kernel());
+        let note = "Without live frames there is no row of a system whose packets stay in the kernel.";
+        comparison.notes.push(note.to_owned());
+    }
+    bench.flood(&systems, &mut comparison);
     bench.rounds(&mut systems, &mut comparison);
+    bench.long(&systems, &mut comparison);
     if options.calls_max > 0 {
         bench.ceilings(&systems, &mut comparison);
     }
+    bar::relate(&mut comparison.rows);
+    comparison.bars = bar::bars(&comparison.rows);
     for row in comparison.rows.iter().filter(|row| row.lost_all_rounds > 0) {
         let at = row.dropped_all_rounds;
         comparison.notes.push(format!(
@@ -159,17 +185,23 @@ impl Bench<'_> {
     /// Every system in turn, again and again. One that fails is left out from then on.
     fn rounds(&mut self, systems: &mut Vec<System>, comparison: &mut Comparison) {
         let options = self.options;
-        let mut measured: Vec<(u32, System, Vec<Round>)> = options
-            .calls
-            .iter()
-            .flat_map(|&calls| systems.iter().map(move |&system| (calls, system, Vec::new())))
+        let of_all = options.calls.iter().map(|&calls| (calls, false));
+        let of_kernel = options.kernel_calls.iter().map(|&calls| (calls, true));
+        let mut measured: Vec<(u32, System, Vec<Round>)> = of_all
+            .chain(of_kernel)
+            .flat_map(|(calls, kernel_only)| {
+                systems
+                    .iter()
+                    .filter(move |system| !kernel_only || system.is_in_kernel())
+                    .map(move |&system| (calls, system, Vec::new()))
+            })
             .collect();
         'all: for number in 1..=options.rounds {
             for (calls, system, rounds) in &mut measured {
                 if !systems.contains(system) {
                     continue;
                 }
-                if self.left() < WARM_UP + options.measure + AROUND {
+                if self.left() < WARM_UP + options.measure + AROUND + set_up(*calls) {
                     let note = format!("The time was over in round {number} of {}.", options.rounds);
                     comparison.notes.push(note);
                     break 'all;
@@ -205,10 +237,73 @@ impl Bench<'_> {
         }
     }
 
+    /// How much the load's core can offer at all, so that what a relay loses is told from what was never sent to it.
+    fn flood(&mut self, systems: &[System], comparison: &mut Comparison) {
+        if !systems.contains(&System::BareXdpEcho) || self.left() < FLOOD + AROUND {
+            return;
+        }
+        let mut flood = || -> anyhow::Result<f64> {
+            let contender = self.start(System::BareXdpEcho, FLOOD_CALLS, "flood")?;
+            self.bed.moderate(u32::MAX)?;
+            let outcome = self.source.flood(FLOOD_CALLS, FLOOD)?.context("live frames")?;
+            contender.stop()?;
+            Ok(outcome.sent as f64 / outcome.sending.as_secs_f64().max(1e-9))
+        };
+        match flood() {
+            Ok(pps) => {
+                println!("the generator's core sends at most {pps:.0} packets/s");
+                comparison.generator_pps_max = Some(pps);
+            }
+            Err(error) => comparison
+                .failures
+                .push(format!("the most of the generator: {error:#}")),
+        }
+    }
+
+    /// The kernel path by itself for a longer time, at the most calls that it is to take.
+    fn long(&mut self, systems: &[System], comparison: &mut Comparison) {
+        let (calls, duration) = self.options.long;
+        let Some(&system) = systems
+            .iter()
+            .find(|system| **system == System::Ringpath("kernel"))
+            .filter(|_| calls > 0)
+        else {
+            return;
+        };
+        if self.left() < WARM_UP + duration + AROUND + set_up(calls) {
+            let note = "The time was over before the long run of the kernel path.";
+            comparison.notes.push(note.to_owned());
+            return;
+        }
+        let mut long = || -> anyhow::Result<Round> {
+            let contender = self.start(system, calls, "long")?;
+            let round = self.observe(&contender, calls, duration)?;
+            contender.stop()?;
+            Ok(round)
+        };
+        match long() {
+            Ok(round) => {
+                println!(
+                    "long     {:<18} {calls:>6} calls  {:>7.0} packets/s  {:>6} lost in {} s",
+                    system.to_string(),
+                    round.offered_pps,
+                    round.lost,
+                    duration.as_secs()
+                );
+                comparison
+                    .rows
+                    .push(Row::new(system, calls, Load::Long, vec![round]));
+            }
+            Err(error) => comparison
+                .failures
+                .push(format!("the long run of {system}: {error:#}")),
+        }
+    }
+
     fn measure(&mut self, system: System, calls: u32, number: u32) -> anyhow::Result<Round> {
         let name = format!("{}-{}-{calls}-{number}", system.name(), system.path());
         let contender = self.start(system, calls, &name)?;
-        let round = self.observe(&contender, calls)?;
+        let round = self.observe(&contender, calls, self.options.measure)?;
         contender.stop()?;
         Ok(round)
     }
@@ -218,16 +313,19 @@ impl Bench<'_> {
         let parties = self.source.parties();
         let contender = Contender::start(system, &self.bed, calls, parties, &folder)?;
         self.source.direct(contender.faces())?;
+        self.source.wait_for_room(false);
         contender.settle(&mut self.source)?;
+        self.source.wait_for_room(system.is_in_kernel());
         Ok(contender)
     }
 
     /// Warms up, then measures.
-    fn observe(&mut self, contender: &Contender, calls: u32) -> anyhow::Result<Round> {
+    fn observe(&mut self, contender: &Contender, calls: u32, duration: Duration) -> anyhow::Result<Round> {
+        self.bed.moderate(calls * 100)?;
         self.source.run(calls, WARM_UP)?;
         let dropped = self.bed.drops()?;
         let before = contender.work(&self.bed)?;
-        let outcome = self.source.run(calls, self.options.measure)?;
+        let outcome = self.source.run(calls, duration)?;
         let after = contender.work(&self.bed)?;
         let dropped = self.bed.drops()?.since(dropped);
         ensure!(
@@ -272,18 +370,20 @@ impl Bench<'_> {
     }
 
     fn ceiling(&mut self, system: System, until: Timestamp) -> anyhow::Result<(Ceiling, Option<Row>)> {
-        let calls_max = self.options.calls_max;
+        let calls_max = self.options.calls_max.min(system.calls_max());
+        let first = if system.is_in_kernel() { 2_000 } else { 200 };
         let name = format!("{}-{}-most", system.name(), system.path());
         let contender = self.start(system, calls_max, &name)?;
-        self.source.run(calls_max.min(PROBE_FIRST), WARM_UP)?;
+        self.source.run(calls_max.min(first), WARM_UP)?;
         // Kept free for the row at half load, which ends the search.
         let reserve = WARM_UP + self.options.measure + AROUND / 2;
-        let mut search = Search::new(calls_max);
-        while let Some(calls) = search.next() {
+        let mut search = Search::new(first, calls_max);
+        while let Some(calls) = search.next_calls() {
             if until.saturating_since(self.clock.now()) < reserve + PROBE * 2 {
                 search.stop();
                 break;
             }
+            self.bed.moderate(calls * 100)?;
             let mut outcome = self.source.run(calls, PROBE)?;
             if outcome.kept_pace() && !outcome.is_lossless() {
                 // Once is no proof on a machine with other things to do.
@@ -294,7 +394,7 @@ impl Bench<'_> {
         let ceiling = search.ceiling();
         let half = ceiling.calls / 2;
         let row = if half > 0 {
-            let round = self.observe(&contender, half)?;
+            let round = self.observe(&contender, half, self.options.measure)?;
             Some(Row::new(system, half, Load::Half, vec![round]))
         } else {
             None
@@ -308,81 +408,9 @@ impl Bench<'_> {
     }
 }
 
-/// What a probe showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Whole,
-    Lossy,
-    /// The generator could not offer so much.
-    TooMuchToOffer,
-}
-
-impl Verdict {
-    fn of(outcome: &Outcome) -> Self {
-        if !outcome.kept_pace() {
-            Self::TooMuchToOffer
-        } else if outcome.is_lossless() {
-            Self::Whole
-        } else {
-            Self::Lossy
-        }
-    }
-}
-
-/// Doubles until something is lost, then halves the difference.
-#[derive(Debug)]
-struct Search {
-    calls_max: u32,
-    whole: u32,
-    /// The least that failed, and how.
-    failed: Option<(u32, Verdict)>,
-    is_stopped: bool,
-}
-
-impl Search {
-    fn new(calls_max: u32) -> Self {
-        Self {
-            calls_max,
-            whole: 0,
-            failed: None,
-            is_stopped: false,
-        }
-    }
-
-    fn next(&self) -> Option<u32> {
-        match self.failed {
-            None if self.whole == 0 => Some(PROBE_FIRST.min(self.calls_max)),
-            None if self.whole < self.calls_max => Some((self.whole * 2).min(self.calls_max)),
-            None => None,
-            Some((failed, _)) if failed - self.whole <= PROBE_STEP => None,
-            Some((failed, _)) => Some(self.whole + (failed - self.whole) / 2),
-        }
-    }
-
-    fn take(&mut self, calls: u32, verdict: Verdict) {
-        if verdict == Verdict::Whole {
-            self.whole = self.whole.max(calls);
-        } else {
-            self.failed = Some((calls, verdict));
-        }
-    }
-
-    fn stop(&mut self) {
-        self.is_stopped = true;
-    }
-
-    fn ceiling(&self) -> Ceiling {
-        let limit = match self.failed {
-            _ if self.is_stopped => Limit::Time,
-            Some((_, Verdict::TooMuchToOffer)) => Limit::Generator,
-            Some(_) => Limit::Relay,
-            None => Limit::Trial,
-        };
-        Ceiling {
-            calls: self.whole,
-            limit,
-        }
-    }
+/// How long a relay takes to get its calls, and these to be where they are to be measured.
+fn set_up(calls: u32) -> Duration {
+    Duration::from_millis(calls.into())
 }
 
 impl Comparison {
@@ -397,13 +425,13 @@ impl Comparison {
         };
         write("relay-machine.json", serde_json::to_string_pretty(&rest)? + "\n")?;
         write("relay.md", markdown(self))?;
-        let bar = |row: &Row, value: f64, range: [f64; 2]| Bar {
+        let bar = |row: &Row, value: f64, range: [f64; 2]| chart::Bar {
             label: format!("{} {}, {} calls", row.system, row.path, row.calls),
             value,
             range,
             is_ours: row.system == "ringpath",
         };
-        let cpu: Vec<Bar> = self
+        let cpu: Vec<chart::Bar> = self
             .rows
             .iter()
             .map(|row| bar(row, row.cpu_ns_per_packet, row.cpu_ns_per_packet_range))
@@ -412,7 +440,7 @@ impl Comparison {
             "relay-cpu.svg",
             chart::bars("CPU a packet, median and range", "ns", &cpu),
         )?;
-        let latency: Vec<Bar> = self
+        let latency: Vec<chart::Bar> = self
             .rows
             .iter()
             .map(|row| {
@@ -424,56 +452,5 @@ impl Comparison {
             "relay-latency.svg",
             chart::bars("One-way latency p99, median and range", "µs", &latency),
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn search(calls_max: u32, probe: impl Fn(u32) -> Verdict) -> Ceiling {
-        let mut search = Search::new(calls_max);
-        let mut probes = 0;
-        while let Some(calls) = search.next() {
-            search.take(calls, probe(calls));
-            probes += 1;
-            assert!(probes < 20, "{search:?}");
-        }
-        search.ceiling()
-    }
-
-    #[test]
-    fn the_most_calls_are_found_from_below() {
-        for most in [0, 1, 99, 100, 512, 777, 1_599] {
-            let found = search(1_600, |calls| {
-                if calls <= most {
-                    Verdict::Whole
-                } else {
-                    Verdict::Lossy
-                }
-            });
-            assert_eq!(found.limit, Limit::Relay);
-            assert!(
-                found.calls <= most && most - found.calls <= PROBE_STEP,
-                "{most}: {found:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_ended_the_search_is_said() {
-        let all = search(1_600, |_| Verdict::Whole);
-        assert_eq!((all.calls, all.limit), (1_600, Limit::Trial));
-        let offered = search(1_600, |calls| {
-            if calls <= 900 {
-                Verdict::Whole
-            } else {
-                Verdict::TooMuchToOffer
-            }
-        });
-        assert_eq!(offered.limit, Limit::Generator);
-        let mut stopped = Search::new(100);
-        stopped.stop();
-        assert_eq!(stopped.ceiling().limit, Limit::Time);
     }
 }

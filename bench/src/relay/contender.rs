@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -64,6 +65,16 @@ impl System {
             self,
             Self::Ringpath("kernel") | Self::RelayProgram | Self::BareXdpEcho
         )
+    }
+
+    /// The most calls that it takes by its way of opening ports, whatever they cost.
+    pub fn calls_max(self) -> u32 {
+        match self {
+            // Four ports of one address each.
+            Self::Ringpath("kernel" | "uring") | Self::RelayProgram | Self::BareXdpEcho => 11_000,
+            // Two or four sockets each, of 20,000 open files.
+            Self::Ringpath(_) | Self::BareEpoll | Self::Rtpengine => 4_000,
+        }
     }
 
     /// What its packets pass through.
@@ -146,9 +157,7 @@ impl Contender {
                 let options = NodeOptions {
                     name: format!("media-{path}"),
                     media: RELAY,
-                    // Two pairs of ports a call.
-                    ports: 20_000
-                        ..=u16::try_from(19_999 + calls * 4).context("too many calls for the ports")?,
+                    ports: ports(calls)?,
                     backend: backend.to_owned(),
                     steering,
                     kernel,
@@ -271,6 +280,12 @@ impl Contender {
             Relay::Program(process) => process.id(),
         }
     }
+}
+
+/// Two pairs of ports a call, and some for those that something else holds.
+fn ports(calls: u32) -> anyhow::Result<RangeInclusive<u16>> {
+    let last = u16::try_from(19_999 + calls * 4).context("too many calls for the ports")?;
+    Ok(20_000..=last.saturating_add(1_000))
 }
 
 fn name(call: u32) -> String {

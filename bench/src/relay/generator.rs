@@ -71,6 +71,8 @@ pub struct Outcome {
     pub sending: Duration,
     /// What it should have been.
     pub planned: Duration,
+    /// Times that a packet waited since as many were on their way as the rings hold.
+    pub holds: u64,
 }
 
 impl Outcome {
@@ -284,6 +286,7 @@ impl Counts {
             send_late_us,
             sending,
             planned,
+            holds: 0,
         };
         for reception in &self.receptions {
             let account = reception.account(0);

@@ -64,6 +64,13 @@ impl Load {
         matches!(self, Self::Live(_))
     }
 
+    /// See [`LiveLoad::wait_for_room`].
+    pub fn wait_for_room(&mut self, waits: bool) {
+        if let Self::Live(live) = self {
+            live.wait_for_room(waits);
+        }
+    }
+
     /// Where all callers, and where all callees, receive.
     pub fn parties(&self) -> [SocketAddr; 2] {
         match self {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::relay::bar::Bar;
 use crate::relay::comparison::Comparison;
 use crate::relay::row::{Limit, Load, Row};
 
@@ -17,10 +18,14 @@ pub fn markdown(comparison: &Comparison) -> String {
     for row in &comparison.rows {
         line(&mut text, row);
     }
-    let ratios = ratios(&comparison.rows);
-    if !ratios.is_empty() {
-        text += "\nCPU a packet, ours by theirs, medians of the same run:\n\n| path | calls | by bare-epoll | by rtpengine |\n|---|---:|---:|---:|\n";
-        text += &ratios;
+    text += &ratios(&comparison.rows);
+    text += &bars(&comparison.bars);
+    if let Some(pps) = comparison.generator_pps_max {
+        // Writing to a String does not fail.
+        let _ = writeln!(
+            text,
+            "\nThe load's core sends at most {pps:.0} packets a second while it counts what comes back."
+        );
     }
     if !comparison.notes.is_empty() {
         text += "\n";
@@ -43,6 +48,7 @@ fn line(text: &mut String, row: &Row) {
     let calls = match row.load {
         Load::Same => row.calls.to_string(),
         Load::Half => format!("{} (half load)", row.calls),
+        Load::Long => format!("{} (long)", row.calls),
     };
     // Writing to a String does not fail.
     let _ = writeln!(
@@ -65,30 +71,74 @@ fn line(text: &mut String, row: &Row) {
     );
 }
 
+/// Of ours to the others at the same number of calls; empty without any.
 fn ratios(rows: &[Row]) -> String {
-    let cpu = |system: &str, calls: u32| {
-        rows.iter()
-            .find(|row| row.system == system && row.calls == calls && row.load == Load::Same)
-            .map(|row| row.cpu_ns_per_packet)
-    };
+    let number = |ratio: Option<f64>| ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.3}"));
     let mut text = String::new();
-    for row in rows
-        .iter()
-        .filter(|row| row.system == "ringpath" && row.load == Load::Same)
-    {
-        let ratio = |system: &str| match cpu(system, row.calls) {
-            Some(theirs) if theirs > 0.0 => format!("{:.2}", row.cpu_ns_per_packet / theirs),
-            _ => "–".to_owned(),
-        };
+    for row in rows {
+        let ratios = [
+            row.cpu_by_bare_xdp_echo,
+            row.cpu_by_bare_epoll,
+            row.cpu_by_rtpengine,
+        ];
+        if ratios.iter().any(Option::is_some) {
+            let [echo, epoll, rtpengine] = ratios.map(number);
+            // Writing to a String does not fail.
+            let _ = writeln!(
+                text,
+                "| {} | {} | {echo} | {epoll} | {rtpengine} |",
+                row.path, row.calls
+            );
+        }
+    }
+    if text.is_empty() {
+        return text;
+    }
+    "\nCPU a packet, ours by theirs, medians of the same run:\n\n\
+     | path | calls | by bare-xdp-echo | by bare-epoll | by rtpengine |\n|---|---:|---:|---:|---:|\n"
+        .to_owned()
+        + &text
+}
+
+fn bars(bars: &[Bar]) -> String {
+    if bars.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n| bar | calls | found | at most | met |\n|---|---:|---:|---:|---|\n".to_owned();
+    for bar in bars {
+        let digits = if bar.limit > 0.0 && bar.limit < 10.0 { 3 } else { 0 };
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} |",
-            row.path,
-            row.calls,
-            ratio("bare-epoll"),
-            ratio("rtpengine")
+            "| {} | {} | {:.digits$} | {:.digits$} | {} |",
+            bar.what,
+            bar.calls,
+            bar.value,
+            bar.limit,
+            if bar.is_met { "yes" } else { "**no**" },
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_says_whether_it_is_met() {
+        let bar = |value: f64| Bar {
+            what: "kernel / rtpengine",
+            calls: 100,
+            value,
+            limit: 1.0 / 15.0,
+            is_met: value <= 1.0 / 15.0,
+        };
+        let text = bars(&[bar(0.05), bar(0.07)]);
+        assert!(
+            text.contains("| 0.050 | 0.067 | yes |") && text.contains("| 0.070 | 0.067 | **no** |"),
+            "{text}"
+        );
+        assert!(bars(&[]).is_empty() && ratios(&[]).is_empty());
+    }
 }

@@ -45,6 +45,8 @@ pub struct Round {
     pub send_late_us_p99: u64,
     /// Differences of transit between neighbouring packets of a stream.
     pub jitter_us_p99: u64,
+    /// Times that a packet waited since the rings of the bed were full; its wait is in the latency.
+    pub holds: u64,
     /// Whether the generator offered the rate that it was to offer.
     pub kept_pace: bool,
     /// Resident memory of the relay's process at the end.
@@ -78,6 +80,7 @@ impl Round {
             latency_us_max: outcome.latency_us.max(),
             send_late_us_p99: outcome.send_late_us.value_at_quantile(0.99),
             jitter_us_p99: outcome.jitter_us.value_at_quantile(0.99),
+            holds: outcome.holds,
             kept_pace: outcome.kept_pace(),
             rss_bytes,
         }
@@ -115,15 +118,17 @@ pub enum Load {
     Same,
     /// It is half of the system's own `max_lossless_calls`.
     Half,
+    /// A run of its own, longer than the others, for a packet lost.
+    Long,
 }
 
 /// A system with a number of calls: medians over the rounds. All figures except the ranges are the medians, each by
 /// itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// `ringpath`, `rtpengine`, `bare-epoll`.
+    /// `ringpath`, `ringpath-program`, `bare-xdp-echo`, `bare-epoll`, `rtpengine`.
     pub system: &'static str,
-    /// `uring`, `socket`, `user-space`.
+    /// `kernel`, `uring`, `uring-no-steering`, `socket`, `user-space`.
     pub path: &'static str,
     /// Calls; each is 50 packets a second both ways.
     pub calls: u32,
@@ -147,6 +152,12 @@ pub struct Row {
     pub process_ns_per_packet: f64,
     /// The receive thread's part.
     pub receive_ns_per_packet: f64,
+    /// Ours by that of the bare XDP echo with as many calls, and so on; absent for others, and where there is none.
+    pub cpu_by_bare_xdp_echo: Option<f64>,
+    /// See `cpu_by_bare_xdp_echo`.
+    pub cpu_by_bare_epoll: Option<f64>,
+    /// See `cpu_by_bare_xdp_echo`.
+    pub cpu_by_rtpengine: Option<f64>,
     /// One way through the bed and the relay.
     pub latency_us_p50: u64,
     /// See `latency_us_p50`.
@@ -191,6 +202,9 @@ impl Row {
             cpu_ns_per_packet_range: [cpu.clone().fold(f64::INFINITY, f64::min), cpu.fold(0.0, f64::max)],
             process_ns_per_packet: float(|round| round.process_ns_per_packet),
             receive_ns_per_packet: float(|round| round.receive_ns_per_packet),
+            cpu_by_bare_xdp_echo: None,
+            cpu_by_bare_epoll: None,
+            cpu_by_rtpengine: None,
             latency_us_p50: whole(|round| round.latency_us_p50),
             latency_us_p99: whole(|round| round.latency_us_p99),
             latency_us_p99_range: [p99.clone().min().unwrap_or(0), p99.max().unwrap_or(0)],

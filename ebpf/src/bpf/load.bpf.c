@@ -33,6 +33,9 @@
 #define LOAD_BUCKETS 2048
 #define LOAD_BUCKET_BITS 6
 
+/* What has not arrived for so long while nothing else did is lost. */
+#define LOST_AFTER_NS 20000000ULL
+
 /* What user space says of a run. */
 struct load_control {
 	/* Packets of the run, all streams together. */
@@ -46,6 +49,11 @@ struct load_control {
 	__u32 burst;
 	__u32 run;
 	/*
+	 * Packets that may be on their way before the next one waits for one of them to arrive; 0: any number. As a card with flow
+	 * control (IEEE 802.3x) waits for its peer's ring.
+	 */
+	__u32 window;
+	/*
 	 * Sums of 16-bit words as they lie in memory (RFC 1071): of everything that the UDP checksum covers and that is the
 	 * same in all packets; of that part of it which is payload; of the pseudo header.
 	 */
@@ -57,7 +65,7 @@ struct load_control {
 	__be16 parties[2];
 	/* Ethernet, IP and UDP; without ports and the UDP checksum. */
 	__u8 headers[LOAD_HEADERS];
-	__u8 zero[6];
+	__u8 zero[2];
 };
 
 /* Of a stream, for one run. Stream 2n goes from the caller of call n to its callee, stream 2n+1 back. */
@@ -76,6 +84,13 @@ struct load_progress {
 	__u64 granted;
 	__u64 sent;
 	__u64 last_ns;
+	/* When the packets that leave now were due to leave; the wait for the window comes later. */
+	__u64 granted_ns;
+	/* Since when the window is full, and packets that it no longer waits for. */
+	__u64 held_ns;
+	__u64 given_up;
+	/* Times that the window was full. */
+	__u64 holds;
 	/* Ticks at which more was due than may leave at once. */
 	__u64 late_ticks;
 	__u32 place;
@@ -120,7 +135,7 @@ struct load_histogram {
 
 _Static_assert(sizeof(struct load_control) == 104, "control");
 _Static_assert(sizeof(struct load_stream) == 8, "stream");
-_Static_assert(sizeof(struct load_progress) == 56, "progress");
+_Static_assert(sizeof(struct load_progress) == 88, "progress");
 _Static_assert(sizeof(struct load_reception) == 24, "reception");
 _Static_assert(sizeof(struct load_counts) == 88, "counts");
 
@@ -251,18 +266,54 @@ static __always_inline __u32 varying_sum(const struct load_packet *packet)
 	       words(packet->number) + words(sent_ns) + words(sent_ns >> 32);
 }
 
-/* Whether a packet may leave now. */
-static __always_inline bool is_due(const struct load_control *run, struct load_progress *at, __u64 now_ns)
+/* Whether fewer packets are on their way than may be. What does not arrive for long is lost, and no longer waited for. */
+static __always_inline bool has_room(const struct load_control *run, struct load_progress *at)
 {
-	__u64 due, room;
+	struct load_counts *count;
+	__u32 zero = 0;
+	__u64 arrived, now_ns;
+
+	if (!run->window)
+		return true;
+	count = bpf_map_lookup_elem(&counts, &zero);
+	if (!count)
+		return true;
+	arrived = count->received + count->duplicates + count->corrupt + at->given_up;
+	if (at->sent < arrived + run->window) {
+		at->held_ns = 0;
+		return true;
+	}
+	now_ns = bpf_ktime_get_ns();
+	if (!at->held_ns) {
+		at->held_ns = now_ns;
+		at->holds++;
+	}
+	if (now_ns - at->held_ns < LOST_AFTER_NS)
+		return false;
+	at->given_up += at->sent - arrived;
+	at->held_ns = 0;
+	return true;
+}
+
+/* Whether a packet may leave now. */
+static __always_inline bool is_due(const struct load_control *run, struct load_progress *at)
+{
+	__u64 due, room, now_ns;
 
 	if (at->sent < at->granted)
-		return true;
+		return has_room(run, at);
 	if (at->sent >= run->total)
 		return false;
+	now_ns = bpf_ktime_get_ns();
+	if (!at->start_ns) {
+		at->start_ns = now_ns;
+		at->tick_ns = now_ns;
+	}
 	if (!run->ptime_ns) {
-		at->granted = run->total;
-		return true;
+		/* A time for each few. */
+		at->granted_ns = now_ns;
+		at->granted += run->burst;
+		return has_room(run, at);
 	}
 	if (now_ns < at->tick_ns)
 		return false;
@@ -282,7 +333,8 @@ static __always_inline bool is_due(const struct load_control *run, struct load_p
 		at->late_ticks++;
 	}
 	at->granted = at->sent + room;
-	return true;
+	at->granted_ns = now_ns;
+	return has_room(run, at);
 }
 
 SEC("xdp")
@@ -294,18 +346,13 @@ int ringpath_load(struct xdp_md *context)
 	const struct load_stream *stream;
 	struct load_progress *at;
 	__u32 zero = 0, place, sum;
-	__u64 now_ns = bpf_ktime_get_ns();
 	__u16 check;
 
 	run = bpf_map_lookup_elem(&control, &zero);
 	at = bpf_map_lookup_elem(&progress, &zero);
 	if (!run || !at || (void *)(packet + 1) > end)
 		return XDP_DROP;
-	if (!at->start_ns) {
-		at->start_ns = now_ns;
-		at->tick_ns = now_ns;
-	}
-	if (!is_due(run, at, now_ns))
+	if (!is_due(run, at))
 		return XDP_DROP;
 	place = at->place;
 	stream = bpf_map_lookup_elem(&load_streams, &place);
@@ -321,12 +368,12 @@ int ringpath_load(struct xdp_md *context)
 	packet->place = bpf_htonl(place);
 	packet->run = bpf_htonl(run->run);
 	packet->number = bpf_htonl(at->number);
-	packet->sent_ns = bpf_cpu_to_be64(now_ns);
+	packet->sent_ns = bpf_cpu_to_be64(at->granted_ns);
 	sum = run->udp_sum + packet->udp.source + packet->udp.dest + varying_sum(packet);
 	check = ~fold(sum);
 	packet->udp.check = check ? check : 0xffff;
 	at->sent++;
-	at->last_ns = now_ns;
+	at->last_ns = at->granted_ns;
 	if (++at->place >= run->streams) {
 		at->place = 0;
 		at->number++;

@@ -11,22 +11,32 @@ use ringpath_bench::relay::markdown::markdown;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Numbers of calls, 50 packets a second both ways each
-    #[arg(long, value_delimiter = ',', default_value = "100,500", value_parser = clap::value_parser!(u32).range(1..=11_000))]
+    #[arg(long, value_delimiter = ',', default_value = "100,500,1000,2000", value_parser = clap::value_parser!(u32).range(1..=11_000))]
     calls: Vec<u32>,
-    /// What to compare, such as `ringpath/uring,bare-epoll`; everything if absent
+    /// Further numbers of calls, for systems whose packets do not leave the kernel
+    #[arg(long, value_delimiter = ',', default_value = "5000,10000", value_parser = clap::value_parser!(u32).range(1..=11_000))]
+    kernel_calls: Vec<u32>,
+    /// Calls of the kernel path's long run, for a packet lost; 0 leaves it out
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(0..=11_000))]
+    long_calls: u32,
+    /// Seconds of it
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    long_s: u64,
+    /// What to compare, such as `ringpath/uring,bare-epoll`; everything but `ringpath-program`, a check of the kernel path's
+    /// own row, if absent
     #[arg(long, value_delimiter = ',')]
     systems: Vec<System>,
     /// Measurements of each system and number of calls; the systems take turns
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Seconds of one measurement
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
     measure_s: u64,
     /// The most calls that are tried for loss; 0 leaves that part out
-    #[arg(long, default_value_t = 1_600, value_parser = clap::value_parser!(u32).range(0..=11_000))]
+    #[arg(long, default_value_t = 11_000, value_parser = clap::value_parser!(u32).range(0..=11_000))]
     calls_max: u32,
     /// Seconds for all: no measurement is begun that would not be over by then
-    #[arg(long, default_value_t = 350, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_s: u64,
     /// Where the load comes from
     #[arg(long, value_enum, default_value_t)]
@@ -46,10 +56,15 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let options = Options {
         systems: match arguments.systems {
-            none if none.is_empty() => System::ALL.to_vec(),
+            none if none.is_empty() => System::ALL
+                .into_iter()
+                .filter(|system| *system != System::RelayProgram)
+                .collect(),
             some => some,
         },
         calls: arguments.calls,
+        kernel_calls: arguments.kernel_calls,
+        long: (arguments.long_calls, Duration::from_secs(arguments.long_s)),
         rounds: arguments.rounds,
         measure: Duration::from_secs(arguments.measure_s),
         calls_max: arguments.calls_max,

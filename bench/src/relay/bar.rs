@@ -1,0 +1,181 @@
+//! What the kernel and uring paths have to reach beside their peers, and whether they do.
+
+use serde::Serialize;
+
+use crate::relay::row::{Load, Row};
+
+/// One bar at one number of calls.
+#[derive(Clone, Debug, Serialize)]
+pub struct Bar {
+    /// What is compared.
+    pub what: &'static str,
+    /// At so many calls.
+    pub calls: u32,
+    /// What was found.
+    pub value: f64,
+    /// What it may be at most.
+    pub limit: f64,
+    /// Whether it is.
+    pub is_met: bool,
+}
+
+/// CPU a packet of one of our paths by that of another system.
+const RATIOS: [(&str, &str, &str, f64); 5] = [
+    (
+        "kernel",
+        "bare-xdp-echo",
+        "kernel / bare-xdp-echo, CPU a packet",
+        1.3,
+    ),
+    (
+        "kernel",
+        "rtpengine",
+        "kernel / rtpengine, CPU a packet",
+        1.0 / 15.0,
+    ),
+    ("uring", "bare-epoll", "uring / bare-epoll, CPU a packet", 0.65),
+    ("uring", "rtpengine", "uring / rtpengine, CPU a packet", 0.35),
+    (
+        "uring-no-steering",
+        "bare-epoll",
+        "uring-no-steering / bare-epoll, CPU a packet",
+        0.8,
+    ),
+];
+/// Gives the rows of ours their ratios to the others' at the same number of calls.
+pub fn relate(rows: &mut [Row]) {
+    let of = |rows: &[Row], system: &str, calls: u32| {
+        rows.iter()
+            .find(|row| row.system == system && row.calls == calls && row.load == Load::Same)
+            .map(|row| row.cpu_ns_per_packet)
+            .filter(|cpu| *cpu > 0.0)
+    };
+    for place in 0..rows.len() {
+        if rows[place].load != Load::Same {
+            continue;
+        }
+        let (calls, cpu) = (rows[place].calls, rows[place].cpu_ns_per_packet);
+        let by = |system: &str| {
+            (rows[place].system == "ringpath")
+                .then(|| of(rows, system, calls))
+                .flatten()
+                .map(|theirs| cpu / theirs)
+        };
+        let ratios = [by("bare-xdp-echo"), by("bare-epoll"), by("rtpengine")];
+        let row = &mut rows[place];
+        [
+            row.cpu_by_bare_xdp_echo,
+            row.cpu_by_bare_epoll,
+            row.cpu_by_rtpengine,
+        ] = ratios;
+    }
+}
+
+/// Every bar that these rows say something about; they have been related.
+pub fn bars(rows: &[Row]) -> Vec<Bar> {
+    let mut bars = Vec::new();
+    let mut add = |what, calls, value, limit| {
+        bars.push(Bar {
+            what,
+            calls,
+            value,
+            limit,
+            is_met: value <= limit,
+        });
+    };
+    for (path, other, what, limit) in RATIOS {
+        for row in rows {
+            let ratio = match other {
+                "bare-xdp-echo" => row.cpu_by_bare_xdp_echo,
+                "bare-epoll" => row.cpu_by_bare_epoll,
+                _ => row.cpu_by_rtpengine,
+            };
+            if let (true, Some(ratio)) = (row.path == path, ratio) {
+                add(what, row.calls, ratio, limit);
+            }
+        }
+    }
+    let half = |row: &&Row| row.load == Load::Half && (row.system, row.path) == ("ringpath", "uring");
+    if let Some(row) = rows.iter().find(half) {
+        let latency = [row.latency_us_p50, row.latency_us_p99].map(|us| us as f64);
+        add(
+            "uring at half load, latency p50, µs",
+            row.calls,
+            latency[0],
+            300.0,
+        );
+        add(
+            "uring at half load, latency p99, µs",
+            row.calls,
+            latency[1],
+            1_500.0,
+        );
+    }
+    for row in rows
+        .iter()
+        .filter(|row| row.load == Load::Long && row.system == "ringpath")
+    {
+        // What the generator could not offer was not relayed either.
+        let missing = if row.generator_fell_behind() {
+            f64::INFINITY
+        } else {
+            row.lost_all_rounds as f64
+        };
+        add(
+            "kernel, packets lost of the whole long run",
+            row.calls,
+            missing,
+            0.0,
+        );
+    }
+    bars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::contender::System;
+    use crate::relay::row::Round;
+
+    fn row(system: System, calls: u32, load: Load, cpu: f64) -> Row {
+        let round = Round {
+            cpu_ns_per_packet: cpu,
+            latency_us_p50: 200,
+            latency_us_p99: 2_000,
+            kept_pace: true,
+            ..Round::default()
+        };
+        Row::new(system, calls, load, vec![round])
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_number_of_calls_and_say_whether_a_bar_is_met() {
+        let mut rows = vec![
+            row(System::Ringpath("kernel"), 100, Load::Same, 600.0),
+            row(System::BareXdpEcho, 100, Load::Same, 400.0),
+            row(System::Rtpengine, 100, Load::Same, 12_000.0),
+            row(System::Ringpath("kernel"), 500, Load::Same, 500.0),
+            row(System::Ringpath("uring"), 100, Load::Same, 3_000.0),
+            row(System::Ringpath("uring"), 50, Load::Half, 3_000.0),
+        ];
+        relate(&mut rows);
+        assert_eq!(rows[0].cpu_by_bare_xdp_echo, Some(1.5));
+        assert_eq!(rows[0].cpu_by_rtpengine, Some(0.05));
+        assert_eq!(rows[3].cpu_by_bare_xdp_echo, None);
+        assert_eq!(rows[1].cpu_by_rtpengine, None, "only ours are compared");
+        let bars = bars(&rows);
+        let met: Vec<_> = bars.iter().map(|bar| (bar.calls, bar.is_met)).collect();
+        assert_eq!(
+            met,
+            [(100, false), (100, true), (100, true), (50, true), (50, false)]
+        );
+    }
+
+    #[test]
+    fn a_long_run_that_was_not_offered_whole_is_not_met() {
+        let mut late = row(System::Ringpath("kernel"), 10_000, Load::Long, 400.0);
+        assert!(bars(std::slice::from_ref(&late))[0].is_met);
+        late.rounds[0].kept_pace = false;
+        assert!(!bars(std::slice::from_ref(&late))[0].is_met);
+    }
+}
