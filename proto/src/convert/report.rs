@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use media_types::{CallReport, LegReport, LineReport, LocalLine, StreamReport};
+use media_types::{BurstReport, CallReport, LegReport, LineReport, LocalLine, StreamReport};
 
 use super::call::{LEGS_MAX, LINES_PER_LEG_MAX, call_id_from_wire, leg_id_from_wire, millis};
 use super::field::{FieldError, Problem, counted, ranged};
@@ -124,7 +124,29 @@ fn stream_to_wire(stream: &StreamReport) -> wire::StreamStatistics {
         jitter_us_max: stream.jitter_us_max,
         idle_ms: millis(stream.idle),
         mos_x100: u32::from(stream.mos_x100),
+        mos_x100_second: u32::from(stream.mos_x100_second),
+        bursts: Some(wire::BurstStatistics {
+            bursts: stream.bursts.bursts,
+            burst_loss_permille: u32::from(stream.bursts.burst_loss_permille),
+            gap_loss_permille: u32::from(stream.bursts.gap_loss_permille),
+            burst_packets: stream.bursts.burst_packets,
+            gap_packets: stream.bursts.gap_packets,
+        }),
     }
+}
+
+/// A node that does not count them leaves them out.
+fn bursts_from_wire(bursts: Option<&wire::BurstStatistics>) -> Result<BurstReport, FieldError> {
+    let Some(bursts) = bursts else {
+        return Ok(BurstReport::default());
+    };
+    Ok(BurstReport {
+        bursts: bursts.bursts,
+        burst_loss_permille: ranged("burst_loss_permille", bursts.burst_loss_permille, 0, 1_000)?,
+        gap_loss_permille: ranged("gap_loss_permille", bursts.gap_loss_permille, 0, 1_000)?,
+        burst_packets: bursts.burst_packets,
+        gap_packets: bursts.gap_packets,
+    })
 }
 
 fn stream_from_wire(stream: &wire::StreamStatistics) -> Result<StreamReport, FieldError> {
@@ -141,5 +163,7 @@ fn stream_from_wire(stream: &wire::StreamStatistics) -> Result<StreamReport, Fie
         idle: Duration::from_millis(stream.idle_ms),
         // The scale ends at 5 (ITU-T P.800).
         mos_x100: ranged("mos_x100", stream.mos_x100, 0, 500)?,
+        mos_x100_second: ranged("mos_x100_second", stream.mos_x100_second, 0, 500)?,
+        bursts: bursts_from_wire(stream.bursts.as_ref())?,
     })
 }

@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use media_types::{
-    CallId, CallReport, CallSpec, Codec, Direction, EndCause, Event, EventKind, IdempotencyKey,
+    BurstReport, CallId, CallReport, CallSpec, Codec, Direction, EndCause, Event, EventKind, IdempotencyKey,
     InterfaceName, Latching, LegId, LegReport, LegSpec, LineReport, LineSpec, LocalLine, MediaKind, Path,
     Refusal, StreamReport,
 };
@@ -126,18 +126,20 @@ fn key() -> impl Strategy<Value = IdempotencyKey> {
 fn stream() -> impl Strategy<Value = StreamReport> {
     (
         any::<[u64; 5]>(),
-        any::<[u32; 3]>(),
+        any::<[u32; 6]>(),
         0u8..=127,
         millis(u64::MAX),
-        0u16..=500,
+        (0u16..=500, 0u16..=500),
+        (0u16..=1_000, 0u16..=1_000),
     )
         .prop_map(
             |(
                 [packets, bytes, lost, reordered, duplicates],
-                [ssrc, jitter_us, jitter_us_max],
+                [ssrc, jitter_us, jitter_us_max, bursts, burst_packets, gap_packets],
                 payload_type,
                 idle,
-                mos,
+                (mos_x100, mos_x100_second),
+                (burst_loss_permille, gap_loss_permille),
             )| {
                 StreamReport {
                     ssrc,
@@ -150,7 +152,15 @@ fn stream() -> impl Strategy<Value = StreamReport> {
                     jitter_us,
                     jitter_us_max,
                     idle,
-                    mos_x100: mos,
+                    mos_x100,
+                    mos_x100_second,
+                    bursts: BurstReport {
+                        bursts,
+                        burst_loss_permille,
+                        gap_loss_permille,
+                        burst_packets,
+                        gap_packets,
+                    },
                 }
             },
         )

@@ -72,11 +72,14 @@ impl Formats {
     }
 
     /// The payload types that a flow in the kernel takes, each with its [`Self::jitter_clock_hz`], and how many different
-    /// clocks these are. Without a description every type may come.
-    pub(crate) fn flow_types(&self) -> (Vec<(PayloadType, u32)>, usize) {
+    /// clocks these are. Comfort noise may come with any audio, and without a description every type.
+    pub(crate) fn flow_types(&self, is_audio: bool) -> (Vec<(PayloadType, u32)>, usize) {
         let all = (0..128).filter_map(PayloadType::new);
+        let any = self.payload_types.is_empty();
         let types: Vec<_> = all
-            .filter(|of| self.payload_types.is_empty() || self.payload_types.contains(*of))
+            .filter(|of| {
+                any || self.payload_types.contains(*of) || (is_audio && *of == PayloadType::COMFORT_NOISE)
+            })
             .map(|of| (of, self.jitter_clock_hz(of)))
             .collect();
         let mut clocks: Vec<u32> = types.iter().map(|(_, clock)| *clock).collect();

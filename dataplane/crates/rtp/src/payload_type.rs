@@ -9,6 +9,8 @@ impl PayloadType {
     pub const PCMA: Self = Self(8);
     /// G.722; its clock says 8,000 Hz though it samples at 16,000 (RFC 3551 §4.5.2).
     pub const G722: Self = Self(9);
+    /// Comfort noise (RFC 3389 §4), which many send without having named it.
+    pub const COMFORT_NOISE: Self = Self(13);
     /// G.729 (RFC 3551 §6).
     pub const G729: Self = Self(18);
 

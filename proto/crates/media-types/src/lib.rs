@@ -18,4 +18,4 @@ pub use event::{EndCause, Event, EventKind};
 pub use line::{Direction, Latching, LineSpec, MediaKind};
 pub use name::{CallId, IdempotencyKey, InterfaceName, InvalidName, LegId, NodeName};
 pub use refusal::Refusal;
-pub use report::{CallReport, LegReport, LineReport, LocalLine, Path, StreamReport};
+pub use report::{BurstReport, CallReport, LegReport, LineReport, LocalLine, Path, StreamReport};

@@ -91,4 +91,24 @@ pub struct StreamReport {
     pub idle: Duration,
     /// Estimated mean opinion score × 100 (ITU-T G.107 from loss, delay and codec); 0 when not yet known.
     pub mos_x100: u16,
+    /// The same for the latest whole second alone; 0 when nothing came in it.
+    pub mos_x100_second: u16,
+    /// Losses in bursts and between them.
+    pub bursts: BurstReport,
+}
+
+/// Bursts and gaps of loss (RFC 3611 §4.7.2, Gmin 16). A late packet counts as lost here, as for a player that doesn't
+/// wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct BurstReport {
+    /// Bursts that have ended.
+    pub bursts: u32,
+    /// Packets lost of a thousand within bursts.
+    pub burst_loss_permille: u16,
+    /// Packets lost of a thousand within gaps.
+    pub gap_loss_permille: u16,
+    /// Mean length of a burst, in packets.
+    pub burst_packets: u32,
+    /// Mean length of a gap, in packets.
+    pub gap_packets: u32,
 }

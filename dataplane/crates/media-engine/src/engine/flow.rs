@@ -124,7 +124,7 @@ impl Engine {
                 return Err(Some(PathReason::Probation));
             }
             Component::Rtp => {
-                let (types, clocks) = line.formats.flow_types();
+                let (types, clocks) = line.formats.flow_types(line.is_audio);
                 if clocks > FLOW_CLOCKS_MAX {
                     return Err(Some(PathReason::Clocks));
                 }
@@ -295,7 +295,14 @@ impl Engine {
             return;
         };
         let Some(reading) = shell.read(installed.flow.local) else {
-            self.counters.kernel.flows_lost += 1;
+            // A table that can't be read at the moment may forward all the same: two must not.
+            match shell.remove(installed.flow.local) {
+                Some(last) => {
+                    self.absorb(line, component, &installed.counted, &last);
+                    self.counters.kernel.flows_removed += 1;
+                }
+                None => self.counters.kernel.flows_lost += 1,
+            }
             let state = self.line_mut(line).flow_mut(component);
             state.retry_at = now + LOST_RETRY;
             if component == Component::Rtp {

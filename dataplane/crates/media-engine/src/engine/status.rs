@@ -1,4 +1,4 @@
-use media_types::{CallId, CallReport, LegReport, LineReport, LocalLine, StreamReport};
+use media_types::{BurstReport, CallId, CallReport, LegReport, LineReport, LocalLine, StreamReport};
 use sans_io::Timestamp;
 
 use super::{Component, Engine};
@@ -101,6 +101,8 @@ impl Engine {
 
     fn report_stream(&self, now: Timestamp, line: &Line, stream: &Stream) -> StreamReport {
         let statistics = &stream.counted();
+        let bursts = statistics.bursts().figures();
+        let permille = |share: f64| (share * 1e3).round() as u16;
         let microseconds = |nanoseconds: u64| u32::try_from(nanoseconds / 1_000).unwrap_or(u32::MAX);
         StreamReport {
             ssrc: stream.ssrc.0,
@@ -113,6 +115,14 @@ impl Engine {
             jitter_us: microseconds(statistics.jitter_ns()),
             jitter_us_max: microseconds(statistics.jitter_max_ns()),
             idle: now.saturating_since(stream.latest),
+            mos_x100_second: stream.mos_x100,
+            bursts: BurstReport {
+                bursts: bursts.bursts,
+                burst_loss_permille: permille(bursts.burst_density),
+                gap_loss_permille: permille(bursts.gap_density),
+                burst_packets: bursts.burst_packets.round() as u32,
+                gap_packets: bursts.gap_packets.round() as u32,
+            },
             mos_x100: quality::score_x100(statistics, statistics.loss_ratio(), line, self.line(line.peer)),
         }
     }

@@ -173,9 +173,10 @@ fn a_plain_relay_goes_to_the_kernel_once_its_parties_are_known() {
     );
     let pcma = (rtp::PayloadType::PCMA, 8_000);
     let event = (rtp::PayloadType::new(101).unwrap(), 0);
+    let noise = (rtp::PayloadType::COMFORT_NOISE, 8_000);
     assert_eq!(
         flow.media,
-        FlowMedia::Rtp(vec![pcma, event]),
+        FlowMedia::Rtp(vec![pcma, noise, event]),
         "events are left out of the jitter"
     );
     let counts = node.engine.flow_counts();
@@ -356,10 +357,10 @@ fn packets_that_come_up_are_counted_once() {
     let mut node = Node::new();
     let locals = node.create(&plain());
     node.talk(10, locals);
-    // Comfort noise that no description lists, each tenth packet.
+    // A type that no description lists, each tenth packet.
     for n in 1..=200u16 {
         node.seq += 1;
-        let payload_type = if n % 10 == 0 { 13 } else { 8 };
+        let payload_type = if n % 10 == 0 { 77 } else { 8 };
         let packet = rtp(payload_type, node.seq, u32::from(node.seq) * 160, 7);
         let (in_kernel, way) = node.packet(locals[0].rtp, A, &packet);
         assert_eq!(
@@ -374,7 +375,7 @@ fn packets_that_come_up_are_counted_once() {
     // Nothing but what comes up: user space has it again, and the loss of none is told.
     for _ in 0..100 {
         node.seq += 1;
-        node.packet(locals[0].rtp, A, &rtp(13, node.seq, u32::from(node.seq) * 160, 7));
+        node.packet(locals[0].rtp, A, &rtp(77, node.seq, u32::from(node.seq) * 160, 7));
         node.pass(PTIME);
     }
     assert_eq!(node.path(0), user(PathReason::PassedUp));
@@ -750,6 +751,22 @@ fn each_second_of_each_stream_is_scored() {
     let counts = *node.engine.scores().counts();
     let bad: u64 = counts[..5].iter().sum();
     assert_eq!(bad, 2, "{counts:?}");
+    let stream = node.line(0).streams[0].clone();
+    assert_eq!(
+        (stream.packets, stream.lost, stream.mos_x100_second),
+        (700, 16, 441)
+    );
+    assert!(
+        (400..441).contains(&stream.mos_x100),
+        "over its life: {}",
+        stream.mos_x100
+    );
+    assert_eq!(stream.bursts.bursts, 1);
+    assert!(
+        (500..=520).contains(&stream.bursts.gap_packets),
+        "{:?}",
+        stream.bursts
+    );
     node.pass(Duration::from_secs(3));
-    assert_eq!(node.line(0).streams[0].packets, 700);
+    assert_eq!(node.line(0).streams[0].mos_x100_second, 0, "nothing to judge");
 }
