@@ -322,3 +322,83 @@ fn packets_to_ports_without_a_call_are_dropped_and_counted() {
         },
     );
 }
+
+#[test]
+fn a_peer_that_moves_is_followed_in_the_kernel() {
+    run("a_peer_that_moves_is_followed_in_the_kernel", async |bed: Bed| {
+        let mut node = node(UNPINNED).await;
+        let mut call = Call::in_kernel(&bed, &mut node, "moves").await;
+        call.b = bed.party("192.0.2.3");
+        update(&mut node, &call, wire::Direction::Sendrecv, "moved").await;
+        // What a says goes to the new place at once, and b's is learned there.
+        let moving = call.line(&mut node, 0).await;
+        assert_eq!(moving.path(), wire::Path::Kernel, "{}", moving.path_reason);
+        call.exchange(50).await;
+        call.becomes(&mut node, wire::Path::Kernel).await;
+        call.exchange(50).await;
+        assert!(
+            node.metric("ringpath_dataplane_kernel_flows_changed_total", "")
+                .await
+                >= 1
+        );
+        let stream = &call.line(&mut node, 0).await.streams[0];
+        assert_eq!((stream.lost, stream.reordered), (0, 0));
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_flow_without_a_next_hop_stays_in_user_space_and_says_so() {
+    run(
+        "a_flow_without_a_next_hop_stays_in_user_space_and_says_so",
+        async |bed: Bed| {
+            let mut node = node(UNPINNED).await;
+            for (id, remote, reason, label) in [
+                (
+                    "nobody",
+                    "192.0.2.99:4000",
+                    "asking for the next hop's link-layer address",
+                    "no_neighbour",
+                ),
+                (
+                    "nowhere",
+                    "203.0.113.5:4000",
+                    "the kernel has no route to the peer",
+                    "no_route",
+                ),
+            ] {
+                let mut a = bed.party("192.0.2.2");
+                let remote = remote.parse().expect("an address");
+                let request = crate::node::call(id, line(Some(a.address())), line(Some(remote)));
+                let made = node.client.create_call(request).await.expect("created");
+                let to = crate::party::local_rtp(&made.into_inner().call.expect("a call"), 0);
+                let labels = format!("reason=\"{label}\"");
+                let told = async {
+                    while node.metric("ringpath_dataplane_flows", &labels).await == 0 {
+                        a.send(to, 1).await;
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                };
+                tokio::time::timeout(PATIENCE, told).await.expect("told");
+                let answer = node.client.query_call(crate::node::query(id)).await;
+                let report = answer.expect("there").into_inner().call.expect("a call");
+                let line = &report.legs[0].lines[0];
+                assert_eq!(
+                    (line.path(), line.path_reason.as_str()),
+                    (wire::Path::Uring, reason)
+                );
+                let refused = node
+                    .metric("ringpath_dataplane_kernel_flows_refused_total", &labels)
+                    .await;
+                assert!(refused >= 1);
+            }
+            node.metric_becomes("ringpath_dataplane_kernel_next_hops_unconfirmed", "", 1)
+                .await;
+            // The machine that was asked for comes up: the flow goes in by itself.
+            bed.at_parties(&["ip addr add 192.0.2.99/24 dev p0"]);
+            let labels = "path=\"kernel\",reason=\"plain_relay\"";
+            node.metric_becomes("ringpath_dataplane_flows", labels, 1).await;
+            node.stop().await;
+        },
+    );
+}
