@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ebpf::{Attachment, Error, Features, FlowKey, PinDirectory, Range, Relay, RelayConfig};
+use ebpf::{Attachment, Error, Features, PinDirectory, Range, Relay, RelayConfig};
 use media_engine::NoFlows;
 use ops::clock::MonotonicClock;
 use rustix::fs::{FlockOperation, flock};
@@ -231,14 +231,10 @@ impl Kernel {
     pub fn capabilities_needed(&self) -> CapabilitySet {
         match &self.running {
             None => CapabilitySet::empty(),
-            // A change that changes nothing, and a reading.
-            Some(Running { relay, .. }) => capabilities::needed_for(|| {
-                let nowhere = FlowKey::new(([192, 0, 2, 0], 1).into());
-                let table = relay.table();
-                let written = table
-                    .leave_to_user_space(nowhere)
-                    .and_then(|_| table.remove(nowhere));
-                written.is_ok() && relay.totals().is_ok()
+            // Flows are changed in mapped memory, once their addresses are known; only these are calls.
+            Some(Running { relay, shared, .. }) => capabilities::needed_for(|| {
+                let unowned = |address: &IpAddr| relay.unowned(*address).is_ok();
+                relay.totals().is_ok() && shared.addresses().iter().all(unowned)
             }),
         }
     }
