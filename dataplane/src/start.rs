@@ -107,6 +107,7 @@ pub fn workers(
         steering,
         reason,
         claims,
+        steered_elsewhere,
     } = steering::decide(&config.io, &interfaces, count, inherited)?;
     let start = Start {
         config,
@@ -114,6 +115,7 @@ pub fn workers(
         cores: worker::assign(count, &config.workers.cores, &allowed),
         count,
         steering,
+        steered_elsewhere,
         limit,
         clock,
         bell,
@@ -142,6 +144,8 @@ struct Start<'a> {
     cores: Vec<usize>,
     count: usize,
     steering: Option<NodeSteering>,
+    /// Another node steers some of the ports.
+    steered_elsewhere: bool,
     limit: FileLimit,
     clock: MonotonicClock,
     bell: &'a Bell,
@@ -192,7 +196,8 @@ impl Start<'_> {
                 held: self.inherited.is_some(),
                 keep: self.keep,
             };
-            let io = config.io.config(ports_max);
+            let mut io = config.io.config(ports_max);
+            io.socket.steered_elsewhere = self.steered_elsewhere;
             let steering = match &self.steering {
                 None => Ok(None),
                 Some(steering) => {
@@ -370,6 +375,7 @@ mod tests {
             cores: vec![],
             count: 3,
             steering: None,
+            steered_elsewhere: false,
             limit: FileLimit::now(),
             clock: MonotonicClock::start(),
             bell: &bell,

@@ -35,6 +35,8 @@ pub struct Decision {
     pub reason: String,
     /// The node's claims to its ports, to be kept as long as it has them.
     pub claims: Vec<RangeClaim>,
+    /// Another node steers some of the ports: see [`SocketOptions::steered_elsewhere`].
+    pub steered_elsewhere: bool,
 }
 
 /// Decides as the configuration says, and, when this process takes the place of another one, as that has it: its sockets are all
@@ -52,14 +54,16 @@ pub fn decide(
     let mode = io.steering;
     let off = |reason: String| -> anyhow::Result<Decision> {
         let claims = claim(interfaces, false)?;
+        let mut steered_elsewhere = false;
         for conflict in claims
             .iter()
             .filter_map(|claim| claim.conflict(&before).transpose())
         {
             let conflict = conflict.context("other nodes' ports cannot be looked up")?;
             if conflict.steered {
+                steered_elsewhere = true;
                 tracing::warn!(
-                    "{conflict}: give the nodes ports of their own, or packets of one's calls go to the other"
+                    "{conflict}: each port is tried before it is used; give the nodes ports of their own"
                 );
             }
         }
@@ -67,6 +71,7 @@ pub fn decide(
             steering: None,
             reason,
             claims,
+            steered_elsewhere,
         })
     };
     match inherited {
@@ -84,6 +89,7 @@ pub fn decide(
                 steering: Some(steering),
                 reason: "ports are steered to one socket a worker".into(),
                 claims,
+                steered_elsewhere: false,
             });
         }
         None => {}
@@ -96,6 +102,7 @@ pub fn decide(
             steering: Some(steering),
             reason: "ports are steered to one socket a worker".into(),
             claims,
+            steered_elsewhere: false,
         }),
         Err(error) if mode == SteeringMode::Auto => off(format!("a socket a port (no steering: {error:#})")),
         Err(error) => Err(error).context("io.steering is \"require\""),

@@ -27,8 +27,10 @@ pub struct Io {
     pub frames_receiving: u32,
     /// Datagrams of one system call at most (`socket` back-end).
     pub batch: u32,
-    /// How long a worker that has received something waits for more, to handle it together. Added to the delay of packets.
+    /// How long a worker that has received something waits for more at most, to handle it together. Added to the delay of packets.
     pub gather_us: u64,
+    /// Packets that are enough: when they come faster, the wait is shorter.
+    pub gather_packets: u32,
     /// Whether all media ports of a worker share one socket, so that a call costs no open file and packets of all calls are received
     /// together. Needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_NET_RAW at the start.
     pub steering: SteeringMode,
@@ -48,6 +50,7 @@ impl Default for Io {
             frames_receiving: io.frames_receiving,
             batch: io.batch,
             gather_us: io.gather.as_micros() as u64,
+            gather_packets: io.gather_packets,
             steering: SteeringMode::default(),
             dscp: io.socket.dscp,
             receive_buffer_bytes: io.socket.receive_buffer.unwrap_or(0),
@@ -66,10 +69,12 @@ impl Io {
             ports_max,
             batch: self.batch,
             gather: Duration::from_micros(self.gather_us),
+            gather_packets: self.gather_packets,
             socket: SocketOptions {
                 receive_buffer: buffer(self.receive_buffer_bytes),
                 send_buffer: buffer(self.send_buffer_bytes),
                 dscp: self.dscp,
+                steered_elsewhere: false,
             },
             ..IoConfig::default()
         }
@@ -92,6 +97,7 @@ impl Validate for Io {
         }
         problems.range("batch", self.batch, 1..=1_024);
         problems.range("gather_us", self.gather_us, 0..=20_000);
+        problems.range("gather_packets", self.gather_packets, 1..=1_024);
         problems.range("dscp", self.dscp, 0..=63);
         for (key, bytes) in [
             ("receive_buffer_bytes", self.receive_buffer_bytes),

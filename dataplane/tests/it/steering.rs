@@ -17,6 +17,7 @@ on_both_backends!(
     calls_on_several_workers_keep_to_their_own,
     a_port_that_another_process_holds_keeps_its_packets,
     nodes_with_the_same_ports_notice_each_other,
+    a_node_beside_one_that_steers_the_same_ports_takes_none_of_its_calls,
     without_privilege_a_port_has_a_socket_and_the_node_says_why,
 );
 
@@ -242,6 +243,49 @@ async fn nodes_with_the_same_ports_notice_each_other(backend: Backend) {
     settings.ports = "21000-21999".into();
     Node::with(backend, settings).await.stop().await;
     first.stop().await;
+}
+
+async fn a_node_beside_one_that_steers_the_same_ports_takes_none_of_its_calls(backend: Backend) {
+    if !is_there("a_node_beside_one_that_steers_the_same_ports_takes_none_of_its_calls") {
+        return;
+    }
+    // Two pairs: one call.
+    let mut settings = Settings {
+        ports: "20000-20003".into(),
+        limits: "port_quarantine_ms = 0\nport_set_aside_ms = 0".into(),
+        ..steered()
+    };
+    let mut first = Node::with(backend, settings.clone()).await;
+    settings.steering = "auto";
+    let mut second = Node::with(backend, settings).await;
+    let (mut a, mut b) = (Party::at(own_address()).await, Party::at(own_address()).await);
+    for round in 0..3 {
+        for (one, other) in [(0, 1), (1, 0)] {
+            let nodes = [&mut first, &mut second];
+            let id = format!("call-{round}-{one}");
+            let made = nodes[one]
+                .client
+                .create_call(call(&id, line(Some(a.address())), line(Some(b.address()))))
+                .await
+                .expect("the ports are free");
+            let made = made.into_inner().call.expect("a call");
+            let refused = nodes[other]
+                .client
+                .create_call(call("other", line(None), line(None)))
+                .await;
+            assert_eq!(
+                refused.expect_err("they are taken").code(),
+                tonic::Code::ResourceExhausted
+            );
+            a.send(local_rtp(&made, 0), 5).await;
+            assert_eq!(b.receive(5).await, local_rtp(&made, 1));
+            b.send(local_rtp(&made, 1), 5).await;
+            assert_eq!(a.receive(5).await, local_rtp(&made, 0));
+            nodes[one].client.delete_call(delete(&id)).await.expect("deleted");
+        }
+    }
+    first.stop().await;
+    second.stop().await;
 }
 
 async fn without_privilege_a_port_has_a_socket_and_the_node_says_why(backend: Backend) {

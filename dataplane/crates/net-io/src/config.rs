@@ -20,6 +20,8 @@ pub struct IoConfig {
     /// How long a poll under traffic may wait for more, so that packets share a wake-up and a system call. It is added
     /// to the delay of a packet, half of it on average; zero switches it off.
     pub gather: Duration,
+    /// Packets that are enough for a turn: when they come faster than so many in `gather`, the wait is shorter.
+    pub gather_packets: u32,
     /// Entries of the submission queue (`uring` back-end); a power of two. Packets sent beyond it in one turn of the
     /// loop cost one more system call.
     pub submission_entries: u32,
@@ -36,7 +38,8 @@ impl Default for IoConfig {
             frames_receiving: 512,
             ports_max: 16_384,
             batch: 64,
-            gather: Duration::from_micros(200),
+            gather: Duration::from_millis(1),
+            gather_packets: 16,
             submission_entries: 1024,
             completion_entries: 8192,
             socket: SocketOptions::default(),
@@ -68,6 +71,9 @@ impl IoConfig {
         }
         if self.gather > Duration::from_millis(20) {
             return Some("gather: must be at most 20 ms");
+        }
+        if !(1..=1024).contains(&self.gather_packets) {
+            return Some("gather_packets: must be 1 to 1024");
         }
         if !self.submission_entries.is_power_of_two() || !(8..=32_768).contains(&self.submission_entries) {
             return Some("submission_entries: must be a power of two from 8 to 32768");
@@ -105,6 +111,9 @@ pub struct SocketOptions {
     pub send_buffer: Option<u32>,
     /// Differentiated services code point of all that is sent, 0 to 63.
     pub dscp: u8,
+    /// Another process steers some of the same ports, so that a port can be bound and hear nothing: each is tried with a packet
+    /// before it is used. Costs a few microseconds a port.
+    pub steered_elsewhere: bool,
 }
 
 impl SocketOptions {
@@ -118,6 +127,7 @@ impl Default for SocketOptions {
             receive_buffer: None,
             send_buffer: None,
             dscp: Self::EXPEDITED_FORWARDING,
+            steered_elsewhere: false,
         }
     }
 }
@@ -148,6 +158,10 @@ mod tests {
             },
             IoConfig {
                 gather: Duration::from_secs(1),
+                ..IoConfig::default()
+            },
+            IoConfig {
+                gather_packets: 0,
                 ..IoConfig::default()
             },
             IoConfig {

@@ -1,13 +1,16 @@
 //! One port's UDP socket.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use media_engine::OpenError;
+use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::SocketOptions;
+use crate::waker::timespec;
 
 /// Opens and binds a non-blocking UDP socket; returns the address it is bound to (port 0 becomes a number).
 ///
@@ -37,9 +40,43 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> Result<(OwnedF
         } else {
             local
         };
+        if options.steered_elsewhere && !hears(&socket, bound)? {
+            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+        }
         Ok((socket.into(), bound))
     };
     attempt().map_err(|error| open_error(&error))
+}
+
+/// How long the packet of [`hears`] has: loopback delivers within the call that sends, unless the core has much to do.
+const HEARING: Duration = Duration::from_millis(5);
+
+/// Whether what is sent to a bound socket comes to it, and not to a process that steers its port away.
+fn hears(socket: &Socket, local: SocketAddr) -> io::Result<bool> {
+    let sender = UdpSocket::bind((local.ip(), 0))?;
+    let from = sender.local_addr()?;
+    // What RTP and RTCP never begin with (RFC 7983), so that nobody takes it for media.
+    let payload = [0xff; 4];
+    sender.send_to(&payload, local)?;
+    let socket: UdpSocket = socket.try_clone()?.into();
+    let mut bytes = [0; 8];
+    loop {
+        match socket.recv_from(&mut bytes) {
+            Ok((length, source)) if source == from && bytes[..length] == payload => return Ok(true),
+            // Somebody was quicker to send; the port is not in use yet.
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let ready = poll(
+                    &mut [PollFd::new(&socket, PollFlags::IN)],
+                    Some(&timespec(HEARING)),
+                );
+                if !matches!(ready, Ok(1..)) {
+                    return Ok(false);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Binds a port for a moment: finds out that no other socket has it, or, for port 0, one that none has.

@@ -23,6 +23,7 @@ use crate::address::RawAddress;
 use crate::config::{IoConfig, SocketOptions};
 use crate::counters::{IoCounters, SendError};
 use crate::frame::{Extent, Frame, FrameAccount, FramePool};
+use crate::gather::Gather;
 use crate::packet_io::{PacketIo, Received};
 use crate::port_table::PortTable;
 use crate::udp_socket;
@@ -55,7 +56,7 @@ pub struct Sockets {
     send_batch: SendBatch,
     received: VecDeque<Arrival>,
     egress: Egress,
-    gather: Duration,
+    gather: Gather,
     /// Whether the last poll received something: only then is it worth gathering.
     busy: bool,
     /// Nothing is received: see [`PacketIo::stop_receiving`].
@@ -106,7 +107,7 @@ impl Sockets {
             send_batch: SendBatch::new(config.batch as usize),
             received: VecDeque::with_capacity(frames),
             egress: Egress::new(config.frames),
-            gather: config.gather,
+            gather: Gather::new(config.gather, config.gather_packets),
             busy: false,
             stopped: false,
             adopted: Vec::new(),
@@ -301,6 +302,8 @@ impl Ports for Sockets {
 
 impl PacketIo for Sockets {
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        // What a shorter wait finds says little about the rate.
+        let cut = self.gather.is_cut_by(wait);
         self.flush();
         if !self.received.is_empty() {
             return Ok(());
@@ -313,8 +316,8 @@ impl PacketIo for Sockets {
             return self.starve(wait);
         }
         let mut wait = wait;
-        if self.busy && !self.gather.is_zero() && wait != Some(Duration::ZERO) {
-            let gather = wait.map_or(self.gather, |wait| wait.min(self.gather));
+        if self.busy && !self.gather.is_off() && wait != Some(Duration::ZERO) {
+            let gather = self.gather.wait(wait);
             wait = wait.map(|wait| wait.saturating_sub(gather));
             self.counters.system_calls += 1;
             if self.waker.wait(Some(gather))? {
@@ -325,6 +328,9 @@ impl PacketIo for Sockets {
         self.wait(wait)?;
         self.take_wake_up();
         self.receive_events();
+        if self.busy && !cut {
+            self.gather.found(self.received.len());
+        }
         self.busy = !self.received.is_empty();
         Ok(())
     }

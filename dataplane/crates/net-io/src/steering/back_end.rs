@@ -14,6 +14,7 @@ use super::{Exits, SharedSockets, SteeredPorts, Steering};
 use crate::config::IoConfig;
 use crate::counters::{IoCounters, SendError};
 use crate::frame::{Extent, Frame, FrameAccount, FramePool};
+use crate::gather::Gather;
 use crate::packet_io::{PacketIo, Received};
 use crate::socket::egress::Egress;
 use crate::socket::receive_batch::ReceiveBatch;
@@ -40,7 +41,7 @@ pub struct Steered {
     received: VecDeque<Arrival>,
     /// A queue an exit.
     egress: Egress,
-    gather: Duration,
+    gather: Gather,
     /// Whether the last poll received something: only then is it worth gathering.
     busy: bool,
     /// Nothing is received: see [`PacketIo::stop_receiving`].
@@ -92,7 +93,7 @@ impl Steered {
             send_batch: SendBatch::new(config.batch as usize),
             received: VecDeque::with_capacity(config.frames as usize),
             egress,
-            gather: config.gather,
+            gather: Gather::new(config.gather, config.gather_packets),
             busy: false,
             stopped: false,
             counters: IoCounters {
@@ -271,6 +272,8 @@ impl Ports for Steered {
 
 impl PacketIo for Steered {
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        // What a shorter wait finds says little about the rate.
+        let cut = self.gather.is_cut_by(wait);
         self.flush();
         if !self.received.is_empty() {
             return Ok(());
@@ -283,8 +286,8 @@ impl PacketIo for Steered {
             return self.starve(wait);
         }
         let mut wait = wait;
-        if self.busy && !self.gather.is_zero() && wait != Some(Duration::ZERO) {
-            let gather = wait.map_or(self.gather, |wait| wait.min(self.gather));
+        if self.busy && !self.gather.is_off() && wait != Some(Duration::ZERO) {
+            let gather = self.gather.wait(wait);
             wait = wait.map(|wait| wait.saturating_sub(gather));
             self.counters.system_calls += 1;
             if self.waker.wait(Some(gather))? {
@@ -298,6 +301,9 @@ impl PacketIo for Steered {
             self.receive_all();
         } else {
             self.counters.wake_ups += u64::from(self.waker.take());
+        }
+        if self.busy && !cut {
+            self.gather.found(self.received.len());
         }
         self.busy = !self.received.is_empty();
         Ok(())

@@ -49,6 +49,7 @@ use crate::config::{IoConfig, SocketOptions};
 use crate::control::{OVERFLOW_SPACE, STEERED_SPACE};
 use crate::counters::{IoCounters, SendError};
 use crate::frame::{Extent, Frame, FrameAccount, FramePool, HEADROOM, PAYLOAD_MAX};
+use crate::gather::Gather;
 use crate::packet_io::{PacketIo, Received};
 use crate::steering::{SharedSockets, Steering};
 use crate::waker::Waker;
@@ -133,7 +134,7 @@ pub struct Uring {
     unsubmitted: usize,
     /// Requests about ports that are to be queued with the next turn, in order.
     control: VecDeque<Control>,
-    gather: Duration,
+    gather: Gather,
     /// Whether the last poll received something: only then is it worth pausing to gather.
     busy: bool,
     /// Pauses made for gathering, each a system call.
@@ -249,7 +250,7 @@ impl Uring {
             sending: 0,
             unsubmitted: 0,
             control,
-            gather: config.gather,
+            gather: Gather::new(config.gather, config.gather_packets),
             busy: false,
             pauses: 0,
             ending: false,
@@ -474,7 +475,7 @@ impl Uring {
         if self.woken || !self.received.is_empty() || wait == Some(Duration::ZERO) {
             return Ok(Waiting::NOT);
         }
-        if !self.gather.is_zero() && self.busy && !self.ring.gathers() {
+        if !self.gather.is_off() && self.busy && !self.ring.gathers() {
             return self.pause(wait);
         }
         let mut waiting = Waiting {
@@ -485,9 +486,9 @@ impl Uring {
         if self.unsubmitted > 0 {
             waiting.timeout = Some(wait.map_or(SEND_GRACE, |wait| wait.min(SEND_GRACE)));
         }
-        if !self.gather.is_zero() && self.ring.gathers() {
+        if !self.gather.is_off() && self.busy && self.ring.gathers() {
             waiting.completions += GATHER_COMPLETIONS;
-            waiting.gather = wait.map_or(self.gather, |wait| wait.min(self.gather));
+            waiting.gather = self.gather.wait(wait);
         }
         Ok(waiting)
     }
@@ -499,7 +500,7 @@ impl Uring {
         if self.woken {
             return Ok(Waiting::NOT);
         }
-        let pause = wait.map_or(self.gather, |wait| wait.min(self.gather));
+        let pause = self.gather.wait(wait);
         self.pauses += 1;
         let woken = self.waker.watch(Some(pause))?;
         if woken || !self.received.is_empty() {
@@ -516,8 +517,13 @@ impl Uring {
 
 impl PacketIo for Uring {
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        // What a shorter wait finds says little about the rate.
+        let cut = self.gather.is_cut_by(wait);
         let waiting = self.waiting(wait)?;
         self.turn(waiting)?;
+        if self.busy && !cut {
+            self.gather.found(self.received.len());
+        }
         self.busy = !self.received.is_empty();
         self.woken = false;
         Ok(())
