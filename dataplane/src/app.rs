@@ -187,7 +187,10 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
     let incoming = incoming.with_context(|| format!("grpc.listen: {}", config.grpc.listen))?;
     let (grpc_descriptor, left) = (incoming.descriptor()?, incoming.left());
     let grpc_address = incoming.address()?;
-    let taps = Admission::new(node.clone(), clock, &config.limits);
+    let kernel_taps = kernel
+        .taps()
+        .context("taps of the kernel's flows cannot be read")?;
+    let taps = Admission::new(node.clone(), clock, kernel_taps, &config.limits);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<MediaNodeServer<grpc::Service>>().await;
     let mut grpc_server = tokio::spawn({

@@ -21,6 +21,7 @@ use super::netlink::Netlink;
 use super::status::Status;
 use super::table::{Attached, PortTable, SharedTable, Terms};
 use crate::config::{Attach, Config, Mode, Policy};
+use crate::tap::KernelTaps;
 
 const LOOPBACK: &str = "loopback is left to user space";
 
@@ -218,6 +219,18 @@ impl Kernel {
         if let Some(running) = &self.running {
             running.shared.reload();
         }
+    }
+
+    /// The reader of what taps of flows copy; `None` without a relay.
+    ///
+    /// # Errors
+    /// When the ring cannot be mapped.
+    pub fn taps(&self) -> io::Result<Option<KernelTaps>> {
+        let Some(Running { relay, .. }) = &self.running else {
+            return Ok(None);
+        };
+        let ring = relay.taps().map_err(io::Error::other)?;
+        Ok(Some(KernelTaps::new(relay.table().clone(), ring)))
     }
 
     /// Takes out of the table what no worker has taken over: flows and ports of an earlier process.

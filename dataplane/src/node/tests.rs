@@ -224,7 +224,7 @@ async fn a_request_ends_after_the_configured_time_and_its_command_goes_on() {
     let config: crate::config::Grpc = serde_json::from_str(text).expect("a configuration");
     let service = || {
         let limits = crate::config::Limits::default();
-        let taps = crate::tap::Admission::new(stand.node.clone(), MonotonicClock::start(), &limits);
+        let taps = crate::tap::Admission::new(stand.node.clone(), MonotonicClock::start(), None, &limits);
         crate::grpc::Service::new(stand.node.clone(), taps, &config)
     };
     let (first, second) = (service(), service());

@@ -9,7 +9,8 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use super::copier::Order;
-use super::session::Session;
+use super::kernel::KernelTaps;
+use super::session::{Session, Terms};
 use super::shared::Shared;
 use crate::config::Limits;
 use crate::node::Node;
@@ -24,6 +25,8 @@ pub struct Admission {
     clock: MonotonicClock,
     /// Of packets in user space.
     path: wire::Path,
+    /// Of the flows in the kernel.
+    kernel: Option<Arc<KernelTaps>>,
     places: Arc<Semaphore>,
     taps_max: usize,
     seconds_max: u32,
@@ -34,7 +37,7 @@ pub struct Admission {
 
 impl Admission {
     /// For calls of `node`.
-    pub fn new(node: Arc<Node>, clock: MonotonicClock, limits: &Limits) -> Self {
+    pub fn new(node: Arc<Node>, clock: MonotonicClock, kernel: Option<KernelTaps>, limits: &Limits) -> Self {
         let path = match node.identity().backend {
             "uring" => wire::Path::Uring,
             "socket" => wire::Path::Socket,
@@ -44,6 +47,7 @@ impl Admission {
             node,
             clock,
             path,
+            kernel: kernel.map(Arc::new),
             places: Arc::new(Semaphore::new(limits.taps_max)),
             taps_max: limits.taps_max,
             seconds_max: limits.tap_seconds_max,
@@ -102,9 +106,16 @@ impl Admission {
             .map_err(convert::refusal_to_status)?;
         // Whoever may do this listens to people: it is to be seen afterwards that somebody did.
         tracing::info!(%call, seconds, packets_max, "tap begun");
-        Ok(Session::new(
-            call, self.clock, self.path, until, taken, shared, place,
-        ))
+        let terms = Terms {
+            call,
+            clock: self.clock,
+            path: self.path,
+            until,
+            packets_max,
+            snap_bytes,
+        };
+        let kernel = self.kernel.as_ref().map(KernelTaps::begin);
+        Ok(Session::new(terms, taken, kernel, shared, place))
     }
 }
 

@@ -27,6 +27,15 @@ fn fold(mut sum: u64) -> u16 {
     sum as u16
 }
 
+/// Bytes of the IP and UDP headers of a packet without extension headers. Does not allocate.
+pub fn header_bytes(packet: &[u8]) -> usize {
+    let ip = match packet.first() {
+        Some(first) if first >> 4 == 4 => usize::from(first & 15) * 4,
+        _ => 40,
+    };
+    ip + UDP_HEADER_BYTES
+}
+
 /// An IP packet with a UDP datagram whose payload has `length` bytes, of which the first are in `kept`, and the sum
 /// `payload_sum`. Its checksums are right even when not all of the payload is there. Also the whole packet's length.
 pub fn build(

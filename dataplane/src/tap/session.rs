@@ -1,6 +1,9 @@
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ebpf::{Direction, TapRecord};
 use media_engine::CallPorts;
 use media_types::CallId;
 use ops::clock::MonotonicClock;
@@ -11,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::MissedTickBehavior;
 use tonic::Status;
 
+use super::kernel::KernelTap;
 use super::packet;
 use super::record::{Place, Record};
 use super::shared::{Ended, Shared};
@@ -20,23 +24,44 @@ const TURN: Duration = Duration::from_millis(20);
 /// Packets, and bytes of them, in one message.
 const MESSAGE_PACKETS: usize = 256;
 const MESSAGE_BYTES: usize = 128 * 1024;
+/// Turns after which the kernel is asked what it left out.
+const TURNS_PER_COUNT: u64 = 50;
 /// How long a client that does not read may keep a tap whose time is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// One tap, from its beginning to its end. The worker notices when it is dropped.
+/// What was agreed on.
+#[derive(Debug)]
+pub struct Terms {
+    /// The call.
+    pub call: CallId,
+    /// The process's clock.
+    pub clock: MonotonicClock,
+    /// The path of packets in user space.
+    pub path: wire::Path,
+    /// When the tap's time is over.
+    pub until: Timestamp,
+    /// Packets at most.
+    pub packets_max: u64,
+    /// Bytes of a payload that are kept.
+    pub snap_bytes: u16,
+}
+
+/// One tap, from its beginning to its end. Worker and kernel notice when it is dropped.
 #[derive(Debug)]
 pub struct Session {
-    call: CallId,
-    clock: MonotonicClock,
-    /// When, on the monotonic clock and in nanoseconds since 1970.
+    terms: Terms,
+    /// When it began, on the monotonic clock and in nanoseconds since 1970.
     began: (Timestamp, u64),
-    path: wire::Path,
-    until: Timestamp,
     ring: Consumer<u8>,
+    kernel: Option<KernelTap>,
+    /// What the kernel has copied and nobody was told of.
+    records: VecDeque<TapRecord>,
     shared: Arc<Shared>,
     ports: Option<CallPorts>,
     ports_version: u32,
     points: Vec<Point>,
+    packets_left: u64,
+    turns: u64,
     payload: Vec<u8>,
     _place: OwnedSemaphorePermit,
 }
@@ -53,44 +78,45 @@ type Answers = mpsc::Sender<Result<wire::TapCallResponse, Status>>;
 
 impl Session {
     pub(super) fn new(
-        call: CallId,
-        clock: MonotonicClock,
-        path: wire::Path,
-        until: Timestamp,
+        terms: Terms,
         ring: Consumer<u8>,
+        kernel: Option<KernelTap>,
         shared: Arc<Shared>,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        let now = clock.now();
+        let now = terms.clock.now();
         // A clock before 1970 tells no time.
-        let unix = clock.wall_time(now).duration_since(std::time::UNIX_EPOCH);
+        let unix = terms.clock.wall_time(now).duration_since(std::time::UNIX_EPOCH);
         let unix_ns = unix.map_or(0, |unix| u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX));
-        Self {
-            call,
-            clock,
+        let mut session = Self {
             began: (now, unix_ns),
-            path,
-            until,
             ring,
+            kernel,
+            records: VecDeque::new(),
             shared,
             ports: None,
             ports_version: 0,
             points: Vec::new(),
+            packets_left: terms.packets_max,
+            turns: 0,
             payload: Vec::new(),
             _place: place,
-        }
+            terms,
+        };
+        session.take_ports();
+        session
     }
 
     /// Tells packets until the tap ends or the client goes. A worker that stops ends its taps.
     pub async fn run(mut self, answers: Answers) {
-        let last = tokio::time::Instant::from_std(self.clock.instant(self.until + LAST_WORDS));
+        let last = tokio::time::Instant::from_std(self.terms.clock.instant(self.terms.until + LAST_WORDS));
         let told = tokio::select! {
             told = self.tell_all(&answers) => told,
             () = answers.closed() => false,
             () = tokio::time::sleep_until(last) => false,
         };
         let packets: u64 = self.points.iter().map(|point| point.captured).sum();
-        tracing::info!(call = %self.call, packets, whole = told, "tap ended");
+        tracing::info!(call = %self.terms.call, packets, whole = told, "tap ended");
     }
 
     /// True when the last word was taken, too.
@@ -99,11 +125,14 @@ impl Session {
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             turn.tick().await;
-            if let Some(ports) = self.shared.new_ports(&mut self.ports_version) {
-                self.ports = Some(ports);
-            }
-            // Before the look into the ring: what was put in before the end is then found.
+            // Before the look into the rings: what was put in before the end is then found.
             let cause = self.cause();
+            self.take_ports();
+            if let Err(error) = self.take_records() {
+                // Without the kernel's part the rest is worth something, too.
+                tracing::warn!(%error, "the kernel's taps cannot be read");
+                self.kernel = None;
+            }
             while let Some(part) = self.message() {
                 for part in part {
                     if !tell(answers, part).await {
@@ -117,13 +146,45 @@ impl Session {
         }
     }
 
+    /// The call's ports as they are now.
+    fn take_ports(&mut self) {
+        let Some(ports) = self.shared.new_ports(&mut self.ports_version) else {
+            return;
+        };
+        if let Some(kernel) = &self.kernel {
+            kernel.set_ports(ports.ports.iter().map(|port| port.local));
+        }
+        self.ports = Some(ports);
+    }
+
+    /// What the kernel has copied since the last time.
+    fn take_records(&mut self) -> Result<(), ebpf::Error> {
+        let Some(kernel) = &self.kernel else {
+            return Ok(());
+        };
+        // A call's port may be another's soon after its end.
+        let end = self.shared.ended().map_or(Timestamp::MAX, |(_, at)| at);
+        let taken = kernel.take()?;
+        let ours = |record: &TapRecord| Timestamp::from_nanos(record.at_ns) < end;
+        self.records.extend(taken.into_iter().filter(ours));
+        self.turns += 1;
+        if self.turns.is_multiple_of(TURNS_PER_COUNT) {
+            // The answer at the end goes on from this one.
+            kernel.left_out();
+        }
+        Ok(())
+    }
+
     /// Why it is over, if it is.
     fn cause(&self) -> Option<wire::TapEndCause> {
+        if self.packets_left == 0 {
+            return Some(wire::TapEndCause::Packets);
+        }
         match self.shared.ended() {
             Some((Ended::Packets, _)) => Some(wire::TapEndCause::Packets),
             Some((Ended::Gone, _)) => Some(wire::TapEndCause::CallEnded),
             Some((Ended::Stopping, _)) => Some(wire::TapEndCause::NodeStopping),
-            None if self.clock.now() >= self.until => Some(wire::TapEndCause::Time),
+            None if self.terms.clock.now() >= self.terms.until => Some(wire::TapEndCause::Time),
             // The worker has gone without a word: so does the node.
             None if self.ring.is_abandoned() => Some(wire::TapEndCause::NodeStopping),
             None => None,
@@ -136,11 +197,11 @@ impl Session {
         let mut packets = Vec::new();
         let mut bytes = 0;
         let mut payload = std::mem::take(&mut self.payload);
-        while packets.len() < MESSAGE_PACKETS && bytes < MESSAGE_BYTES {
+        while packets.len() < MESSAGE_PACKETS && bytes < MESSAGE_BYTES && self.packets_left > 0 {
             let Some(record) = Record::pop(&mut self.ring, &mut payload) else {
                 break;
             };
-            let point = self.point(record.place, self.path, &mut parts);
+            let point = self.point(record.place, self.terms.path, &mut parts);
             let (packet, length) = packet::build(
                 record.source,
                 record.destination,
@@ -158,6 +219,26 @@ impl Session {
             });
         }
         self.payload = payload;
+        while packets.len() < MESSAGE_PACKETS && bytes < MESSAGE_BYTES && self.packets_left > 0 {
+            let Some(record) = self.records.pop_front() else {
+                break;
+            };
+            let Some(place) = self.place(record.key.local(), record.direction == Direction::Sent) else {
+                continue;
+            };
+            let point = self.point(place, wire::Path::Kernel, &mut parts);
+            let unix_ns = self.unix_ns(Timestamp::from_nanos(record.at_ns));
+            let mut packet = record.packet;
+            packet.truncate(packet::header_bytes(&packet) + usize::from(self.terms.snap_bytes));
+            bytes += packet.len();
+            packets.push(wire::TapPacket {
+                point_id: point,
+                unix_ns,
+                packet,
+                length: record.length.into(),
+                dropped: String::new(),
+            });
+        }
         if packets.is_empty() {
             return None;
         }
@@ -176,6 +257,7 @@ impl Session {
             self.points.len() - 1
         });
         self.points[index].captured += 1;
+        self.packets_left -= 1;
         index as u32
     }
 
@@ -202,31 +284,60 @@ impl Session {
         });
     }
 
+    /// The side of the line that has the port `local`; for what is sent, of the line that it is relayed to.
+    fn place(&self, local: SocketAddr, sent: bool) -> Option<Place> {
+        let ports = self.ports.as_ref()?;
+        let port = ports.ports.iter().find(|port| port.local == local)?;
+        Some(Place {
+            leg: if sent { 1 - port.leg } else { port.leg },
+            line: port.line,
+            sent,
+        })
+    }
+
+    /// What found no room, by point. The kernel does not tell the side, so it stands with what was received.
+    fn left_out(&self) -> Vec<(Place, wire::Path, u64)> {
+        let places = self.shared.places_left_out().into_iter();
+        let mut all: Vec<(Place, wire::Path, u64)> = places
+            .map(|place| (place, self.terms.path, self.shared.left_out(place)))
+            .collect();
+        for (local, count) in self.kernel.iter().flat_map(KernelTap::left_out) {
+            let Some(place) = self.place(local, false) else {
+                continue;
+            };
+            match all
+                .iter_mut()
+                .find(|(other, path, _)| *other == place && *path == wire::Path::Kernel)
+            {
+                Some((_, _, sum)) => *sum += count,
+                None => all.push((place, wire::Path::Kernel, count)),
+            }
+        }
+        all
+    }
+
     async fn tell_end(&mut self, answers: &Answers, cause: wire::TapEndCause) -> bool {
-        // A point of which nothing found room has not been announced yet.
+        let left_out = self.left_out();
         let mut parts = Vec::new();
-        for place in self.shared.places_left_out() {
-            let path = self.path;
+        for (place, path, _) in &left_out {
+            // One where nothing found room has not been announced yet.
             if !self
                 .points
                 .iter()
-                .any(|point| point.place == place && point.path == path)
+                .any(|point| point.place == *place && point.path == *path)
             {
-                self.announce(place, path, &mut parts);
+                self.announce(*place, *path, &mut parts);
             }
         }
-        let counts = self
-            .points
-            .iter()
-            .enumerate()
-            .map(|(index, point)| wire::TapCount {
+        let counts = self.points.iter().enumerate().map(|(index, point)| {
+            let of_point =
+                |(place, path, _): &&(Place, wire::Path, u64)| *place == point.place && *path == point.path;
+            wire::TapCount {
                 point_id: index as u32,
                 captured: point.captured,
-                left_out: match point.path == self.path {
-                    true => self.shared.left_out(point.place),
-                    false => 0,
-                },
-            });
+                left_out: left_out.iter().find(of_point).map_or(0, |(_, _, count)| *count),
+            }
+        });
         parts.push(Part::End(wire::TapEnd {
             cause: cause.into(),
             counts: counts.collect(),

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use proto::media_v1 as wire;
+use proto::media_v1 as api;
 use tempfile::TempDir;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 
 use crate::node::{Backend, Node, Settings, call, delete, leg, line, on_both_backends, own_address};
-use crate::party::{Party, local_rtcp, local_rtp, rtcp};
+use crate::party::{Party, local_rtcp, local_rtp, rtcp, rtp};
 use crate::pcapng::Capture;
 use crate::process::{PATIENCE, Process};
+use crate::wire;
 
 on_both_backends!(
     a_call_is_shown_as_received_and_as_sent_with_what_was_dropped,
@@ -86,7 +87,7 @@ fn check_with_wireshark(file: &std::path::Path) {
     }
 }
 
-async fn created(node: &mut Node, id: &str, a: &Party, b: &Party) -> wire::Call {
+async fn created(node: &mut Node, id: &str, a: &Party, b: &Party) -> api::Call {
     let request = call(id, line(Some(a.address())), line(Some(b.address())));
     let answer = node.client.create_call(request).await.expect("created");
     answer.into_inner().call.expect("a call")
@@ -236,6 +237,73 @@ async fn a_full_ring_leaves_packets_out_and_counts_them(backend: Backend) {
     }
 }
 
+#[test]
+fn packets_that_the_kernel_forwards_are_shown_on_both_sides() {
+    wire::run(
+        "packets_that_the_kernel_forwards_are_shown_on_both_sides",
+        async |bed: wire::Bed| {
+            let mut node = wire::node(wire::UNPINNED).await;
+            let mut call = wire::Call::in_kernel(&bed, &mut node, "fast").await;
+            let mut other = wire::Call::in_kernel(&bed, &mut node, "other").await;
+            let before = [call.packets(&mut node, 0).await, call.packets(&mut node, 1).await];
+            let tap = Tap::start(&node, "fast", &["--seconds", "60"]).await;
+            call.exchange(20).await;
+            other.exchange(10).await;
+            let stranger = bed.socket("192.0.2.2:0".parse().expect("an address"));
+            stranger.send_to(&rtp(7, 7, 0), call.for_a).await.expect("sent");
+            call.exchange(20).await;
+            for (leg, before) in before.into_iter().enumerate() {
+                let line = call.line(&mut node, leg).await;
+                assert_eq!(line.path(), api::Path::Kernel, "{}", line.path_reason);
+                assert_eq!(call.packets(&mut node, leg).await, before + 40);
+            }
+            let (a, b) = (call.a.address(), call.b.address());
+            let (for_a, for_b) = (call.for_a, call.for_b);
+            call.end(&mut node).await;
+            let (status, said, capture) = tap.end().await;
+            assert_eq!(status, Some(0), "{said}");
+            assert!(
+                said.contains("the call has ended") && said.contains(" 0 left out"),
+                "{said}"
+            );
+            let received = &capture.interface("a.0.received.kernel").packets;
+            let foreign: Vec<_> = received.iter().filter(|packet| packet.source != a).collect();
+            assert_eq!(foreign.len(), 1, "as it came, also what is not forwarded");
+            assert_eq!(foreign[0].source, stranger.local_addr().expect("bound"));
+            let received: Vec<_> = received.iter().filter(|packet| packet.source == a).collect();
+            let sent = &capture.interface("b.0.sent.kernel").packets;
+            assert_eq!((received.len(), sent.len()), (40, 40));
+            for (received, sent) in received.iter().zip(sent) {
+                assert!(received.inbound && !sent.inbound);
+                assert_eq!(
+                    (received.destination, sent.source, sent.destination),
+                    (for_a, for_b, b)
+                );
+                assert_eq!((&received.payload, received.length), (&sent.payload, 172));
+                assert!(received.at <= sent.at);
+            }
+            assert_eq!(capture.interface("b.0.received.kernel").packets.len(), 40);
+            assert_eq!(capture.interface("a.0.sent.kernel").packets.len(), 40);
+
+            // Without a tap nothing is copied, and the next one begins with its own packets.
+            other.exchange(5).await;
+            let tap = Tap::start(&node, "other", &["--packets", "9", "--snap", "12"]).await;
+            other.exchange(5).await;
+            let (_, said, capture) = tap.end().await;
+            assert!(
+                said.contains("9 packets captured") && said.contains("as many packets"),
+                "{said}"
+            );
+            let packets = capture.interfaces.iter().flat_map(|interface| &interface.packets);
+            for packet in packets {
+                assert_eq!((packet.payload.len(), packet.length), (12, 172));
+            }
+            other.end(&mut node).await;
+            node.stop().await;
+        },
+    );
+}
+
 #[tokio::test]
 async fn a_tap_ends_at_its_time_at_its_packets_and_when_it_is_stopped() {
     let mut node = Node::start(Backend::Socket).await;
@@ -298,16 +366,16 @@ async fn media_that_an_update_adds_is_shown_and_what_it_removes_is_not() {
     let (mut a2, b2) = (Party::at(own_address()).await, Party::at(own_address()).await);
     let made = created(&mut node, "c", &a, &b).await;
     let tap = Tap::start(&node, "c", &["--seconds", "60"]).await;
-    let disabled = wire::MediaLine {
+    let disabled = api::MediaLine {
         disabled: true,
         ..line(None)
     };
     let lines = |second: &Party| vec![disabled.clone(), line(Some(second.address()))];
-    let request = wire::UpdateCallRequest {
+    let request = api::UpdateCallRequest {
         call_id: "c".into(),
         idempotency_key: "u".into(),
         legs: [("a", lines(&a2)), ("b", lines(&b2))]
-            .map(|(id, lines)| wire::Leg {
+            .map(|(id, lines)| api::Leg {
                 lines,
                 ..leg(id, line(None))
             })
@@ -347,7 +415,7 @@ async fn taps_are_bounded_and_a_client_that_goes_gives_its_place_back() {
     let mut node = Node::with(Backend::Socket, settings).await;
     let (a, b) = (Party::at(own_address()).await, Party::at(own_address()).await);
     created(&mut node, "c", &a, &b).await;
-    let request = |seconds: u32, packets_max: u64, call_id: &str| wire::TapCallRequest {
+    let request = |seconds: u32, packets_max: u64, call_id: &str| api::TapCallRequest {
         call_id: call_id.into(),
         seconds,
         packets_max,
@@ -399,10 +467,10 @@ async fn taps_are_bounded_and_a_client_that_goes_gives_its_place_back() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
     let end = stream.next().await.expect("a message").expect("no error").part;
-    let Some(wire::tap_call_response::Part::End(end)) = end else {
+    let Some(api::tap_call_response::Part::End(end)) = end else {
         panic!("{end:?}")
     };
-    assert_eq!((end.cause(), end.counts.len()), (wire::TapEndCause::Time, 0));
+    assert_eq!((end.cause(), end.counts.len()), (api::TapEndCause::Time, 0));
 
     let settings = Settings {
         limits: "taps_max = 0".into(),
