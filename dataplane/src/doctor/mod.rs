@@ -20,16 +20,15 @@ use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
-use crate::config::{Config, ENVIRONMENT_PREFIX};
+use crate::config::{Config, ENVIRONMENT_PREFIX, STATE_DIRECTORY};
 use crate::worker;
 use apply::Step;
 use calls::ThisMachine;
 use finding::{Finding, Status};
 use view::{MediaRange, View};
 
-/// Where the record of what was applied is kept, unless `--undo-file` says otherwise. Gone with a restart of the machine, as
-/// are the changes.
-const UNDO_FILE: &str = "/run/ringpath/doctor-undo.json";
+/// The record of what was applied, in the state directory. Best gone with a restart of the machine, as the changes are.
+const UNDO_FILE: &str = "doctor-undo.json";
 
 /// Looks at this machine as a media node needs it, and only reads. Exit status: 0, or 1 when there are problems.
 #[derive(Debug, clap::Args)]
@@ -61,9 +60,10 @@ pub struct Arguments {
     #[arg(long, requires = "undo")]
     force: bool,
 
-    /// Where `--apply` notes what was there before.
-    #[arg(long, value_name = "FILE", default_value = UNDO_FILE)]
-    undo_file: PathBuf,
+    /// Where `--apply` notes what was there before, and `--undo` finds it: without this doctor-undo.json in the
+    /// configuration's state_directory, or in /run/ringpath.
+    #[arg(long, value_name = "FILE")]
+    undo_file: Option<PathBuf>,
 }
 
 /// Runs the subcommand.
@@ -74,18 +74,26 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let machine = ThisMachine::open().context("no socket to ask about interfaces")?;
     let mut view = View::new(Path::new("/"), &machine);
     view.addresses = addresses().context("the kernel does not tell the interfaces' addresses")?;
+    let mut state_directory = None;
     if let Some(path) = &arguments.config {
         match ops::config::load::<Config>(path, ENVIRONMENT_PREFIX) {
-            Ok(config) => configure(&mut view, &config)?,
+            Ok(config) => {
+                configure(&mut view, &config)?;
+                state_directory = config.state_directory.filter(|path| !path.as_os_str().is_empty());
+            }
             Err(problems) => {
                 eprintln!("{problems}");
                 return Ok(ExitCode::from(crate::EXIT_CONFIG));
             }
         }
     }
+    let undo_file = arguments.undo_file.clone().unwrap_or_else(|| {
+        let directory = state_directory.unwrap_or_else(|| STATE_DIRECTORY.into());
+        directory.join(UNDO_FILE)
+    });
     let steps = match (arguments.apply, arguments.undo) {
-        (true, _) => apply::apply(&view, &arguments.only, &arguments.undo_file)?,
-        (_, true) => apply::undo(&view, &arguments.undo_file, arguments.force)?,
+        (true, _) => apply::apply(&view, &arguments.only, &undo_file)?,
+        (_, true) => apply::undo(&view, &undo_file, arguments.force)?,
         _ => return report(&checks::run(&view, &arguments.only), arguments.json),
     };
     print_steps(&steps, arguments.json)?;
