@@ -10,7 +10,9 @@ use std::process::Command;
 
 use libbpf_cargo::SkeletonBuilder;
 
-const PROGRAMS: [&str; 7] = ["advance", "bare", "echo", "load", "pass", "relay", "steer"];
+const PROGRAMS: [&str; 8] = [
+    "advance", "bare", "echo", "load", "pass", "relay", "relay_tc", "steer",
+];
 const HEADERS: [&str; 7] = [
     "bucket.h",
     "lock.h",

@@ -5,36 +5,41 @@ use std::os::fd::AsFd;
 use crate::link::Link;
 use crate::{Error, Program};
 
-/// How an XDP program runs on an interface.
+/// How a program runs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// In the driver, before there is a socket buffer.
     Native,
     /// In the stack, for drivers that have no XDP: correct, and about as dear as the stack.
     Generic,
+    /// As a classifier at the ingress of traffic control (tcx, Linux 6.6), where XDP runs in neither way. A program of its
+    /// own: [`crate::Relay::attach`] has it.
+    Tc,
 }
 
 impl Mode {
     /// Best first.
-    pub const ALL: &'static [Self] = &[Self::Native, Self::Generic];
+    pub const ALL: &'static [Self] = &[Self::Native, Self::Generic, Self::Tc];
 
     /// Its name in configuration, logs and pins.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
+            Self::Tc => "tc",
         }
     }
 
-    const fn flags(self) -> u32 {
+    const fn kind_and_flags(self) -> (libbpf_sys::bpf_attach_type, u32) {
         match self {
-            Self::Native => libbpf_sys::XDP_FLAGS_DRV_MODE,
-            Self::Generic => libbpf_sys::XDP_FLAGS_SKB_MODE,
+            Self::Native => (libbpf_sys::BPF_XDP, libbpf_sys::XDP_FLAGS_DRV_MODE),
+            Self::Generic => (libbpf_sys::BPF_XDP, libbpf_sys::XDP_FLAGS_SKB_MODE),
+            Self::Tc => (libbpf_sys::BPF_TCX_INGRESS, 0),
         }
     }
 }
 
-/// An XDP program on an interface. Detached when this is dropped, unless it is pinned.
+/// A program on an interface. Detached when this is dropped, unless it is pinned.
 #[derive(Debug)]
 pub struct Attachment {
     pub(crate) link: Link,
@@ -56,6 +61,15 @@ impl Attachment {
     /// Attaches `program` to `interface` in the first of `modes` that works. The interface is looked up in the calling
     /// thread's network namespace.
     pub fn new(program: &Program, interface: &str, modes: &[Mode]) -> Result<Self, AttachError> {
+        Self::with(|_mode| Ok(program), interface, modes)
+    }
+
+    /// The same with a program for each mode.
+    pub(crate) fn with<'program>(
+        program: impl Fn(Mode) -> Result<&'program Program, Error>,
+        interface: &str,
+        modes: &[Mode],
+    ) -> Result<Self, AttachError> {
         let mut refusals = Vec::new();
         let index = nix::net::if_::if_nametoindex(interface).ok();
         let Some(ifindex) = index.and_then(NonZeroU32::new) else {
@@ -65,12 +79,10 @@ impl Attachment {
             });
         };
         for &mode in modes {
-            match Link::create(
-                program.as_fd(),
-                ifindex.get() as i32,
-                libbpf_sys::BPF_XDP,
-                mode.flags(),
-            ) {
+            let (kind, flags) = mode.kind_and_flags();
+            let link = program(mode)
+                .and_then(|program| Link::create(program.as_fd(), ifindex.get() as i32, kind, flags));
+            match link {
                 Ok(link) => {
                     return Ok(Self {
                         link,
@@ -118,6 +130,7 @@ fn reason(mode: Mode, refusals: &[(Mode, Error)]) -> String {
     let mut text = match mode {
         Mode::Native => "the driver takes XDP programs".to_owned(),
         Mode::Generic => "XDP runs in the stack".to_owned(),
+        Mode::Tc => "a classifier of TC runs in the stack".to_owned(),
     };
     for (mode, error) in refusals {
         text.push_str(&format!("; {}: {error}", mode.name()));
@@ -127,7 +140,7 @@ fn reason(mode: Mode, refusals: &[(Mode, Error)]) -> String {
 
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no XDP on {}", self.interface)?;
+        write!(f, "no program on {}", self.interface)?;
         if self.refusals.is_empty() {
             return write!(f, ": there is no such interface");
         }

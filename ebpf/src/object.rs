@@ -35,6 +35,9 @@ mod skeletons {
     pub(crate) mod relay {
         include!(concat!(env!("OUT_DIR"), "/relay.skel.rs"));
     }
+    pub(crate) mod relay_tc {
+        include!(concat!(env!("OUT_DIR"), "/relay_tc.skel.rs"));
+    }
     pub(crate) mod steer {
         include!(concat!(env!("OUT_DIR"), "/steer.skel.rs"));
     }
@@ -167,6 +170,52 @@ pub(crate) fn load_relay(maps: Maps<'_>) -> Result<RelayObject, Error> {
             copies: own(&loaded.maps.copies)?,
             taps: own(&loaded.maps.taps)?,
         })
+    })
+}
+
+/// The maps that both variants of the relay use, by name.
+pub(crate) struct SharedMaps<'relay> {
+    pub(crate) maps: &'relay FlowMaps,
+    pub(crate) settings: &'relay MapHandle,
+    pub(crate) totals: &'relay MapHandle,
+    pub(crate) copies: &'relay MapHandle,
+    pub(crate) taps: &'relay MapHandle,
+}
+
+#[cfg(not(bpf_built))]
+pub(crate) fn load_relay_tc(_shared: &SharedMaps<'_>) -> Result<Program, Error> {
+    Err(Error::Unavailable(MISSING))
+}
+
+/// Loads the relay for TC, over the maps of the one for XDP.
+#[cfg(bpf_built)]
+pub(crate) fn load_relay_tc(shared: &SharedMaps<'_>) -> Result<Program, Error> {
+    use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsFd;
+
+    with_log(|| {
+        let failed = |error: libbpf_rs::Error| Error::libbpf("loading the relay for TC", &error);
+        let mut place = MaybeUninit::uninit();
+        let mut open = skeletons::relay_tc::RelayTcSkelBuilder::default()
+            .open(&mut place)
+            .map_err(failed)?;
+        let maps = &mut open.maps;
+        for (map, of_xdp) in [
+            (&mut maps.locals, &shared.maps.locals),
+            (&mut maps.ports, &shared.maps.ports),
+            (&mut maps.flows, &shared.maps.flows),
+            (&mut maps.states, &shared.maps.states),
+            (&mut maps.streams, &shared.maps.streams),
+            (&mut maps.settings, shared.settings),
+            (&mut maps.totals, shared.totals),
+            (&mut maps.copies, shared.copies),
+            (&mut maps.taps, shared.taps),
+        ] {
+            map.reuse_fd(of_xdp.as_fd()).map_err(failed)?;
+        }
+        let loaded = open.load().map_err(failed)?;
+        Program::own_tc(&loaded.progs.ringpath_relay)
     })
 }
 

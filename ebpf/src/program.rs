@@ -6,7 +6,12 @@ use std::time::Duration;
 
 use crate::{Error, link, object};
 
-/// What an XDP program decided.
+/// What a classifier of TC answers with (linux/bpf.h, linux/pkt_cls.h).
+const TC_NEXT: u32 = u32::MAX;
+const TC_DROP: u32 = 2;
+const TC_REDIRECT: u32 = 7;
+
+/// What a program decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `XDP_ABORTED`: a bug of the program.
@@ -15,7 +20,7 @@ pub enum Action {
     Drop,
     /// The packet goes up.
     Pass,
-    /// The packet leaves by the interface that it came by.
+    /// The packet leaves by the interface that it came by. Classifiers of TC say `Redirect` for it.
     SendBack,
     /// The packet leaves by another interface.
     Redirect,
@@ -57,6 +62,7 @@ impl Laps {
 #[derive(Debug)]
 pub struct Program {
     fd: OwnedFd,
+    is_tc: bool,
 }
 
 impl Program {
@@ -79,13 +85,23 @@ impl Program {
             .as_fd()
             .try_clone_to_owned()
             .map_err(|source| Error::kernel("copying a program's descriptor", source))?;
-        Ok(Self { fd })
+        Ok(Self { fd, is_tc: false })
+    }
+
+    /// The same of a classifier of TC.
+    #[cfg(bpf_built)]
+    pub(crate) fn own_tc(program: &impl AsFd) -> Result<Self, Error> {
+        Ok(Self {
+            is_tc: true,
+            ..Self::own(program)?
+        })
     }
 
     /// Opens a pinned program.
     pub(crate) fn open_pin(path: &Path) -> Result<Self, Error> {
         Ok(Self {
             fd: link::open_pin(path)?,
+            is_tc: false,
         })
     }
 
@@ -147,6 +163,10 @@ impl Program {
         out.truncate(options.data_size_out as usize);
         Ok(Run {
             action: match options.retval {
+                TC_NEXT if self.is_tc => Action::Pass,
+                TC_DROP if self.is_tc => Action::Drop,
+                TC_REDIRECT if self.is_tc => Action::Redirect,
+                _ if self.is_tc => Action::Aborted,
                 libbpf_sys::XDP_DROP => Action::Drop,
                 libbpf_sys::XDP_PASS => Action::Pass,
                 libbpf_sys::XDP_TX => Action::SendBack,

@@ -1,14 +1,18 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::OnceLock;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::local::LocalsFull;
-use crate::object::{self, Maps, RelayObject};
+use crate::object::{self, Maps, RelayObject, SharedMaps};
 use crate::plain::{bytes_of, from_bytes, zeroed};
 use crate::table::FlowMaps;
 use crate::tap::{TAP_LENGTH_MAX, TAP_LENGTH_MIN};
-use crate::{Error, FlowTable, PinDirectory, Program, RtcpCopies, TableError, Taps, Totals, layout};
+use crate::{
+    AttachError, Attachment, Error, FlowTable, Mode, PinDirectory, Program, RtcpCopies, TableError, Taps,
+    Totals, layout,
+};
 
 /// Sizes of the relay's maps, whose memory is taken at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub struct Range {
 #[derive(Debug)]
 pub struct Relay {
     program: Program,
+    /// Loaded when it is first needed.
+    tc_program: OnceLock<Program>,
     table: FlowTable,
     settings: MapHandle,
     totals: MapHandle,
@@ -109,7 +115,7 @@ impl Relay {
         }
         let relay = Self::new(object::load_relay(Maps::Pinned(directory.path()))?)?;
         for attachment in directory.attachments()? {
-            attachment.update(&relay.program)?;
+            attachment.update(relay.program_of(attachment.mode())?)?;
         }
         std::fs::remove_file(directory.program())
             .map_err(|source| Error::kernel("removing a pin", source))?;
@@ -147,6 +153,7 @@ impl Relay {
         } = object;
         Ok(Self {
             program,
+            tc_program: OnceLock::new(),
             table: FlowTable::new(maps)?,
             settings,
             totals,
@@ -158,6 +165,34 @@ impl Relay {
     /// The XDP program.
     pub const fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// The program for TC, with the same flows and counters. Loaded the first time.
+    pub fn tc_program(&self) -> Result<&Program, Error> {
+        if let Some(program) = self.tc_program.get() {
+            return Ok(program);
+        }
+        let program = object::load_relay_tc(&SharedMaps {
+            maps: self.table.maps(),
+            settings: &self.settings,
+            totals: &self.totals,
+            copies: &self.copies,
+            taps: &self.taps,
+        })?;
+        Ok(self.tc_program.get_or_init(|| program))
+    }
+
+    fn program_of(&self, mode: Mode) -> Result<&Program, Error> {
+        match mode {
+            Mode::Native | Mode::Generic => Ok(&self.program),
+            Mode::Tc => self.tc_program(),
+        }
+    }
+
+    /// Attaches the relay to `interface`, which is looked up in the calling thread's network namespace, in the first of
+    /// `modes` that works.
+    pub fn attach(&self, interface: &str, modes: &[Mode]) -> Result<Attachment, AttachError> {
+        Attachment::with(|mode| self.program_of(mode), interface, modes)
     }
 
     /// The flows; a clone is the same table, for another thread.

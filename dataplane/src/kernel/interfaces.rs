@@ -32,6 +32,7 @@ impl KernelInterface {
             None => wire::KernelMode::Off,
             Some(ebpf::Mode::Native) => wire::KernelMode::Native,
             Some(ebpf::Mode::Generic) => wire::KernelMode::Generic,
+            Some(ebpf::Mode::Tc) => wire::KernelMode::Tc,
         };
         wire::KernelInterface {
             name: self.name.clone(),
@@ -46,6 +47,7 @@ impl KernelInterface {
             None => "off",
             Some(ebpf::Mode::Native) => "native XDP",
             Some(ebpf::Mode::Generic) => "generic XDP",
+            Some(ebpf::Mode::Tc) => "TC",
         };
         format!("kernel {}: {how}: {}", self.name, self.reason)
     }

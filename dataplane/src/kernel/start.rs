@@ -356,7 +356,7 @@ impl Taken<'_> {
         let wanted = modes(config, held);
         let attachment = match pinned.filter(|pinned| wanted.modes.contains(&pinned.mode())) {
             Some(pinned) => pinned,
-            None => match Attachment::new(self.relay.program(), &held.link.name, &wanted.modes) {
+            None => match self.relay.attach(&held.link.name, &wanted.modes) {
                 Ok(attachment) => {
                     if let Some(pins) = self.pins
                         && let Err(error) = pins.directory.pin_attachment(&attachment)
@@ -400,7 +400,7 @@ struct Wanted {
 }
 
 fn modes(config: &Config, held: &Held) -> Wanted {
-    let mut modes: Vec<ebpf::Mode> = config.kernel.attach.iter().copied().filter_map(mode).collect();
+    let mut modes: Vec<ebpf::Mode> = config.kernel.attach.iter().copied().map(mode).collect();
     let mut note = String::new();
     if held.link.kind == "veth"
         && modes.contains(&ebpf::Mode::Native)
@@ -412,11 +412,11 @@ fn modes(config: &Config, held: &Held) -> Wanted {
     Wanted { modes, note }
 }
 
-const fn mode(attach: Attach) -> Option<ebpf::Mode> {
+const fn mode(attach: Attach) -> ebpf::Mode {
     match attach {
-        Attach::Native => Some(ebpf::Mode::Native),
-        Attach::Generic => Some(ebpf::Mode::Generic),
-        Attach::Tc => None,
+        Attach::Native => ebpf::Mode::Native,
+        Attach::Generic => ebpf::Mode::Generic,
+        Attach::Tc => ebpf::Mode::Tc,
     }
 }
 

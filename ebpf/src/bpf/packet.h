@@ -19,6 +19,26 @@
 #define ETHERTYPE_8021Q bpf_htons(ETH_P_8021Q)
 #define ETHERTYPE_8021AD bpf_htons(ETH_P_8021AD)
 
+/*
+ * The relay is built twice from one source: for XDP, and for interfaces that have none as a classifier of TC, which sees
+ * socket buffers. What differs by its kind of context is here and in rewrite.h.
+ */
+#ifdef RINGPATH_TC
+typedef struct __sk_buff context_t;
+#define PASS (-1) /* TCX_NEXT */
+#define DROP 2 /* TCX_DROP */
+#define BROKEN DROP
+#define load_bytes bpf_skb_load_bytes
+#define ingress_of(context) ((context)->ifindex)
+#else
+typedef struct xdp_md context_t;
+#define PASS XDP_PASS
+#define DROP XDP_DROP
+#define BROKEN XDP_ABORTED
+#define load_bytes bpf_xdp_load_bytes
+#define ingress_of(context) ((context)->ingress_ifindex)
+#endif
+
 #define IP_DF 0x4000
 #define IP_MF_AND_OFFSET 0x3fff
 #define ECN_MASK 0x03

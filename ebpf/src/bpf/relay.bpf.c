@@ -18,6 +18,8 @@
 #include "rtp.h"
 #include "statistics.h"
 
+/* The longest frame that can have a payload of RINGPATH_PAYLOAD_MAX. */
+#define FRAME_MAX (RINGPATH_PAYLOAD_MAX + 128)
 #define AF_INET 2
 #define AF_INET6 10
 /*
@@ -111,13 +113,13 @@ struct {
 static __always_inline int end_packet(struct ringpath_totals *total, __u32 reason, bool pass)
 {
 	if (reason >= RINGPATH_REASONS)
-		return XDP_ABORTED;
+		return BROKEN;
 	if (pass) {
 		total->passed[reason]++;
-		return XDP_PASS;
+		return PASS;
 	}
 	total->dropped[reason]++;
-	return XDP_DROP;
+	return DROP;
 }
 
 /* The same when its flow is known: counted there as well, and the flow says what becomes of it. */
@@ -127,7 +129,7 @@ static __noinline int refuse(struct ringpath_totals *total, const struct ringpat
 	__u32 place = reason - RINGPATH_SOURCE;
 
 	if (place >= RINGPATH_FLOW_REASONS)
-		return XDP_ABORTED;
+		return BROKEN;
 	__sync_fetch_and_add(&state->refused[place], 1);
 	return end_packet(total, reason, flow->pass_up >> reason & 1);
 }
@@ -173,12 +175,6 @@ static __always_inline __u32 ip_length(bool v6, const struct packet *packet)
 	return ip_header_len(v6) + sizeof(struct udphdr) + packet->payload_len;
 }
 
-/* VLAN tags that the packet leaves with. */
-static __always_inline __u32 tags_sent(const struct ringpath_flow *flow, const struct packet *packet)
-{
-	return flow->flags & RINGPATH_TAGS_AS_RECEIVED ? packet->tag_count : flow->tag_count;
-}
-
 /* Where a packet came to, by its headers of IP and UDP. */
 static __always_inline void read_key(struct ringpath_flow_key *key, const __u8 *ip)
 {
@@ -198,7 +194,7 @@ static __always_inline void read_key(struct ringpath_flow_key *key, const __u8 *
  * the record from the packet as it was received to the packet as it is sent. Not static: so the verifier looks at it
  * once, and not for each way that leads here.
  */
-__noinline int tap_packet(struct xdp_md *context, struct ringpath_state *state, __u32 slot, __u32 at,
+__noinline int tap_packet(context_t *context, struct ringpath_state *state, __u32 slot, __u32 at,
 			  __u32 length_and_direction)
 {
 	__u32 length = length_and_direction >> 1;
@@ -217,7 +213,7 @@ __noinline int tap_packet(struct xdp_md *context, struct ringpath_state *state, 
 	/* The verifier wants to see that it is not zero. */
 	if (captured < 1)
 		captured = 1;
-	if (bpf_xdp_load_bytes(context, at, record->bytes, captured))
+	if (load_bytes(context, at, record->bytes, captured))
 		return 0;
 	if (!sent) {
 		read_key(&record->head.key, record->bytes);
@@ -266,7 +262,7 @@ static __always_inline void keep_hop(struct ringpath_state *state, const struct 
 }
 
 /* Asks the routing table, and falls back to the flow's neighbour; a reason when there is none. */
-static __always_inline int find_hop(struct xdp_md *context, const struct ringpath_flow *flow,
+static __always_inline int find_hop(context_t *context, const struct ringpath_flow *flow,
 				    const struct packet *packet, __u8 traffic_class, struct hop *hop)
 {
 	struct bpf_fib_lookup fib = {};
@@ -275,7 +271,7 @@ static __always_inline int find_hop(struct xdp_md *context, const struct ringpat
 	if (flow->flags & RINGPATH_FIB) {
 		fib.l4_protocol = IPPROTO_UDP;
 		fib.tot_len = ip_length(flow->flags & RINGPATH_EGRESS_V6, packet);
-		fib.ifindex = context->ingress_ifindex;
+		fib.ifindex = ingress_of(context);
 		fib.sport = flow->from_port;
 		fib.dport = flow->to_port;
 		if (flow->flags & RINGPATH_EGRESS_V6) {
@@ -309,7 +305,7 @@ static __always_inline int find_hop(struct xdp_md *context, const struct ringpat
 }
 
 /* Gives user space the RTCP that is being forwarded. A full ring costs the copy and never the packet. */
-static __always_inline void copy_rtcp(struct xdp_md *context, struct ringpath_totals *total,
+static __always_inline void copy_rtcp(context_t *context, struct ringpath_totals *total,
 				      struct ringpath_state *state, const struct ringpath_flow *flow,
 				      const struct packet *packet, __u64 now_ns)
 {
@@ -332,7 +328,7 @@ static __always_inline void copy_rtcp(struct xdp_md *context, struct ringpath_to
 		/* The verifier wants to see that it is neither zero nor too large. */
 		if (length < 1)
 			length = 1;
-		if (bpf_xdp_load_bytes(context, at, small->payload, length)) {
+		if (load_bytes(context, at, small->payload, length)) {
 			bpf_ringbuf_discard(small, 0);
 			return;
 		}
@@ -343,7 +339,7 @@ static __always_inline void copy_rtcp(struct xdp_md *context, struct ringpath_to
 			goto full;
 		if (length > RINGPATH_COPY_LARGE)
 			length = RINGPATH_COPY_LARGE;
-		if (bpf_xdp_load_bytes(context, at, large->payload, length)) {
+		if (load_bytes(context, at, large->payload, length)) {
 			bpf_ringbuf_discard(large, 0);
 			return;
 		}
@@ -360,77 +356,6 @@ static __always_inline void copy_rtcp(struct xdp_md *context, struct ringpath_to
 full:
 	__sync_fetch_and_add(&state->copies_lost, 1);
 	total->copies_lost++;
-}
-
-/* Changes the headers where they are: for what leaves by the version of IP and with the tags that it came with. */
-static __always_inline void rewrite_in_place(void *data, const struct ringpath_flow *flow,
-					     const struct packet *packet, const struct hop *hop, __u8 traffic_class,
-					     __u8 hop_limit)
-{
-	copy_link(data, hop->link);
-	if (packet->v6)
-		change_ipv6(packet->ip, flow, packet, traffic_class, hop_limit);
-	else
-		change_ipv4(packet->ip, flow, traffic_class, hop_limit);
-	change_udp(packet->udp, flow);
-}
-
-/* Puts the new headers before the payload. False when the frame has no room, after which it must be dropped. */
-static __always_inline bool rewrite(struct xdp_md *context, const struct ringpath_flow *flow,
-				    const struct packet *packet, const struct hop *hop, __u8 traffic_class,
-				    __u8 hop_limit)
-{
-	bool v6 = flow->flags & RINGPATH_EGRESS_V6;
-	bool as_received = flow->flags & RINGPATH_TAGS_AS_RECEIVED;
-	__u32 tag_count = tags_sent(flow, packet);
-	__u32 header_len = sizeof(struct ethhdr) + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
-	struct ringpath_tag *tag;
-	struct ethhdr *ethernet;
-	struct udphdr *udp;
-	void *at, *end;
-	int move;
-
-	if (tag_count > 2)
-		return false;
-	header_len += tag_count * sizeof(*tag);
-	move = (int)packet->header_len - (int)header_len;
-	if (move && bpf_xdp_adjust_head(context, move))
-		return false;
-	at = (void *)(long)context->data;
-	end = (void *)(long)context->data_end;
-
-	ethernet = at;
-	if ((void *)(ethernet + 1) > end)
-		return false;
-	copy_link(ethernet, hop->link);
-	at += sizeof(*ethernet) - sizeof(ethernet->h_proto);
-	for (int i = 0; i < 2; i++) {
-		if (i >= tag_count)
-			break;
-		tag = at;
-		if ((void *)(tag + 1) > end)
-			return false;
-		*tag = as_received ? packet->tags[i] : flow->tags[i];
-		at += sizeof(*tag);
-	}
-	if (at + sizeof(ethernet->h_proto) + sizeof(struct ipv6hdr) + sizeof(*udp) > end &&
-	    (v6 || at + sizeof(ethernet->h_proto) + sizeof(struct iphdr) + sizeof(*udp) > end))
-		return false;
-	*(__be16 *)at = v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	at += sizeof(ethernet->h_proto);
-	if (v6) {
-		if (at + sizeof(struct ipv6hdr) + sizeof(*udp) > end)
-			return false;
-		write_ipv6(at, flow, packet, traffic_class, hop_limit);
-		udp = at + sizeof(struct ipv6hdr);
-	} else {
-		if (at + sizeof(struct iphdr) + sizeof(*udp) > end)
-			return false;
-		write_ipv4(at, flow, packet, traffic_class, hop_limit);
-		udp = at + sizeof(struct iphdr);
-	}
-	change_udp(udp, flow);
-	return true;
 }
 
 #define EVERY_BYTE 0x0101010101010101ULL
@@ -468,8 +393,12 @@ static __always_inline void touch(const void *line)
 	asm volatile("" : : "r"(word));
 }
 
+#ifdef RINGPATH_TC
+SEC("tc")
+#else
 SEC("xdp")
-int ringpath_relay(struct xdp_md *context)
+#endif
+int ringpath_relay(context_t *context)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
@@ -490,9 +419,18 @@ int ringpath_relay(struct xdp_md *context)
 	bool is_rtcp;
 	int reason;
 
+#ifdef RINGPATH_TC
+	/* Headers and payload may lie in other pages than the ones that a program sees. */
+	if (!context->gso_size && context->len <= FRAME_MAX && data + context->len > end) {
+		if (bpf_skb_pull_data(context, context->len))
+			return PASS;
+		data = (void *)(long)context->data;
+		end = (void *)(long)context->data_end;
+	}
+#endif
 	total = bpf_map_lookup_elem(&totals, &zero);
 	if (!total)
-		return XDP_ABORTED;
+		return BROKEN;
 	reason = parse_packet(&packet, data, end);
 	if (reason != PARSED)
 		return end_packet(total, reason, true);
@@ -523,12 +461,21 @@ int ringpath_relay(struct xdp_md *context)
 		stream = bpf_map_lookup_elem(&streams, &zero);
 	if (!flow || !state || !stream)
 		return end_packet(total, RINGPATH_USER_SPACE, true);
+	flags = flow->flags;
+#ifdef RINGPATH_TC
+	/*
+	 * Left to user space: several datagrams in one buffer; flows that set tags, the outer of which lies beside the
+	 * packet here; and another version of IP behind a tag that lies within, which the kernel does not change.
+	 */
+	if (context->gso_size || !(flags & RINGPATH_TAGS_AS_RECEIVED) ||
+	    (packet.tag_count && packet.v6 != !!(flags & RINGPATH_EGRESS_V6)))
+		return end_packet(total, RINGPATH_USER_SPACE, true);
+#endif
 	/* Before anything waits for one of them, and before the clock and the lock, which wait for all. */
 	touch(flow->link);
 	touch(&state->version);
 	touch(&stream->stream[0].packets);
 	touch(&stream->stream[0].jitter_x16);
-	flags = flow->flags;
 	if (flags & RINGPATH_TAP)
 		tap_packet(context, state, flow->state, packet.header_len - ip_header_len(packet.v6),
 			   ip_length(packet.v6, &packet) << 1 | RINGPATH_RECEIVED);
@@ -627,10 +574,7 @@ int ringpath_relay(struct xdp_md *context)
 send:
 	if (is_rtcp && flags & RINGPATH_COPY_RTCP)
 		copy_rtcp(context, total, state, flow, &packet, now_ns);
-	if ((flags & (RINGPATH_EGRESS_V6 | RINGPATH_TAGS_AS_RECEIVED)) ==
-	    (packet.v6 * RINGPATH_EGRESS_V6 | RINGPATH_TAGS_AS_RECEIVED)) {
-		rewrite_in_place(data, flow, &packet, &hop, traffic_class, hop_limit);
-	} else if (!rewrite(context, flow, &packet, &hop, traffic_class, hop_limit)) {
+	if (!rewrite(context, data, flow, &packet, &hop, traffic_class, hop_limit)) {
 		__sync_fetch_and_add(&state->refused[RINGPATH_HEADROOM - RINGPATH_SOURCE], 1);
 		return end_packet(total, RINGPATH_HEADROOM, false);
 	}
@@ -640,11 +584,14 @@ send:
 			   sizeof(struct ethhdr) + sizeof(struct ringpath_tag) * tags_sent(flow, &packet),
 			   ip_length(flags & RINGPATH_EGRESS_V6, &packet) << 1 | RINGPATH_SENT);
 	total->bytes += packet.payload_len;
-	if (hop.ifindex == context->ingress_ifindex) {
+	if (hop.ifindex == ingress_of(context)) {
 		total->sent_back++;
+#ifndef RINGPATH_TC
 		return XDP_TX;
+#endif
+	} else {
+		total->redirected++;
 	}
-	total->redirected++;
 	return bpf_redirect(hop.ifindex, 0);
 }
 

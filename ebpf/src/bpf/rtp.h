@@ -53,7 +53,7 @@ static __always_inline int check_rtp(const __u8 *payload, __u32 length, void *en
 {
 	const struct rtp_header *rtp = (const void *)payload;
 	const __u8 *at;
-	__u32 header;
+	__u32 header, last;
 	__u8 padding;
 
 	if (length < RTP_FIXED_HEADER || (void *)(rtp + 1) > end)
@@ -72,7 +72,12 @@ static __always_inline int check_rtp(const __u8 *payload, __u32 length, void *en
 			return RINGPATH_RTP_EXTENSION;
 	}
 	if (rtp->first & RTP_PADDING_BIT) {
-		at = payload + (length - 1);
+		last = length - 1;
+		/* Compared as what it is added as, which the compiler would take from elsewhere. */
+		asm volatile("" : "+r"(last));
+		if (last >= RINGPATH_PAYLOAD_MAX)
+			return RINGPATH_RTP_PADDING;
+		at = payload + last;
 		if (at + 1 > (__u8 *)end)
 			return RINGPATH_RTP_PADDING;
 		/* The last byte counts itself (RFC 3550 §5.1), so zero is a contradiction. */

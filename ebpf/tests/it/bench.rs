@@ -1,7 +1,9 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use ebpf::{Action, FlowReading, FlowSpec, Media, Neighbour, NextHop, Reason, Relay, RelayConfig, Run};
+use ebpf::{
+    Action, FlowReading, FlowSpec, Media, Neighbour, NextHop, Program, Reason, Relay, RelayConfig, Run,
+};
 
 pub use netns::skip;
 
@@ -94,8 +96,29 @@ pub fn reading(relay: &Relay, spec: &FlowSpec) -> FlowReading {
 /// Runs a packet that must be refused for `reason`, and checks that flow and totals have counted it and that it is as
 /// it was.
 pub fn assert_refused(relay: &Relay, spec: &FlowSpec, packet: &[u8], reason: Reason, action: Action) {
+    for program in variants(relay) {
+        assert_refused_by(program, relay, spec, packet, reason, action);
+    }
+}
+
+/// The relay for XDP, and for TC.
+pub fn variants(relay: &Relay) -> [&Program; 2] {
+    [
+        relay.program(),
+        relay.tc_program().expect("it loads where the other does"),
+    ]
+}
+
+fn assert_refused_by(
+    program: &Program,
+    relay: &Relay,
+    spec: &FlowSpec,
+    packet: &[u8],
+    reason: Reason,
+    action: Action,
+) {
     let (before, totals) = (reading(relay, spec), relay.totals().unwrap());
-    let ran = run(relay, packet);
+    let ran = program.run(packet, 1).expect("program-run");
     let (after, totals_after) = (reading(relay, spec), relay.totals().unwrap());
     let label = reason.reason();
     let counted: Vec<_> = Reason::ALL

@@ -1,6 +1,6 @@
 use std::num::NonZeroU8;
 
-use ebpf::{Action, FlowSpec, HopLimit, NextHop, Tag, Tags};
+use ebpf::{Action, FlowSpec, HopLimit, NextHop, Reason, Tag, Tags};
 
 use crate::bench::{self, NEXT_MAC, OTHER, OWN_MAC};
 use crate::frame::{self, Checksum, Datagram};
@@ -23,6 +23,18 @@ fn assert_forwarded(spec: &FlowSpec, sent: &Datagram, expected: &Datagram) {
     assert_eq!(&left, expected, "{sent:?}");
     assert_eq!(relay.totals().unwrap().sent_back(), 1);
     assert_eq!(relay.totals().unwrap().bytes(), sent.payload.len() as u64);
+    let ran = relay.tc_program().unwrap().run(&sent.build(), 1).unwrap();
+    let translated = spec.local.is_ipv6() != spec.destination.is_ipv6();
+    if matches!(spec.tags, Tags::Set(_)) || translated && !sent.tags.is_empty() {
+        assert_eq!(ran.action, Action::Pass, "TC leaves these to user space");
+        assert_eq!(ran.packet, sent.build());
+        assert_eq!(relay.totals().unwrap().passed(Reason::UserSpace), 1);
+        return;
+    }
+    assert_eq!(ran.action, Action::Redirect, "TC: {sent:?}");
+    assert_eq!(&Datagram::parse(&ran.packet), expected, "TC: {sent:?}");
+    assert_eq!(relay.totals().unwrap().sent_back(), 2);
+    assert_eq!(bench::reading(&relay, spec).refused_total(), 0);
 }
 
 /// What should leave when `sent` fits `spec`, defaults of the bench assumed.

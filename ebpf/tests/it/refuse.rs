@@ -13,10 +13,13 @@ fn assert_passed(packet: &[u8], reason: Reason) {
     let Some(relay) = bench::relay("pass") else {
         return;
     };
-    let ran = bench::run(&relay, packet);
-    assert_eq!(ran.action, Action::Pass, "{}", reason.reason());
-    assert_eq!(ran.packet, packet);
+    for program in bench::variants(&relay) {
+        let ran = program.run(packet, 1).unwrap();
+        assert_eq!(ran.action, Action::Pass, "{}", reason.reason());
+        assert_eq!(ran.packet, packet);
+    }
     let totals = relay.totals().unwrap();
+    assert_eq!(totals.passed(reason), 2, "{}", reason.reason());
     let counted: Vec<_> = Reason::ALL
         .iter()
         .filter(|reason| totals.passed(**reason) + totals.dropped(**reason) > 0)

@@ -19,6 +19,7 @@ fn assert_room(name: &str, program: &Program) {
 fn the_verifier_takes_the_relay_with_room_to_spare() {
     if let Some(relay) = bench::relay("verifier") {
         assert_room("relay (XDP)", relay.program());
+        assert_room("relay (TC)", relay.tc_program().unwrap());
     }
 }
 

@@ -54,10 +54,7 @@ impl Bed {
         let relay = bench::relay(name)?;
         let wire = Wire::new(name)?;
         let pass = Program::load_pass().unwrap();
-        let attachment = wire
-            .relay
-            .inside(|| Attachment::new(relay.program(), "r0", modes))
-            .unwrap();
+        let attachment = wire.relay.inside(|| relay.attach("r0", modes)).unwrap();
         let peer = wire
             .parties
             .inside(|| Attachment::new(&pass, "p0", &[Mode::Native]))
@@ -98,7 +95,7 @@ fn assert_relayed(call: &Call, sockets: &(UdpSocket, UdpSocket), first: u16) {
 }
 
 #[test]
-fn packets_arrive_in_both_modes_and_across_ip_versions() {
+fn packets_arrive_in_all_modes_and_across_ip_versions() {
     for mode in Mode::ALL {
         for (ingress_v6, egress_v6) in [(false, false), (true, true), (false, true), (true, false)] {
             let Some(bed) = Bed::new("wire", &[*mode]) else {
@@ -325,6 +322,28 @@ fn pins_need_a_bpf_file_system() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
+/// An interface that has another's XDP program takes none of ours, in neither mode.
+#[test]
+fn where_xdp_runs_in_neither_mode_tc_does_and_says_why() {
+    let Some(bed) = Bed::new("taken interface", &[Mode::Generic]) else {
+        return;
+    };
+    let other = bench::relay("taken interface").expect("the first was loaded");
+    let attachment = bed.wire.relay.inside(|| other.attach("r0", Mode::ALL)).unwrap();
+    assert_eq!(attachment.mode(), Mode::Tc);
+    for refused in ["native: ", "generic: "] {
+        assert!(attachment.reason().contains(refused), "{}", attachment.reason());
+    }
+    let call = call(false, true, NextHop::Neighbour(bed.neighbour()));
+    other.table().install(&call.spec, &[]).unwrap();
+    let sockets = bed.sockets(&call);
+    assert_relayed(&call, &sockets, 1);
+    assert_eq!(
+        bench::reading(&other, &call.spec).rtp_packets(),
+        u64::from(PACKETS)
+    );
+}
+
 #[test]
 fn an_interface_that_is_not_there_is_named() {
     let Some(relay) = bench::relay("no interface") else {
@@ -333,7 +352,7 @@ fn an_interface_that_is_not_there_is_named() {
     let error = Attachment::new(relay.program(), "nowhere0", Mode::ALL).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no XDP on nowhere0: there is no such interface"
+        "no program on nowhere0: there is no such interface"
     );
 }
 
