@@ -363,9 +363,26 @@ impl PortTable for WorkerFlows {
     }
 }
 
+/// Notes a flow that is in the table.
+fn keep(rtcp: &mut HashSet<FlowKey>, book: &mut Book, spec: FlowSpec) {
+    let key = spec.key();
+    if spec.media == Media::Rtcp {
+        rtcp.insert(key);
+    } else {
+        rtcp.remove(&key);
+    }
+    book.flows.insert(key, spec);
+}
+
+/// Whether packets of two flows come from and go to the same places.
+fn goes_the_same_way(a: &FlowSpec, b: &FlowSpec) -> bool {
+    (a.local, a.source, a.egress_local, a.destination) == (b.local, b.source, b.egress_local, b.destination)
+}
+
 impl Flows for WorkerFlows {
     fn install(&mut self, flow: &Flow, streams: &[StreamState]) -> Result<(), FlowError> {
-        let shared = &*self.shared;
+        let Self { shared, rtcp, .. } = self;
+        let shared = &**shared;
         let terms = &shared.terms;
         let ingress = terms.ingress(flow.local.ip()).ok_or(FlowError::Unavailable)?;
         let mut spec = terms.flow(FlowSpec::new(
@@ -380,6 +397,12 @@ impl Flows for WorkerFlows {
             Ok(neighbour) => neighbour,
             Err(missing) => {
                 shared.asked.notify_one();
+                let left = book.flows.get(&spec.key());
+                if missing == Missing::Neighbour && left.is_some_and(|left| goes_the_same_way(left, &spec)) {
+                    // An earlier process's. It has a next hop, and gets the terms of this one with the next that is found.
+                    keep(rtcp, &mut book, spec);
+                    return Ok(());
+                }
                 return Err(match missing {
                     Missing::Way => FlowError::NoRoute,
                     Missing::Neighbour => FlowError::NoNeighbour,
@@ -390,7 +413,6 @@ impl Flows for WorkerFlows {
         spec.next_hop = terms
             .next_hop(ingress, is_ipv6, neighbour)
             .ok_or(FlowError::NoRoute)?;
-        let key = spec.key();
         let streams: Vec<ebpf::StreamState> = streams.iter().map(streams::to_kernel).collect();
         let installed = match shared.table.replace(&spec, &streams) {
             Err(TableError::Absent(_)) => shared.table.install(&spec, &streams),
@@ -398,12 +420,7 @@ impl Flows for WorkerFlows {
         };
         match installed {
             Ok(()) => {
-                if spec.media == Media::Rtcp {
-                    self.rtcp.insert(key);
-                } else {
-                    self.rtcp.remove(&key);
-                }
-                book.flows.insert(key, spec);
+                keep(rtcp, &mut book, spec);
                 Ok(())
             }
             Err(TableError::Full(_)) => Err(FlowError::Full),

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::node::{Backend, Node, Settings};
 use crate::party::{Party, rtp};
 use crate::process::{PATIENCE, Process, command};
-use crate::wire::{Bed, Call, PTIME, UNPINNED, node, run, run_unready, settings};
+use crate::wire::{Bed, BpfFs, Call, PTIME, UNPINNED, node, pinned, run, run_unready, settings};
 
 #[test]
 fn an_unready_veth_is_attached_in_the_stack() {
@@ -262,28 +262,13 @@ fn every_thread_gives_up_its_capabilities_with_the_kernel_path_too() {
     );
 }
 
-/// A directory of the test's own in a BPF file system; `None`, and said so, when there is none.
-fn pins(name: &str) -> Option<tempfile::TempDir> {
-    match tempfile::Builder::new()
-        .prefix("ringpath-it-")
-        .tempdir_in("/sys/fs/bpf")
-    {
-        Ok(directory) => Some(directory),
-        Err(error) => {
-            netns::skip(name, &format!("a BPF file system: {error}"));
-            None
-        }
-    }
-}
-
 #[test]
 fn packets_flow_on_without_the_process_and_a_new_one_ends_what_it_does_not_know() {
     let name = "packets_flow_on_without_the_process_and_a_new_one_ends_what_it_does_not_know";
-    let Some(directory) = pins(name) else { return };
-    let kernel = format!(
-        "mode = \"require\"\nunowned = \"drop\"\npin_directory = \"{}\"\n",
-        directory.path().display()
-    );
+    let Some(directory) = BpfFs::mount(name) else {
+        return;
+    };
+    let kernel = pinned(&directory);
     run(name, async |bed: Bed| {
         let mut first = node(&kernel).await;
         let mut call = Call::in_kernel(&bed, &mut first, "orphan").await;
@@ -320,7 +305,7 @@ fn packets_flow_on_without_the_process_and_a_new_one_ends_what_it_does_not_know(
             .await;
         third.stop().await;
     });
-    let left: Vec<_> = walk(directory.path());
+    let left: Vec<_> = walk(&directory.path());
     assert!(left.is_empty(), "{left:?}");
 }
 

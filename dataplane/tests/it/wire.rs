@@ -1,6 +1,7 @@
 //! A node with a real interface: in a network namespace of its own, on a veth pair, with the parties at the other end.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ebpf::{Attachment, Mode, Program};
@@ -97,6 +98,54 @@ pub fn settings(kernel: &str) -> Settings {
 
 /// The section `[kernel]` of a node that pins nothing.
 pub const UNPINNED: &str = "mode = \"require\"\npin_directory = \"\"\n";
+
+/// A BPF file system of a test's own.
+pub struct BpfFs(tempfile::TempDir);
+
+impl BpfFs {
+    /// `None`, and said so, when there cannot be any.
+    pub fn mount(name: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "bpf", "bpf"])
+            .arg(directory.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => {
+                // The kernel has files of its own in the top folder.
+                std::fs::create_dir(directory.path().join("pins")).expect("made");
+                Some(Self(directory))
+            }
+            failed => {
+                netns::skip(name, &format!("a BPF file system: {failed:?}"));
+                None
+            }
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("pins")
+    }
+}
+
+impl Drop for BpfFs {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg(self.0.path()).status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(),
+            "{} is busy",
+            self.0.path().display()
+        );
+    }
+}
+
+/// The section `[kernel]` of a node that pins what it has there.
+pub fn pinned(pins: &BpfFs) -> String {
+    format!(
+        "mode = \"require\"\nunowned = \"drop\"\npin_directory = \"{}\"\n",
+        pins.path().display()
+    )
+}
 
 /// A node whose every flow may go into the kernel, natively.
 pub async fn node(kernel: &str) -> Node {

@@ -1,0 +1,279 @@
+//! Calls on the kernel path over the end of the process: packets are counted where they arrive.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
+
+use proto::media_v1 as wire;
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+use crate::node::{Backend, Node, Settings};
+use crate::party::{packet_in, rtp};
+use crate::process::{PATIENCE, Process};
+use crate::wire::{Bed, BpfFs, Call, pinned, run, settings};
+
+/// Between two packets of a party.
+const PAUSE: Duration = Duration::from_millis(2);
+
+fn kept(kernel: &str, state: &TempDir) -> Settings {
+    Settings {
+        state: state.path().display().to_string(),
+        ..settings(kernel)
+    }
+}
+
+/// A party that sends all the time, and the other, which notes what comes.
+struct Speech {
+    stop: Arc<AtomicBool>,
+    /// The number of the next packet.
+    next: Arc<AtomicU16>,
+    sending: JoinHandle<()>,
+    hearing: JoinHandle<Vec<u16>>,
+    first: u16,
+}
+
+impl Speech {
+    fn start(from: Arc<UdpSocket>, ssrc: u32, first: u16, to: SocketAddr, at: Arc<UdpSocket>) -> Self {
+        let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU16::new(first)));
+        let sending = tokio::spawn({
+            let (stop, next) = (stop.clone(), next.clone());
+            async move {
+                let mut ticks = tokio::time::interval(PAUSE);
+                while !stop.load(Ordering::Relaxed) {
+                    ticks.tick().await;
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    from.send_to(&rtp(ssrc, number, 0), to).await.expect("sent");
+                }
+            }
+        });
+        let hearing = tokio::spawn(async move {
+            let mut heard = Vec::new();
+            while let Some((bytes, _)) = packet_in(&at, Duration::from_secs(1)).await {
+                heard.push(u16::from_be_bytes([bytes[2], bytes[3]]));
+            }
+            heard
+        });
+        Self {
+            stop,
+            next,
+            sending,
+            hearing,
+            first,
+        }
+    }
+
+    /// Waits until so many more are sent.
+    async fn goes_on(&self, packets: u16) {
+        let until = self.next.load(Ordering::Relaxed) + packets;
+        let sent = async {
+            while self.next.load(Ordering::Relaxed) < until {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, sent).await.expect("it sends");
+    }
+
+    /// Stops, and checks that everything was heard, in order. How many.
+    async fn all_heard(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.sending.await.expect("no panic");
+        let heard = self.hearing.await.expect("no panic");
+        let sent = self.first..self.next.load(Ordering::Relaxed);
+        assert_eq!(heard.len(), sent.len(), "of {sent:?}");
+        assert!(heard.iter().copied().eq(sent), "order");
+        heard.len() as u64
+    }
+}
+
+/// A call of which both parties speak from now on.
+async fn speaking(call: Call) -> (Spoken, Speech, Speech) {
+    let Call {
+        id,
+        a,
+        b,
+        for_a,
+        for_b,
+        ..
+    } = call;
+    let (ssrc_a, ssrc_b) = (a.ssrc, b.ssrc);
+    let (next_a, next_b) = (a.next_sequence(), b.next_sequence());
+    let (a, b) = (Arc::new(a.rtp), Arc::new(b.rtp));
+    let from_a = Speech::start(a.clone(), ssrc_a, next_a, for_a, b.clone());
+    let from_b = Speech::start(b, ssrc_b, next_b, for_b, a);
+    (Spoken { id }, from_a, from_b)
+}
+
+/// What is left of a call whose sockets speak.
+struct Spoken {
+    id: &'static str,
+}
+
+impl Spoken {
+    async fn line(&self, node: &mut Node, leg: usize) -> wire::LineStatus {
+        let found = node
+            .client
+            .query_call(crate::node::query(self.id))
+            .await
+            .expect("there");
+        found.into_inner().call.expect("a call").legs[leg].lines[0].clone()
+    }
+
+    async fn packets(&self, node: &mut Node, leg: usize) -> u64 {
+        let line = self.line(node, leg).await;
+        assert_eq!(line.streams.len(), 1, "{line:?}");
+        let stream = &line.streams[0];
+        assert_eq!(
+            (stream.lost, stream.reordered, stream.duplicates),
+            (0, 0, 0),
+            "{stream:?}"
+        );
+        stream.packets
+    }
+}
+
+#[test]
+fn a_killed_process_loses_no_packet_of_a_call_in_the_kernel() {
+    let name = "a_killed_process_loses_no_packet_of_a_call_in_the_kernel";
+    let Some(pins) = BpfFs::mount(name) else { return };
+    run(name, async |bed: Bed| {
+        let state = tempfile::tempdir().expect("a directory");
+        let settings = kept(&pinned(&pins), &state);
+        let mut node = Node::with(Backend::Uring, settings.clone()).await;
+        let call = Call::in_kernel(&bed, &mut node, "kept").await;
+        let (call, from_a, from_b) = speaking(call).await;
+        from_a.goes_on(100).await;
+        let before = [call.packets(&mut node, 0).await, call.packets(&mut node, 1).await];
+        for round in 0..3 {
+            node.process.signal(Signal::KILL);
+            node.process.ended().await;
+            // Nobody is there: the kernel forwards.
+            from_a.goes_on(200).await;
+            node = Node::with(Backend::Uring, settings.clone()).await;
+            assert_eq!(node.kernel, ["r0: native XDP: adopted"], "round {round}");
+            let line = call.line(&mut node, 0).await;
+            assert_eq!(line.path(), wire::Path::Kernel, "{line:?}");
+            from_a.goes_on(100).await;
+        }
+        let (a, b) = tokio::join!(from_a.all_heard(), from_b.all_heard());
+        println!("{name}: {a} and {b} packets, none lost over 3 kills");
+        // The kernel has counted all the time.
+        let after = [call.packets(&mut node, 0).await, call.packets(&mut node, 1).await];
+        assert!(
+            after[0] > before[0] + 900 && after[0] >= a,
+            "{after:?} {before:?}"
+        );
+        assert!(after[1] >= b);
+        let delete = crate::node::delete(call.id);
+        node.client.delete_call(delete).await.expect("deleted");
+        node.metric_becomes("ringpath_dataplane_kernel_table_entries", "", 0)
+            .await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_call_whose_lease_runs_out_after_the_kill_leaves_nothing_in_the_kernel() {
+    let name = "a_call_whose_lease_runs_out_after_the_kill_leaves_nothing_in_the_kernel";
+    let Some(pins) = BpfFs::mount(name) else { return };
+    run(name, async |bed: Bed| {
+        let state = tempfile::tempdir().expect("a directory");
+        let settings = Settings {
+            limits: "lease_default_ms = 1500".into(),
+            ..kept(&pinned(&pins), &state)
+        };
+        let mut node = Node::with(Backend::Uring, settings.clone()).await;
+        let mut call = Call::new(&bed, &mut node, "left").await;
+        let renewed = wire::RenewLeasesRequest {
+            call_ids: vec![call.id.into()],
+        };
+        let in_kernel = async {
+            while call.line(&mut node, 0).await.path() != wire::Path::Kernel {
+                node.client.renew_leases(renewed.clone()).await.expect("renewed");
+                call.exchange(5).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, in_kernel)
+            .await
+            .expect("in the kernel");
+        node.process.signal(Signal::KILL);
+        node.process.ended().await;
+        call.exchange(20).await;
+        let node = Node::with(Backend::Uring, settings).await;
+        node.metric_becomes("ringpath_dataplane_leases_expired_total", "", 1)
+            .await;
+        node.metric_becomes("ringpath_dataplane_kernel_table_entries", "", 0)
+            .await;
+        call.a.send(call.for_a, 5).await;
+        call.b.hears_nothing().await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_takeover_loses_no_packet_of_calls_in_the_kernel_and_in_user_space() {
+    let name = "a_takeover_loses_no_packet_of_calls_in_the_kernel_and_in_user_space";
+    let Some(pins) = BpfFs::mount(name) else { return };
+    run(name, async |bed: Bed| {
+        for steering in ["off", "require"] {
+            let state = tempfile::tempdir().expect("a directory");
+            // Room for one call, and for changing a flow.
+            let kernel = format!("{}flows_max = 3\n", pinned(&pins));
+            let settings = Settings {
+                steering,
+                ..kept(&kernel, &state)
+            };
+            let mut node = Node::with(Backend::Uring, settings.clone()).await;
+            let fast = Call::in_kernel(&bed, &mut node, "kernel").await;
+            let (fast, fast_a, fast_b) = speaking(fast).await;
+            // There is no room for it: one way at least stays in user space.
+            let slow = Call::new(&bed, &mut node, "user").await;
+            let (slow, slow_a, slow_b) = speaking(slow).await;
+            slow_a.goes_on(100).await;
+            for _ in 0..3 {
+                let process = Process::start(&settings.toml(), &["--backend", "uring", "--takeover"]);
+                let told = loop {
+                    let line = process.line();
+                    if line.starts_with("takeover from") {
+                        break line;
+                    }
+                };
+                assert!(told.contains("2 of 2 calls go on"), "{told}");
+                println!("{name}: steering {steering}: {told}");
+                let status = node.process.ended().await;
+                assert_eq!(status.code(), Some(0), "{}", node.process.log());
+                while process.line() != "ready" {}
+                node.process = process;
+                assert_eq!(fast.line(&mut node, 0).await.path(), wire::Path::Kernel);
+                let paths = [
+                    slow.line(&mut node, 0).await.path(),
+                    slow.line(&mut node, 1).await.path(),
+                ];
+                assert!(paths.contains(&wire::Path::Uring), "{paths:?}");
+                slow_a.goes_on(100).await;
+            }
+            let heard = tokio::join!(
+                fast_a.all_heard(),
+                fast_b.all_heard(),
+                slow_a.all_heard(),
+                slow_b.all_heard()
+            );
+            println!("{name}: steering {steering}: {heard:?} packets, none lost");
+            // A packet that is on its way while its flow changes may be forwarded and not counted.
+            let counted = &fast.line(&mut node, 0).await.streams[0];
+            assert!(counted.packets + 1 >= heard.0 && counted.lost <= 1, "{counted:?}");
+            assert_eq!(slow.packets(&mut node, 0).await, heard.2);
+            assert_eq!(slow.packets(&mut node, 1).await, heard.3);
+            for id in [fast.id, slow.id] {
+                let delete = crate::node::delete(id);
+                node.client.delete_call(delete).await.expect("deleted");
+            }
+            node.metric_becomes("ringpath_dataplane_kernel_table_entries", "", 0)
+                .await;
+            node.stop().await;
+        }
+    });
+}
