@@ -244,7 +244,6 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
         signal = signals.next() => tracing::info!(signal, calls = node.calls(), "stopping"),
         reason = &mut broken => anyhow::bail!("{reason}"),
         result = &mut grpc_server => anyhow::bail!("the gRPC server ended: {}", outcome(result)),
-        result = ended(keeping) => anyhow::bail!("the keeper of next hops ended: {result}"),
         result = ended(reading) => anyhow::bail!("the reader of RTCP copies ended: {result}"),
         result = &mut listening => anyhow::bail!("the control thread's bell ended: {result:?}"),
         given = give(giver.as_ref(), &node) => {
@@ -293,6 +292,9 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
     }
     telling.abort();
     measuring.abort();
+    if let Some(keeping) = &keeping {
+        keeping.abort();
+    }
     listening.abort();
     for (index, (thread, result)) in threads.into_iter().zip(results).enumerate() {
         match result.await {

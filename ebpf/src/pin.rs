@@ -63,9 +63,18 @@ impl PinDirectory {
 
     /// Pins an attachment: the program stays on the interface when this process ends.
     pub fn pin_attachment(&self, attachment: &Attachment) -> Result<(), Error> {
-        // BPF file systems take no dots in names, and interfaces have them.
+        link::pin(attachment.link.as_fd(), &self.attachment(attachment))
+    }
+
+    /// Takes an attachment's pin away; it ends with the last process that holds it.
+    pub fn unpin_attachment(&self, attachment: &Attachment) -> Result<(), Error> {
+        fs::remove_file(self.attachment(attachment)).map_err(|source| Error::kernel("removing a pin", source))
+    }
+
+    /// BPF file systems take no dots in names, and interfaces have them.
+    fn attachment(&self, attachment: &Attachment) -> PathBuf {
         let name = format!("link-{}-{}", attachment.mode.name(), attachment.ifindex);
-        link::pin(attachment.link.as_fd(), &self.path.join(name))
+        self.path.join(name)
     }
 
     /// The pinned attachments.

@@ -3,6 +3,7 @@ use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use nix::errno::Errno;
 
 use crate::local::LocalsFull;
 use crate::object::{self, Maps, RelayObject, SharedMaps};
@@ -108,14 +109,20 @@ impl Relay {
     }
 
     /// Takes the maps that another process pinned, and puts this build's program in the place of the pinned one on
-    /// every pinned attachment. No packet is lost and no counter begins anew. `None` when nothing is pinned.
+    /// every pinned attachment. No packet is lost and no counter begins anew. Attachments to interfaces that are gone lose
+    /// their pins. `None` when nothing is pinned.
     pub fn upgrade(directory: &PinDirectory) -> Result<Option<Self>, Error> {
         if !directory.has_relay() {
             return Ok(None);
         }
         let relay = Self::new(object::load_relay(Maps::Pinned(directory.path()))?)?;
         for attachment in directory.attachments()? {
-            attachment.update(relay.program_of(attachment.mode())?)?;
+            match attachment.update(relay.program_of(attachment.mode())?) {
+                Err(Error::Kernel { source, .. }) if source.raw_os_error() == Some(Errno::ENOLINK as i32) => {
+                    directory.unpin_attachment(&attachment)?;
+                }
+                updated => updated?,
+            }
         }
         std::fs::remove_file(directory.program())
             .map_err(|source| Error::kernel("removing a pin", source))?;

@@ -11,7 +11,7 @@ use ops::clock::MonotonicClock;
 use rustix::net::sockopt::{set_ip_ttl, set_ipv6_unicast_hops};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::hops::{Ends, NextHop};
 use super::netlink::Netlink;
@@ -57,31 +57,39 @@ impl Keeper {
         })
     }
 
-    /// Runs as long as the kernel answers.
-    pub async fn run(mut self) -> io::Result<()> {
+    /// Runs for ever. A kernel that does not answer is asked again: flows have what is known meanwhile.
+    pub async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ticks = 0;
-        // Ends that had no flow at the last look.
-        let mut unused = HashSet::new();
+        let mut forgetting = Forgetting::default();
         loop {
-            if self.ask()? {
-                // More is left: other tasks first.
-                tokio::task::yield_now().await;
-                continue;
+            if let Err(error) = self.turn(&mut tick, &mut forgetting).await {
+                tracing::warn!(%error, "the kernel does not tell of its network");
+                self.shared.book().hops.forget_ways();
+                tick.tick().await;
             }
-            let shared = self.shared.clone();
-            tokio::select! {
-                () = shared.asked.notified() => {}
-                heard = self.hear() => heard?,
-                _ = tick.tick() => {
-                    ticks += 1;
-                    if ticks % FORGET_TICKS == 0 {
-                        unused = self.forget(&unused);
-                    }
+        }
+    }
+
+    /// Asks what is to be asked, then waits for something to do.
+    async fn turn(&mut self, tick: &mut Interval, forgetting: &mut Forgetting) -> io::Result<()> {
+        if self.ask()? {
+            // More is left: other tasks first.
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
+        let shared = self.shared.clone();
+        tokio::select! {
+            () = shared.asked.notified() => {}
+            heard = self.hear() => heard?,
+            _ = tick.tick() => {
+                forgetting.ticks += 1;
+                if forgetting.ticks.is_multiple_of(FORGET_TICKS) {
+                    forgetting.unused = self.forget(&forgetting.unused);
                 }
             }
         }
+        Ok(())
     }
 
     /// Asks the kernel what is to be asked, probes, and gives flows what is new. True when some questions are left.
@@ -146,6 +154,14 @@ impl Keeper {
             .retain(|ends| !(unused.contains(ends) && unused_now.contains(ends)));
         unused_now
     }
+}
+
+/// When old ways are let go of.
+#[derive(Debug, Default)]
+struct Forgetting {
+    ticks: u64,
+    /// Ends that had no flow at the last look.
+    unused: HashSet<Ends>,
 }
 
 /// Datagrams to next hops. They go no further: a router drops them, a party's machine has nobody at that port.

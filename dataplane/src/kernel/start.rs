@@ -134,7 +134,10 @@ impl Kernel {
             .collect();
         for (_, attachment) in pinned {
             // Of an interface that has no media address any more.
-            if let Err(error) = attachment.detach() {
+            let unpinned = pins
+                .as_ref()
+                .map_or(Ok(()), |pins| pins.directory.unpin_attachment(&attachment));
+            if let Err(error) = unpinned.and_then(|()| attachment.detach()) {
                 tracing::warn!(%error, "a program of an earlier process stays attached");
             }
         }

@@ -246,37 +246,49 @@ impl SharedTable {
         self.book().flows.values().map(ends).collect()
     }
 
-    /// Gives every flow the next hop that is known now. The book is let go of between two flows, for workers that wait.
+    /// Gives every flow the next hop that is known now; one that has no way any more is left to user space, whose engine finds
+    /// it gone. The book is let go of between two flows, for workers that wait.
     pub(super) fn refresh(&self) {
         let keys: Vec<FlowKey> = self.book().flows.keys().copied().collect();
         for key in keys {
-            let mut book = self.book();
-            let Book { flows, hops, .. } = &mut *book;
-            let Some(spec) = flows.get_mut(&key) else { continue };
-            let Ok(neighbour) = hops.find(ends(spec)) else {
-                continue;
-            };
-            let ingress = self.terms.ingress(spec.local.ip());
-            let is_ipv6 = spec.destination.is_ipv6();
-            let next_hop = ingress.and_then(|ingress| self.terms.next_hop(ingress, is_ipv6, neighbour));
-            let Some(next_hop) = next_hop.filter(|next_hop| *next_hop != spec.next_hop) else {
-                continue;
-            };
-            let moved = FlowSpec {
-                next_hop,
-                ..spec.clone()
-            };
-            match self.table.replace(&moved, &[]) {
-                Ok(()) => {
-                    *spec = moved;
-                    Counts::count(&self.counts.moved);
-                }
-                Err(error) => {
-                    Counts::count(&self.counts.failed);
-                    tracing::warn!(port = %key.local(), %error, "a kernel flow keeps its next hop");
-                }
+            if let Err(error) = self.refresh_flow(key) {
+                Counts::count(&self.counts.failed);
+                tracing::warn!(port = %key.local(), %error, "a kernel flow keeps its next hop");
             }
         }
+    }
+
+    fn refresh_flow(&self, key: FlowKey) -> Result<(), TableError> {
+        let mut book = self.book();
+        let Book { flows, hops, .. } = &mut *book;
+        let Some(spec) = flows.get_mut(&key) else {
+            return Ok(());
+        };
+        let ingress = self.terms.ingress(spec.local.ip());
+        let is_ipv6 = spec.destination.is_ipv6();
+        let next_hop = match hops.find(ends(spec)) {
+            // Not asked yet: it keeps what it has.
+            Err(Missing::Neighbour) => return Ok(()),
+            Err(Missing::Way) => None,
+            Ok(neighbour) => ingress.and_then(|ingress| self.terms.next_hop(ingress, is_ipv6, neighbour)),
+        };
+        match next_hop {
+            None => {
+                self.table.leave_to_user_space(key)?;
+                flows.remove(&key);
+            }
+            Some(next_hop) if next_hop != spec.next_hop => {
+                let moved = FlowSpec {
+                    next_hop,
+                    ..spec.clone()
+                };
+                self.table.replace(&moved, &[])?;
+                *spec = moved;
+                Counts::count(&self.counts.moved);
+            }
+            Some(_) => {}
+        }
+        Ok(())
     }
 }
 

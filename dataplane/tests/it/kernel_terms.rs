@@ -388,3 +388,38 @@ fn two_interfaces_pass_packets_to_each_other() {
         node.stop().await;
     });
 }
+
+#[test]
+fn an_interface_that_is_gone_takes_no_flow_of_another_with_it() {
+    let name = "an_interface_that_is_gone_takes_no_flow_of_another_with_it";
+    let Some(directory) = pins(name) else { return };
+    let kernel = format!(
+        "mode = \"require\"\npin_directory = \"{}\"\n",
+        directory.path().display()
+    );
+    run(name, async |bed: Bed| {
+        let ready = bed.second_wire();
+        let mut both = settings(&kernel);
+        both.more.push_str(
+            "[[interface]]\nname = \"inside\"\nports = \"20000-20999\"\naddresses = [{ local = \"198.51.100.1\" }]\n",
+        );
+        let mut first = Node::with(Backend::Uring, both).await;
+        let mut call = Call::in_kernel_of(&bed, &mut first, "stays", "public").await;
+        first.process.signal(Signal::KILL);
+        first.process.ended().await;
+        drop(ready);
+        bed.at_node(&["ip link del r1"]);
+        call.exchange(20).await;
+
+        let second = node(&kernel).await;
+        assert_eq!(second.kernel, ["r0: native XDP: adopted"]);
+        assert!(
+            !second.process.log().contains("cannot be taken over"),
+            "{}",
+            second.process.log()
+        );
+        second.stop().await;
+    });
+    let left = walk(directory.path());
+    assert!(left.is_empty(), "{left:?}");
+}

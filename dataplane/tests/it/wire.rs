@@ -220,6 +220,18 @@ impl Call {
         Self::of(node, id, request, a, b).await
     }
 
+    /// The same of parties that face the node's interface of this name.
+    pub async fn in_kernel_of(bed: &Bed, node: &mut Node, id: &'static str, interface: &str) -> Self {
+        let (a, b) = (bed.party("192.0.2.2"), bed.party("192.0.2.3"));
+        let mut request = call(id, line(Some(a.address())), line(Some(b.address())));
+        for leg in &mut request.legs {
+            leg.interface = interface.into();
+        }
+        let mut call = Self::of(node, id, request, a, b).await;
+        call.becomes(node, wire::Path::Kernel).await;
+        call
+    }
+
     /// The call of this request.
     pub async fn of(
         node: &mut Node,
