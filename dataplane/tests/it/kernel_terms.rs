@@ -392,11 +392,10 @@ fn two_interfaces_pass_packets_to_each_other() {
 #[test]
 fn an_interface_that_is_gone_takes_no_flow_of_another_with_it() {
     let name = "an_interface_that_is_gone_takes_no_flow_of_another_with_it";
-    let Some(directory) = pins(name) else { return };
-    let kernel = format!(
-        "mode = \"require\"\npin_directory = \"{}\"\n",
-        directory.path().display()
-    );
+    let Some(directory) = BpfFs::mount(name) else {
+        return;
+    };
+    let kernel = pinned(&directory);
     run(name, async |bed: Bed| {
         let ready = bed.second_wire();
         let mut both = settings(&kernel);
@@ -420,6 +419,6 @@ fn an_interface_that_is_gone_takes_no_flow_of_another_with_it() {
         );
         second.stop().await;
     });
-    let left = walk(directory.path());
+    let left = walk(&directory.path());
     assert!(left.is_empty(), "{left:?}");
 }
