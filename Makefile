@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap build release demo load run test sipp lint bench-memory bench-bootstrap bench-relay bench-setup \
-	bench-micro fuzz clean
+	bench-micro soak fuzz clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -48,8 +48,8 @@ bench-memory: release ## Bytes a call in each plane; writes target/bench/memory.
 bench-bootstrap: bootstrap ## Install rtpengine, for bench-relay to compare with; needs root
 	@bench/bootstrap.sh
 
-# ARGS adds to it, such as ARGS="--calls 100,300,600 --rounds 5 --time-s 900"; see ringpath-kit relay --help.
-bench-relay: release ## Relays side by side, at most six minutes, needs root; writes target/bench/relay.{json,md} and charts
+# ARGS adds to it, such as ARGS="--calls 100,300,600 --rounds 5 --time-s 3600"; see ringpath-kit relay --help.
+bench-relay: release ## Relays side by side, at most fifteen minutes, needs root; writes target/bench/relay.{json,md} and charts
 	$(TARGET)/release/ringpath-kit relay --commit "$$(git rev-parse --short HEAD)" $(ARGS)
 
 bench-setup: release ## Calls set up a second over gRPC; writes target/bench/setup.json
@@ -57,6 +57,10 @@ bench-setup: release ## Calls set up a second over gRPC; writes target/bench/set
 
 bench-micro: ## The functions on the way of a packet and of a message, by themselves (criterion)
 	$(CARGO) bench --package ringpath-bench --locked --bench micro $(if $(ARGS),-- $(ARGS))
+
+MINUTES ?= 10
+soak: release ## MINUTES of churn against a real media node; fails when memory, ports, files or map entries are not back
+	$(TARGET)/release/ringpath-kit soak --minutes $(MINUTES)
 
 fuzz: ## How to run the fuzz targets; `make test` replays their corpus
 	@echo "Commands for each target, on stable Rust: control-plane/fuzz/README.md and dataplane/fuzz/README.md"

@@ -83,6 +83,12 @@ impl NodeClient {
         answer.into_inner().call.context("an answer has a call")
     }
 
+    /// Changes the media of a call.
+    pub fn update(&mut self, request: pb::UpdateCallRequest) -> anyhow::Result<pb::Call> {
+        let answer = self.runtime.block_on(self.client.update_call(request))?;
+        answer.into_inner().call.context("an answer has a call")
+    }
+
     /// Removes a call.
     pub fn delete(&mut self, call: &str) -> anyhow::Result<()> {
         let request = pb::DeleteCallRequest {

@@ -15,6 +15,7 @@
 //! 4. The skeletons are libbpf-cargo's output and live in `object` and `load` alone; nothing borrowed from one leaves them.
 
 mod attach;
+mod census;
 mod checksum;
 mod copies;
 mod error;
@@ -39,6 +40,7 @@ mod table;
 mod tap;
 
 pub use attach::{AttachError, Attachment, Mode};
+pub use census::{MapUse, maps_of};
 pub use copies::{RtcpCopies, RtcpCopy};
 pub use error::Error;
 pub use features::Features;

@@ -293,7 +293,7 @@ fn name(call: u32) -> String {
 }
 
 /// Where the parties of a call send to, as the node advertises it.
-fn faces_of(call: &pb::Call) -> anyhow::Result<[SocketAddr; 2]> {
+pub fn faces_of(call: &pb::Call) -> anyhow::Result<[SocketAddr; 2]> {
     let face = |leg: usize| -> anyhow::Result<SocketAddr> {
         let rtp = call
             .legs

@@ -9,6 +9,7 @@ mod memory;
 mod relay;
 mod run;
 mod setup;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ enum Command {
     Relay(relay::Arguments),
     Run(run::Arguments),
     Setup(setup::Arguments),
+    Soak(soak::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Relay(arguments) => relay::run(arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Setup(arguments) => setup::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

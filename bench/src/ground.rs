@@ -1,0 +1,76 @@
+//! Where a media node runs for measurements and soak tests: the bed with its own interface where privilege allows, else
+//! loopback.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use crate::host::Host;
+use crate::plane::{NodeOptions, Plane};
+use crate::relay::bed::{Bed, RELAY};
+use crate::relay::generator::Generator;
+use crate::relay::load::{Kind, Load};
+use crate::relay::privilege;
+
+/// A place for one node at a time, and a load for it.
+#[derive(Debug)]
+pub struct Ground {
+    /// Sends to the node's ports.
+    pub load: Load,
+    /// The node's address.
+    pub node: Ipv4Addr,
+    before: Vec<OsString>,
+    /// Detached before what it is attached to is gone.
+    bed: Option<Bed>,
+    _host: Option<Host>,
+}
+
+impl Ground {
+    /// Makes it for at most so many calls. The calling thread stays there for good, and should end. The text says why it is
+    /// not a bed.
+    pub fn make(calls_max: u32, folder: &Path) -> anyhow::Result<(Self, Option<String>)> {
+        let cores = match privilege::check() {
+            Ok(cores) => cores,
+            Err(missing) => {
+                let host = Host::reserve()?;
+                let ground = Self {
+                    load: Load::Sockets(Box::new(Generator::bind(host.ip())?)),
+                    node: host.ip(),
+                    before: Vec::new(),
+                    bed: None,
+                    _host: Some(host),
+                };
+                return Ok((
+                    ground,
+                    Some(format!("On loopback, without the kernel path: {missing}")),
+                ));
+            }
+        };
+        let bed = Bed::make(cores, true, folder)?;
+        bed.enter()?;
+        let (load, hitch) = Load::new(Kind::Auto, &bed, calls_max, folder)?;
+        let ground = Self {
+            load,
+            node: RELAY,
+            before: bed.at_relay(),
+            bed: Some(bed),
+            _host: None,
+        };
+        Ok((ground, hitch))
+    }
+
+    /// Whether there is an interface for the kernel path.
+    pub fn has_interface(&self) -> bool {
+        self.bed.is_some()
+    }
+
+    /// Where a node's gRPC, and its metrics, listen.
+    pub fn listeners(&self) -> [SocketAddr; 2] {
+        [(self.node, 7_100).into(), (self.node, 7_180).into()]
+    }
+
+    /// Starts a node there.
+    pub fn start(&self, options: &NodeOptions, folder: &Path) -> anyhow::Result<Plane> {
+        Plane::start_node_after(&self.before, options, folder)
+    }
+}
