@@ -94,7 +94,8 @@ impl SendBatch {
                 Err(libc::ECONNREFUSED) if retried != Some(next) => retried = Some(next),
                 Err(errno) => {
                     let kind = SendError::from_errno(errno);
-                    if kind == SendError::WouldBlock {
+                    // A full socket takes none of the others either; a device's queue may have dropped just this one.
+                    if errno == libc::EAGAIN {
                         self.packets[next..].iter().for_each(|_| report(Err(kind)));
                         sending.blocked = true;
                         break;

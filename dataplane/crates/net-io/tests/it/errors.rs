@@ -15,6 +15,7 @@ conformance! {
     kernel {
         a_refused_packet_does_not_poison_the_port: IoConfig::default();
         a_bad_destination_spoils_no_other_packet_of_its_batch: IoConfig::default();
+        a_steered_packet_beyond_the_mtu_is_too_big: IoConfig::default();
         what_the_kernel_drops_at_a_full_socket_is_counted: IoConfig {
             socket: SocketOptions { receive_buffer: Some(4096), ..SocketOptions::default() },
             ..IoConfig::default()
@@ -101,6 +102,40 @@ fn a_bad_destination_spoils_no_other_packet_of_its_batch(mut io: impl PacketIo, 
     }
     assert!(outside.receives_now().is_none());
     assert_eq!((io.counters().sent, io.counters().send_errors_total()), (20, 10));
+}
+
+/// With a socket a port the kernel cuts it into fragments instead.
+fn a_steered_packet_beyond_the_mtu_is_too_big(mut io: impl PacketIo, world: &World) {
+    if !matches!(world, World::Steered) {
+        return;
+    }
+    for ip in [LOOPBACK_V4, LOOPBACK_V6] {
+        let outside = world.peer(ip);
+        let to = outside.local_addr();
+        let (port, local) = open(&mut io, ip);
+        // Headers of IP and UDP take 28 or 48 bytes.
+        let most = 1_400 - if ip.is_ipv4() { 28 } else { 48 };
+        for size in [most, most + 1, most + 200, 172] {
+            outside.send_to(&vec![7; size], local);
+        }
+        let mut frames = Vec::new();
+        poll_until(&mut io, |io| {
+            frames.extend(std::iter::from_fn(|| io.receive()).map(|received| received.frame));
+            (frames.len() == 4).then_some(())
+        });
+        let mtu = ["link", "set", "lo", "mtu", "1400"];
+        assert!(std::process::Command::new("ip").args(mtu).status().unwrap().success());
+        for frame in frames {
+            io.send(frame, port, to);
+        }
+        expect_all_frames_back(&mut io);
+        assert_eq!(outside.receives(), (vec![7; most], local));
+        assert_eq!(outside.receives(), (vec![7; 172], local));
+        let mtu = ["link", "set", "lo", "mtu", "65536"];
+        assert!(std::process::Command::new("ip").args(mtu).status().unwrap().success());
+    }
+    assert_eq!(io.counters().send_errors_of(SendError::TooBig), 4, "{:?}", io.counters());
+    assert_eq!(io.counters().sent, 4);
 }
 
 fn what_the_kernel_drops_at_a_full_socket_is_counted(mut io: impl PacketIo, world: &World) {
