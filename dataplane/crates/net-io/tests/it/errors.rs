@@ -124,7 +124,13 @@ fn a_steered_packet_beyond_the_mtu_is_too_big(mut io: impl PacketIo, world: &Wor
             (frames.len() == 4).then_some(())
         });
         let mtu = ["link", "set", "lo", "mtu", "1400"];
-        assert!(std::process::Command::new("ip").args(mtu).status().unwrap().success());
+        assert!(
+            std::process::Command::new("ip")
+                .args(mtu)
+                .status()
+                .unwrap()
+                .success()
+        );
         for frame in frames {
             io.send(frame, port, to);
         }
@@ -132,9 +138,20 @@ fn a_steered_packet_beyond_the_mtu_is_too_big(mut io: impl PacketIo, world: &Wor
         assert_eq!(outside.receives(), (vec![7; most], local));
         assert_eq!(outside.receives(), (vec![7; 172], local));
         let mtu = ["link", "set", "lo", "mtu", "65536"];
-        assert!(std::process::Command::new("ip").args(mtu).status().unwrap().success());
+        assert!(
+            std::process::Command::new("ip")
+                .args(mtu)
+                .status()
+                .unwrap()
+                .success()
+        );
     }
-    assert_eq!(io.counters().send_errors_of(SendError::TooBig), 4, "{:?}", io.counters());
+    assert_eq!(
+        io.counters().send_errors_of(SendError::TooBig),
+        4,
+        "{:?}",
+        io.counters()
+    );
     assert_eq!(io.counters().sent, 4);
 }
 
