@@ -190,6 +190,11 @@ impl Hops {
         std::mem::take(&mut self.changed)
     }
 
+    /// Some flow did not get what is new.
+    pub(super) const fn set_changed(&mut self) {
+        self.changed = true;
+    }
+
     /// Every way that was asked for.
     pub(super) fn ends(&self) -> impl Iterator<Item = Ends> + '_ {
         self.ways.keys().copied()

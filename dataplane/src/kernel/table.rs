@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ebpf::{Bucket, FlowKey, FlowSpec, FlowTable, Media, NextHop, ReasonSet, TableError};
@@ -127,6 +127,8 @@ pub struct SharedTable {
     /// Tells the keeper that ways are to be asked for.
     pub(super) asked: Notify,
     pub(super) counts: Counts,
+    /// Another process is about to write the table, or does.
+    held: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -170,6 +172,7 @@ impl SharedTable {
             book: Mutex::default(),
             asked: Notify::new(),
             counts: Counts::default(),
+            held: AtomicBool::new(false),
         };
         shared.read();
         Ok(Arc::new(shared))
@@ -249,6 +252,10 @@ impl SharedTable {
     /// Gives every flow the next hop that is known now; one that has no way any more is left to user space, whose engine finds
     /// it gone. The book is let go of between two flows, for workers that wait.
     pub(super) fn refresh(&self) {
+        if self.held.load(Ordering::Relaxed) {
+            self.book().hops.set_changed();
+            return;
+        }
         let keys: Vec<FlowKey> = self.book().flows.keys().copied().collect();
         for key in keys {
             if let Err(error) = self.refresh_flow(key) {
@@ -320,6 +327,10 @@ pub trait PortTable: Flows {
 
     /// A port is about to be closed.
     fn closing(&mut self, port: PortId);
+
+    /// Another process is about to write the table in place of this one, or, with `false`, is not: until then nothing here may
+    /// write it.
+    fn hold(&mut self, hold: bool);
 }
 
 impl PortTable for media_engine::NoFlows {
@@ -328,6 +339,8 @@ impl PortTable for media_engine::NoFlows {
     }
 
     fn closing(&mut self, _: PortId) {}
+
+    fn hold(&mut self, _: bool) {}
 }
 
 impl PortTable for WorkerFlows {
@@ -372,6 +385,10 @@ impl PortTable for WorkerFlows {
             Counts::count(&self.shared.counts.failed);
             tracing::warn!(port = %local, %error, "a closed port stays in the table of kernel flows");
         }
+    }
+
+    fn hold(&mut self, hold: bool) {
+        self.shared.held.store(hold, Ordering::Relaxed);
     }
 }
 

@@ -76,6 +76,7 @@ impl<Io: PacketIo> Worker<Io> {
             }
             Handover::GoOn => {
                 self.held = None;
+                self.flows.hold(false);
                 self.io.start_receiving();
                 HandedOver::Done
             }
@@ -86,6 +87,7 @@ impl<Io: PacketIo> Worker<Io> {
     /// Lets go of the sockets and sends everything that was received: what comes from now on waits in them.
     fn hold(&mut self) -> io::Result<()> {
         self.io.stop_receiving()?;
+        self.flows.hold(true);
         let ports = self.io.socket_ports().into_iter().collect();
         self.held = Some(Held { ports });
         for _ in 0..FLUSH_TURNS {
