@@ -158,6 +158,11 @@ impl Announcement {
     }
 }
 
+/// Where the data planes of a folder keep what outlives them.
+fn state(folder: &Path) -> PathBuf {
+    folder.join("state")
+}
+
 /// A running plane.
 #[derive(Debug)]
 pub struct Plane {
@@ -181,10 +186,9 @@ impl Plane {
         folder: &Path,
     ) -> anyhow::Result<Self> {
         // A run's own: what a node of another run left is not this one's.
-        let state = folder.join("state");
         let file = format!(
             "state_directory = {:?}\n{}",
-            state.display().to_string(),
+            state(folder).display().to_string(),
             options.file()
         );
         Self::start(before, "ringpath-dataplane", &options.name, &file, folder)
@@ -238,6 +242,11 @@ impl Plane {
     /// SIGTERM; it must end with status 0 in time.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         self.process.stop(STOP_WITHIN)
+    }
+
+    /// Removes what a data plane that has ended left for the next one: its calls are gone then.
+    pub fn forget(&self) -> anyhow::Result<()> {
+        Ok(fs::remove_dir_all(state(&self.folder))?)
     }
 
     /// SIGKILL: as a crash would end it.

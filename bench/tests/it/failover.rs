@@ -164,9 +164,47 @@ fn calls_that_a_restarted_media_node_does_not_know_end_at_once() {
     let mut stand = stand(test, &StandOptions::default());
     let mut sipps = lasting_calls(&mut stand);
     stand.nodes[0].kill().unwrap();
+    stand.nodes[0].forget().unwrap();
     stand.nodes[0].restart().unwrap();
     // Well before the lease of 60 s.
     both_are_released(&stand, &mut sipps);
+    short_calls(&mut stand, CALLS);
+    stand.finish().unwrap();
+}
+
+#[test]
+fn calls_of_a_media_node_that_is_killed_and_comes_back_go_on() {
+    let test = "failover-node-back";
+    if !sipp_is_here(test) {
+        return;
+    }
+    let mut stand = stand(test, &StandOptions::default());
+    let callee = Script {
+        talk: Duration::from_secs(6),
+        ..stand.callee("basic-call/callee-hangs-up", CALLS)
+    };
+    let caller = stand.caller("basic-call/callee-hangs-up", CALLS);
+    let callee = stand.run(&callee).unwrap();
+    let caller = stand.run(&caller).unwrap();
+    wait::until_true("the calls to be answered", SOON, || {
+        Ok(stand.cdrs()?.iter().filter(|cdr| cdr.answered).count() == CALLS as usize)
+    })
+    .unwrap();
+    stand.nodes[0].kill().unwrap();
+    stand.nodes[0].restart().unwrap();
+    assert_eq!(stand.held().unwrap().calls, u64::from(CALLS));
+    // Until their parties hang up.
+    for mut sipp in [caller, callee] {
+        if let Err(error) = sipp.finish(WITHIN) {
+            panic!("{error:#}\n{}", stand.control.log_tail());
+        }
+    }
+    let cdrs = stand.wait_for_cdrs(CALLS as usize, SOON).unwrap();
+    assert_eq!(
+        (cdrs.len(), ended(&cdrs, "callee")),
+        (CALLS as usize, CALLS as usize),
+        "{cdrs:#?}"
+    );
     short_calls(&mut stand, CALLS);
     stand.finish().unwrap();
 }
