@@ -174,6 +174,7 @@ pub(crate) fn load_relay(maps: Maps<'_>) -> Result<RelayObject, Error> {
 }
 
 /// The maps that both variants of the relay use, by name.
+#[cfg_attr(not(bpf_built), expect(dead_code, reason = "nothing is loaded with them"))]
 pub(crate) struct SharedMaps<'relay> {
     pub(crate) maps: &'relay FlowMaps,
     pub(crate) settings: &'relay MapHandle,

@@ -16,6 +16,7 @@ use crate::{
 const READS_MAX: usize = 64;
 
 /// Places for flows beyond those for states, for changes of a flow: the new one is there before the old one goes.
+#[cfg(bpf_built)]
 pub(crate) const FLOWS_SPARE: u32 = 64;
 
 /// The flows of a relay: what is in the kernel's maps, and which of their places are free.

@@ -283,7 +283,11 @@ impl Pins {
         let directory = match PinDirectory::new(&root.join(name)) {
             Ok(directory) => directory,
             Err(error) => {
-                tracing::warn!(%error, "nothing is pinned: kernel flows end with this process");
+                tracing::warn!(
+                    pin_directory = %root.display(),
+                    %error,
+                    "nothing is pinned: kernel flows end with this process"
+                );
                 return Ok(None);
             }
         };
