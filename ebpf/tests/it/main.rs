@@ -1,5 +1,6 @@
 //! The programs on built packets (program-run), held against Rust written on its own, and on real interfaces.
 
+mod attack;
 mod bench;
 mod corpus;
 mod forward;
