@@ -3,6 +3,7 @@
 //! Memory is warm and branches are predicted, as they are not in a relay: these figures find regressions, and bound from
 //! below what a packet costs.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -59,10 +60,11 @@ a=fmtp:101 0-16\r\n\
 a=ptime:20\r\n\
 a=sendrecv\r\n";
 
-/// Ports without sockets.
+/// Ports without sockets, and a table of flows that forwards nothing and always reads the same.
 #[derive(Default)]
 struct NoSockets {
     opened: u32,
+    streams: HashMap<SocketAddr, StreamState>,
 }
 
 impl Ports for NoSockets {
@@ -75,16 +77,21 @@ impl Ports for NoSockets {
 }
 
 impl Flows for NoSockets {
-    fn install(&mut self, _: &Flow, _: &[StreamState]) -> Result<(), FlowError> {
-        Err(FlowError::Unavailable)
+    fn install(&mut self, flow: &Flow, streams: &[StreamState]) -> Result<(), FlowError> {
+        self.streams
+            .extend(streams.iter().map(|stream| (flow.local, *stream)));
+        Ok(())
     }
 
-    fn remove(&mut self, _: SocketAddr) -> Option<FlowReading> {
+    fn remove(&mut self, local: SocketAddr) -> Option<FlowReading> {
+        self.streams.remove(&local);
         None
     }
 
-    fn read(&mut self, _: SocketAddr) -> Option<FlowReading> {
-        None
+    fn read(&mut self, local: SocketAddr) -> Option<FlowReading> {
+        let mut reading = FlowReading::default();
+        reading.streams[0] = Some(*self.streams.get(&local)?);
+        Some(reading)
     }
 }
 
@@ -97,7 +104,7 @@ fn party(call: usize, side: usize) -> SocketAddr {
 }
 
 /// An engine with a thousand plain calls. Their RTP ports are, by call, 4n for the caller and 4n + 2 for the callee.
-fn engine() -> Engine {
+fn engine(kernel: bool) -> (Engine, NoSockets) {
     let address = Address {
         local: [198, 18, 0, 2].into(),
         advertised: [198, 18, 0, 2].into(),
@@ -107,7 +114,8 @@ fn engine() -> Engine {
         addresses: vec![address],
         ports: (20_000..30_000).step_by(2).collect(),
     };
-    let config = EngineConfig::new(vec![interface], Path::Simulated, "a benchmark");
+    let mut config = EngineConfig::new(vec![interface], Path::Simulated, "a benchmark");
+    config.kernel = kernel;
     let mut engine = Engine::new(config, Random::from_number(1));
     let mut ports = NoSockets::default();
     let line = |remote| LineSpec {
@@ -146,7 +154,7 @@ fn engine() -> Engine {
             .create(Timestamp::from_millis(1), &mut ports, &key, &spec)
             .expect("there is room");
     }
-    engine
+    (engine, ports)
 }
 
 fn rtp_parse(criterion: &mut Criterion) {
@@ -161,7 +169,7 @@ fn handle_packet(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("media_engine::Engine::handle_packet");
     group.throughput(Throughput::Elements(1));
     for calls in [1, CALLS] {
-        let mut engine = engine();
+        let (mut engine, _) = engine(false);
         let streams: Vec<LoadStream> = (0..calls as u32)
             .map(|place| LoadStream::new(place, 1, 0))
             .collect();
@@ -190,6 +198,44 @@ fn handle_packet(criterion: &mut Criterion) {
             });
         });
     }
+    group.finish();
+}
+
+/// What a second costs the engine beyond packets: every flow in the table is read, every stream judged. What the table
+/// itself takes for a reading comes on top.
+fn sweep(criterion: &mut Criterion) {
+    let (mut engine, mut shell) = engine(true);
+    let mut now = Timestamp::from_millis(10);
+    for number in 0..3 {
+        for call in 0..CALLS {
+            let mut packet = [0; PACKET];
+            LoadStream::new(call as u32, 1, 0).write(number, 0, &mut packet);
+            for side in 0..2 {
+                let port = PortId((call * 4 + side * 2) as u32);
+                let verdict = engine.handle_packet(now, port, party(call, side), &packet);
+                assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+            }
+        }
+        now = now + PTIME;
+    }
+    let mut pass = |time: Duration| {
+        let until = now + time;
+        while let Some(at) = engine.poll_timeout().filter(|at| *at <= until) {
+            now = at.max(now);
+            engine.handle_timeout(now, &mut shell);
+        }
+        now = until;
+        engine.flow_counts().kernel()
+    };
+    assert_eq!(pass(Duration::from_secs(1)), 2 * CALLS as u64);
+    let mut group = criterion.benchmark_group("media_engine::Engine::handle_timeout");
+    group.throughput(Throughput::Elements(2 * CALLS as u64));
+    group.bench_function(
+        format!("a second of {} flows in the kernel", 2 * CALLS),
+        |bench| {
+            bench.iter(|| pass(Duration::from_secs(1)));
+        },
+    );
     group.finish();
 }
 
@@ -222,5 +268,5 @@ fn sdp_rewrite(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, rtp_parse, handle_packet, sip_parse, sdp_rewrite);
+criterion_group!(benches, rtp_parse, handle_packet, sweep, sip_parse, sdp_rewrite);
 criterion_main!(benches);
