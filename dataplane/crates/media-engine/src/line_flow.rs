@@ -15,19 +15,14 @@ pub(crate) struct LineFlow {
     pub(crate) installed: Option<Box<Installed>>,
 }
 
-impl LineFlow {
-    /// RTP packets that the flow in the table was known to have forwarded; `None` while there is none.
-    pub(crate) fn forwarded(&self) -> Option<u64> {
-        Some(self.installed.as_ref()?.counted.rtp_packets)
-    }
-}
-
 /// A flow that is in the table.
 #[derive(Debug)]
 pub(crate) struct Installed {
     pub(crate) flow: Flow,
     /// What has been added to the line's counts already.
     pub(crate) counted: Counted,
+    /// RTP packets that it had forwarded when the line had its turn last.
+    pub(crate) swept: u64,
 }
 
 /// The counts of a reading that add up over flows.

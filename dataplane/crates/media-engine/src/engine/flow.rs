@@ -28,6 +28,8 @@ const UNAVAILABLE_RETRY: Duration = Duration::from_secs(60);
 /// The same after a flow was lost or gave most of its packets back.
 const LOST_RETRY: Duration = Duration::from_secs(1);
 const PASSED_UP_RETRY: Duration = Duration::from_secs(30);
+/// Packets of a second that came up, below which nothing is concluded from them: a pause in speech has few of any kind.
+const PASSED_UP_MIN: u32 = 10;
 
 const COMPONENTS: [Component; 2] = [Component::Rtp, Component::Rtcp];
 
@@ -193,7 +195,9 @@ impl Engine {
             };
         }
         if state.retry_at > now && state.reason.is_some_and(PathReason::is_failure) {
-            return (state.reason, None);
+            // A retry that is nearer than the line's next turn must not be forgotten.
+            let soon = state.retry_at <= now + PATIENCE;
+            return (state.reason, soon.then_some(state.retry_at));
         }
         let line = self.line_mut(key);
         let state = line.flow_mut(component);
@@ -225,6 +229,7 @@ impl Engine {
                 line.flow_mut(component).installed = Some(Box::new(Installed {
                     flow,
                     counted: Counted::default(),
+                    swept: 0,
                 }));
                 self.counters.kernel.flows_installed += 1;
                 relay
@@ -369,16 +374,15 @@ impl Engine {
     }
 
     /// What becomes of a line's flow in the kernel when its packets came up more often than not: back to user space.
-    pub(super) fn check_passed_up(
-        &mut self,
-        now: Timestamp,
-        shell: &mut impl Shell,
-        key: u32,
-        forwarded: u64,
-    ) {
+    pub(super) fn check_passed_up(&mut self, now: Timestamp, shell: &mut impl Shell, key: u32) {
         let line = self.line_mut(key);
         let passed_up = std::mem::take(&mut line.passed_up);
-        if line.in_kernel && u64::from(passed_up) > forwarded {
+        let Some(installed) = &mut line.rtp_flow.installed else {
+            return;
+        };
+        let counted = installed.counted.rtp_packets;
+        let forwarded = counted.saturating_sub(std::mem::replace(&mut installed.swept, counted));
+        if passed_up >= PASSED_UP_MIN && u64::from(passed_up) > forwarded {
             line.rtp_flow.retry_at = now + PASSED_UP_RETRY;
             self.take_out(shell, key, Component::Rtp);
             self.set_reason(key, Component::Rtp, Some(PathReason::PassedUp));
@@ -417,7 +421,11 @@ impl Engine {
         if let Some(flow) = flow {
             let line = self.line_mut(key);
             line.in_kernel |= component == Component::Rtp;
-            line.flow_mut(component).installed = Some(Box::new(Installed { flow, counted }));
+            line.flow_mut(component).installed = Some(Box::new(Installed {
+                flow,
+                swept: counted.rtp_packets,
+                counted,
+            }));
             self.counters.kernel.flows_adopted += 1;
             return;
         }

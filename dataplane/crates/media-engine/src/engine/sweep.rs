@@ -78,10 +78,9 @@ impl Engine {
     /// Looks at one line; how many flows were read.
     fn look_at(&mut self, now: Timestamp, shell: &mut impl Shell, key: u32) -> usize {
         let mut readings = 0;
-        if let Some(before) = self.line(key).rtp_flow.forwarded() {
+        if self.line(key).rtp_flow.installed.is_some() {
             self.read_flow(now, shell, key, Component::Rtp);
-            let forwarded = self.line(key).rtp_flow.forwarded().unwrap_or(before);
-            self.check_passed_up(now, shell, key, forwarded.saturating_sub(before));
+            self.check_passed_up(now, shell, key);
             readings += 1;
         }
         let is_turn = self
