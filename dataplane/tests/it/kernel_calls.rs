@@ -432,7 +432,6 @@ fn a_flow_whose_way_goes_away_comes_back_to_user_space() {
             bed.at_node(&["ip route del unreachable 192.0.2.3/32"]);
             call.b.drain();
             heard_again(&mut call, PATIENCE).await;
-            call.becomes(&mut node, wire::Path::Kernel).await;
             call.exchange(20).await;
             node.stop().await;
         },
