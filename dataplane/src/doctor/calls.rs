@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroU32;
 
 use host::{Channels, Ethtool, Feature, TimeSync, UdpFlow};
 use net_io::probe::{self, Backend, Requested};
@@ -63,14 +64,31 @@ impl Calls for ThisMachine {
 
     fn bpf(&self) -> Result<(), String> {
         // The smallest program of the build; the kernel forgets it when it is dropped.
-        ebpf::Program::load_pass().map(drop).map_err(|error| {
-            // The verifier's log would be many lines.
-            let text = error.to_string();
-            text.lines().next().unwrap_or_default().to_owned()
-        })
+        ebpf::Program::load_pass()
+            .map(drop)
+            .map_err(|error| in_a_line(&error))
+    }
+
+    fn steering(&self) -> Result<(), String> {
+        ebpf::Steering::load(&[])
+            .map(drop)
+            .map_err(|error| in_a_line(&error))
+    }
+
+    fn xdp(&self, interface: &str) -> Result<(bool, bool), String> {
+        let index = nix::net::if_::if_nametoindex(interface).map_err(|error| error.to_string())?;
+        let index = NonZeroU32::new(index).ok_or("no number")?;
+        let features = ebpf::Features::of(index).map_err(|error| in_a_line(&error))?;
+        Ok((features.runs_programs(), features.transmits()))
     }
 
     fn ruleset(&self) -> Result<String, String> {
         nft_ruleset()
     }
+}
+
+/// The verifier's log would be many lines.
+fn in_a_line(error: &ebpf::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -17,6 +17,8 @@ struct Machine {
     features: RefCell<BTreeMap<String, Feature>>,
     synchronised: bool,
     ruleset: Result<String, String>,
+    xdp: Result<(bool, bool), String>,
+    steering: Result<(), String>,
 }
 
 impl Default for Machine {
@@ -44,6 +46,8 @@ impl Default for Machine {
             features: RefCell::new(names.map(|name| (name.to_owned(), off)).into()),
             synchronised: true,
             ruleset: Err("nft list ruleset: no such program".into()),
+            xdp: Ok((true, true)),
+            steering: Ok(()),
         }
     }
 }
@@ -90,6 +94,12 @@ impl Calls for Machine {
     }
     fn bpf(&self) -> Result<(), String> {
         Ok(())
+    }
+    fn steering(&self) -> Result<(), String> {
+        self.steering.clone()
+    }
+    fn xdp(&self, _: &str) -> Result<(bool, bool), String> {
+        self.xdp.clone()
     }
     fn ruleset(&self) -> Result<String, String> {
         self.ruleset.clone()
@@ -506,6 +516,63 @@ fn each_fault_is_found_with_the_command_against_it() {
                 )
             },
             ("clock", "source", Status::Advice, "hpet; wanted tsc"),
+        ),
+        (
+            |_, machine| machine.xdp = Ok((false, false)),
+            (
+                "xdp",
+                "eth0",
+                Status::Advice,
+                "nothing says that the driver runs XDP programs",
+            ),
+        ),
+        (
+            |_, machine| machine.xdp = Ok((true, false)),
+            ("xdp", "eth0", Status::Ok, "the driver runs programs"),
+        ),
+        (
+            |_, machine| {
+                machine.driver = "veth";
+                machine.xdp = Ok((true, false));
+            },
+            ("xdp", "eth0", Status::Advice, "its other end is not ready"),
+        ),
+        (
+            |_, machine| machine.xdp = Err("not permitted".into()),
+            ("xdp", "eth0", Status::Unknown, "unknown: not permitted"),
+        ),
+        (
+            |_, machine| machine.steering = Err("needs CAP_BPF".into()),
+            (
+                "bpf",
+                "sk_lookup of this process",
+                Status::Advice,
+                "needs CAP_BPF; wanted a program that loads",
+            ),
+        ),
+        (
+            |_, machine| {
+                machine.driver = "veth";
+                machine.xdp = Ok((true, true));
+            },
+            (
+                "veth",
+                "eth0 peer receive",
+                Status::Ok,
+                "the other end takes what is sent natively",
+            ),
+        ),
+        (
+            |_, machine| {
+                machine.driver = "veth";
+                machine.xdp = Ok((true, false));
+            },
+            (
+                "veth",
+                "eth0 peer receive",
+                Status::Unknown,
+                "in another network namespace",
+            ),
         ),
         (
             |_, machine| machine.synchronised = false,

@@ -28,6 +28,10 @@ pub trait Calls {
     fn uring(&self) -> Result<String, String>;
     /// Whether the kernel takes a BPF program from this process, and why not.
     fn bpf(&self) -> Result<(), String>;
+    /// The same of the program that steers packets to sockets.
+    fn steering(&self) -> Result<(), String>;
+    /// What the driver of an interface says of native XDP: whether it runs programs, and whether what they send leaves.
+    fn xdp(&self, interface: &str) -> Result<(bool, bool), String>;
     /// The whole firewall of this network namespace as `nft list ruleset` prints it.
     fn ruleset(&self) -> Result<String, String>;
 }

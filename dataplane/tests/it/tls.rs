@@ -150,3 +150,60 @@ async fn with_mutual_tls_only_the_authoritys_clients_get_in() {
         Ok("media-it")
     );
 }
+
+#[tokio::test]
+async fn a_tap_shows_its_certificate() {
+    let (nodes, clients) = (Authority::new("nodes"), Authority::new("clients"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = settings(directory.path(), &nodes.sign("node.test"), Some(&clients.pem));
+    let node = Node::start_process(Backend::Socket, &settings);
+    let (_, address) = node.grpc.split_once(' ').expect("protocol and address");
+    let good = clients.sign("operator.test");
+    let file = |name: &str, text: &str| write(directory.path(), name, text).display().to_string();
+    let (ca, certificate, key) = (
+        file("nodes.pem", &nodes.pem),
+        file("operator.pem", &good.certificate),
+        file("operator.key", &good.key),
+    );
+    let output = directory.path().join("call.pcapng");
+    let tap = |arguments: &[&str]| {
+        let address = format!("https://{address}");
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_ringpath-dataplane"))
+            .args([
+                "tap",
+                "--node",
+                &address,
+                "--call",
+                "nobody",
+                "--tls-name",
+                "node.test",
+                "-o",
+            ])
+            .arg(&output)
+            .args(arguments)
+            .output()
+            .expect("it runs");
+        assert_eq!(ended.status.code(), Some(1));
+        String::from_utf8(ended.stderr).expect("text")
+    };
+    let said = tap(&[
+        "--tls-ca",
+        &ca,
+        "--tls-certificate",
+        &certificate,
+        "--tls-key",
+        &key,
+    ]);
+    assert!(
+        said.contains("NotFound"),
+        "let in, and there is no such call: {said}"
+    );
+    let said = tap(&["--tls-ca", &ca]);
+    assert!(
+        !said.contains("NotFound"),
+        "not let in without a certificate: {said}"
+    );
+    let said = tap(&[]);
+    assert!(said.contains("https needs --tls-ca"), "{said}");
+    assert!(!output.exists());
+}

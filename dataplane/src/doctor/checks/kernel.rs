@@ -78,6 +78,20 @@ pub fn bpf(view: &View<'_>) -> Vec<Finding> {
             "build with clang; give the service CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN",
         ),
     };
+    let steers = Finding::new(
+        "bpf",
+        "sk_lookup of this process",
+        "without steering each media port is a socket of its own, and the limit of open files bounds the calls",
+    );
+    let steers = match view.calls.steering() {
+        Ok(()) => steers.ok("the program of this build was loaded and let go"),
+        Err(reason) => steers.bad(
+            Status::Advice,
+            reason,
+            "a program that loads",
+            "build with clang; give the service CAP_BPF and CAP_NET_ADMIN",
+        ),
+    };
     let pins = Finding::new(
         "bpf",
         "/sys/fs/bpf",
@@ -101,5 +115,5 @@ pub fn bpf(view: &View<'_>) -> Vec<Finding> {
             }
         }
     };
-    vec![loads, pins]
+    vec![loads, steers, pins]
 }

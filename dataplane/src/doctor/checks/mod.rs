@@ -27,6 +27,7 @@ pub const ALL: &[Check] = &[
     ("interrupts", interrupts::interrupts),
     ("steering", queues::steering),
     ("offloads", offloads::offloads),
+    ("xdp", offloads::xdp),
     ("veth", offloads::veth),
     ("conntrack", conntrack::conntrack),
     ("ports", ports::ports),

@@ -68,15 +68,51 @@ pub fn offloads(view: &View<'_>) -> Vec<Finding> {
     findings
 }
 
+/// What the drivers say of native XDP.
+pub fn xdp(view: &View<'_>) -> Vec<Finding> {
+    let mut names = view.interfaces();
+    names.retain(|name| !view.is_loopback(name));
+    let judge = |name: String| {
+        let finding = Finding::new(
+            "xdp",
+            &name,
+            "where the driver does not run it, XDP runs in the kernel's stack at several times the cost",
+        );
+        match view.calls.xdp(&name) {
+            Err(reason) => finding.unknown(reason),
+            Ok((true, true)) => finding.ok("the driver runs programs, and sends what they forward"),
+            // Some drivers say so only while they have a program.
+            Ok((true, false)) if !is_veth(view, &name) => finding.ok("the driver runs programs"),
+            Ok((true, false)) => finding.bad(
+                Status::Advice,
+                "it runs programs, and what they send is lost: its other end is not ready",
+                "an other end that takes it",
+                "an XDP program, or GRO on, at the other end",
+            ),
+            Ok((false, _)) => finding.bad(
+                Status::Advice,
+                "nothing says that the driver runs XDP programs",
+                "a driver that runs them",
+                "a newer driver or another card, or Linux 6.3, from which on drivers tell",
+            ),
+        }
+    };
+    names.into_iter().map(judge).collect()
+}
+
 /// What is special about virtual Ethernet pairs.
 pub fn veth(view: &View<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in view.interfaces() {
-        if view.calls.driver(&name).is_ok_and(|driver| driver == "veth") {
+        if is_veth(view, &name) {
             findings.extend(pair(view, &name));
         }
     }
     findings
+}
+
+fn is_veth(view: &View<'_>, name: &str) -> bool {
+    view.calls.driver(name).is_ok_and(|driver| driver == "veth")
 }
 
 fn pair(view: &View<'_>, name: &str) -> Vec<Finding> {
@@ -92,7 +128,12 @@ fn pair(view: &View<'_>, name: &str) -> Vec<Finding> {
     );
     let Some(peer) = peer(view, name) else {
         let reason = "the other end is in another network namespace: run doctor there, too";
-        return vec![receive.unknown(reason), checksum.unknown(reason)];
+        // The kernel looks at the other end when it says whether this one sends.
+        let receive = match view.calls.xdp(name) {
+            Ok((_, true)) => receive.ok("the other end takes what is sent natively"),
+            _ => receive.unknown(reason),
+        };
+        return vec![receive, checksum.unknown(reason)];
     };
     let features = match view.calls.features(&peer) {
         Ok(features) => features,
