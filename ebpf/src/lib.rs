@@ -53,7 +53,7 @@ pub use load::{
 };
 pub use pin::PinDirectory;
 pub use program::{Action, Laps, Program, Run};
-pub use reading::{BurstReading, FlowReading, StreamReading, Totals};
+pub use reading::{FlowReading, StreamReading, Totals};
 pub use reason::{Reason, ReasonSet};
 pub use relay::{Range, Relay, RelayConfig};
 pub use steering::{Steering, SteeringError, SteeringTotals};

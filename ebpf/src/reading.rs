@@ -14,22 +14,6 @@ pub struct StreamReading {
     stream: layout::Stream,
 }
 
-/// Bursts and gaps of loss (RFC 3611 §4.7.2, Gmin 16). A late packet counts as lost here, as for a player that
-/// doesn't wait.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-pub struct BurstReading {
-    /// Share of the packets within bursts that were lost, 0 to 1.
-    pub burst_density: f64,
-    /// Share of the packets within gaps that were lost, 0 to 1.
-    pub gap_density: f64,
-    /// Mean length of a burst, in packets.
-    pub burst_packets: f64,
-    /// Mean length of a gap, in packets.
-    pub gap_packets: f64,
-    /// Bursts that have ended.
-    pub bursts: u32,
-}
-
 impl FlowReading {
     /// Whether all figures are of one moment. `false` when packets came so fast that every try to read met one.
     pub const fn is_whole(&self) -> bool {
@@ -202,29 +186,6 @@ impl StreamReading {
     /// When the latest packet came, in ns of CLOCK_MONOTONIC.
     pub const fn last_seen_ns(&self) -> u64 {
         self.stream.last_seen_ns
-    }
-
-    /// Bursts and gaps, by the sums of RFC 3611 §A.2.
-    pub fn bursts(&self) -> BurstReading {
-        let [c11, c13, c14, c22, c23, c33] = [
-            self.stream.c11,
-            self.stream.c13,
-            self.stream.c14,
-            self.stream.c22,
-            self.stream.c23,
-            self.stream.c33,
-        ]
-        .map(f64::from);
-        let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
-        // Transitions back out of a burst and of a gap are as many as those into it.
-        let (c31, c32) = (c13, c23);
-        BurstReading {
-            burst_density: share(c23 + c33, c22 + c23 + c32 + c33),
-            gap_density: share(c14, c11 + c14),
-            burst_packets: share(c22 + c23 + c32 + c33 + c13, c13),
-            gap_packets: share(c11 + c14 + c31, c13),
-            bursts: self.stream.c13,
-        }
     }
 }
 

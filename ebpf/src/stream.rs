@@ -50,7 +50,7 @@ pub struct StreamState {
     pub payload_type: u8,
     /// Packets in sequence still wanted; 0 once the stream is valid.
     pub probation: u8,
-    /// Bursts and gaps, which only the kernel counts: as it gave them, or the default for a stream it has not seen.
+    /// Losses in bursts and gaps (RFC 3611).
     pub bursts: BurstState,
 }
 

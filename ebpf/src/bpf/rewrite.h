@@ -112,8 +112,8 @@ static __always_inline void rewrite_in_place(void *data, const struct ringpath_f
 
 /* Puts the new headers before the payload. False when the frame has no room, after which it must be dropped. */
 static __always_inline bool rewrite_moved(context_t *context, const struct ringpath_flow *flow,
-				    const struct packet *packet, const struct hop *hop, __u8 traffic_class,
-				    __u8 hop_limit)
+					  const struct packet *packet, const struct hop *hop, __u8 traffic_class,
+					  __u8 hop_limit)
 {
 	bool v6 = flow->flags & RINGPATH_EGRESS_V6;
 	bool as_received = flow->flags & RINGPATH_TAGS_AS_RECEIVED;
