@@ -82,16 +82,32 @@ impl Locals {
         Ok(Ok(local.base))
     }
 
-    /// Says which ports of an address are the relay's. Its counters begin anew.
+    /// Says which ports of an address are the relay's. Its counters go on, but for what comes at this very moment.
     pub(crate) fn set_range(&self, address: IpAddr, ports: (u16, u16), drop: bool) -> Result<(), Error> {
         let octets = mapped(address);
-        for (place, local) in self
-            .known()
-            .iter_mut()
-            .filter(|(_, local)| local.address == octets)
-        {
-            local.flags = USED | RANGE | if drop { DROP } else { 0 };
-            (local.port_min, local.port_max) = ports;
+        let flags = USED | RANGE | if drop { DROP } else { 0 };
+        self.change(|local| local.address == octets, flags, ports)
+    }
+
+    /// No port is the relay's but those that have an owner, until [`Self::set_range`] says so anew: an address that the relay
+    /// had may be another's by now.
+    pub(crate) fn lift_ranges(&self) -> Result<(), Error> {
+        self.change(|local| local.flags & RANGE != 0, USED, (0, 0))
+    }
+
+    fn change(
+        &self,
+        which: impl Fn(&layout::Local) -> bool,
+        flags: u32,
+        (port_min, port_max): (u16, u16),
+    ) -> Result<(), Error> {
+        for (place, local) in self.known().iter_mut().filter(|(_, local)| which(local)) {
+            *local = layout::Local {
+                flags,
+                port_min,
+                port_max,
+                ..self.entry(*place)?
+            };
             self.write(*place, local)?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use nix::sys::statfs::{FsType, statfs};
 
 use crate::attach::{Attachment, Mode};
 use crate::link::{self, Link};
-use crate::{Error, layout};
+use crate::{Error, Program, layout};
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: FsType = FsType(0xcafe_4a11);
@@ -50,6 +50,18 @@ impl PinDirectory {
 
     pub(crate) fn program(&self) -> PathBuf {
         self.path.join("program")
+    }
+
+    /// Pins the program, in the place of one that is pinned: at no moment is there none.
+    pub(crate) fn pin_program(&self, program: &Program) -> Result<(), Error> {
+        let failed = |source| Error::kernel("pinning a program", source);
+        let next = self.path.join("program-next");
+        match fs::remove_file(&next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        program.pin(&next)?;
+        fs::rename(next, self.program()).map_err(failed)
     }
 
     pub(crate) fn map(&self, name: &str) -> Result<MapHandle, Error> {
@@ -101,11 +113,16 @@ impl PinDirectory {
 
     /// Removes every pin and the directory. What no process holds is then gone, and its programs are detached.
     pub fn remove(self) -> Result<(), Error> {
-        let failed = |source| Error::kernel("removing pins", source);
+        self.clear()?;
+        fs::remove_dir(&self.path).map_err(|source| Error::kernel("removing pins", source))
+    }
+
+    /// Removes every pin.
+    pub(crate) fn clear(&self) -> Result<(), Error> {
         for name in self.names()? {
-            fs::remove_file(self.path.join(name)).map_err(failed)?;
+            fs::remove_file(self.path.join(name)).map_err(|source| Error::kernel("removing pins", source))?;
         }
-        fs::remove_dir(&self.path).map_err(failed)
+        Ok(())
     }
 
     fn names(&self) -> Result<Vec<String>, Error> {

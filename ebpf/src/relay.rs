@@ -110,7 +110,7 @@ impl Relay {
 
     /// Takes the maps that another process pinned, and puts this build's program in the place of the pinned one on
     /// every pinned attachment. No packet is lost and no counter begins anew. Attachments to interfaces that are gone lose
-    /// their pins. `None` when nothing is pinned.
+    /// their pins, and what was said of ports that nobody owns is to be said again. `None` when nothing is pinned.
     pub fn upgrade(directory: &PinDirectory) -> Result<Option<Self>, Error> {
         if !directory.has_relay() {
             return Ok(None);
@@ -124,14 +124,19 @@ impl Relay {
                 updated => updated?,
             }
         }
-        std::fs::remove_file(directory.program())
-            .map_err(|source| Error::kernel("removing a pin", source))?;
-        relay.program.pin(&directory.program())?;
+        directory.pin_program(&relay.program)?;
+        relay.table.locals().lift_ranges()?;
         Ok(Some(relay))
     }
 
     /// Pins the maps, and the program last. Attachments are pinned by [`PinDirectory::pin_attachment`].
+    ///
+    /// What lies there without a program goes: it was left by a process that was killed meanwhile, and nobody can take it
+    /// over.
     pub fn pin(&self, directory: &PinDirectory) -> Result<(), Error> {
+        if !directory.has_relay() {
+            directory.clear()?;
+        }
         let maps = self.table.maps();
         for (name, map) in [
             ("locals", &maps.locals),
@@ -146,7 +151,7 @@ impl Relay {
         ] {
             directory.pin_map(name, map)?;
         }
-        self.program.pin(&directory.program())
+        directory.pin_program(&self.program)
     }
 
     fn new(object: RelayObject) -> Result<Self, Error> {
@@ -230,7 +235,7 @@ impl Relay {
     }
 
     /// Says which ports of an address are the relay's, in place of what was said of the address before; its counters
-    /// begin anew.
+    /// go on.
     pub fn set_range(&self, range: &Range) -> Result<(), TableError> {
         let locals = self.table.locals();
         locals

@@ -4,8 +4,8 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use ebpf::{
-    Attachment, FlowSpec, Media, Mode, Neighbour, NextHop, PinDirectory, Program, Reason, ReasonSet, Relay,
-    RelayConfig,
+    Action, Attachment, FlowSpec, Media, Mode, Neighbour, NextHop, PinDirectory, Program, Range, Reason,
+    ReasonSet, Relay, RelayConfig,
 };
 
 use crate::bench::{self, address};
@@ -309,6 +309,61 @@ fn a_pinned_relay_outlives_its_owner_and_is_adopted_and_upgraded_without_a_lost_
         receive(&receiver).is_ok()
     });
     assert!(arrived, "nothing is attached any more");
+}
+
+#[test]
+fn what_a_killed_process_has_half_pinned_makes_room_for_the_next() {
+    let Some(relay) = bench::relay("half pinned") else {
+        return;
+    };
+    let Some(file_system) = BpfFs::new("half pinned") else {
+        return;
+    };
+    let pins = PinDirectory::new(file_system.directory.path()).unwrap();
+    relay.pin(&pins).unwrap();
+    // It came no further than to its maps.
+    std::fs::remove_file(pins.path().join("program")).unwrap();
+    assert!(Relay::upgrade(&pins).unwrap().is_none());
+    let next = bench::relay("half pinned").expect("the first was loaded");
+    next.pin(&pins).unwrap();
+    next.table().install(&bench::spec(false, false), &[]).unwrap();
+    let upgraded = Relay::upgrade(&pins).unwrap().expect("it was pinned");
+    assert_eq!(upgraded.table().len(), 1);
+    let names = std::fs::read_dir(pins.path()).unwrap();
+    assert_eq!(names.count(), 10, "nine maps and the program");
+    drop(upgraded);
+    pins.remove().unwrap();
+}
+
+#[test]
+fn an_address_that_is_not_the_next_process_s_loses_no_packet_to_it() {
+    let Some(relay) = bench::relay("left address") else {
+        return;
+    };
+    let Some(file_system) = BpfFs::new("left address") else {
+        return;
+    };
+    let pins = PinDirectory::new(file_system.directory.path()).unwrap();
+    let spec = bench::spec(false, false);
+    let range = Range {
+        address: spec.local.ip(),
+        ports: 20_000..=20_009,
+        drop_unowned: true,
+    };
+    relay.set_range(&range).unwrap();
+    relay.pin(&pins).unwrap();
+    let frame = bench::datagram(&spec, &[0; 30]).build();
+    let run = |relay: &Relay| bench::run(relay, &frame).action;
+    assert_eq!(run(&relay), Action::Drop);
+    drop(relay);
+    let upgraded = Relay::upgrade(&pins).unwrap().expect("it was pinned");
+    assert_eq!(run(&upgraded), Action::Pass);
+    assert_eq!(upgraded.unowned(range.address).unwrap(), None);
+    upgraded.set_range(&range).unwrap();
+    assert_eq!(run(&upgraded), Action::Drop);
+    assert_eq!(upgraded.unowned(range.address).unwrap(), Some((2, 60)));
+    drop(upgraded);
+    pins.remove().unwrap();
 }
 
 #[test]
