@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use rtp::{PayloadType, Ssrc, StatisticsState};
 use sans_io::Timestamp;
 
-use crate::{DropReason, Drops};
+use crate::Drops;
 
 /// Streams (SSRCs) of a flow that are counted apart.
 pub const FLOW_STREAMS_MAX: usize = 4;
@@ -130,13 +130,6 @@ pub struct StreamState {
     pub latest: Timestamp,
     /// What was counted. Its arrival time is on the engine's clock as well.
     pub statistics: StatisticsState,
-}
-
-impl FlowReading {
-    /// Packets dropped for any reason.
-    pub fn dropped_total(&self) -> u64 {
-        DropReason::ALL.iter().map(|reason| self.drops.of(*reason)).sum()
-    }
 }
 
 /// No table: every flow stays in user space.

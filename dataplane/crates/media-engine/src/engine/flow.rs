@@ -103,7 +103,10 @@ impl Engine {
 
     /// The flow that the table should have, else the reason why it should not; no reason when there is no such flow.
     fn wanted(&self, line: u32, component: Component) -> Result<Flow, Option<PathReason>> {
-        let local = self.local(line, component).ok_or(None)?;
+        let local = self.local(line, component).ok_or(match component {
+            Component::Rtp => Some(PathReason::Disabled),
+            Component::Rtcp => None,
+        })?;
         let line = self.line(line);
         let (source, egress) = match component {
             Component::Rtp => (line.latch.locked(), line.rtp_egress),

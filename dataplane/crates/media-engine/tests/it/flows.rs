@@ -690,6 +690,7 @@ fn every_end_of_a_call_takes_its_flows_out() {
     node.update(&[leg("a", vec![disabled.clone()])]);
     assert!(!node.kernel.has(locals[0].rtp) && !node.kernel.has(locals[1].rtp));
     assert_eq!(node.path(0), user(PathReason::Disabled));
+    assert_eq!(node.engine.flow_counts().of(PathReason::Disabled), 1);
     node.update(&[leg("a", vec![line(A)])]);
     node.engine.shutdown(node.now, &mut node.kernel);
     assert_eq!((node.kernel.len(), node.kernel.ports.open.len()), (0, 0));
