@@ -1,25 +1,24 @@
-//! Bytes a call: resident memory of each plane, and the kernel's for the data plane's sockets.
+//! Bytes a call: resident memory of each plane, and the kernel's for the data plane's sockets and BPF maps.
 
 use std::fmt;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use proto::media_v1 as pb;
+use anyhow::{Context as _, anyhow, ensure};
 use serde::Serialize;
 
 use crate::call_request;
-use crate::host::Host;
+use crate::ground::Ground;
 use crate::node_client::NodeClient;
-use crate::plane::{NodeOptions, Plane};
+use crate::plane::NodeOptions;
+use crate::relay::contender::{self, faces_of};
 use crate::sipp::Script;
 use crate::stand::{Stand, StandOptions};
 use crate::wait;
 
-/// The most calls of a row.
-const CALLS_MAX: u32 = 4_000;
+/// Calls of the second row of a path.
+const CALLS_MORE: u32 = 10_000;
 /// Sockets of a call without privilege: RTP and RTCP for two legs.
 const SOCKETS_A_CALL: u64 = 4;
 
@@ -28,7 +27,7 @@ const SOCKETS_A_CALL: u64 = 4;
 pub struct Row {
     /// `dataplane` or `control`.
     pub plane: String,
-    /// How the calls came about, and the packet back-end.
+    /// The path of the calls' packets; for the control plane how the calls came about.
     pub path: String,
     /// Calls at once.
     pub calls: u64,
@@ -39,12 +38,17 @@ pub struct Row {
     /// What the kernel's slab caches grew by on the whole machine: for sockets, files and inodes. Zero for the control
     /// plane, which has one socket whatever the calls.
     pub kernel_bytes: i64,
+    /// BPF maps of the process, whole: they are made at its start for `limits.calls_max` calls, which here is one more than
+    /// there are.
+    pub map_bytes: u64,
     /// UDP sockets more than before.
     pub udp_sockets: i64,
-    /// Growth of resident and kernel memory by the number of calls.
+    /// Growth of resident and kernel memory, and the maps, by the number of calls.
     pub bytes_per_call: u64,
     /// Growth of resident memory alone by the number of calls.
     pub process_bytes_per_call: u64,
+    /// What each call more takes than in the row of the same path before this one.
+    pub slope_bytes_per_call: Option<u64>,
 }
 
 /// All rows.
@@ -60,20 +64,23 @@ impl fmt::Display for MemoryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<10} {:<30} {:>6} {:>10} {:>10} {:>12} {:>12}",
-            "plane", "path", "calls", "idle", "process", "process/call", "all/call"
+            "{:<10} {:<24} {:>6} {:>10} {:>10} {:>12} {:>10} {:>12} {:>12}",
+            "plane", "path", "calls", "idle", "process", "process/call", "maps", "all/call", "slope"
         )?;
         for row in &self.rows {
             writeln!(
                 f,
-                "{:<10} {:<30} {:>6} {:>7.1} MB {:>7.1} MB {:>11} B {:>11} B",
+                "{:<10} {:<24} {:>6} {:>7.1} MB {:>7.1} MB {:>10} B {:>7.1} MB {:>10} B {:>12}",
                 row.plane,
                 row.path,
                 row.calls,
                 row.resident_bytes_idle as f64 / 1e6,
                 row.resident_bytes as f64 / 1e6,
                 row.process_bytes_per_call,
-                row.bytes_per_call
+                row.map_bytes as f64 / 1e6,
+                row.bytes_per_call,
+                row.slope_bytes_per_call
+                    .map_or_else(|| "–".to_owned(), |bytes| format!("{bytes} B"))
             )?;
         }
         for note in &self.notes {
@@ -83,10 +90,11 @@ impl fmt::Display for MemoryReport {
     }
 }
 
-/// Measures `calls` calls, then as many as the limit of open files leaves, and writes `memory.json` to `folder`.
+/// Measures `calls` calls, then 10,000 where steering or the limit of open files allows, and writes the rows to `memory.json`
+/// in `folder`.
 pub fn run(calls: u32, backend: &str, folder: &Path) -> anyhow::Result<MemoryReport> {
     fs::create_dir_all(folder)?;
-    for own in ["dataplane", "dataplane-more", "control"] {
+    for own in ["dataplane", "control"] {
         let own = folder.join(own);
         if own.exists() {
             fs::remove_dir_all(&own)?;
@@ -96,29 +104,19 @@ pub fn run(calls: u32, backend: &str, folder: &Path) -> anyhow::Result<MemoryRep
     let mut report = MemoryReport {
         rows: Vec::new(),
         notes: vec![
-            "Data plane: calls over gRPC with two legs, one line each; no media, so socket buffers are empty.".to_owned(),
+            "Data plane: calls over gRPC with two legs, one line each, that have had their first packets both ways; no packet is on its way, so socket buffers are empty.".to_owned(),
             "Control plane: answered calls that SIPp holds; first with the transactions of their set-up, then when these have been forgotten (32 s, RFC 3261).".to_owned(),
         ],
     };
-    report
-        .rows
-        .push(data_plane(calls, backend, &folder.join("dataplane"))?);
-    let more = CALLS_MAX.min(room_for_calls()?);
-    if more > calls {
-        report
-            .rows
-            .push(data_plane(more, backend, &folder.join("dataplane-more"))?);
-    } else {
-        report.notes.push(format!(
-            "The limit of open files leaves room for {more} calls: no second row."
-        ));
-    }
+    let (rows, notes) = data_plane(calls, &folder.join("dataplane"))?;
+    report.rows.extend(rows);
+    report.notes.extend(notes);
     report
         .rows
         .extend(control_plane(calls, backend, &folder.join("control"))?);
     fs::write(
         folder.join("memory.json"),
-        serde_json::to_string_pretty(&report)? + "\n",
+        serde_json::to_string_pretty(&report.rows)? + "\n",
     )?;
     Ok(report)
 }
@@ -138,64 +136,106 @@ fn room_for_calls() -> anyhow::Result<u32> {
     Ok(u32::try_from(files * 9 / 10 / SOCKETS_A_CALL)?)
 }
 
-fn data_plane(calls: u32, backend: &str, folder: &Path) -> anyhow::Result<Row> {
-    let mut host = Host::reserve()?;
-    // And a few for the ports of the call that is removed again, which rest.
-    let ports = u16::try_from(calls * 4 + 40).context("too many calls for the ports of one address")?;
+/// Rows of both numbers of calls on each path that privilege allows. Runs in a thread of its own, since that stays where the
+/// node is.
+fn data_plane(calls: u32, folder: &Path) -> anyhow::Result<(Vec<Row>, Vec<String>)> {
+    let folder = folder.to_owned();
+    let measuring = std::thread::spawn(move || {
+        let (mut ground, hitch) = Ground::make(CALLS_MORE.max(calls), &folder)?;
+        let mut notes: Vec<String> = hitch.into_iter().collect();
+        let paths: &[&str] = if ground.has_interface() && ground.load.is_live() {
+            &["uring", "kernel"]
+        } else {
+            notes.push(
+                "Without steering a call takes four sockets, and the kernel path has no row.".to_owned(),
+            );
+            &["uring-no-steering"]
+        };
+        let mut rows = Vec::new();
+        for path in paths {
+            let most = match *path {
+                "uring-no-steering" => room_for_calls()?.min(CALLS_MORE),
+                _ => CALLS_MORE,
+            };
+            let few = on_path(&mut ground, path, calls, &folder)?;
+            if most > calls {
+                let mut many = on_path(&mut ground, path, most, &folder)?;
+                let grown = many.bytes().saturating_sub(few.bytes());
+                many.slope_bytes_per_call = Some(grown / (many.calls - few.calls));
+                rows.extend([few, many]);
+            } else {
+                notes.push(format!(
+                    "The limit of open files leaves room for {most} calls: no second row."
+                ));
+                rows.push(few);
+            }
+        }
+        anyhow::Ok((rows, notes))
+    });
+    measuring
+        .join()
+        .map_err(|_| anyhow!("the measuring thread panicked"))?
+}
+
+/// One row: a node with `calls` calls on `path`, each of which has had its first packets both ways.
+fn on_path(ground: &mut Ground, path: &str, calls: u32, folder: &Path) -> anyhow::Result<Row> {
+    println!("data plane, {path}, {calls} calls");
+    let [grpc, ops] = ground.listeners();
+    let back_end = contender::back_end(path);
     let options = NodeOptions {
-        name: "media-1".to_owned(),
-        media: host.ip(),
-        ports: 20_000..=19_999 + ports,
-        backend: backend.to_owned(),
-        steering: "off",
-        kernel: "off",
-        calls_max: calls,
-        lease: Duration::from_secs(60),
-        grpc: host.address()?,
-        ops: host.address()?,
+        name: format!("media-{path}-{calls}"),
+        media: ground.node,
+        ports: contender::ports(calls + 1)?,
+        backend: back_end.name.to_owned(),
+        steering: back_end.steering,
+        kernel: back_end.kernel,
+        calls_max: calls + 1,
+        lease: Duration::from_secs(600),
+        grpc,
+        ops,
     };
-    let mut node = Plane::start_node(&options, folder)?;
-    let mut client = NodeClient::connect(options.grpc)?;
-    // The first call brings what is made once; it is not what a call costs.
-    client.create(call(u32::MAX))?;
-    client.delete(&name(u32::MAX))?;
+    let mut node = ground.start(&options, folder)?;
+    let parties = ground.load.parties();
+    let mut client = NodeClient::connect(grpc)?;
+    // The first call brings what is made once, packet buffers above all; it is not what a call costs.
+    let first = faces_of(&client.create(call_request::plain("first", parties))?)?;
+    drop(client);
+    ground.load.direct(&[first])?;
+    if ground.load.flood(1, Duration::from_millis(200))?.is_none() {
+        ground.load.run(1, Duration::from_millis(200))?;
+    }
+    let mut client = NodeClient::connect(grpc)?;
+    client.delete("first")?;
     let before = Kernel::read()?;
     let idle = node.resident_bytes()?;
-    create(&mut client, calls)?;
+    let faces = (0..calls)
+        .map(|call| faces_of(&client.create(call_request::plain(&contender::name(call), parties))?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    drop(client);
+    ground.load.direct(&faces)?;
+    if path == "kernel" {
+        contender::settle(&mut ground.load, grpc, calls)?;
+    } else {
+        ground.load.begin(calls, 4)?;
+    }
     let resident = node.resident_bytes()?;
     let after = Kernel::read()?;
-    let path = format!("grpc, no media, {}", client.describe()?.backend);
-    for number in 0..calls {
-        client.delete(&name(number))?;
-    }
+    // Without the privilege to look at maps there are none of the node either.
+    let maps = ebpf::maps_of(node.id()).unwrap_or_default();
     node.stop()?;
-    Ok(row(
-        "dataplane",
-        path,
-        calls,
-        idle,
-        resident,
-        after.slab_bytes - before.slab_bytes,
-        after.udp_sockets - before.udp_sockets,
-    ))
-}
-
-fn create(client: &mut NodeClient, calls: u32) -> anyhow::Result<()> {
-    for number in 0..calls {
-        client
-            .create(call(number))
-            .with_context(|| format!("call {number} of {calls}"))?;
+    Ok(Row {
+        map_bytes: maps.values().map(|map| map.bytes).sum(),
+        ..row(
+            "dataplane",
+            path.to_owned(),
+            calls,
+            idle,
+            resident,
+            after.slab_bytes - before.slab_bytes,
+            after.udp_sockets - before.udp_sockets,
+        )
     }
-    Ok(())
-}
-
-fn name(number: u32) -> String {
-    format!("memory-{number}")
-}
-
-fn call(number: u32) -> pb::CreateCallRequest {
-    let remotes = [9_000, 9_002].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    call_request::plain(&name(number), remotes)
+    .counted())
 }
 
 fn control_plane(calls: u32, backend: &str, folder: &Path) -> anyhow::Result<[Row; 2]> {
@@ -258,9 +298,28 @@ fn row(
         resident_bytes_idle: idle,
         resident_bytes: resident,
         kernel_bytes,
+        map_bytes: 0,
         udp_sockets,
-        bytes_per_call: grown.saturating_add_signed(kernel_bytes) / calls,
+        bytes_per_call: 0,
         process_bytes_per_call: grown / calls,
+        slope_bytes_per_call: None,
+    }
+    .counted()
+}
+
+impl Row {
+    /// All that the calls take.
+    fn bytes(&self) -> u64 {
+        let grown = self.resident_bytes.saturating_sub(self.resident_bytes_idle) + self.map_bytes;
+        grown.saturating_add_signed(self.kernel_bytes)
+    }
+
+    /// With its share a call.
+    fn counted(self) -> Self {
+        Self {
+            bytes_per_call: self.bytes() / self.calls,
+            ..self
+        }
     }
 }
 
@@ -301,6 +360,11 @@ mod tests {
     fn a_row_counts_process_and_kernel() {
         let row = row("dataplane", String::new(), 100, 1_000, 11_000, 5_000, 400);
         assert_eq!((row.process_bytes_per_call, row.bytes_per_call), (100, 150));
+        let with_maps = Row {
+            map_bytes: 1_000,
+            ..row
+        };
+        assert_eq!(with_maps.counted().bytes_per_call, 160);
     }
 
     #[test]

@@ -148,19 +148,14 @@ impl Contender {
         let before = bed.at_relay();
         match system {
             System::Ringpath(path) => {
-                let (backend, steering, kernel) = match path {
-                    "kernel" => ("uring", "require", "require"),
-                    "uring" => ("uring", "require", "off"),
-                    "uring-no-steering" => ("uring", "off", "off"),
-                    _ => ("socket", "off", "off"),
-                };
+                let back_end = back_end(path);
                 let options = NodeOptions {
                     name: format!("media-{path}"),
                     media: RELAY,
                     ports: ports(calls)?,
-                    backend: backend.to_owned(),
-                    steering,
-                    kernel,
+                    backend: back_end.name.to_owned(),
+                    steering: back_end.steering,
+                    kernel: back_end.kernel,
                     calls_max: calls,
                     lease: Duration::from_secs(600),
                     grpc: (RELAY, 7_100).into(),
@@ -220,32 +215,10 @@ impl Contender {
     /// Sends the first packets of all calls, until the node says of every line that it is where it is to be measured.
     /// The load has been directed at this relay.
     pub fn settle(&self, load: &mut Load) -> anyhow::Result<()> {
-        const TRIES: u32 = 8;
-        let Some(grpc) = self.to_settle else {
-            return Ok(());
-        };
-        let calls = self.faces.len() as u32;
-        let mut settled = 0;
-        let mut reasons = Vec::new();
-        for _ in 0..TRIES {
-            load.begin(calls, 4)?;
-            // A connection for each look: one that nobody drives while the load runs is closed by the node.
-            let mut client = NodeClient::connect(grpc)?;
-            while settled < calls {
-                reasons = client.lines_not_on(pb::Path::Kernel, &name(settled))?;
-                if !reasons.is_empty() {
-                    break;
-                }
-                settled += 1;
-            }
-            if settled == calls {
-                return Ok(());
-            }
+        match self.to_settle {
+            Some(grpc) => settle(load, grpc, self.faces.len() as u32),
+            None => Ok(()),
         }
-        bail!(
-            "call {settled} of {calls} is not on the kernel path: {}",
-            reasons.join(", ")
-        )
     }
 
     /// The ports that the caller and the callee of each call send to.
@@ -282,13 +255,66 @@ impl Contender {
     }
 }
 
+/// How a node is configured for a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackEnd {
+    /// `workers.backend`.
+    pub name: &'static str,
+    /// `io.steering`.
+    pub steering: &'static str,
+    /// `kernel.mode`.
+    pub kernel: &'static str,
+}
+
+/// How a node of ours is configured for a path of [`System::Ringpath`].
+pub fn back_end(path: &str) -> BackEnd {
+    let (name, steering, kernel) = match path {
+        "kernel" => ("uring", "require", "require"),
+        "uring" => ("uring", "require", "off"),
+        "uring-no-steering" => ("uring", "off", "off"),
+        _ => ("socket", "off", "off"),
+    };
+    BackEnd {
+        name,
+        steering,
+        kernel,
+    }
+}
+
+/// Sends the first packets of calls 0 to `calls` of the node, until it says of every line that it is on the kernel path.
+pub fn settle(load: &mut Load, grpc: SocketAddr, calls: u32) -> anyhow::Result<()> {
+    const TRIES: u32 = 8;
+    let mut settled = 0;
+    let mut reasons = Vec::new();
+    for _ in 0..TRIES {
+        load.begin(calls, 4)?;
+        // A connection for each look: one that nobody drives while the load runs is closed by the node.
+        let mut client = NodeClient::connect(grpc)?;
+        while settled < calls {
+            reasons = client.lines_not_on(pb::Path::Kernel, &name(settled))?;
+            if !reasons.is_empty() {
+                break;
+            }
+            settled += 1;
+        }
+        if settled == calls {
+            return Ok(());
+        }
+    }
+    bail!(
+        "call {settled} of {calls} is not on the kernel path: {}",
+        reasons.join(", ")
+    )
+}
+
 /// Two pairs of ports a call, and some for those that something else holds.
-fn ports(calls: u32) -> anyhow::Result<RangeInclusive<u16>> {
+pub fn ports(calls: u32) -> anyhow::Result<RangeInclusive<u16>> {
     let last = u16::try_from(19_999 + calls * 4).context("too many calls for the ports")?;
     Ok(20_000..=last.saturating_add(1_000))
 }
 
-fn name(call: u32) -> String {
+/// The id of a call.
+pub fn name(call: u32) -> String {
     format!("relay-{call}")
 }
 
