@@ -23,6 +23,7 @@ use sans_io::{Random, Timestamp};
 use sdp::{Origin, OurLine, Session};
 
 const CALLS: usize = 1_000;
+const LEASE: Duration = Duration::from_secs(1_000_000_000);
 const PTIME: Duration = Duration::from_millis(20);
 
 /// An INVITE as a desk phone behind a proxy sends it.
@@ -116,6 +117,8 @@ fn engine(kernel: bool) -> (Engine, NoSockets) {
     };
     let mut config = EngineConfig::new(vec![interface], Path::Simulated, "a benchmark");
     config.kernel = kernel;
+    // A benchmark passes thousands of seconds.
+    config.lease_max = LEASE;
     let mut engine = Engine::new(config, Random::from_number(1));
     let mut ports = NoSockets::default();
     let line = |remote| LineSpec {
@@ -146,7 +149,7 @@ fn engine(kernel: bool) -> (Engine, NoSockets) {
         let spec = CallSpec {
             id: CallId::new(&name).expect("a name"),
             legs: legs.into(),
-            lease: Duration::from_secs(3_600),
+            lease: LEASE,
             media_timeout: Duration::ZERO,
         };
         let key = IdempotencyKey::new(&name).expect("a name");
