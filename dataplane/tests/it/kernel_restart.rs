@@ -126,13 +126,18 @@ impl Spoken {
         let line = self.line(node, leg).await;
         assert_eq!(line.streams.len(), 1, "{line:?}");
         let stream = &line.streams[0];
-        assert_eq!(
-            (stream.lost, stream.reordered, stream.duplicates),
-            (0, 0, 0),
-            "{stream:?}"
-        );
+        // What was forwarded while another CPU had stopped in the midst of counting is missed, and the relay says how many.
+        let missed = uncounted(node).await;
+        assert!(stream.lost <= missed, "{stream:?}, {missed} uncounted");
+        assert_eq!((stream.reordered, stream.duplicates), (0, 0), "{stream:?}");
         stream.packets
     }
+}
+
+/// Packets that the relay has forwarded and no flow has counted.
+async fn uncounted(node: &Node) -> u64 {
+    node.metric("ringpath_dataplane_kernel_relay_uncounted_total", "")
+        .await
 }
 
 #[test]
@@ -162,11 +167,12 @@ fn a_killed_process_loses_no_packet_of_a_call_in_the_kernel() {
         println!("{name}: {a} and {b} packets, none lost over 3 kills");
         // The kernel has counted all the time.
         let after = [call.packets(&mut node, 0).await, call.packets(&mut node, 1).await];
+        let missed = uncounted(&node).await;
         assert!(
-            after[0] > before[0] + 900 && after[0] >= a,
-            "{after:?} {before:?}"
+            after[0] > before[0] + 900 && after[0] + missed >= a,
+            "{after:?} {before:?} {missed}"
         );
-        assert!(after[1] >= b);
+        assert!(after[1] + missed >= b, "{after:?} {missed}");
         let delete = crate::node::delete(call.id);
         node.client.delete_call(delete).await.expect("deleted");
         node.metric_becomes("ringpath_dataplane_kernel_table_entries", "", 0)
