@@ -27,6 +27,8 @@ const ABANDONED: u32 = 100;
 const LEASE_MS: u64 = 4_000;
 /// In which everything has to be back after a wave: the lease, a turn of whoever looks for ended leases, and some.
 const BACK_WITHIN: Duration = Duration::from_secs(15);
+/// In which ports are free after the last call: they rest for 5 s, and those that were held by others for 60 s.
+const PORTS_WITHIN: Duration = Duration::from_secs(70);
 /// Waves before the one with which later ones are compared: by then the node remembers about as many deleted calls as it ever
 /// does (`limits.tombstones_max`), and allocators have what they need.
 const WARM_UP_WAVES: u32 = 4;
@@ -302,18 +304,26 @@ impl Soak {
         }
     }
 
-    /// The last ports have rested.
+    /// The last ports have rested, and those that were put aside are back.
     fn ports_are_free(&mut self) -> anyhow::Result<()> {
-        let free = wait::until_true("all ports to be free", BACK_WITHIN, || {
+        let clock = MonotonicClock::start();
+        let until = clock.now() + PORTS_WITHIN;
+        loop {
             let capacity = NodeClient::connect(self.grpc)?.describe()?.capacity;
             let capacity = capacity.context("a node has a capacity")?;
-            wait::pass(Duration::from_millis(200));
-            Ok(capacity.port_pairs_free == capacity.port_pairs)
-        });
-        if let Err(error) = free {
-            self.report.failures.push(error.to_string());
+            if capacity.port_pairs_free == capacity.port_pairs {
+                return Ok(());
+            }
+            if clock.now() >= until {
+                let (free, resting) = (capacity.port_pairs_free, capacity.port_pairs_quarantined);
+                let all = capacity.port_pairs;
+                self.report
+                    .failures
+                    .push(format!("of {all} port pairs {free} are free, {resting} rest"));
+                return Ok(());
+            }
+            wait::pass(Duration::from_millis(500));
         }
-        Ok(())
     }
 
     fn name(&self, call: u32) -> String {

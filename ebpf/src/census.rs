@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
-use libbpf_rs::{MapCore, MapHandle, MapType};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
 use crate::Error;
 
@@ -15,7 +15,7 @@ pub struct MapUse {
     pub name: String,
     /// Bytes of kernel memory that it takes.
     pub bytes: u64,
-    /// Entries, of those kinds of maps that have a number of them that changes.
+    /// Entries of a hash, or those of an array of at most 8 bytes each that are not zero; `None` of other maps.
     pub entries: Option<u64>,
 }
 
@@ -41,13 +41,25 @@ pub fn maps_of(pid: u32) -> Result<BTreeMap<u32, MapUse>, Error> {
             continue;
         }
         let map = MapHandle::from_map_id(id).map_err(|error| Error::libbpf("opening a map", &error))?;
-        let changes = matches!(
-            map.map_type(),
-            MapType::Hash | MapType::LruHash | MapType::LpmTrie | MapType::Sockhash
-        );
-        let entries = changes.then(|| map.keys().count() as u64);
+        let entries = match map.map_type() {
+            MapType::Hash | MapType::LruHash | MapType::LpmTrie | MapType::Sockhash => {
+                Some(map.keys().count() as u64)
+            }
+            // A table of ports or the like, zero where there is nothing. Larger values are counters.
+            MapType::Array if map.value_size() <= 8 => Some(used(&map)?),
+            _ => None,
+        };
         let name = map.name().to_string_lossy().into_owned();
         maps.insert(id, MapUse { name, bytes, entries });
     }
     Ok(maps)
+}
+
+fn used(array: &MapHandle) -> Result<u64, Error> {
+    const BATCH: u32 = 8_192;
+    let batches = array.lookup_batch(BATCH, MapFlags::ANY, MapFlags::ANY);
+    let values = batches.map_err(|error| Error::libbpf("reading a map", &error))?;
+    Ok(values
+        .filter(|(_, value)| value.iter().any(|byte| *byte != 0))
+        .count() as u64)
 }
