@@ -1,16 +1,13 @@
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::time::Duration;
 
 use ops::clock::MonotonicClock;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::SOCKET;
 use super::channel::Channel;
 use super::message::{Ask, AskKind, Begin, Call, Done, End, Hello, Shared, Tell, TellKind, VERSION, Welcome};
+use super::socket;
 use super::state::Lines;
 use crate::journal::StateDirectory;
 use crate::node::Node;
@@ -47,15 +44,9 @@ impl Giver {
         listeners: [OwnedFd; 2],
         clock: MonotonicClock,
     ) -> io::Result<Self> {
-        let path = directory.file(SOCKET);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = listener(&path)?;
         let [grpc, ops] = listeners;
         Ok(Self {
-            listener,
+            listener: socket::listener(directory.path())?,
             descriptors: [directory.descriptor()?, grpc, ops],
             clock,
         })
@@ -196,20 +187,4 @@ async fn send_call(node: &Node, channel: &Channel, exported: Exported) -> io::Re
         .send(&Tell::from(TellKind::Call(message)), &descriptors)
         .await?;
     Ok(true)
-}
-
-/// A socket that the node's user alone may connect to: so are the rights of its file from the first moment, and of the directory.
-fn listener(path: &Path) -> io::Result<UnixListener> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = std::fs::File::from(socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        flags,
-        None,
-    )?);
-    socket.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-    bind(&socket, &SocketAddrUnix::new(path)?)?;
-    listen(&socket, 1)?;
-    // Tokio accepts connections of any kind of Unix socket.
-    UnixListener::from_std(OwnedFd::from(socket).into())
 }

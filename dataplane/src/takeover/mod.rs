@@ -18,11 +18,9 @@
 mod channel;
 mod giver;
 mod message;
+mod socket;
 mod state;
 mod taker;
 
 pub use giver::{Given, Giver};
 pub use taker::{Inheritance, Inherited, Taker};
-
-/// The name of the socket in the state directory.
-const SOCKET: &str = "takeover.sock";

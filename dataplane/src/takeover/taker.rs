@@ -9,13 +9,11 @@ use anyhow::Context as _;
 use media_engine::Restored;
 use media_types::Refusal;
 use net_io::steering::{Exit, SharedSockets};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
-use super::SOCKET;
 use super::channel::Channel;
 use super::message::{Ask, AskKind, Begin, Call, Hello, Shared, Taken, Tell, TellKind, VERSION};
+use super::socket;
 use crate::journal::{Record, StateDirectory};
 use crate::node::Node;
 use crate::worker::Answer;
@@ -73,21 +71,13 @@ impl Taker {
     /// # Errors
     /// When it refuses, or what it says makes no sense.
     pub async fn connect(root: &Path, node_id: &str) -> anyhow::Result<Option<(Self, Inheritance)>> {
-        let path = StateDirectory::path_of(root, node_id).join(SOCKET);
-        let socket = socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
-        match connect(&socket, &SocketAddrUnix::new(&path)?) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED) => return Ok(None),
-            Err(error) => return Err(error).context(path.display().to_string()),
-        }
-        rustix::io::ioctl_fionbio(&socket, true)?;
+        let directory = StateDirectory::path_of(root, node_id);
+        let connected = socket::stream(&directory);
+        let Some(socket) = connected.with_context(|| directory.display().to_string())? else {
+            return Ok(None);
+        };
         let mut taker = Self {
-            channel: Channel::new(UnixStream::from_std(socket.into())?),
+            channel: Channel::new(socket),
         };
         let inheritance = taker.greet(root, node_id).await.context("taking over")?;
         Ok(Some((taker, inheritance)))

@@ -135,7 +135,12 @@ async fn received(node: &mut Node, name: &str) -> u64 {
 
 async fn nothing_is_lost_when_a_process_takes_over(backend: Backend) {
     let state = tempfile::tempdir().expect("a directory");
-    hand_over(backend, settings(&state)).await;
+    let settings = Settings {
+        // Longer than the address of a Unix socket can be.
+        state: state.path().join("d".repeat(150)).display().to_string(),
+        ..settings(&state)
+    };
+    hand_over(backend, settings).await;
 }
 
 async fn nothing_is_lost_with_shared_sockets(backend: Backend) {
