@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod digest;
 mod session_description;
 mod sip_datagram;
 mod sip_stream;
 
 pub use calls::calls;
+pub use digest::digest;
 pub use session_description::session_description;
 pub use sip_datagram::sip_datagram;
 pub use sip_stream::sip_stream;
@@ -27,6 +29,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "calls",
         run: calls,
+    },
+    Target {
+        name: "digest",
+        run: digest,
     },
     Target {
         name: "sdp",

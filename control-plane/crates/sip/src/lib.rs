@@ -1,7 +1,8 @@
-//! SIP without sockets and clocks: messages, transactions, dialogs (RFC 3261 and its updates).
+//! SIP without sockets and clocks: messages, transactions, dialogs, digest (RFC 3261 and its updates).
 #![forbid(unsafe_code)]
 
 pub mod dialog;
+pub mod digest;
 pub mod message;
 mod route;
 pub mod transaction;

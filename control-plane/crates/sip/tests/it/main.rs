@@ -3,6 +3,7 @@
 mod bench;
 mod dialog;
 mod dialog_sim;
+mod digest;
 mod message;
 mod transaction;
 mod transaction_chaos;
