@@ -83,16 +83,9 @@ impl<T: Plain> Mapped<T> {
         Some(value)
     }
 
-    /// Reads the entry word by word: what a program writes meanwhile may be of another moment. Does nothing beyond the
-    /// end.
+    /// Reads the entry as [`read_words`] does. Does nothing beyond the end.
     pub(crate) fn read_into(&self, place: u32, value: &mut T) {
-        let words = self.words(place).unwrap_or_default();
-        for (word, bytes) in words
-            .iter()
-            .zip(bytes_of_mut(value).chunks_exact_mut(size_of::<u64>()))
-        {
-            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
-        }
+        read_words(self.words(place).unwrap_or_default(), value);
     }
 
     /// Writes the entry, word by word: nothing may point to it yet. Does nothing beyond the end.
@@ -103,6 +96,16 @@ impl<T: Plain> Mapped<T> {
             value.copy_from_slice(bytes);
             word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
         }
+    }
+}
+
+/// Reads word by word: what a program writes meanwhile may be of another moment.
+pub(crate) fn read_words<T: Plain>(words: &[AtomicU64], value: &mut T) {
+    for (word, bytes) in words
+        .iter()
+        .zip(bytes_of_mut(value).chunks_exact_mut(size_of::<u64>()))
+    {
+        bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
     }
 }
 

@@ -7,7 +7,7 @@ use libbpf_rs::MapHandle;
 
 use crate::flow::TAP;
 use crate::local::{Locals, LocalsFull};
-use crate::mapping::Mapped;
+use crate::mapping::{Mapped, read_words};
 use crate::{
     Error, FlowKey, FlowReading, FlowSpec, Media, SpecError, StreamState, layout, plain::zeroed, stream,
 };
@@ -435,7 +435,7 @@ impl Shared {
         for _ in 0..READS_MAX {
             let before = version(first.load(Ordering::Acquire));
             self.states.read_into(place, &mut reading.state);
-            self.streams.read_into(place, &mut reading.streams);
+            self.read_streams(place, &mut reading.streams);
             fence(Ordering::Acquire);
             reading.whole = before.is_multiple_of(2) && version(first.load(Ordering::Relaxed)) == before;
             if reading.whole {
@@ -444,6 +444,21 @@ impl Shared {
             std::hint::spin_loop();
         }
         reading
+    }
+
+    /// Streams are taken in order and never given back: most flows have one, and the lines of the others stay where they
+    /// are, which programs on this CPU's cache feel.
+    fn read_streams(&self, place: u32, streams: &mut layout::Streams) {
+        const WORDS: usize = size_of::<layout::Stream>() / size_of::<u64>();
+        const USED: usize = std::mem::offset_of!(layout::Stream, used) / size_of::<u64>();
+        let words = self.streams.words(place).unwrap_or_default();
+        for (stream, words) in streams.stream.iter_mut().zip(words.chunks_exact(WORDS)) {
+            // Of this word nothing is set before the stream is used.
+            if words[USED].load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            read_words(words, stream);
+        }
     }
 
     fn flag_tap(&self, flow: u32, on: bool) {
