@@ -36,7 +36,7 @@ pub struct Io {
     pub steering: SteeringMode,
     /// Differentiated services code point of media, 0 to 63. 46 is expedited forwarding, the class of voice (RFC 4594 §4.1).
     pub dscp: u8,
-    /// Receive buffer of a media port in bytes; 0 leaves the system's default. With steering that of all ports of a worker, and 0 is 8 MiB.
+    /// Receive buffer of a media port in bytes; 0 leaves the system's default. With steering that of all ports of a worker, and 0 is 32 MiB.
     pub receive_buffer_bytes: u32,
     /// Send buffer of a media port in bytes; 0 leaves the system's default. With steering that of all ports of an address, and 0 is 4 MiB.
     pub send_buffer_bytes: u32,

@@ -39,7 +39,7 @@ impl Default for IoConfig {
             ports_max: 16_384,
             batch: 64,
             gather: Duration::from_millis(1),
-            gather_packets: 16,
+            gather_packets: 24,
             submission_entries: 1024,
             completion_entries: 8192,
             socket: SocketOptions::default(),
