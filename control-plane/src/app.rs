@@ -59,7 +59,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let draining = Draining::start(records.drain)?;
 
     let transport = open_transport(&config, connections_max)?;
-    let mut table = Table::new(&config.routes, transport.bound());
+    let mut table = Table::new(&config.sip, &config.routes, transport.bound());
     if table.has_names()
         && tokio::time::timeout(START_PATIENCE, table.look_up())
             .await
@@ -262,7 +262,8 @@ fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow:
     let listeners = transport
         .bound()
         .iter()
-        .map(|bound| config.sip.listener(bound.transport, bound.local))
+        .enumerate()
+        .map(|(place, bound)| config.sip.listener(place, bound.transport, bound.local))
         .collect();
     let interface = |name: &Option<String>| name.as_deref().map(InterfaceName::new).transpose();
     Ok(call::Config {

@@ -3,12 +3,13 @@
 //! A name is looked up for addresses only; NAPTR and SRV (RFC 3263) are a later matter.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use sip::{Destination, Transport};
+use sip::{Destination, FlowId, Transport};
+use sip_transport::Bound;
 use tokio::sync::watch;
 
 use crate::config;
@@ -23,20 +24,23 @@ const ADDRESSES_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Table {
     routes: Vec<config::Route>,
-    /// Our listeners: an address that none of them can send to is left out.
-    listeners: Vec<(Transport, bool)>,
+    /// Our listeners by their place: an address that none of them can send to is left out.
+    listeners: Vec<Bound>,
+    /// The place of the listener that a route names.
+    named: Vec<Option<usize>>,
     known: HashMap<(String, u16), Vec<SocketAddr>>,
     unresolved: Arc<AtomicU64>,
 }
 
 impl Table {
     /// The table of `routes`, for a transport that is bound to these addresses.
-    pub fn new(routes: &[config::Route], bound: &[sip_transport::Bound]) -> Self {
+    pub fn new(sip: &config::Sip, routes: &[config::Route], bound: &[Bound]) -> Self {
         Self {
             routes: routes.to_vec(),
-            listeners: bound
+            listeners: bound.to_vec(),
+            named: routes
                 .iter()
-                .map(|bound| (bound.transport, bound.local.is_ipv4()))
+                .map(|route| route.listener.as_deref().and_then(|name| sip.place_of(name)))
                 .collect(),
             known: HashMap::new(),
             unresolved: Arc::default(),
@@ -76,23 +80,19 @@ impl Table {
                 Err(_) => tracing::warn!(host, "next hop not found in time"),
             }
         }
-        let unresolved = self
-            .routes
-            .iter()
-            .filter(|route| self.next_hops(&route.next_hop).is_empty())
+        let unresolved = (0..self.routes.len())
+            .filter(|&n| self.next_hops(n).is_empty())
             .count();
         self.unresolved.store(unresolved as u64, Relaxed);
     }
 
     /// The table as calls use it.
     pub fn routes(&self) -> Vec<call::Route> {
-        self.routes
-            .iter()
-            .map(|route| call::Route {
-                prefix: route.prefix.clone(),
-                next_hops: self.next_hops(&route.next_hop),
-            })
-            .collect()
+        let route = |(n, route): (usize, &config::Route)| call::Route {
+            prefix: route.prefix.clone(),
+            next_hops: self.next_hops(n),
+        };
+        self.routes.iter().enumerate().map(route).collect()
     }
 
     fn addresses(&self, hop: &config::NextHop) -> Vec<SocketAddr> {
@@ -106,20 +106,55 @@ impl Table {
         }
     }
 
-    fn next_hops(&self, hop: &config::NextHop) -> Vec<call::NextHop> {
-        self.addresses(hop)
-            .into_iter()
-            .filter(|address| self.listeners.contains(&(hop.transport, address.is_ipv4())))
-            .map(|remote| call::NextHop {
+    /// The next hops of the `n`th route.
+    fn next_hops(&self, n: usize) -> Vec<call::NextHop> {
+        let hop = &self.routes[n].next_hop;
+        let next_hop = |remote| {
+            let place = self.listener(self.named[n], hop.transport, remote)?;
+            Some(call::NextHop {
                 destination: Destination {
                     transport: hop.transport,
                     remote,
-                    flow: None,
+                    flow: Some(FlowId::of_listener(place)),
                 },
                 host: hop.uri_host.clone(),
             })
-            .collect()
+        };
+        self.addresses(hop).into_iter().filter_map(next_hop).collect()
     }
+
+    /// The place of the listener that requests to `remote` leave by: the one that is named; else the one at the address
+    /// that the system would send from; else the first. `None` if it, or each of them, has another protocol or family.
+    fn listener(&self, named: Option<usize>, transport: Transport, remote: SocketAddr) -> Option<u16> {
+        let fits = |place: &usize| {
+            let bound = &self.listeners[*place];
+            bound.transport == transport && bound.local.is_ipv4() == remote.is_ipv4()
+        };
+        let place = match named {
+            Some(place) => Some(place).filter(fits),
+            None => {
+                let fitting: Vec<usize> = (0..self.listeners.len()).filter(fits).collect();
+                let chosen = match fitting[..] {
+                    [] | [_] => None,
+                    _ => system_source(remote),
+                };
+                let is_chosen = |place: &&usize| Some(self.listeners[**place].local.ip()) == chosen;
+                fitting.iter().find(is_chosen).or(fitting.first()).copied()
+            }
+        };
+        place.and_then(|place| u16::try_from(place).ok())
+    }
+}
+
+/// The address that the system's routes would send from to `remote`. Asks the kernel; nothing is sent.
+fn system_source(remote: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(remote).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// Looks the names of `table` up every `interval` for ever, and tells when addresses changed.
@@ -144,12 +179,19 @@ pub async fn refresh(mut table: Table, interval: Duration, tell: watch::Sender<V
 
 #[cfg(test)]
 mod tests {
-    use sip_transport::Bound;
-
     use super::*;
 
     fn table(next_hop: &str, listeners: &[&str]) -> Table {
+        table_by(next_hop, listeners, None)
+    }
+
+    /// The table of a route that names its listener.
+    fn table_by(next_hop: &str, listeners: &[&str], listener: Option<&str>) -> Table {
         let next_hop = config::NextHop::try_from(next_hop.to_owned()).unwrap();
+        let listen: Vec<String> = (0..listeners.len())
+            .map(|n| format!("{{ at = \"udp:{}\", name = \"{n}\" }}", listeners[n]))
+            .collect();
+        let sip: config::Sip = toml::from_str(&format!("listen = [{}]", listen.join(","))).unwrap();
         let bound: Vec<Bound> = listeners
             .iter()
             .map(|local| Bound {
@@ -158,12 +200,37 @@ mod tests {
             })
             .collect();
         Table::new(
+            &sip,
             &[config::Route {
                 prefix: "1".into(),
                 next_hop,
+                listener: listener.map(str::to_owned),
             }],
             &bound,
         )
+    }
+
+    #[test]
+    fn a_next_hop_is_reached_from_the_listener_that_faces_it() {
+        let place = |table: &Table| {
+            let flow = table.routes()[0].next_hops[0].destination.flow;
+            flow.map(FlowId::listener)
+        };
+        let loops = ["127.0.0.2:5060", "127.0.0.1:5060", "[::1]:5060", "127.0.0.1:5070"];
+        // The system sends from 127.0.0.1 to all of 127.0.0.0/8.
+        assert_eq!(place(&table("sip:127.0.0.9", &loops)), Some(1));
+        assert_eq!(place(&table("sip:[::1]", &loops)), Some(2));
+        assert_eq!(place(&table_by("sip:127.0.0.9", &loops, Some("3"))), Some(3));
+        // None is at that address: the first.
+        assert_eq!(
+            place(&table("sip:127.0.0.9", &["127.0.0.3:1", "127.0.0.2:2"])),
+            Some(0)
+        );
+        assert!(
+            table_by("sip:[::1]", &loops, Some("0")).routes()[0]
+                .next_hops
+                .is_empty()
+        );
     }
 
     fn hops(table: &Table) -> Vec<(String, String)> {

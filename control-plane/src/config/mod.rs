@@ -2,6 +2,7 @@
 //! the meaning of each key.
 
 mod limits;
+mod listen;
 mod media;
 mod route;
 mod sip;
@@ -14,9 +15,10 @@ use ops::logging::LogConfig;
 use serde::Deserialize;
 
 pub use limits::{Limits, Shutdown};
+pub use listen::Listen;
 pub use media::{Media, MediaNode, TimeoutAction};
 pub use route::{Dns, NextHop, Route};
-pub use sip::{Listen, Sip};
+pub use sip::Sip;
 pub use store::Store;
 
 /// The prefix of environment variables that override the file.
@@ -99,7 +101,17 @@ impl Validate for Config {
         }
         for (n, route) in self.routes.iter().enumerate().take(ROUTES_MAX) {
             problems.within(&format!("route.{n}"), route);
-            if !self.sip.listens(route.next_hop.transport) {
+            if let Some(name) = &route.listener
+                && !self
+                    .sip
+                    .place_of(name)
+                    .is_some_and(|place| self.sip.can_send(place, &route.next_hop))
+            {
+                problems.push(
+                    &format!("route.{n}.listener"),
+                    "is no listener's name, or that of one with another protocol or address family",
+                );
+            } else if !self.sip.listens(route.next_hop.transport) {
                 let name = route.next_hop.transport.via_name().to_ascii_lowercase();
                 problems.push(
                     &format!("route.{n}.next_hop"),

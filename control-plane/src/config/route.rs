@@ -20,6 +20,9 @@ pub struct Route {
     pub prefix: String,
     /// Where to: `sip:host[:port][;transport=udp|tcp]`.
     pub next_hop: NextHop,
+    /// The name of the listener that requests leave by.
+    #[serde(default)]
+    pub listener: Option<String>,
 }
 
 /// Where calls go.

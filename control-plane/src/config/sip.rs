@@ -7,15 +7,21 @@ use sip::Transport;
 use sip::message::{Host, Limits};
 use sip::transaction::{Listener, Timers};
 
+use super::NextHop;
+use super::listen::{self, Listen};
+
+/// The most listeners.
+const LISTENERS_MAX: usize = 1_000;
+
 /// The `[sip]` section.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sip {
-    /// Where to listen, `udp:127.0.0.1:5060`; port 0 takes a free one. Requests leave through the first listener of
-    /// their protocol and address family.
+    /// Where to listen. A request within a call leaves by the listener that the party was reached by; one to a next hop
+    /// by the listener that its route names, else the one at the address that the system's routes choose for the next
+    /// hop, else the first of its protocol and address family.
     pub listen: Vec<Listen>,
-    /// What we call ourselves in Via and Contact when it is not the bound address: behind 1:1 NAT, or when listening at
-    /// all addresses. A host name or an IP address, IPv6 in brackets; the port is the listener's.
+    /// What we call ourselves in Via and Contact at listeners that do not say it themselves.
     #[serde(default)]
     pub advertised: Option<String>,
     /// T1 of RFC 3261 §17: the estimate of the round-trip time.
@@ -105,6 +111,13 @@ impl Sip {
             .any(|listen| listen.transport == transport && listen.address.is_ipv4() == address.is_ipv4())
     }
 
+    /// Whether a request to `hop` can leave by the listener at `place`.
+    pub fn can_send(&self, place: usize, hop: &NextHop) -> bool {
+        let listen = &self.listen[place];
+        let is_family = |address: IpAddr| address.is_ipv4() == listen.address.is_ipv4();
+        listen.transport == hop.transport && hop.address.is_none_or(is_family)
+    }
+
     /// The limits of a message.
     pub fn message_limits(&self) -> Limits {
         Limits {
@@ -122,44 +135,34 @@ impl Sip {
         }
     }
 
-    /// What we call ourselves at a listener that is bound to `local`.
-    pub fn listener(&self, transport: Transport, local: SocketAddr) -> Listener {
-        match &self.advertised {
-            Some(host) => Listener {
-                transport,
-                local,
-                sent_by: format!("{host}:{}", local.port()),
-            },
+    /// What we call ourselves at the listener at `place`, which is bound to `local`.
+    pub fn listener(&self, place: usize, transport: Transport, local: SocketAddr) -> Listener {
+        let own = self
+            .listen
+            .get(place)
+            .and_then(|listen| listen.advertised.as_deref());
+        match own.or(self.advertised.as_deref()) {
+            Some(advertised) => {
+                let has_port = matches!(Host::parse_with_port(advertised), Ok((_, Some(_))));
+                let sent_by = match has_port {
+                    true => advertised.to_owned(),
+                    false => format!("{advertised}:{}", local.port()),
+                };
+                Listener {
+                    transport,
+                    local,
+                    sent_by,
+                }
+            }
             None => Listener::new(transport, local),
         }
     }
-}
 
-/// A protocol and an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Listen {
-    /// The protocol.
-    pub transport: Transport,
-    /// The address.
-    pub address: SocketAddr,
-}
-
-impl TryFrom<String> for Listen {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is not udp:<ip>:<port> or tcp:<ip>:<port>");
-        let (protocol, address) = text.split_once(':').ok_or_else(wrong)?;
-        let transport = match protocol {
-            "udp" => Transport::Udp,
-            "tcp" => Transport::Tcp,
-            _ => return Err(wrong()),
-        };
-        Ok(Self {
-            transport,
-            address: address.parse().map_err(|_| wrong())?,
-        })
+    /// The place of the listener with that name.
+    pub fn place_of(&self, name: &str) -> Option<usize> {
+        self.listen
+            .iter()
+            .position(|listen| listen.name.as_deref() == Some(name))
     }
 }
 
@@ -170,31 +173,29 @@ impl Validate for Sip {
         }
         for (n, listen) in self.listen.iter().enumerate() {
             let place = format!("listen.{n}");
-            if listen.address.ip().is_unspecified() && self.advertised.is_none() {
+            problems.within(&place, listen);
+            let has_name = listen.advertised.is_some() || self.advertised.is_some();
+            if listen.address.ip().is_unspecified() && !has_name {
                 problems.push(
                     &place,
-                    "listens at all addresses, so sip.advertised must say what to call ourselves",
+                    "listens at all addresses, so advertised must say what to call ourselves",
                 );
             }
-            if listen.address.port() != 0 && self.listen[..n].contains(listen) {
+            let before = &self.listen[..n];
+            let is_same =
+                |other: &Listen| (other.transport, other.address) == (listen.transport, listen.address);
+            if listen.address.port() != 0 && before.iter().any(is_same) {
                 problems.push(&place, "is there twice");
             }
+            if listen.name.is_some() && before.iter().any(|other| other.name == listen.name) {
+                problems.push(&place, "has the name of an earlier one");
+            }
+        }
+        if self.listen.len() > LISTENERS_MAX {
+            problems.push("listen", format!("has more than {LISTENERS_MAX} entries"));
         }
         if let Some(host) = &self.advertised {
-            match Host::parse(host) {
-                Err(_) => problems.push(
-                    "advertised",
-                    "must be a host name or an IP address, IPv6 in brackets",
-                ),
-                Ok(host)
-                    if host
-                        .ip()
-                        .is_some_and(|ip: IpAddr| ip.is_unspecified() || ip.is_multicast()) =>
-                {
-                    problems.push("advertised", "is no address that answers can come to");
-                }
-                Ok(_) => {}
-            }
+            listen::check_advertised(host, "advertised", problems);
         }
         problems.range("t1_ms", self.t1_ms, 10..=10_000);
         problems.range("linger_ms", self.linger_ms, 100..=32_000);

@@ -98,6 +98,36 @@ fn every_mistake_has_its_line_and_reason() {
             "control.toml:3: sip.advertised must be a host name",
         ),
         (
+            "\"udp:127.0.0.1:5060\"",
+            "{ at = \"udp:0.0.0.0:5060\" }",
+            "control.toml:2: sip.listen.0 listens at all addresses",
+        ),
+        (
+            "\"udp:127.0.0.1:5060\"",
+            "{ at = \"udp:127.0.0.1:5060\", advertised = \"h:0\" }",
+            "control.toml:2: sip.listen.0.advertised has a port that is none",
+        ),
+        (
+            "\"udp:127.0.0.1:5060\"",
+            "{ advertised = \"h\" }",
+            "control.toml:2: missing field `at`",
+        ),
+        (
+            "\"udp:127.0.0.1:5060\"",
+            "{ at = \"udp:127.0.0.1:5060\", name = \"a b\" }",
+            "control.toml:2: sip.listen.0.name must have 1 to 64 bytes",
+        ),
+        (
+            "prefix = \"\"",
+            "listener = \"x\"\nprefix = \"\"",
+            "control.toml:11: route.0.listener is no listener's name",
+        ),
+        (
+            "[ops]",
+            "advertised = \"0.0.0.0\"\n[ops]",
+            "control.toml:3: sip.advertised is no address",
+        ),
+        (
             "[ops]",
             "t1_ms = 1\n[ops]",
             "control.toml:3: sip.t1_ms must be 10 to 10000, not 1",

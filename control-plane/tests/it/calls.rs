@@ -50,14 +50,74 @@ fn ipv6_is_spoken_beside_ipv4() {
     let mut control = Control::alone();
     control.listen = "\"udp:127.0.0.1:0\", \"udp:[::1]:0\"".into();
     let plane = control.run();
-    let socket = std::net::UdpSocket::bind("[::1]:0").unwrap();
-    socket.set_read_timeout(Some(LIMIT)).unwrap();
-    let phone = Phone { socket, name: "six" };
+    let phone = Phone::at("[::1]:0", "six");
     let via = phone.address().to_string();
     let options = phone.request("OPTIONS", "ping", &via, "", "six").build().unwrap();
     phone.send(options.bytes(), plane.address("sip udp ["));
     assert_eq!(phone.final_of("OPTIONS").status(), Some(200));
     plane.stop();
+}
+
+/// RFC 3261 §18.1.1, §8.1.1.8: Via and Contact name the listener that a message leaves by.
+#[test]
+fn each_party_is_told_the_listener_that_it_is_reached_by() {
+    let Some(node) = Node::start("each_party_is_told_the_listener_that_it_is_reached_by") else {
+        return;
+    };
+    let (caller, callee) = (Phone::at("[::1]:0", "caller"), Phone::new("callee"));
+    let mut control = Control::new(&node.address(), callee.address());
+    control.listen = "\"udp:127.0.0.1:0\", { at = \"udp:[::1]:0\", advertised = \"six.example.com\" }, \
+        { at = \"udp:127.0.0.2:0\", advertised = \"out.example.com:5099\", name = \"out\" }"
+        .into();
+    control.extra = "listener = \"out\"\n".into();
+    let plane = control.start();
+    plane.wait_for_readiness(200);
+    let (six, out) = (plane.address("sip udp ["), plane.address("sip udp 127.0.0.2"));
+    let six_name = format!("six.example.com:{}", six.port());
+
+    caller.send(caller.invite("1000", "told").bytes(), six);
+    let (invite, from) = callee.take("INVITE");
+    assert_eq!(from, out);
+    let names = |message: &Message| {
+        let via = message.header(HeaderName::Via).unwrap().to_owned();
+        let contact = message.header(HeaderName::Contact).unwrap_or_default().to_owned();
+        (via, contact)
+    };
+    let (via, contact) = names(&invite);
+    assert!(via.starts_with("SIP/2.0/UDP out.example.com:5099;"), "{via}");
+    assert_eq!(contact, "<sip:out.example.com:5099>");
+    callee.answer(&invite, 200, from);
+    let answer = caller.final_of("INVITE");
+    assert_eq!(names(&answer).1, format!("<sip:{six_name}>"));
+    let (ack, from) = {
+        // The caller's ACK, which the plane passes on as its own.
+        let ack = RequestBuilder::new("ACK", &format!("sip:{six_name}"))
+            .via(format_args!("SIP/2.0/UDP {};branch=z9hG4bKack", caller.address()))
+            .header(HeaderName::MaxForwards, 70)
+            .header(HeaderName::From, "<sip:caller@example.com>;tag=told")
+            .header(HeaderName::To, answer.header(HeaderName::To).unwrap())
+            .header(HeaderName::CallId, "told")
+            .header(HeaderName::CSeq, "1 ACK")
+            .build()
+            .unwrap();
+        caller.send(ack.bytes(), six);
+        callee.take("ACK")
+    };
+    assert_eq!(from, out);
+    assert!(names(&ack).0.starts_with("SIP/2.0/UDP out.example.com:5099;"));
+    // The end of the process hangs up both, each by its own listener.
+    plane.ask_to_stop();
+    plane.ask_to_stop();
+    for (phone, listener, name) in [(&callee, out, "out.example.com:5099"), (&caller, six, &*six_name)] {
+        let (bye, from) = phone.take("BYE");
+        assert_eq!(from, listener);
+        assert!(
+            names(&bye).0.starts_with(&format!("SIP/2.0/UDP {name};")),
+            "{bye:?}"
+        );
+        phone.answer(&bye, 200, from);
+    }
+    node.plane.stop();
 }
 
 #[test]

@@ -30,7 +30,11 @@ pub struct Call<'a> {
 
 impl Phone {
     pub fn new(name: &'static str) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1:0", name)
+    }
+
+    pub fn at(address: &str, name: &'static str) -> Self {
+        let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         Self { socket, name }
     }

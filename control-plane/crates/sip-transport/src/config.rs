@@ -16,7 +16,8 @@ pub struct Listen {
 /// What a [`crate::Transport`] is made with. Every limit has an answer when it is reached, named here.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen. A request leaves through the first listener of its protocol and address family.
+    /// Where to listen; at most 65,536. A request leaves by the listener of its destination's flow, else by the first of
+    /// its protocol and address family.
     pub listen: Vec<Listen>,
     /// Limits of a message; beyond them 400, 413, 414 or 513, and on a stream the connection's end.
     pub message: Limits,

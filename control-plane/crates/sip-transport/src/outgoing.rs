@@ -88,9 +88,13 @@ impl Shared {
 
     /// Queues for the connection, which is made if there is none.
     fn send_tcp(&self, destination: Destination, outgoing: Box<Outgoing>) {
-        let found = self.table().find(&destination);
+        let Some(place) = self.place(&destination) else {
+            self.counters.drop(Drop::NoListener);
+            return self.unsent(*outgoing);
+        };
+        let found = self.table().find(place, &destination);
         let Some((flow, handle)) = found else {
-            return self.connect(destination.remote, outgoing);
+            return self.connect(place, destination.remote, outgoing);
         };
         if let Err(error) = handle.queue.try_send(outgoing) {
             // Either it is slow, then it is closed, with what waits for it; or it is closing.

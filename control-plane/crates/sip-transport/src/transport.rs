@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use sip::{FlowId, Transmit, Transport as Protocol};
+use sip::{Destination, FlowId, Transmit, Transport as Protocol};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -23,7 +23,6 @@ const RECENT_MIN: usize = 8_192;
 #[derive(Debug)]
 pub struct Transport {
     shared: Arc<Shared>,
-    bound: Vec<Bound>,
     _tasks: JoinSet<()>,
 }
 
@@ -43,11 +42,13 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) counters: Counters,
     pub(crate) answers: Answers,
+    /// The listeners by their place, as a [`FlowId`] has it.
+    pub(crate) bound: Vec<Bound>,
     pub(crate) udp: Vec<Udp>,
     table: Mutex<Table>,
     recent: Mutex<Recent>,
-    /// The next flow's number.
-    flows: AtomicU64,
+    /// The next connection's number.
+    connections: AtomicU64,
     /// Messages that wait to be written to connections.
     pub(crate) unwritten: watch::Sender<usize>,
     /// For tasks that a call from outside starts.
@@ -63,9 +64,32 @@ impl Shared {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number that no flow of this process has had: 64 bits do not run out.
-    pub(crate) fn next_flow(&self) -> FlowId {
-        FlowId(self.flows.fetch_add(1, Relaxed))
+    /// The flow of a new connection of the listener at `place`. No other of this process has had it.
+    pub(crate) fn next_flow(&self, place: u16) -> FlowId {
+        FlowId::of_connection(place, self.connections.fetch_add(1, Relaxed))
+    }
+
+    /// The place of the listener that a message for `destination` leaves by: that of the flow, else the first of the
+    /// protocol and address family. A connection can be made without a listener of its protocol: from the address of
+    /// another.
+    pub(crate) fn place(&self, destination: &Destination) -> Option<u16> {
+        let is_family = |bound: &Bound| bound.local.is_ipv4() == destination.remote.is_ipv4();
+        let fits = |bound: &Bound| bound.transport == destination.transport && is_family(bound);
+        let any = || {
+            let is_reliable = destination.transport.is_reliable();
+            self.bound
+                .iter()
+                .position(|bound| is_reliable && is_family(bound))
+        };
+        let of_flow = destination
+            .flow
+            .map(FlowId::listener)
+            .filter(|&place| self.bound.get(place).is_some_and(fits));
+        // There are no more than 65,536: `bind` saw to that.
+        of_flow
+            .or_else(|| self.bound.iter().position(fits))
+            .or_else(any)
+            .and_then(|place| u16::try_from(place).ok())
     }
 }
 
@@ -76,21 +100,22 @@ impl Transport {
     /// The first listener that cannot be opened, with its address.
     pub fn bind(config: Config) -> Result<Self, (Bound, io::Error)> {
         let (mut udp, mut tcp, mut bound) = (Vec::new(), Vec::new(), Vec::new());
-        for listen in &config.listen {
+        for (place, listen) in config.listen.iter().enumerate() {
             let wanted = Bound {
                 transport: listen.transport,
                 local: listen.address,
             };
+            let place = u16::try_from(place).map_err(|_| (wanted, io::ErrorKind::QuotaExceeded.into()))?;
             let local = match listen.transport {
                 Protocol::Udp => {
-                    let flow = FlowId(udp.len() as u64);
+                    let flow = FlowId::of_listener(place);
                     let socket = Udp::bind(flow, listen.address, config.receive_buffer_bytes)
                         .map_err(|error| (wanted, error))?;
                     udp.push(socket);
                     udp[udp.len() - 1].local
                 }
                 Protocol::Tcp => {
-                    tcp.push(Tcp::bind(listen.address).map_err(|error| (wanted, error))?);
+                    tcp.push(Tcp::bind(place, listen.address).map_err(|error| (wanted, error))?);
                     tcp[tcp.len() - 1].local
                 }
                 _ => return Err((wanted, io::ErrorKind::Unsupported.into())),
@@ -105,9 +130,10 @@ impl Transport {
             recent: Mutex::new(Recent::new(
                 config.new_requests_max.saturating_mul(8).max(RECENT_MIN),
             )),
-            flows: AtomicU64::new(udp.len() as u64),
+            connections: AtomicU64::new(1),
             unwritten: watch::Sender::new(0),
             itself: itself.clone(),
+            bound,
             udp,
             config,
         });
@@ -120,14 +146,13 @@ impl Transport {
         }
         Ok(Self {
             shared,
-            bound,
             _tasks: tasks,
         })
     }
 
-    /// The listeners in the order of the configuration.
+    /// The listeners in the order of the configuration, so that a [`FlowId`] tells them by their place.
     pub fn bound(&self) -> &[Bound] {
-        &self.bound
+        &self.shared.bound
     }
 
     /// Waits for what comes in next. Cancel safe.

@@ -90,12 +90,11 @@ async fn failed(shared: &Shared, error: &io::Error) {
 }
 
 impl Shared {
-    /// Sends a datagram through the socket of its flow, else the first of its address family.
+    /// Sends a datagram through the socket that it leaves by.
     pub(crate) fn send_udp(&self, transmit: &Transmit) {
         let destination = transmit.destination;
-        let by_flow = self.udp.iter().find(|udp| Some(udp.flow) == destination.flow);
-        let fitting = |udp: &&Udp| udp.local.is_ipv4() == destination.remote.is_ipv4();
-        let Some(udp) = by_flow.or_else(|| self.udp.iter().find(fitting)) else {
+        let flow = self.place(&destination).map(FlowId::of_listener);
+        let Some(udp) = self.udp.iter().find(|udp| Some(udp.flow) == flow) else {
             self.counters.drop(Drop::NoListener);
             return self.failed(destination);
         };

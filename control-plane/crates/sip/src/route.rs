@@ -27,10 +27,38 @@ impl Transport {
     }
 }
 
-/// A listening socket (UDP) or a connection (TCP) that messages come and go through. Numbered by the transport,
-/// never used again within a process.
+/// A listener or one of its connections, which messages come and go through. Numbered by the transport, never used
+/// again within a process.
+///
+/// The upper 16 bits are the place of the listener among [`crate::transaction::Config::listeners`]; the lower 48 are the
+/// number of a connection that it accepted or that was made from its address, 0 for the listener itself. At 100,000
+/// connections a second they last 89 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowId(pub u64);
+
+impl FlowId {
+    const CONNECTION_BITS: u32 = 48;
+
+    /// The listener at that place: to a UDP peer its socket, to others any connection with the peer that belongs to it.
+    pub const fn of_listener(place: u16) -> Self {
+        Self((place as u64) << Self::CONNECTION_BITS)
+    }
+
+    /// A connection of the listener at that place. Of `number` only the lower 48 bits count.
+    pub const fn of_connection(place: u16, number: u64) -> Self {
+        Self(Self::of_listener(place).0 | (number & ((1 << Self::CONNECTION_BITS) - 1)))
+    }
+
+    /// The place of the listener.
+    pub const fn listener(self) -> usize {
+        (self.0 >> Self::CONNECTION_BITS) as usize
+    }
+
+    /// Whether this is one connection and not a listener.
+    pub const fn is_connection(self) -> bool {
+        self.0 & ((1 << Self::CONNECTION_BITS) - 1) != 0
+    }
+}
 
 /// Where a message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,8 +80,9 @@ pub struct Destination {
     pub transport: Transport,
     /// The receiver.
     pub remote: SocketAddr,
-    /// The socket or connection to use while it exists: responses return on the connection of their request
-    /// (RFC 3261 §18.2.2). Without it, or when it is gone, the transport chooses or connects.
+    /// The listener or connection to use while it exists: responses return on the connection of their request
+    /// (RFC 3261 §18.2.2). When a connection is gone, another of its listener is used or made; without a flow the
+    /// listener is the first of the protocol and the address family.
     pub flow: Option<FlowId>,
 }
 

@@ -251,17 +251,10 @@ impl Hub {
 
     /// How we name ourselves towards `destination`: `host` or `host:port`.
     pub(super) fn host_towards(&self, destination: &Destination) -> &str {
-        let listeners = &self.config.transactions.listeners;
-        let usable = || {
-            listeners
-                .iter()
-                .filter(|listener| listener.transport == destination.transport)
-        };
-        let same_family = |listener: &&_| is_same_family(listener, destination);
-        let listener = usable()
-            .find(same_family)
-            .or_else(|| usable().next())
-            .or_else(|| listeners.first());
+        let transactions = &self.config.transactions;
+        let listener = transactions
+            .listener(destination)
+            .or_else(|| transactions.listeners.first());
         listener.map_or("invalid", |listener| listener.sent_by.as_str())
     }
 }
@@ -271,10 +264,6 @@ fn contact(transport: Transport, host: &str) -> String {
         Transport::Udp => format!("<sip:{host}>"),
         other => format!("<sip:{host};transport={}>", other.via_name().to_ascii_lowercase()),
     }
-}
-
-fn is_same_family(listener: &Listener, destination: &Destination) -> bool {
-    listener.local.is_ipv4() == destination.remote.is_ipv4()
 }
 
 /// Neither part can hold a space (RFC 3261 §25.1).

@@ -19,12 +19,14 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// A bound TCP listener.
 #[derive(Debug)]
 pub(crate) struct Tcp {
+    /// Its place among the listeners.
+    place: u16,
     pub(crate) local: SocketAddr,
     listener: TcpListener,
 }
 
 impl Tcp {
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bind(place: u16, address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -36,6 +38,7 @@ impl Tcp {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
         Ok(Self {
+            place,
             local: listener.local_addr()?,
             listener,
         })
@@ -46,7 +49,7 @@ impl Tcp {
 pub(crate) async fn accept(shared: Arc<Shared>, tcp: Tcp) {
     loop {
         match tcp.listener.accept().await {
-            Ok((stream, remote)) => admit(&shared, stream, remote),
+            Ok((stream, remote)) => admit(&shared, tcp.place, stream, remote),
             Err(error) => {
                 shared.counters.drop(Drop::AcceptError);
                 tracing::warn!(%error, "TCP accept");
@@ -57,7 +60,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, tcp: Tcp) {
 }
 
 /// Begins with a connection, or closes it at once when there are too many.
-fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
+fn admit(shared: &Arc<Shared>, place: u16, stream: TcpStream, remote: SocketAddr) {
     let (all, of_source) = {
         let table = shared.table();
         (table.len(), table.of_source(remote.ip()))
@@ -68,7 +71,7 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
     if of_source >= shared.config.connections_per_source_max {
         return shared.counters.drop(Drop::ConnectionsPerSource);
     }
-    let (flow, queue, close) = shared.enter(remote);
+    let (flow, queue, close) = shared.enter(place, remote);
     tokio::spawn(connection::run(
         shared.clone(),
         flow,

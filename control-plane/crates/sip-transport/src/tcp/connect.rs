@@ -1,9 +1,10 @@
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use sip::FlowId;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc};
 
 use super::connection;
@@ -12,10 +13,30 @@ use crate::counters::Drop;
 use crate::outgoing::Outgoing;
 use crate::transport::Shared;
 
+/// Connects to `remote` from the address `from`, or from the one that the system chooses if that is unspecified.
+async fn open(from: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match remote {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if !from.is_unspecified() {
+        // With the port left open until the connection is made, so that each peer has all ports to itself and not a share
+        // of those of one address.
+        // Where the system cannot, there are fewer connections and nothing else is different.
+        let _ = setsockopt(&socket, sockopt::IpBindAddressNoPort, &true);
+        socket.bind((from, 0).into())?;
+    }
+    socket.connect(remote).await
+}
+
 impl Shared {
     /// Notes a connection with `remote`. What is queued for it waits until its task takes it.
-    pub(crate) fn enter(&self, remote: SocketAddr) -> (FlowId, mpsc::Receiver<Box<Outgoing>>, Arc<Notify>) {
-        let flow = self.next_flow();
+    pub(crate) fn enter(
+        &self,
+        place: u16,
+        remote: SocketAddr,
+    ) -> (FlowId, mpsc::Receiver<Box<Outgoing>>, Arc<Notify>) {
+        let flow = self.next_flow(place);
         let (queue, receiver) = mpsc::channel(self.config.write_queue_max);
         let close = Arc::new(Notify::new());
         self.table().insert(
@@ -29,8 +50,8 @@ impl Shared {
         (flow, receiver, close)
     }
 
-    /// Begins to connect to `remote`, with `first` waiting.
-    pub(crate) fn connect(&self, remote: SocketAddr, first: Box<Outgoing>) {
+    /// Begins to connect to `remote` from the address of the listener at `place`, with `first` waiting.
+    pub(crate) fn connect(&self, place: u16, remote: SocketAddr, first: Box<Outgoing>) {
         let Some(shared) = self.itself.upgrade() else {
             return;
         };
@@ -38,7 +59,7 @@ impl Shared {
             self.counters.drop(Drop::ConnectionsMax);
             return self.unsent(*first);
         }
-        let (flow, mut queue, close) = self.enter(remote);
+        let (flow, mut queue, close) = self.enter(place, remote);
         let Some(handle) = self.table().find_flow(flow) else {
             return;
         };
@@ -48,7 +69,8 @@ impl Shared {
         }
         drop(handle);
         tokio::spawn(async move {
-            let connecting = tokio::time::timeout(shared.config.write_timeout, TcpStream::connect(remote));
+            let from = shared.bound[usize::from(place)].local.ip();
+            let connecting = tokio::time::timeout(shared.config.write_timeout, open(from, remote));
             match connecting
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))

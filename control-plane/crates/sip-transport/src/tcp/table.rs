@@ -11,8 +11,8 @@ use crate::outgoing::Outgoing;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     connections: HashMap<FlowId, Handle>,
-    /// The latest connection with each peer.
-    by_remote: HashMap<SocketAddr, FlowId>,
+    /// The latest connection of each listener, by its place, with each peer.
+    by_remote: HashMap<(usize, SocketAddr), FlowId>,
     per_source: HashMap<IpAddr, usize>,
 }
 
@@ -36,14 +36,15 @@ impl Table {
 
     pub(crate) fn insert(&mut self, flow: FlowId, handle: Handle) {
         *self.per_source.entry(handle.remote.ip()).or_default() += 1;
-        self.by_remote.insert(handle.remote, flow);
+        self.by_remote.insert((flow.listener(), handle.remote), flow);
         self.connections.insert(flow, handle);
     }
 
     pub(crate) fn remove(&mut self, flow: FlowId) -> Option<Handle> {
         let handle = self.connections.remove(&flow)?;
-        if self.by_remote.get(&handle.remote) == Some(&flow) {
-            self.by_remote.remove(&handle.remote);
+        let with_peer = (flow.listener(), handle.remote);
+        if self.by_remote.get(&with_peer) == Some(&flow) {
+            self.by_remote.remove(&with_peer);
         }
         if let Some(count) = self.per_source.get_mut(&handle.remote.ip()) {
             *count -= 1;
@@ -59,13 +60,14 @@ impl Table {
         self.connections.get(&flow).cloned()
     }
 
-    /// The connection for a message: that of its flow while it lives, else one with its address
-    /// (RFC 3261 §18.1.1, §18.2.2).
-    pub(crate) fn find(&self, destination: &Destination) -> Option<(FlowId, Handle)> {
+    /// The connection for a message: that of its flow while it lives, else one of the listener that it leaves by with
+    /// its address (RFC 3261 §18.1.1, §18.2.2).
+    pub(crate) fn find(&self, place: u16, destination: &Destination) -> Option<(FlowId, Handle)> {
         let by_flow = destination
             .flow
             .filter(|flow| self.connections.contains_key(flow));
-        let flow = by_flow.or_else(|| self.by_remote.get(&destination.remote).copied())?;
+        let with_peer = (usize::from(place), destination.remote);
+        let flow = by_flow.or_else(|| self.by_remote.get(&with_peer).copied())?;
         Some((flow, self.connections.get(&flow)?.clone()))
     }
 }
@@ -92,7 +94,7 @@ mod tests {
             remote,
             flow: flow.map(FlowId),
         };
-        table.find(&destination).map(|(flow, _)| flow.0)
+        table.find(0, &destination).map(|(flow, _)| flow.0)
     }
 
     #[test]

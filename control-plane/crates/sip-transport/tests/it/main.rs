@@ -574,3 +574,41 @@ async fn a_large_request_goes_over_tcp_and_back_to_udp_when_nobody_listens() {
     assert_eq!(datagram(&udp).await.via().unwrap().transport, "UDP");
     until_dropped(&transport, Drop::ConnectError).await;
 }
+
+#[tokio::test]
+async fn a_connection_is_made_from_the_listener_of_its_flow_and_used_again_for_it() {
+    let at = |address: &str| Listen {
+        transport: Protocol::Tcp,
+        address: address.parse().unwrap(),
+    };
+    let (transport, _) = listening(Protocol::Tcp, |config| {
+        config.listen = vec![at("127.0.0.1:0"), at("127.0.0.2:0")];
+    });
+    let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let remote = peer.local_addr().unwrap();
+    let send = |place| {
+        let bytes = Bytes::from(request("OPTIONS", "<sip:a@h>", "TCP b"));
+        transport.send(Transmit {
+            destination: to(Protocol::Tcp, remote, Some(FlowId::of_listener(place))),
+            bytes,
+        });
+    };
+    for (place, expected) in [(1, "127.0.0.2"), (0, "127.0.0.1")] {
+        send(place);
+        let (mut stream, from) = within("a connection", peer.accept()).await.unwrap();
+        assert_eq!(from.ip().to_string(), expected);
+        streamed(&mut stream).await;
+        send(place);
+        streamed(&mut stream).await;
+        // What comes over it belongs to that listener.
+        stream
+            .write_all(request("OPTIONS", "<sip:b@h>", "TCP a").as_bytes())
+            .await
+            .unwrap();
+        let flow = message(&transport).await.0.flow;
+        assert_eq!(
+            (flow.listener(), flow.is_connection()),
+            (usize::from(place), true)
+        );
+    }
+}

@@ -40,8 +40,12 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Parses `host [ ":" port ]`. White space around the colon is the caller's to refuse or remove.
-    pub(super) fn parse_with_port(text: &'a str) -> Result<(Self, Option<&'a str>), SyntaxError> {
+    /// Parses `host [ ":" port ]`; the port is given as it stands. White space around the colon is the caller's to refuse
+    /// or remove.
+    ///
+    /// # Errors
+    /// [`SyntaxError::Host`] as [`Host::parse`], and for something else behind the host.
+    pub fn parse_with_port(text: &'a str) -> Result<(Self, Option<&'a str>), SyntaxError> {
         let bytes = text.as_bytes();
         let host_end = if bytes.first() == Some(&b'[') {
             memchr::memchr(b']', bytes).ok_or(SyntaxError::Host)? + 1

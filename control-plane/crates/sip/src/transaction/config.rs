@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use super::timers::Timers;
-use crate::Transport;
+use crate::{Destination, Transport};
 
 /// What a [`Layer`](super::Layer) is made with.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Config {
     pub transactions_max: usize,
     /// The `Retry-After` of those 503, in seconds.
     pub retry_after_s: u32,
-    /// Our listening addresses, for the Via of what we send.
+    /// Our listening addresses, for the Via of what we send. A [`crate::FlowId`] tells which by its place.
     pub listeners: Vec<Listener>,
 }
 
@@ -54,16 +54,20 @@ impl Config {
         }
     }
 
-    /// The listener whose address stands in the Via of a request to `remote`: of the same protocol, of the same
-    /// address family if there is one.
-    pub(super) fn listener(&self, transport: Transport, remote: SocketAddr) -> Option<&Listener> {
-        let usable = || {
-            self.listeners
-                .iter()
-                .filter(move |listener| listener.transport == transport)
-        };
-        usable()
-            .find(|listener| listener.local.is_ipv4() == remote.is_ipv4())
+    /// The listener that a request to `destination` leaves by, so the one that its Via and Contact name: that of the
+    /// flow, else the first of the same protocol and address family. One of another family only when there is no other,
+    /// for an owner that does not tell them apart.
+    pub fn listener(&self, destination: &Destination) -> Option<&Listener> {
+        let is_usable = |listener: &&Listener| listener.transport == destination.transport;
+        let is_family = |listener: &&Listener| listener.local.is_ipv4() == destination.remote.is_ipv4();
+        let usable = || self.listeners.iter().filter(is_usable);
+        let of_flow = destination
+            .flow
+            .and_then(|flow| self.listeners.get(flow.listener()))
+            .filter(is_usable)
+            .filter(is_family);
+        of_flow
+            .or_else(|| usable().find(is_family))
             .or_else(|| usable().next())
     }
 

@@ -90,10 +90,10 @@ impl Peers {
     }
 }
 
-/// All UDP peers share a socket, so there the flow tells nothing.
+/// All UDP peers share a socket, and a listener has many peers, so there the flow tells nothing.
 fn peer(destination: &Destination) -> Peer {
     match destination.flow {
-        Some(flow) if destination.transport.is_reliable() => Peer::Flow(flow),
+        Some(flow) if destination.transport.is_reliable() && flow.is_connection() => Peer::Flow(flow),
         _ => Peer::Address(destination.transport, destination.remote),
     }
 }

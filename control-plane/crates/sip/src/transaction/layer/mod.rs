@@ -252,10 +252,7 @@ impl Layer {
 
     /// `request` with our Via on top.
     fn add_via(&mut self, request: &Message, destination: &Destination) -> Result<Message, SendError> {
-        let listener = self
-            .config
-            .listener(destination.transport, destination.remote)
-            .ok_or(SendError::NoListener)?;
+        let listener = self.config.listener(destination).ok_or(SendError::NoListener)?;
         let via = via::own_via(listener, &mut self.random);
         let bytes = generated::with_via(request, &via).ok_or(SendError::Unusable)?;
         Message::parse_datagram(bytes).map_err(|_| SendError::Unusable)
