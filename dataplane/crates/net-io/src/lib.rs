@@ -46,6 +46,7 @@ pub mod waker;
 
 mod address;
 mod control;
+mod frame_store;
 mod gather;
 mod port_table;
 mod udp_socket;

@@ -13,7 +13,8 @@ use media_engine::{OpenError, PortId, Ports};
 
 use crate::config::IoConfig;
 use crate::counters::{IoCounters, SendError};
-use crate::frame::{Extent, Frame, FrameAccount, FramePool, HEADROOM, PAYLOAD_MAX};
+use crate::frame::{Extent, Frame, FrameAccount, HEADROOM, PAYLOAD_MAX};
+use crate::frame_store::{Arrival, FrameStore};
 use crate::packet_io::{PacketIo, Received};
 use crate::port_table::PortTable;
 use crate::waker::Waker;
@@ -110,11 +111,9 @@ impl Wire {
 #[derive(Debug)]
 pub struct Simulated {
     wire: Wire,
-    pool: FramePool,
-    free: Vec<u32>,
+    frames: FrameStore,
     ports: PortTable<SocketAddr>,
     by_local: HashMap<SocketAddr, PortId>,
-    received: VecDeque<(PortId, u32, SocketAddr, Extent)>,
     sending: VecDeque<(PortId, u32, SocketAddr, Extent)>,
     counters: IoCounters,
 }
@@ -129,11 +128,9 @@ impl Simulated {
         config.check()?;
         Ok(Self {
             wire,
-            pool: FramePool::new(config.frames),
-            free: (0..config.frames).rev().collect(),
+            frames: FrameStore::new(config.frames),
             ports: PortTable::new(config.ports_max),
             by_local: HashMap::new(),
-            received: VecDeque::with_capacity(config.frames as usize),
             sending: VecDeque::with_capacity(config.frames as usize),
             counters: IoCounters::default(),
         })
@@ -151,7 +148,7 @@ impl Simulated {
                 self.counters.truncated += 1;
                 continue;
             }
-            let Some(index) = self.free.pop() else {
+            let Some(index) = self.frames.free.pop() else {
                 state.arriving.push_front((local, source, payload));
                 starved = true;
                 break;
@@ -163,11 +160,18 @@ impl Simulated {
             };
             // SAFETY: the index was on the free list, so the back-end owns it, and there is no kernel here; the
             // extent ends at HEADROOM + PAYLOAD_MAX at most.
-            let mut frame = unsafe { self.pool.take(extent) };
-            self.pool.payload_mut(&mut frame).copy_from_slice(&payload);
-            let extent = self.pool.put(frame);
+            let mut frame = unsafe { self.frames.pool.take(extent) };
+            self.frames.pool.payload_mut(&mut frame).copy_from_slice(&payload);
+            let extent = self.frames.pool.put(frame);
             let generation = self.ports.generation(port).unwrap_or_default();
-            self.received.push_back((port, generation, source, extent));
+            let arrival = Arrival {
+                port,
+                generation,
+                source,
+                extent,
+            };
+            // SAFETY: the handle has just ended, so the back-end owns the frame.
+            unsafe { self.frames.keep(arrival) };
         }
         self.counters.no_buffer += u64::from(starved);
     }
@@ -178,9 +182,9 @@ impl Simulated {
             Some(local) if local.is_ipv4() != to.is_ipv4() => Some(SendError::Unreachable),
             Some(&local) => {
                 // SAFETY: the frame was queued for sending, so the back-end owns it, and the handle ends below.
-                let frame = unsafe { self.pool.take(extent) };
-                let payload = self.pool.payload(&frame).to_vec();
-                self.pool.put(frame);
+                let frame = unsafe { self.frames.pool.take(extent) };
+                let payload = self.frames.pool.payload(&frame).to_vec();
+                self.frames.pool.put(frame);
                 let mut state = self.wire.state();
                 let error = state.unreachable.get(&to).copied();
                 if error.is_none() {
@@ -200,7 +204,7 @@ impl Simulated {
                 self.counters.sent_bytes += u64::from(extent.length);
             }
         }
-        self.free.push(extent.index);
+        self.frames.free.push(extent.index);
     }
 
     fn flush(&mut self) {
@@ -247,7 +251,7 @@ impl PacketIo for Simulated {
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
         self.flush();
         self.take_arrivals();
-        if !self.received.is_empty() {
+        if self.frames.received() > 0 {
             return Ok(());
         }
         if self.wire.waker.wait(wait)? {
@@ -258,44 +262,34 @@ impl PacketIo for Simulated {
     }
 
     fn receive(&mut self) -> Option<Received> {
-        while let Some((port, generation, source, extent)) = self.received.pop_front() {
-            if self.ports.is_current(port, generation) {
-                self.counters.received += 1;
-                self.counters.received_bytes += u64::from(extent.length);
-                // SAFETY: the frame was in the queue of received ones, so the back-end owns it.
-                let frame = unsafe { self.pool.take(extent) };
-                return Some(Received { port, source, frame });
-            }
-            self.counters.port_closed += 1;
-            self.free.push(extent.index);
-        }
-        None
+        self.frames.hand_over(&mut self.counters, |port, generation| {
+            self.ports.is_current(port, generation)
+        })
     }
 
     fn payload(&self, frame: &Frame) -> &[u8] {
-        self.pool.payload(frame)
+        self.frames.pool.payload(frame)
     }
 
     fn payload_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
-        self.pool.payload_mut(frame)
+        self.frames.pool.payload_mut(frame)
     }
 
     fn send(&mut self, frame: Frame, port: PortId, to: SocketAddr) {
-        let extent = self.pool.put(frame);
+        let extent = self.frames.pool.put(frame);
         match self.ports.generation(port) {
             Some(generation) if self.ports.is_current(port, generation) => {
                 self.sending.push_back((port, generation, to, extent));
             }
             _ => {
                 self.counters.count_send_error(SendError::NotOpen);
-                self.free.push(extent.index);
+                self.frames.free.push(extent.index);
             }
         }
     }
 
     fn release(&mut self, frame: Frame) {
-        let extent = self.pool.put(frame);
-        self.free.push(extent.index);
+        self.frames.release(frame);
     }
 
     fn waker(&self) -> Waker {
@@ -307,13 +301,7 @@ impl PacketIo for Simulated {
     }
 
     fn frames(&self) -> FrameAccount {
-        FrameAccount {
-            total: self.pool.frames(),
-            idle: self.free.len() as u32,
-            received: self.received.len() as u32,
-            held: self.pool.held(),
-            sending: self.sending.len() as u32,
-        }
+        self.frames.account(0, self.sending.len() as u32)
     }
 
     fn local_address(&self, port: PortId) -> Option<SocketAddr> {

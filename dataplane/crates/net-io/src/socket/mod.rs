@@ -5,11 +5,11 @@
 //! port: with a packet or two a port and turn, each packet costs a system call or nearly two. That is the price of
 //! working everywhere.
 
-pub(crate) mod egress;
+mod egress;
+pub(crate) mod outbox;
 pub(crate) mod receive_batch;
-pub(crate) mod send_batch;
+mod send_batch;
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,16 +22,16 @@ use rustix::io::Errno;
 use crate::address::RawAddress;
 use crate::config::{IoConfig, SocketOptions};
 use crate::counters::{IoCounters, SendError};
-use crate::frame::{Extent, Frame, FrameAccount, FramePool};
+use crate::frame::{Frame, FrameAccount};
+use crate::frame_store::{Arrival, FrameStore};
 use crate::gather::Gather;
 use crate::packet_io::{PacketIo, Received};
 use crate::port_table::PortTable;
 use crate::udp_socket;
 use crate::waker::{Waker, timespec};
 
-use egress::Egress;
+use outbox::Outbox;
 use receive_batch::ReceiveBatch;
-use send_batch::SendBatch;
 
 /// The user data of the waker's eventfd in epoll; ports have their index, which is 32 bits.
 const WAKER: u64 = u64::MAX;
@@ -44,21 +44,15 @@ const ROUNDS: usize = 4;
 
 /// The `socket` back-end. Built, used and dropped on its worker's thread.
 pub struct Sockets {
-    pool: FramePool,
-    /// Frames that nobody has; the last one freed is used first, while it is in the cache.
-    free: Vec<u32>,
+    frames: FrameStore,
     ports: PortTable<Port>,
     options: SocketOptions,
     epoll: OwnedFd,
     waker: Waker,
     events: Vec<Event>,
     receive_batch: ReceiveBatch,
-    send_batch: SendBatch,
-    received: VecDeque<Arrival>,
-    egress: Egress,
+    outbox: Outbox,
     gather: Gather,
-    /// Whether the last poll received something: only then is it worth gathering.
-    busy: bool,
     /// Nothing is received: see [`PacketIo::stop_receiving`].
     stopped: bool,
     /// Sockets for the ports that are opened next.
@@ -74,15 +68,6 @@ struct Port {
     drops: u32,
 }
 
-/// A datagram received and not yet handed over.
-#[derive(Clone, Copy, Debug)]
-struct Arrival {
-    port: PortId,
-    generation: u32,
-    source: SocketAddr,
-    extent: Extent,
-}
-
 impl Sockets {
     /// A back-end with no port open.
     ///
@@ -94,21 +79,16 @@ impl Sockets {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let waker = Waker::new()?;
         epoll::add(&epoll, &waker, EventData::new_u64(WAKER), EventFlags::IN)?;
-        let frames = config.frames as usize;
         Ok(Self {
-            pool: FramePool::new(config.frames),
-            free: (0..config.frames).rev().collect(),
+            frames: FrameStore::new(config.frames),
             ports: PortTable::new(config.ports_max),
             options: config.socket.clone(),
             epoll,
             waker,
             events: Vec::with_capacity(EVENTS),
             receive_batch: ReceiveBatch::new(config.batch as usize),
-            send_batch: SendBatch::new(config.batch as usize),
-            received: VecDeque::with_capacity(frames),
-            egress: Egress::new(config.frames),
+            outbox: Outbox::new(config.frames, config.batch),
             gather: Gather::new(config.gather, config.gather_packets),
-            busy: false,
             stopped: false,
             adopted: Vec::new(),
             counters: IoCounters {
@@ -158,12 +138,12 @@ impl Sockets {
         };
         let Some(port) = self.ports.at_mut(id) else { return };
         for _ in 0..ROUNDS {
-            if !self.receive_batch.fill(&mut self.free) {
+            if !self.receive_batch.fill(&mut self.frames.free) {
                 self.counters.no_buffer += 1;
                 return;
             }
             self.counters.system_calls += 1;
-            let count = match self.receive_batch.receive(port.socket.as_fd(), &self.pool) {
+            let count = match self.receive_batch.receive(port.socket.as_fd(), &self.frames.pool) {
                 Ok(count) => count,
                 Err(libc::EAGAIN | libc::EINTR) => return,
                 Err(_) => {
@@ -186,15 +166,16 @@ impl Sockets {
                             source,
                             extent: datagram.extent,
                         };
-                        self.received.push_back(arrival);
+                        // SAFETY: `recvmmsg` has returned, so the kernel is done with the frame, and `drain` has just given it up.
+                        unsafe { self.frames.keep(arrival) };
                     }
                     Some(_) => {
                         self.counters.truncated += 1;
-                        self.free.push(datagram.extent.index);
+                        self.frames.free.push(datagram.extent.index);
                     }
                     None => {
                         self.counters.receive_errors += 1;
-                        self.free.push(datagram.extent.index);
+                        self.frames.free.push(datagram.extent.index);
                     }
                 }
             }
@@ -218,47 +199,20 @@ impl Sockets {
     }
 
     fn has_buffers(&self) -> bool {
-        !self.free.is_empty() || self.receive_batch.frames() > 0
+        !self.frames.free.is_empty() || self.receive_batch.frames() > 0
     }
 
     fn flush(&mut self) {
-        while let Some(id) = self.egress.next_port() {
+        while let Some(id) = self.outbox.next() {
             self.flush_port(id);
         }
     }
 
     /// Sends all that is queued on a port.
     fn flush_port(&mut self, id: PortId) {
-        let Some(port) = self.ports.at(id) else { return };
-        let socket = port.socket.as_fd();
-        loop {
-            self.send_batch.clear();
-            while !self.send_batch.is_full() {
-                let Some((extent, to)) = self.egress.pop(id) else {
-                    break;
-                };
-                self.send_batch.push(extent, to);
-            }
-            if self.send_batch.is_empty() {
-                return;
-            }
-            let outcome = self.send_batch.send(socket, &self.pool, |outcome| match outcome {
-                Ok(bytes) => {
-                    self.counters.sent += 1;
-                    self.counters.sent_bytes += u64::from(bytes);
-                }
-                Err(kind) => self.counters.count_send_error(kind),
-            });
-            self.counters.system_calls += outcome.system_calls;
-            self.free.extend(self.send_batch.frames());
-            if outcome.blocked {
-                // The rest would only be refused one by one.
-                while let Some((extent, _)) = self.egress.pop(id) {
-                    self.counters.count_send_error(SendError::WouldBlock);
-                    self.free.push(extent.index);
-                }
-                return;
-            }
+        if let Some(port) = self.ports.at(id) {
+            self.outbox
+                .send(id, port.socket.as_fd(), 0, &mut self.frames, &mut self.counters);
         }
     }
 }
@@ -280,14 +234,14 @@ impl Ports for Sockets {
             EventFlags::IN,
         )
         .map_err(|error| udp_socket::open_error(&error.into()))?;
-        self.egress.add_port(PortId(index));
+        self.outbox.add(PortId(index));
         self.ports
             .insert(Port { socket, local, drops })
             .map_err(|_| OpenError::Exhausted)
     }
 
     fn close(&mut self, id: PortId) {
-        self.egress.forget_order(id);
+        self.outbox.forget(id);
         self.flush_port(id);
         let Some(mut port) = self.ports.remove(id) else {
             return;
@@ -302,10 +256,8 @@ impl Ports for Sockets {
 
 impl PacketIo for Sockets {
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
-        // What a shorter wait finds says little about the rate.
-        let cut = self.gather.is_cut_by(wait);
         self.flush();
-        if !self.received.is_empty() {
+        if self.frames.received() > 0 {
             return Ok(());
         }
         if self.stopped {
@@ -315,67 +267,40 @@ impl PacketIo for Sockets {
         if !self.has_buffers() {
             return self.starve(wait);
         }
-        let mut wait = wait;
-        if self.busy && !self.gather.is_off() && wait != Some(Duration::ZERO) {
-            let gather = self.gather.wait(wait);
-            wait = wait.map(|wait| wait.saturating_sub(gather));
-            self.counters.system_calls += 1;
-            if self.waker.wait(Some(gather))? {
-                self.counters.wake_ups += 1;
-                wait = Some(Duration::ZERO);
-            }
-        }
-        self.wait(wait)?;
+        let left = self.gather.sleep(wait, &self.waker, &mut self.counters)?;
+        self.wait(left)?;
         self.take_wake_up();
         self.receive_events();
-        if self.busy && !cut {
-            self.gather.found(self.received.len());
-        }
-        self.busy = !self.received.is_empty();
+        self.gather.found(self.frames.received(), wait);
         Ok(())
     }
 
     fn receive(&mut self) -> Option<Received> {
-        while let Some(arrival) = self.received.pop_front() {
-            if self.ports.is_current(arrival.port, arrival.generation) {
-                self.counters.received += 1;
-                self.counters.received_bytes += u64::from(arrival.extent.length);
-                // SAFETY: the frame was in the queue of received ones, so the back-end owns it, and recvmmsg has
-                // returned, so the kernel is done with it.
-                let frame = unsafe { self.pool.take(arrival.extent) };
-                return Some(Received {
-                    port: arrival.port,
-                    source: arrival.source,
-                    frame,
-                });
-            }
-            self.counters.port_closed += 1;
-            self.free.push(arrival.extent.index);
-        }
-        None
+        self.frames.hand_over(&mut self.counters, |port, generation| {
+            self.ports.is_current(port, generation)
+        })
     }
 
     fn payload(&self, frame: &Frame) -> &[u8] {
-        self.pool.payload(frame)
+        self.frames.pool.payload(frame)
     }
 
     fn payload_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
-        self.pool.payload_mut(frame)
+        self.frames.pool.payload_mut(frame)
     }
 
     fn send(&mut self, frame: Frame, port: PortId, to: SocketAddr) {
-        let extent = self.pool.put(frame);
+        let extent = self.frames.pool.put(frame);
         if self.ports.at(port).is_some() {
-            self.egress.push(port, extent, RawAddress::new(to));
+            self.outbox.push(port, extent, RawAddress::new(to));
         } else {
             self.counters.count_send_error(SendError::NotOpen);
-            self.free.push(extent.index);
+            self.frames.free.push(extent.index);
         }
     }
 
     fn release(&mut self, frame: Frame) {
-        let extent = self.pool.put(frame);
-        self.free.push(extent.index);
+        self.frames.release(frame);
     }
 
     fn waker(&self) -> Waker {
@@ -387,13 +312,8 @@ impl PacketIo for Sockets {
     }
 
     fn frames(&self) -> FrameAccount {
-        FrameAccount {
-            total: self.pool.frames(),
-            idle: self.free.len() as u32 + self.receive_batch.frames(),
-            received: self.received.len() as u32,
-            held: self.pool.held(),
-            sending: self.egress.len(),
-        }
+        self.frames
+            .account(self.receive_batch.frames(), self.outbox.len())
     }
 
     fn local_address(&self, port: PortId) -> Option<SocketAddr> {

@@ -1,6 +1,5 @@
 //! The back-end with steering for kernels without io_uring: one `recvmmsg` and one `sendmmsg` for many packets.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,12 +12,12 @@ use rustix::io::Errno;
 use super::{Exits, SharedSockets, SteeredPorts, Steering};
 use crate::config::IoConfig;
 use crate::counters::{IoCounters, SendError};
-use crate::frame::{Extent, Frame, FrameAccount, FramePool};
+use crate::frame::{Frame, FrameAccount};
+use crate::frame_store::{Arrival, FrameStore};
 use crate::gather::Gather;
 use crate::packet_io::{PacketIo, Received};
-use crate::socket::egress::Egress;
+use crate::socket::outbox::Outbox;
 use crate::socket::receive_batch::ReceiveBatch;
-use crate::socket::send_batch::SendBatch;
 use crate::waker::{Waker, timespec};
 
 /// Full batches read from a shared socket in one turn: room for the rest of the loop.
@@ -29,21 +28,15 @@ const ROUNDS: usize = 8;
 /// Under traffic nothing waits on the sockets: a turn sleeps for the gathering wait (a wake-up ends it), reads what has come and sends
 /// what goes. So a datagram's arrival wakes nobody, which is dearer in the kernel than the datagram itself.
 pub struct Steered {
-    pool: FramePool,
-    /// Frames that nobody has; the last one freed is used first, while it is in the cache.
-    free: Vec<u32>,
+    frames: FrameStore,
     receivers: Vec<Receiver>,
     exits: Exits,
     ports: SteeredPorts,
     waker: Waker,
     receive_batch: ReceiveBatch,
-    send_batch: SendBatch,
-    received: VecDeque<Arrival>,
     /// A queue an exit.
-    egress: Egress,
+    outbox: Outbox,
     gather: Gather,
-    /// Whether the last poll received something: only then is it worth gathering.
-    busy: bool,
     /// Nothing is received: see [`PacketIo::stop_receiving`].
     stopped: bool,
     counters: IoCounters,
@@ -54,15 +47,6 @@ struct Receiver {
     socket: OwnedFd,
     /// Datagrams that the kernel has dropped at this socket, as far as they are counted.
     drops: u32,
-}
-
-/// A datagram received and not yet handed over.
-#[derive(Clone, Copy, Debug)]
-struct Arrival {
-    port: PortId,
-    generation: u32,
-    source: SocketAddr,
-    extent: Extent,
 }
 
 impl Steered {
@@ -76,11 +60,10 @@ impl Steered {
         let SharedSockets { v4, v6, exits } = steering.sockets;
         let addresses: Vec<IpAddr> = exits.iter().map(|exit| exit.address).collect();
         let exits = Exits::new(exits, config.socket.dscp)?;
-        let mut egress = Egress::new(config.frames);
-        (0..exits.len()).for_each(|exit| egress.add_port(PortId(exit as u32)));
+        let mut outbox = Outbox::new(config.frames, config.batch);
+        (0..exits.len()).for_each(|exit| outbox.add(PortId(exit as u32)));
         Ok(Self {
-            pool: FramePool::new(config.frames),
-            free: (0..config.frames).rev().collect(),
+            frames: FrameStore::new(config.frames),
             receivers: [v4, v6]
                 .into_iter()
                 .flatten()
@@ -90,11 +73,8 @@ impl Steered {
             exits,
             waker: Waker::new()?,
             receive_batch: ReceiveBatch::new(config.batch as usize),
-            send_batch: SendBatch::new(config.batch as usize),
-            received: VecDeque::with_capacity(config.frames as usize),
-            egress,
+            outbox,
             gather: Gather::new(config.gather, config.gather_packets),
-            busy: false,
             stopped: false,
             counters: IoCounters {
                 kernel_drops: Some(0),
@@ -118,12 +98,15 @@ impl Steered {
     fn receive_from(&mut self, place: usize) -> bool {
         let receiver = &mut self.receivers[place];
         for _ in 0..ROUNDS {
-            if !self.receive_batch.fill(&mut self.free) {
+            if !self.receive_batch.fill(&mut self.frames.free) {
                 self.counters.no_buffer += 1;
                 return false;
             }
             self.counters.system_calls += 1;
-            let count = match self.receive_batch.receive(receiver.socket.as_fd(), &self.pool) {
+            let count = match self
+                .receive_batch
+                .receive(receiver.socket.as_fd(), &self.frames.pool)
+            {
                 Ok(count) => count,
                 Err(libc::EAGAIN) => return true,
                 Err(libc::EINTR) => continue,
@@ -143,23 +126,27 @@ impl Steered {
                     port.and_then(|port| Some((port, self.ports.generation(port)?)))
                 else {
                     self.counters.port_closed += 1;
-                    self.free.push(index);
+                    self.frames.free.push(index);
                     continue;
                 };
                 match datagram.source {
-                    Some(source) if !datagram.truncated => self.received.push_back(Arrival {
-                        port,
-                        generation,
-                        source,
-                        extent: datagram.extent,
-                    }),
+                    Some(source) if !datagram.truncated => {
+                        let arrival = Arrival {
+                            port,
+                            generation,
+                            source,
+                            extent: datagram.extent,
+                        };
+                        // SAFETY: `recvmmsg` has returned, so the kernel is done with the frame, and `drain` has just given it up.
+                        unsafe { self.frames.keep(arrival) };
+                    }
                     Some(_) => {
                         self.counters.truncated += 1;
-                        self.free.push(index);
+                        self.frames.free.push(index);
                     }
                     None => {
                         self.counters.receive_errors += 1;
-                        self.free.push(index);
+                        self.frames.free.push(index);
                     }
                 }
             }
@@ -211,46 +198,15 @@ impl Steered {
     }
 
     fn has_buffers(&self) -> bool {
-        !self.free.is_empty() || self.receive_batch.frames() > 0
+        !self.frames.free.is_empty() || self.receive_batch.frames() > 0
     }
 
     fn flush(&mut self) {
-        while let Some(exit) = self.egress.next_port() {
-            self.flush_exit(exit);
-        }
-    }
-
-    fn flush_exit(&mut self, exit: PortId) {
-        let socket = self.exits.socket(exit.0 as u16);
-        let header = self.exits.header_size(exit.0 as u16);
-        loop {
-            self.send_batch.clear();
-            while !self.send_batch.is_full() {
-                let Some((extent, to)) = self.egress.pop(exit) else {
-                    break;
-                };
-                self.send_batch.push(extent, to);
-            }
-            if self.send_batch.is_empty() {
-                return;
-            }
-            let outcome = self.send_batch.send(socket, &self.pool, |outcome| match outcome {
-                Ok(bytes) => {
-                    self.counters.sent += 1;
-                    self.counters.sent_bytes += u64::from(bytes) - header as u64;
-                }
-                Err(kind) => self.counters.count_send_error(kind),
-            });
-            self.counters.system_calls += outcome.system_calls;
-            self.free.extend(self.send_batch.frames());
-            if outcome.blocked {
-                // The rest would only be refused one by one.
-                while let Some((extent, _)) = self.egress.pop(exit) {
-                    self.counters.count_send_error(SendError::WouldBlock);
-                    self.free.push(extent.index);
-                }
-                return;
-            }
+        while let Some(queue) = self.outbox.next() {
+            let exit = queue.0 as u16;
+            let (socket, header) = (self.exits.socket(exit), self.exits.header_size(exit));
+            self.outbox
+                .send(queue, socket, header, &mut self.frames, &mut self.counters);
         }
     }
 }
@@ -272,10 +228,8 @@ impl Ports for Steered {
 
 impl PacketIo for Steered {
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
-        // What a shorter wait finds says little about the rate.
-        let cut = self.gather.is_cut_by(wait);
         self.flush();
-        if !self.received.is_empty() {
+        if self.frames.received() > 0 {
             return Ok(());
         }
         if self.stopped {
@@ -285,56 +239,30 @@ impl PacketIo for Steered {
         if !self.has_buffers() {
             return self.starve(wait);
         }
-        let mut wait = wait;
-        if self.busy && !self.gather.is_off() && wait != Some(Duration::ZERO) {
-            let gather = self.gather.wait(wait);
-            wait = wait.map(|wait| wait.saturating_sub(gather));
-            self.counters.system_calls += 1;
-            if self.waker.wait(Some(gather))? {
-                self.counters.wake_ups += 1;
-                wait = Some(Duration::ZERO);
-            }
-        }
+        let left = self.gather.sleep(wait, &self.waker, &mut self.counters)?;
         self.receive_all();
-        if self.received.is_empty() && wait != Some(Duration::ZERO) {
-            self.wait(wait)?;
+        if self.frames.received() == 0 && left != Some(Duration::ZERO) {
+            self.wait(left)?;
             self.receive_all();
         } else {
             self.counters.wake_ups += u64::from(self.waker.take());
         }
-        if self.busy && !cut {
-            self.gather.found(self.received.len());
-        }
-        self.busy = !self.received.is_empty();
+        self.gather.found(self.frames.received(), wait);
         Ok(())
     }
 
     fn receive(&mut self) -> Option<Received> {
-        while let Some(arrival) = self.received.pop_front() {
-            if self.ports.is_current(arrival.port, arrival.generation) {
-                self.counters.received += 1;
-                self.counters.received_bytes += u64::from(arrival.extent.length);
-                // SAFETY: the frame was in the queue of received ones, so the back-end owns it, and recvmmsg has
-                // returned, so the kernel is done with it.
-                let frame = unsafe { self.pool.take(arrival.extent) };
-                return Some(Received {
-                    port: arrival.port,
-                    source: arrival.source,
-                    frame,
-                });
-            }
-            self.counters.port_closed += 1;
-            self.free.push(arrival.extent.index);
-        }
-        None
+        self.frames.hand_over(&mut self.counters, |port, generation| {
+            self.ports.is_current(port, generation)
+        })
     }
 
     fn payload(&self, frame: &Frame) -> &[u8] {
-        self.pool.payload(frame)
+        self.frames.pool.payload(frame)
     }
 
     fn payload_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
-        self.pool.payload_mut(frame)
+        self.frames.pool.payload_mut(frame)
     }
 
     fn send(&mut self, mut frame: Frame, port: PortId, to: SocketAddr) {
@@ -342,22 +270,21 @@ impl PacketIo for Steered {
             None => Err(SendError::NotOpen),
             Some(&port) => self
                 .exits
-                .prepend(port.exit, &mut self.pool, &mut frame, port.local, to)
+                .prepend(port.exit, &mut self.frames.pool, &mut frame, port.local, to)
                 .map(|to| (port.exit, to)),
         };
-        let extent = self.pool.put(frame);
+        let extent = self.frames.pool.put(frame);
         match prepared {
-            Ok((exit, to)) => self.egress.push(PortId(exit.into()), extent, to),
+            Ok((exit, to)) => self.outbox.push(PortId(exit.into()), extent, to),
             Err(kind) => {
                 self.counters.count_send_error(kind);
-                self.free.push(extent.index);
+                self.frames.free.push(extent.index);
             }
         }
     }
 
     fn release(&mut self, frame: Frame) {
-        let extent = self.pool.put(frame);
-        self.free.push(extent.index);
+        self.frames.release(frame);
     }
 
     fn waker(&self) -> Waker {
@@ -369,13 +296,8 @@ impl PacketIo for Steered {
     }
 
     fn frames(&self) -> FrameAccount {
-        FrameAccount {
-            total: self.pool.frames(),
-            idle: self.free.len() as u32 + self.receive_batch.frames(),
-            received: self.received.len() as u32,
-            held: self.pool.held(),
-            sending: self.egress.len(),
-        }
+        self.frames
+            .account(self.receive_batch.frames(), self.outbox.len())
     }
 
     fn local_address(&self, port: PortId) -> Option<SocketAddr> {

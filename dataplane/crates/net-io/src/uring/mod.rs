@@ -48,7 +48,8 @@ use crate::address::RawAddress;
 use crate::config::{IoConfig, SocketOptions};
 use crate::control::{OVERFLOW_SPACE, STEERED_SPACE};
 use crate::counters::{IoCounters, SendError};
-use crate::frame::{Extent, Frame, FrameAccount, FramePool, HEADROOM, PAYLOAD_MAX};
+use crate::frame::{Extent, Frame, FrameAccount, HEADROOM, PAYLOAD_MAX};
+use crate::frame_store::{Arrival, FrameStore};
 use crate::gather::Gather;
 use crate::packet_io::{PacketIo, Received};
 use crate::steering::{SharedSockets, Steering};
@@ -108,9 +109,7 @@ const GATHER_COMPLETIONS: usize = 256;
 pub struct Uring {
     ring: Ring,
     buffers: BufferRing,
-    pool: FramePool,
-    /// Frames that nobody has, the last one freed on top: it is the one that is still in the cache.
-    free: Vec<u32>,
+    frames: FrameStore,
     /// The sockets that receive: of each port, or those that all ports share.
     slots: PortSlots,
     /// The ports, when they are steered.
@@ -125,7 +124,6 @@ pub struct Uring {
     message: Box<libc::msghdr>,
     /// Bytes before the payload of what the kernel writes; it ends at [`HEADROOM`].
     head: usize,
-    received: VecDeque<Arrival>,
     /// By frame index: where it is being sent, and how many bytes.
     outgoing: Box<[Outgoing]>,
     /// Frames being sent.
@@ -135,8 +133,6 @@ pub struct Uring {
     /// Requests about ports that are to be queued with the next turn, in order.
     control: VecDeque<Control>,
     gather: Gather,
-    /// Whether the last poll received something: only then is it worth pausing to gather.
-    busy: bool,
     /// Pauses made for gathering, each a system call.
     pauses: u64,
     /// The back-end is being dropped: nothing new is asked of the kernel.
@@ -148,15 +144,6 @@ pub struct Uring {
     /// What became of the latest request for a descriptor.
     installed: Option<i32>,
     counters: IoCounters,
-}
-
-/// A datagram received and not yet handed over.
-#[derive(Clone, Copy, Debug)]
-struct Arrival {
-    port: PortId,
-    generation: u32,
-    source: SocketAddr,
-    extent: Extent,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -228,8 +215,7 @@ impl Uring {
         Ok(Self {
             ring,
             buffers,
-            pool: FramePool::new(config.frames),
-            free: (0..config.frames).rev().collect(),
+            frames: FrameStore::new(config.frames),
             slots,
             shared,
             options: config.socket.clone(),
@@ -238,7 +224,6 @@ impl Uring {
             woken: false,
             message: Box::new(message_shape(control_space)),
             head: message_head(control_space),
-            received: VecDeque::with_capacity(config.frames as usize),
             outgoing: vec![
                 Outgoing {
                     to: RawAddress::EMPTY,
@@ -251,7 +236,6 @@ impl Uring {
             unsubmitted: 0,
             control,
             gather: Gather::new(config.gather, config.gather_packets),
-            busy: false,
             pauses: 0,
             ending: false,
             stopped: false,
@@ -267,8 +251,10 @@ impl Uring {
     /// Fills the buffer ring with free frames.
     fn provide(&mut self) {
         while self.buffers.provided() < self.buffers.size() {
-            let Some(index) = self.free.pop() else { break };
-            let address = self.pool.address(index, HEADROOM - self.head) as u64;
+            let Some(index) = self.frames.free.pop() else {
+                break;
+            };
+            let address = self.frames.pool.address(index, HEADROOM - self.head) as u64;
             self.buffers
                 .provide(index as u16, address, (self.head + PAYLOAD_MAX) as u32);
         }
@@ -361,16 +347,17 @@ impl Uring {
             let index = u32::from(id);
             if !self.slots.is_current(port, generation) {
                 self.counters.port_closed += 1;
-                self.free.push(index);
+                self.frames.free.push(index);
             } else if let Some(arrival) = self.read_message(port, generation, index, completion.result) {
-                self.received.push_back(arrival);
+                // SAFETY: the completion has given the buffer back, so the back-end owns the frame (invariant 5).
+                unsafe { self.frames.keep(arrival) };
             } else {
-                self.free.push(index);
+                self.frames.free.push(index);
             }
         } else {
             match -completion.result {
                 // With frames free this was a burst larger than the buffer ring, which the next turn meets.
-                libc::ENOBUFS => self.counters.no_buffer += u64::from(self.free.is_empty()),
+                libc::ENOBUFS => self.counters.no_buffer += u64::from(self.frames.free.is_empty()),
                 libc::ECANCELED => {}
                 errno if errno > 0 => self.counters.receive_errors += 1,
                 _ => {}
@@ -395,9 +382,9 @@ impl Uring {
         };
         // SAFETY: the kernel has just given this buffer back with a completion, so the back-end owns the frame
         // (invariant 5); the handle ends below. The extent ends at HEADROOM + PAYLOAD_MAX at most.
-        let frame = unsafe { self.pool.take(extent) };
-        let message = Message::parse(self.pool.payload(&frame), &self.message);
-        self.pool.put(frame);
+        let frame = unsafe { self.frames.pool.take(extent) };
+        let message = Message::parse(self.frames.pool.payload(&frame), &self.message);
+        self.frames.pool.put(frame);
         let Some(message) = message else {
             self.counters.receive_errors += 1;
             return None;
@@ -429,14 +416,6 @@ impl Uring {
         })
     }
 
-    /// Whether this very port is still open.
-    fn is_current(&self, port: PortId, generation: u32) -> bool {
-        match &self.shared {
-            None => self.slots.is_current(port, generation),
-            Some(shared) => shared.ports.is_current(port, generation),
-        }
-    }
-
     /// Readies a frame for leaving from a port. Returns the socket's place in the file table and where the socket is to send it.
     fn prepare(
         &mut self,
@@ -451,7 +430,7 @@ impl Uring {
         let port = shared.ports.at(port).ok_or(SendError::NotOpen)?;
         let to = shared
             .exits
-            .prepend(port.exit, &mut self.pool, frame, port.local, to)?;
+            .prepend(port.exit, &mut self.frames.pool, frame, port.local, to)?;
         Ok((shared.file_of_exit(port.exit), to))
     }
 
@@ -466,17 +445,18 @@ impl Uring {
             self.counters.count_send_error(SendError::from_errno(-result));
         }
         self.sending -= 1;
-        self.free.push(index);
+        self.frames.free.push(index);
     }
 
     /// How to wait in the next turn.
     fn waiting(&mut self, wait: Option<Duration>) -> io::Result<Waiting> {
         // A wake-up may have been noted while a port was opened: it ends this poll.
-        if self.woken || !self.received.is_empty() || wait == Some(Duration::ZERO) {
+        if self.woken || self.frames.received() > 0 || wait == Some(Duration::ZERO) {
             return Ok(Waiting::NOT);
         }
-        if !self.gather.is_off() && self.busy && !self.ring.gathers() {
-            return self.pause(wait);
+        let gather = self.gather.due(wait);
+        if let Some(pause) = gather.filter(|_| !self.ring.gathers()) {
+            return self.pause(pause, wait);
         }
         let mut waiting = Waiting {
             completions: self.unsubmitted + 1,
@@ -486,24 +466,23 @@ impl Uring {
         if self.unsubmitted > 0 {
             waiting.timeout = Some(wait.map_or(SEND_GRACE, |wait| wait.min(SEND_GRACE)));
         }
-        if !self.gather.is_off() && self.busy && self.ring.gathers() {
+        if let Some(gather) = gather {
             waiting.completions += GATHER_COMPLETIONS;
-            waiting.gather = self.gather.wait(wait);
+            waiting.gather = gather;
         }
         Ok(waiting)
     }
 
     /// Gathers where the kernel can't (before 6.12): submits, sleeps, and says how to wait after that. Datagrams that come
     /// meanwhile don't end the sleep, since their completions are deferred until the next turn.
-    fn pause(&mut self, wait: Option<Duration>) -> io::Result<Waiting> {
+    fn pause(&mut self, pause: Duration, wait: Option<Duration>) -> io::Result<Waiting> {
         self.turn(Waiting::NOT)?;
         if self.woken {
             return Ok(Waiting::NOT);
         }
-        let pause = self.gather.wait(wait);
         self.pauses += 1;
         let woken = self.waker.watch(Some(pause))?;
-        if woken || !self.received.is_empty() {
+        if woken || self.frames.received() > 0 {
             return Ok(Waiting::NOT);
         }
         let timeout = wait.map(|wait| wait.saturating_sub(pause));
@@ -517,61 +496,50 @@ impl Uring {
 
 impl PacketIo for Uring {
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
-        // What a shorter wait finds says little about the rate.
-        let cut = self.gather.is_cut_by(wait);
         let waiting = self.waiting(wait)?;
         self.turn(waiting)?;
-        if self.busy && !cut {
-            self.gather.found(self.received.len());
-        }
-        self.busy = !self.received.is_empty();
+        self.gather.found(self.frames.received(), wait);
         self.woken = false;
         Ok(())
     }
 
     fn receive(&mut self) -> Option<Received> {
-        while let Some(arrival) = self.received.pop_front() {
-            if self.is_current(arrival.port, arrival.generation) {
-                self.counters.received += 1;
-                self.counters.received_bytes += u64::from(arrival.extent.length);
-                // SAFETY: the frame was in the queue of received ones, so the back-end owns it (invariant 5).
-                let frame = unsafe { self.pool.take(arrival.extent) };
-                return Some(Received {
-                    port: arrival.port,
-                    source: arrival.source,
-                    frame,
-                });
-            }
-            self.counters.port_closed += 1;
-            self.free.push(arrival.extent.index);
-        }
-        None
+        let (slots, shared) = (&self.slots, &self.shared);
+        self.frames
+            .hand_over(&mut self.counters, |port, generation| match shared {
+                None => slots.is_current(port, generation),
+                Some(shared) => shared.ports.is_current(port, generation),
+            })
     }
 
     fn payload(&self, frame: &Frame) -> &[u8] {
-        self.pool.payload(frame)
+        self.frames.pool.payload(frame)
     }
 
     fn payload_mut(&mut self, frame: &mut Frame) -> &mut [u8] {
-        self.pool.payload_mut(frame)
+        self.frames.pool.payload_mut(frame)
     }
 
     fn send(&mut self, mut frame: Frame, port: PortId, to: SocketAddr) {
         let length = frame.len() as u16;
         let prepared = self.prepare(&mut frame, port, to);
-        let extent = self.pool.put(frame);
+        let extent = self.frames.pool.put(frame);
         let index = extent.index;
         let (file, to) = match prepared {
             Ok(prepared) => prepared,
             Err(kind) => {
                 self.counters.count_send_error(kind);
-                self.free.push(index);
+                self.frames.free.push(index);
                 return;
             }
         };
         let outgoing = &mut self.outgoing[index as usize];
         *outgoing = Outgoing { to, length };
-        let packet = self.pool.address(index, 0).wrapping_add(extent.start.into());
+        let packet = self
+            .frames
+            .pool
+            .address(index, 0)
+            .wrapping_add(extent.start.into());
         let request = request::send(index, file, packet, extent.length, &outgoing.to);
         // SAFETY: validity and bounds: the packet is an extent of a frame of the pool and the address a place in a
         // boxed slice, both for the life of the back-end (invariant 6). Aliasing: the frame and its place in
@@ -581,13 +549,12 @@ impl PacketIo for Uring {
             self.unsubmitted += 1;
         } else {
             self.counters.count_send_error(SendError::WouldBlock);
-            self.free.push(index);
+            self.frames.free.push(index);
         }
     }
 
     fn release(&mut self, frame: Frame) {
-        let extent = self.pool.put(frame);
-        self.free.push(extent.index);
+        self.frames.release(frame);
     }
 
     fn waker(&self) -> Waker {
@@ -599,13 +566,7 @@ impl PacketIo for Uring {
     }
 
     fn frames(&self) -> FrameAccount {
-        FrameAccount {
-            total: self.pool.frames(),
-            idle: self.free.len() as u32 + u32::from(self.buffers.provided()),
-            received: self.received.len() as u32,
-            held: self.pool.held(),
-            sending: self.sending,
-        }
+        self.frames.account(self.buffers.provided().into(), self.sending)
     }
 
     fn local_address(&self, port: PortId) -> Option<SocketAddr> {

@@ -11,7 +11,7 @@ use super::buffer_ring::BufferRing;
 use super::request::Control;
 use super::ring::Waiting;
 use super::{BUFFER_GROUP, Uring, message_shape};
-use crate::frame::FramePool;
+use crate::frame_store::FrameStore;
 use crate::udp_socket;
 
 /// Turns without any progress after which a back-end that is dropped gives up on the kernel, and how long each waits.
@@ -79,14 +79,14 @@ impl Uring {
             // What came for a port that has closed must not be taken for the next one's of the same number. The kernel gives
             // 32 datagrams a socket and turn; what comes without end is not about a port that has closed a while ago.
             for _ in 0..SHARED_TURNS {
-                let before = self.received.len() as u64 + self.counters.port_closed;
+                let before = self.frames.received() as u64 + self.counters.port_closed;
                 self.turn(Waiting {
                     completions: 1,
                     timeout: Some(Duration::ZERO),
                     gather: Duration::ZERO,
                 })
                 .map_err(|_| OpenError::Refused)?;
-                if self.received.len() as u64 + self.counters.port_closed == before {
+                if self.frames.received() as u64 + self.counters.port_closed == before {
                     break;
                 }
             }
@@ -160,7 +160,7 @@ impl Drop for Uring {
         let _ = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP);
         if self.with_kernel() > 0 {
             // The kernel may still write to frames and read addresses: they are never freed (invariant 6).
-            std::mem::forget(std::mem::replace(&mut self.pool, FramePool::new(1)));
+            std::mem::forget(std::mem::replace(&mut self.frames, FrameStore::new(1)));
             std::mem::forget(std::mem::replace(&mut self.buffers, BufferRing::new(1)));
             std::mem::forget(std::mem::take(&mut self.outgoing));
             std::mem::forget(std::mem::replace(&mut self.message, Box::new(message_shape(0))));
