@@ -180,20 +180,18 @@ fn data_plane(calls: u32, folder: &Path) -> anyhow::Result<(Vec<Row>, Vec<String
 /// One row: a node with `calls` calls on `path`, each of which has had its first packets both ways.
 fn on_path(ground: &mut Ground, path: &str, calls: u32, folder: &Path) -> anyhow::Result<Row> {
     println!("data plane, {path}, {calls} calls");
-    let [grpc, ops] = ground.listeners();
     let back_end = contender::back_end(path);
+    let name = format!("media-{path}-{calls}");
+    let ports = contender::ports(calls + 1)?;
     let options = NodeOptions {
-        name: format!("media-{path}-{calls}"),
-        media: ground.node,
-        ports: contender::ports(calls + 1)?,
         backend: back_end.name.to_owned(),
         steering: back_end.steering,
         kernel: back_end.kernel,
         calls_max: calls + 1,
-        lease: Duration::from_secs(600),
-        grpc,
-        ops,
+        grace: Duration::ZERO,
+        ..NodeOptions::new(name, ground.node, ports, ground.listeners())
     };
+    let grpc = options.grpc;
     let mut node = ground.start(&options, folder)?;
     let parties = ground.load.parties();
     let mut client = NodeClient::connect(grpc)?;

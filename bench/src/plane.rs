@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use anyhow::{Context as _, bail};
 use crate::process::Process;
 use crate::{binary, usage};
 
+/// Where the data planes of a folder keep what outlives them: a run's own, since what a node of another run left is not this
+/// one's. From the folder, in which they are started, because a path to a Unix socket has room for 107 bytes.
+const STATE: &str = "state";
 const READY_WITHIN: Duration = Duration::from_secs(15);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
@@ -20,9 +24,9 @@ pub struct NodeOptions {
     /// `node_id`.
     pub name: String,
     /// The address of its media.
-    pub media: std::net::Ipv4Addr,
+    pub media: Ipv4Addr,
     /// RTP and RTCP ports, such as `20000-20999`.
-    pub ports: std::ops::RangeInclusive<u16>,
+    pub ports: RangeInclusive<u16>,
     /// `auto`, `uring` or `socket`.
     pub backend: String,
     /// `io.steering`: `auto`, `off` or `require`.
@@ -33,6 +37,12 @@ pub struct NodeOptions {
     pub calls_max: u32,
     /// A call ends when its lease has not been renewed for this long.
     pub lease: Duration,
+    /// How long calls may go on after SIGTERM.
+    pub grace: Duration,
+    /// How long ports rest after their call.
+    pub quarantine: Duration,
+    /// `log.filter`.
+    pub log_filter: &'static str,
     /// Where gRPC listens.
     pub grpc: SocketAddr,
     /// Where metrics and health listen.
@@ -40,9 +50,35 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
+    /// A node that chooses its back-end, steering and kernel path itself, as a carrier's does, for a thousand calls. gRPC, then
+    /// metrics and health, listen on the last two.
+    pub fn new(
+        name: impl Into<String>,
+        media: Ipv4Addr,
+        ports: RangeInclusive<u16>,
+        [grpc, ops]: [SocketAddr; 2],
+    ) -> Self {
+        Self {
+            name: name.into(),
+            media,
+            ports,
+            backend: "auto".to_owned(),
+            steering: "auto",
+            kernel: "auto",
+            calls_max: 1_000,
+            lease: Duration::from_secs(60),
+            grace: Duration::from_secs(5),
+            quarantine: Duration::from_secs(5),
+            log_filter: "info",
+            grpc,
+            ops,
+        }
+    }
+
     fn file(&self) -> String {
         format!(
             r#"node_id = "{}"
+state_directory = "{STATE}"
 
 [grpc]
 listen = "{}"
@@ -51,7 +87,7 @@ listen = "{}"
 listen = "{}"
 
 [log]
-filter = "info"
+filter = "{}"
 
 [workers]
 count = 1
@@ -67,6 +103,10 @@ pin_directory = ""
 [limits]
 calls_max = {}
 lease_default_ms = {}
+port_quarantine_ms = {}
+
+[shutdown]
+grace_ms = {}
 
 [[interface]]
 name = "public"
@@ -76,11 +116,14 @@ addresses = [{{ local = "{}" }}]
             self.name,
             self.grpc,
             self.ops,
+            self.log_filter,
             self.backend,
             self.steering,
             self.kernel,
             self.calls_max,
             self.lease.as_millis(),
+            self.quarantine.as_millis(),
+            self.grace.as_millis(),
             self.ports.start(),
             self.ports.end(),
             self.media,
@@ -158,11 +201,6 @@ impl Announcement {
     }
 }
 
-/// Where the data planes of a folder keep what outlives them.
-fn state(folder: &Path) -> PathBuf {
-    folder.join("state")
-}
-
 /// A running plane.
 #[derive(Debug)]
 pub struct Plane {
@@ -185,12 +223,7 @@ impl Plane {
         options: &NodeOptions,
         folder: &Path,
     ) -> anyhow::Result<Self> {
-        // A run's own: what a node of another run left is not this one's.
-        let file = format!(
-            "state_directory = {:?}\n{}",
-            state(folder).display().to_string(),
-            options.file()
-        );
+        let file = options.file();
         Self::start(before, "ringpath-dataplane", &options.name, &file, folder)
     }
 
@@ -246,7 +279,7 @@ impl Plane {
 
     /// Removes what a data plane that has ended left for the next one: its calls are gone then.
     pub fn forget(&self) -> anyhow::Result<()> {
-        Ok(fs::remove_dir_all(state(&self.folder))?)
+        Ok(fs::remove_dir_all(self.folder.join(STATE))?)
     }
 
     /// SIGKILL: as a crash would end it.

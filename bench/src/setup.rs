@@ -25,6 +25,8 @@ use crate::usage;
 const CLIENTS: usize = 8;
 const WARM_UP: Duration = Duration::from_secs(1);
 const CALLS_MAX: u32 = 1_000;
+/// At thousands of calls a second the usual five seconds would need more ports than an address has.
+const QUARANTINE: Duration = Duration::from_millis(500);
 
 /// What came of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -110,15 +112,7 @@ pub fn run(duration: Duration, backend: &str, folder: &Path) -> anyhow::Result<S
     let logs = fs::canonicalize(&logs)?;
     let allowed = allowed_cores()?;
     let node_core = (allowed.len() > 1).then(|| allowed[allowed.len() - 1]);
-    // Ports rest for half a second only: at thousands of calls a second the usual five would need more ports than an
-    // address has.
-    let mut before: Vec<OsString> = [
-        "env",
-        "RINGPATH_DATAPLANE__LIMITS__PORT_QUARANTINE_MS=500",
-        "RINGPATH_DATAPLANE__LOG__FILTER=warn",
-    ]
-    .map(OsString::from)
-    .into();
+    let mut before: Vec<OsString> = Vec::new();
     if let Some(core) = node_core {
         before.extend(["taskset".into(), "--cpu-list".into(), core.to_string().into()]);
         // The clients, threads of this one, stay off it.
@@ -126,16 +120,18 @@ pub fn run(duration: Duration, backend: &str, folder: &Path) -> anyhow::Result<S
     }
     let mut host = Host::reserve()?;
     let options = NodeOptions {
-        name: "media-1".to_owned(),
-        media: host.ip(),
-        ports: 10_000..=59_999,
         backend: backend.to_owned(),
         steering: "off",
         kernel: "off",
         calls_max: CALLS_MAX,
-        lease: Duration::from_secs(60),
-        grpc: host.address()?,
-        ops: host.address()?,
+        quarantine: QUARANTINE,
+        log_filter: "warn",
+        ..NodeOptions::new(
+            "media-1",
+            host.ip(),
+            10_000..=59_999,
+            [host.address()?, host.address()?],
+        )
     };
     let mut node = Plane::start_node_after(&before, &options, &logs)?;
     churn(options.grpc, WARM_UP, "warm")?;

@@ -149,25 +149,18 @@ pub fn run(duration: Duration, folder: &Path) -> anyhow::Result<SoakReport> {
     fs::create_dir_all(&logs)?;
     let logs = fs::canonicalize(logs)?;
     let (ground, note) = Ground::make(CALLS, &logs)?;
-    let [grpc, ops] = ground.listeners();
+    let listeners = ground.listeners();
+    // Ports rest for five seconds after their call.
+    let ports = 20_000..=39_999;
     let options = NodeOptions {
-        name: "media-soak".to_owned(),
-        media: ground.node,
-        // Ports rest for five seconds after their call.
-        ports: 20_000..=39_999,
-        backend: "auto".to_owned(),
-        steering: "auto",
-        kernel: "auto",
         calls_max: CALLS * 2,
-        lease: Duration::from_secs(60),
-        grpc,
-        ops,
+        ..NodeOptions::new("media-soak", ground.node, ports, listeners)
     };
     let node = ground.start(&options, &logs)?;
     let mut soak = Soak {
         ground,
         node,
-        grpc,
+        grpc: options.grpc,
         wave: 0,
         report: SoakReport {
             waves: 0,

@@ -78,16 +78,17 @@ impl Stand {
             let ports =
                 u16::try_from(calls_max * 4).context("too many calls for the ports of one address")?;
             let node = NodeOptions {
-                name: format!("media-{}", place + 1),
-                media: host.ip(),
-                ports: first_port..=first_port.checked_add(ports - 1).context("too many ports")?,
                 backend: options.backend.clone(),
                 steering: "off",
                 kernel: "off",
                 calls_max,
                 lease: options.lease,
-                grpc: host.address()?,
-                ops: host.address()?,
+                ..NodeOptions::new(
+                    format!("media-{}", place + 1),
+                    host.ip(),
+                    first_port..=first_port.checked_add(ports - 1).context("too many ports")?,
+                    [host.address()?, host.address()?],
+                )
             };
             first_port += ports;
             grpc.push(node.grpc);

@@ -150,16 +150,17 @@ impl Contender {
             System::Ringpath(path) => {
                 let back_end = back_end(path);
                 let options = NodeOptions {
-                    name: format!("media-{path}"),
-                    media: RELAY,
-                    ports: ports(calls)?,
                     backend: back_end.name.to_owned(),
                     steering: back_end.steering,
                     kernel: back_end.kernel,
                     calls_max: calls,
-                    lease: Duration::from_secs(600),
-                    grpc: (RELAY, 7_100).into(),
-                    ops: (RELAY, 7_180).into(),
+                    grace: Duration::ZERO,
+                    ..NodeOptions::new(
+                        format!("media-{path}"),
+                        RELAY,
+                        ports(calls)?,
+                        [(RELAY, 7_100).into(), (RELAY, 7_180).into()],
+                    )
                 };
                 let node = Plane::start_node_after(&before, &options, folder)?;
                 let mut client = NodeClient::connect(options.grpc)?;

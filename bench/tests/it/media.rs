@@ -1,14 +1,17 @@
 //! The data plane alone, its calls made over gRPC: every packet counted at the receiving endpoint, and the node's own
 //! statistics held against what was sent.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proto::media_v1 as pb;
+use ringpath_bench::call_request;
 use ringpath_bench::endpoint::{EndpointSockets, Faults};
 use ringpath_bench::host::Host;
 use ringpath_bench::node_client::{Held, NodeClient};
 use ringpath_bench::plane::{NodeOptions, Plane};
+use ringpath_bench::relay::contender::faces_of;
 use ringpath_bench::speech::{Law, Speech};
 use ringpath_bench::talk::{Outcome, Pair, Talk};
 use ringpath_bench::wait;
@@ -27,16 +30,17 @@ struct Node {
 fn node(test: &str, backend: &str, lease: Duration) -> Node {
     let mut host = Host::reserve().unwrap();
     let options = NodeOptions {
-        name: "media-1".to_owned(),
-        media: host.ip(),
-        ports: 20_000..=20_999,
         backend: backend.to_owned(),
         steering: "off",
         kernel: "off",
         calls_max: 250,
         lease,
-        grpc: host.address().unwrap(),
-        ops: host.address().unwrap(),
+        ..NodeOptions::new(
+            "media-1",
+            host.ip(),
+            20_000..=20_999,
+            [host.address().unwrap(), host.address().unwrap()],
+        )
     };
     let plane = Plane::start_node(&options, &folder(test)).unwrap();
     let client = NodeClient::connect(options.grpc).unwrap();
@@ -59,24 +63,9 @@ impl Node {
             .collect();
         let mut faces = Vec::new();
         for (call, pair) in pairs.iter().enumerate() {
-            let legs = ["caller", "callee"]
-                .iter()
-                .zip(&pair.sockets)
-                .map(|(id, sockets)| pb::Leg {
-                    leg_id: (*id).to_owned(),
-                    lines: vec![line(sockets.local())],
-                    ..pb::Leg::default()
-                });
-            let made = self.client.create(pb::CreateCallRequest {
-                call_id: format!("call-{call}"),
-                idempotency_key: format!("create-{call}"),
-                legs: legs.collect(),
-                ..pb::CreateCallRequest::default()
-            });
-            for leg in made.unwrap().legs {
-                let rtp = leg.lines[0].local_rtp.clone().unwrap();
-                faces.push(format!("{}:{}", rtp.ip, rtp.port).parse().unwrap());
-            }
+            let parties = [&pair.sockets[0], &pair.sockets[1]].map(EndpointSockets::local);
+            let made = self.client.create(request(&format!("call-{call}"), parties));
+            faces.extend(faces_of(&made.unwrap()).unwrap());
         }
         let talk = Talk::start(pairs, speech, packets, &mut Random::from_number(3)).unwrap();
         for (endpoint, face) in faces.into_iter().enumerate() {
@@ -86,22 +75,11 @@ impl Node {
     }
 }
 
-fn line(remote: std::net::SocketAddr) -> pb::MediaLine {
-    pb::MediaLine {
-        kind: pb::MediaKind::Audio.into(),
-        direction: pb::Direction::Sendrecv.into(),
-        remote: Some(pb::Endpoint {
-            ip: remote.ip().to_string(),
-            port: remote.port().into(),
-        }),
-        codecs: vec![pb::Codec {
-            payload_type: 8,
-            name: "PCMA".to_owned(),
-            clock_rate_hz: 8_000,
-            channels: 1,
-            ptime_ms: 20,
-        }],
-        ..pb::MediaLine::default()
+/// A call with the node's own lease.
+fn request(call: &str, parties: [SocketAddr; 2]) -> pb::CreateCallRequest {
+    pb::CreateCallRequest {
+        lease_ms: 0,
+        ..call_request::plain(call, parties)
     }
 }
 
@@ -192,18 +170,8 @@ fn a_draining_node_keeps_its_calls_and_takes_no_more() {
     let mut node = node("media-drain", "auto", Duration::from_secs(60));
     let talk = node.call(2, PACKETS);
     assert_eq!(node.client.drain(true).unwrap(), 2);
-    let refused = node.client.create(pb::CreateCallRequest {
-        call_id: "late".to_owned(),
-        idempotency_key: "late".to_owned(),
-        legs: ["caller", "callee"]
-            .map(|id| pb::Leg {
-                leg_id: id.to_owned(),
-                lines: vec![line("127.0.0.1:9".parse().unwrap())],
-                ..pb::Leg::default()
-            })
-            .into(),
-        ..pb::CreateCallRequest::default()
-    });
+    let nobody = "127.0.0.1:9".parse().unwrap();
+    let refused = node.client.create(request("late", [nobody; 2]));
     let status = refused.unwrap_err().downcast::<tonic::Status>().unwrap();
     assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
     assert_whole(&talk.finish(Duration::from_secs(20)).unwrap(), PACKETS);
