@@ -49,10 +49,10 @@ bench-bootstrap: bootstrap ## Install rtpengine, for bench-relay to compare with
 	@bench/bootstrap.sh
 
 # ARGS adds to it, such as ARGS="--calls 100,300,600 --rounds 5 --time-s 3600"; see ringpath-kit relay --help.
-bench-relay: release ## Relays side by side, at most fifteen minutes, needs root; writes target/bench/relay.{json,md} and charts
+bench-relay: release ## Relays side by side, fifteen minutes, needs root; writes target/bench/relay.{json,md} and charts
 	$(TARGET)/release/ringpath-kit relay --commit "$$(git rev-parse --short HEAD)" $(ARGS)
 
-bench-setup: release ## Calls set up a second over gRPC; writes target/bench/setup.json
+bench-setup: release ## Calls set up a second over gRPC, with and without steering; writes target/bench/setup.json
 	$(TARGET)/release/ringpath-kit setup $(ARGS)
 
 bench-micro: ## The functions on the way of a packet and of a message, by themselves (criterion)

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::host::Host;
 use crate::plane::{NodeOptions, Plane};
-use crate::relay::bed::{Bed, RELAY};
+use crate::relay::bed::{self, Bed, RELAY};
 use crate::relay::generator::Generator;
 use crate::relay::load::{Kind, Load};
 use crate::relay::privilege;
@@ -19,6 +19,8 @@ pub struct Ground {
     pub load: Load,
     /// The node's address.
     pub node: Ipv4Addr,
+    /// The node's core; absent when there is only one, which it shares with whoever measures.
+    pub node_core: Option<usize>,
     before: Vec<OsString>,
     /// Detached before what it is attached to is gone.
     bed: Option<Bed>,
@@ -26,17 +28,27 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Makes it for at most so many calls. The calling thread stays there for good, and should end. The text says why it is
-    /// not a bed.
+    /// Makes it for at most so many calls. The calling thread stays there for good, on another core than the node, and should
+    /// end. The text says why it is not a bed.
     pub fn make(calls_max: u32, folder: &Path) -> anyhow::Result<(Self, Option<String>)> {
         let cores = match privilege::check() {
             Ok(cores) => cores,
             Err(missing) => {
                 let host = Host::reserve()?;
+                let allowed = privilege::allowed_cores()?;
+                let mut before = Vec::new();
+                let node_core = allowed.last().copied().filter(|_| allowed.len() > 1);
+                if let Some(core) = node_core {
+                    before = ["taskset", "--cpu-list", &core.to_string()]
+                        .map(OsString::from)
+                        .into();
+                    bed::pin(None, allowed[0])?;
+                }
                 let ground = Self {
                     load: Load::Sockets(Box::new(Generator::bind(host.ip())?)),
                     node: host.ip(),
-                    before: Vec::new(),
+                    node_core,
+                    before,
                     bed: None,
                     _host: Some(host),
                 };
@@ -52,6 +64,7 @@ impl Ground {
         let ground = Self {
             load,
             node: RELAY,
+            node_core: Some(cores.relay),
             before: bed.at_relay(),
             bed: Some(bed),
             _host: None,

@@ -1,8 +1,8 @@
 //! The kit that tries Ringpath out: RTP endpoints that count at the receiver, SIPp and both planes as child processes,
 //! and the runs that bring them together (`make demo`, `make load`, `make bench-memory`, `make bench-setup`, `make bench-relay`).
 //!
-//! Synchronous but for gRPC. Everything runs on loopback, on addresses that a run takes for itself ([`host`]), but for the
-//! comparison of relays, which makes two network namespaces of its own ([`relay`]).
+//! Synchronous but for gRPC. Calls with SIP run on loopback, on addresses that a run takes for itself ([`host`]); what measures a
+//! media node makes two network namespaces of its own where it may ([`ground`], [`relay`]).
 #![forbid(unsafe_code)]
 
 pub mod binary;

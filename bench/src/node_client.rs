@@ -121,6 +121,20 @@ impl NodeClient {
     }
 }
 
+/// The best path that a node has for a call, in the words of [`crate::relay::contender::System::Ringpath`].
+pub fn path_of(node: &pb::DescribeResponse) -> &'static str {
+    let off = [pb::KernelMode::Unspecified, pb::KernelMode::Off].map(i32::from);
+    if node.kernel.iter().any(|interface| !off.contains(&interface.mode)) {
+        "kernel"
+    } else if node.backend == "socket" {
+        "socket"
+    } else if node.backend_reason.contains("ports are steered") {
+        "uring"
+    } else {
+        "uring-no-steering"
+    }
+}
+
 /// Calls of a node, and port pairs that are neither free nor resting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Held {

@@ -54,7 +54,7 @@ pub fn check() -> anyhow::Result<Cores> {
     }
     ensure!(
         missing.is_empty(),
-        "relays can't be compared here; missing:\n  {}",
+        "no test bed can be made here; missing:\n  {}",
         missing.join("\n  ")
     );
     Ok(Cores {

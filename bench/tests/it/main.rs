@@ -5,5 +5,6 @@ mod failover;
 mod media;
 mod relay;
 mod scenarios;
+mod setup;
 mod speech;
 mod talk;
