@@ -137,6 +137,17 @@ fn a_node_relays_whole_over_plain_sockets() {
     relays_whole("socket");
 }
 
+/// A Unix socket's path has room for 107 bytes, and the node has one among what it keeps.
+#[test]
+fn a_node_starts_in_a_folder_with_a_long_path() {
+    let mut node = node(
+        &format!("media-{}", "long-".repeat(24)),
+        "auto",
+        Duration::from_secs(60),
+    );
+    node.plane.stop().unwrap();
+}
+
 #[test]
 fn a_lease_that_nobody_renews_ends_the_call_and_frees_its_ports() {
     let mut node = node("media-lease", "auto", Duration::from_millis(1_500));
