@@ -64,6 +64,7 @@ fn relays(test: &str, kind: Kind, system: System) {
         let parties = load.parties();
         let contender = Contender::start(system, &bed, CALLS, parties, &folder).unwrap();
         load.direct(contender.faces()).unwrap();
+        contender.settle(&mut load).unwrap();
         let before = contender.work(&bed).unwrap();
         let outcome = load.run(CALLS, Duration::from_millis(600)).unwrap();
         let after = contender.work(&bed).unwrap();
@@ -119,6 +120,16 @@ fn the_program_of_the_kernel_path_relays_every_packet_in_the_bed() {
 #[test]
 fn a_media_node_relays_every_packet_in_the_bed() {
     relays("relay-socket", Kind::Live, System::Ringpath("socket"));
+}
+
+#[test]
+fn a_media_node_relays_every_packet_in_the_bed_by_one_socket_for_all_ports() {
+    relays("relay-uring", Kind::Live, System::Ringpath("uring"));
+}
+
+#[test]
+fn a_media_node_relays_every_packet_in_the_bed_on_the_kernel_path() {
+    relays("relay-kernel", Kind::Live, System::Ringpath("kernel"));
 }
 
 #[test]
