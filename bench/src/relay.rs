@@ -6,13 +6,14 @@
 //! * [`load`] sends and counts: [`live_load`] by BPF programs, [`generator`] on sockets; [`contender`] starts one relay and
 //!   gives it calls.
 //! * [`bare_epoll`] and [`bare_xdp`] the yardsticks; [`rtpengine`] and its control protocol [`ng`], in [`bencode`].
-//! * [`comparison`] the order of measurements; [`search`] the most calls; [`bar`] what is to be reached; [`row`],
-//!   [`machine`], [`markdown`] and [`chart`] what is written of them.
+//! * [`comparison`] all of it; [`plan`] how its time is shared; [`bench`] the measurements; [`search`] the most calls;
+//!   [`bar`] what is to be reached; [`row`], [`machine`], [`note`], [`markdown`] and [`chart`] what is written of them.
 
 pub mod bar;
 pub mod bare_epoll;
 pub mod bare_xdp;
 pub mod bed;
+pub mod bench;
 pub mod bencode;
 pub mod chart;
 pub mod comparison;
@@ -25,6 +26,8 @@ pub mod load_stream;
 pub mod machine;
 pub mod markdown;
 pub mod ng;
+pub mod note;
+pub mod plan;
 pub mod privilege;
 pub mod row;
 pub mod rtpengine;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::relay::row::{Load, Row};
+use crate::relay::row::{Limit, Load, Row};
 
 /// One bar at one number of calls.
 #[derive(Clone, Debug, Serialize)]
@@ -42,6 +42,11 @@ const RATIOS: [(&str, &str, &str, f64); 5] = [
         0.8,
     ),
 ];
+/// Whose latency at half load is held against a bar.
+pub const HALF_LOAD: (&str, &str) = ("ringpath", "uring");
+/// The systems that ours is compared with.
+pub const OTHERS: [&str; 3] = ["bare-xdp-echo", "bare-epoll", "rtpengine"];
+
 /// Gives the rows of ours their ratios to the others' at the same number of calls.
 pub fn relate(rows: &mut [Row]) {
     let of = |rows: &[Row], system: &str, calls: u32| {
@@ -61,7 +66,7 @@ pub fn relate(rows: &mut [Row]) {
                 .flatten()
                 .map(|theirs| cpu / theirs)
         };
-        let ratios = [by("bare-xdp-echo"), by("bare-epoll"), by("rtpengine")];
+        let ratios = OTHERS.map(by);
         let row = &mut rows[place];
         [
             row.cpu_by_bare_xdp_echo,
@@ -95,7 +100,12 @@ pub fn bars(rows: &[Row]) -> Vec<Bar> {
             }
         }
     }
-    let half = |row: &&Row| row.load == Load::Half && (row.system, row.path) == ("ringpath", "uring");
+    // Half of what the search found without reaching the relay's limit would be half of nothing in particular.
+    let half = |row: &&Row| {
+        row.load == Load::Half
+            && (row.system, row.path) == HALF_LOAD
+            && row.max_lossless_limit == Some(Limit::Relay)
+    };
     if let Some(row) = rows.iter().find(half) {
         let latency = [row.latency_us_p50, row.latency_us_p99].map(|us| us as f64);
         add(
@@ -158,17 +168,19 @@ mod tests {
             row(System::Ringpath("uring"), 100, Load::Same, 3_000.0),
             row(System::Ringpath("uring"), 50, Load::Half, 3_000.0),
         ];
+        rows[5].max_lossless_limit = Some(Limit::Relay);
         relate(&mut rows);
         assert_eq!(rows[0].cpu_by_bare_xdp_echo, Some(1.5));
         assert_eq!(rows[0].cpu_by_rtpengine, Some(0.05));
         assert_eq!(rows[3].cpu_by_bare_xdp_echo, None);
         assert_eq!(rows[1].cpu_by_rtpengine, None, "only ours are compared");
-        let bars = bars(&rows);
-        let met: Vec<_> = bars.iter().map(|bar| (bar.calls, bar.is_met)).collect();
+        let met = |rows: &[Row]| -> Vec<_> { bars(rows).iter().map(|bar| (bar.calls, bar.is_met)).collect() };
         assert_eq!(
-            met,
+            met(&rows),
             [(100, false), (100, true), (100, true), (50, true), (50, false)]
         );
+        rows[5].max_lossless_limit = Some(Limit::Generator);
+        assert_eq!(met(&rows).len(), 3, "half of the generator's limit has no bar");
     }
 
     #[test]

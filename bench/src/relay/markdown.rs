@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use crate::relay::bar::Bar;
 use crate::relay::comparison::Comparison;
-use crate::relay::row::{Limit, Load, Row};
+use crate::relay::row::{Ceiling, Load, Row};
 
 /// Heading-less Markdown: machine, conditions, table, ratios, notes.
 pub fn markdown(comparison: &Comparison) -> String {
     let mut text = format!(
-        "{}.\n\n{} s a round after {} s of warm-up, {} rounds interleaved; medians, with the range over the rounds in \
+        "{}.\n\n{:.1} s a round after {:.1} s of warm-up, {} rounds interleaved; medians, with the range over the rounds in \
          brackets.\n\n",
         comparison.machine, comparison.measure_s, comparison.warm_up_s, comparison.rounds
     );
@@ -39,11 +39,8 @@ pub fn markdown(comparison: &Comparison) -> String {
 
 fn line(text: &mut String, row: &Row) {
     let ceiling = match (row.max_lossless_calls, row.max_lossless_limit) {
-        (Some(calls), Some(Limit::Relay)) => calls.to_string(),
-        (Some(calls), Some(Limit::Generator)) => format!("≥ {calls} (generator)"),
-        (Some(calls), Some(Limit::Trial)) => format!("≥ {calls} (no more tried)"),
-        (Some(calls), _) => format!("≥ {calls} (time)"),
-        (None, _) => "–".to_owned(),
+        (Some(calls), Some(limit)) => Ceiling { calls, limit }.to_string(),
+        _ => "–".to_owned(),
     };
     let calls = match row.load {
         Load::Same => row.calls.to_string(),

@@ -1,5 +1,6 @@
 //! What was measured: one round, and the median over the rounds.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -96,6 +97,24 @@ pub struct Ceiling {
     pub limit: Limit,
 }
 
+impl Ceiling {
+    /// Whether it is the relay's own limit.
+    pub fn is_the_relays(self) -> bool {
+        self.limit == Limit::Relay
+    }
+}
+
+impl fmt::Display for Ceiling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.limit {
+            Limit::Relay => write!(f, "{}", self.calls),
+            Limit::Generator => write!(f, "≥ {} (generator)", self.calls),
+            Limit::Trial => write!(f, "≥ {} (no more tried)", self.calls),
+            Limit::Time => write!(f, "≥ {} (time)", self.calls),
+        }
+    }
+}
+
 /// See [`Ceiling`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -144,6 +163,8 @@ pub struct Row {
     pub lost_all_rounds: u64,
     /// Where the kernel dropped them, in all rounds together; see [`Round::dropped`].
     pub dropped_all_rounds: Drops,
+    /// Times that a packet waited since the rings of the bed were full, in all rounds together; see [`Round::holds`].
+    pub holds_all_rounds: u64,
     /// Processor time of the relay's process and of its interface's receive thread, by packet received.
     pub cpu_ns_per_packet: f64,
     /// The least and the most of the rounds.
@@ -198,6 +219,7 @@ impl Row {
                 relay_sockets: rounds.iter().map(|round| round.dropped.relay_sockets).sum(),
                 load_sockets: rounds.iter().map(|round| round.dropped.load_sockets).sum(),
             },
+            holds_all_rounds: rounds.iter().map(|round| round.holds).sum(),
             cpu_ns_per_packet: float(|round| round.cpu_ns_per_packet),
             cpu_ns_per_packet_range: [cpu.clone().fold(f64::INFINITY, f64::min), cpu.fold(0.0, f64::max)],
             process_ns_per_packet: float(|round| round.process_ns_per_packet),

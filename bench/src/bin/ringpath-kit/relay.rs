@@ -29,13 +29,13 @@ pub struct Arguments {
     /// Measurements of each system and number of calls; the systems take turns
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Seconds of one measurement
+    /// Seconds of one measurement; fewer, at least two, when the time would not do for everything
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
     measure_s: u64,
     /// The most calls that are tried for loss; 0 leaves that part out
     #[arg(long, default_value_t = 11_000, value_parser = clap::value_parser!(u32).range(0..=11_000))]
     calls_max: u32,
-    /// Seconds for all: no measurement is begun that would not be over by then
+    /// Seconds for all, shared out up front to rounds, long run and searches; nothing is begun that would not be over by then
     #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_s: u64,
     /// Where the load comes from
