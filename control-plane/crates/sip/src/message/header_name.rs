@@ -74,6 +74,7 @@ header_names! {
     ErrorInfo "Error-Info" - many;
     Event "Event" 'o' once;
     Expires "Expires" - once;
+    FlowTimer "Flow-Timer" - once;
     From "From" 'f' once;
     HistoryInfo "History-Info" - many;
     Identity "Identity" 'y' many;
