@@ -39,7 +39,7 @@ pub struct Limits {
     pub command_queue: usize,
     /// Events that a worker, or a watcher, may be behind; older ones are dropped and told as `missed`.
     pub event_queue: usize,
-    /// Size of the journal; a call for which it has no room does not outlive the process.
+    /// Size of the journal. New calls may take half of it, updated ones three quarters; one beyond that does not outlive the process.
     pub journal_bytes_max: u64,
     /// Calls whose packets are copied for operators at once; one more is refused. 0 allows none.
     pub taps_max: usize,

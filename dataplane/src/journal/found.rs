@@ -2,6 +2,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::open::{DAMAGED, LeftOut, SET_ASIDE};
 use super::{Journal, Opened, Record, StateDirectory, open};
 use crate::config::{Config, STATE_DIRECTORY};
 
@@ -70,12 +71,25 @@ impl Found {
             journal,
             records,
             set_aside,
+            left_out,
         } = opened;
-        let line = match set_aside {
-            None => format!("state {path}: {} calls left there", records.len()),
-            Some(reason) => {
+        let calls = records.len();
+        let line = match (set_aside, left_out) {
+            (None, None) => format!("state {path}: {calls} calls left there"),
+            (None, Some(LeftOut { bytes, reason })) => {
+                tracing::warn!(
+                    path,
+                    bytes,
+                    reason,
+                    "the end of the journal is left out: calls may be missing, or be as they were"
+                );
+                format!(
+                    "state {path}: {calls} calls left there, before {bytes} bytes that are left out: {reason}; the whole is kept as {DAMAGED}"
+                )
+            }
+            (Some(reason), _) => {
                 tracing::warn!(path, reason, "the journal is not used and begun anew");
-                format!("state {path}: begun anew, the journal there is set aside: {reason}")
+                format!("state {path}: begun anew, the journal there is set aside as {SET_ASIDE}: {reason}")
             }
         };
         Ok(Self {

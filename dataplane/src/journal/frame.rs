@@ -15,7 +15,7 @@ pub const PAYLOAD_MAX: usize = 256 * 1024;
 /// Bytes before a payload: its length and its CRC-32, both little-endian.
 pub const HEAD: usize = 8;
 
-/// Why a file is not read on.
+/// Why a file is not read at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// It does not begin as a journal.
@@ -24,12 +24,9 @@ pub enum Damage {
     /// Another version wrote it.
     #[error("it has version {0}.{1}, this build reads {major}.{minor}", major = MARK[NAME], minor = MARK[NAME + 1])]
     Version(u8, u8),
-    /// A frame is not what was written.
-    #[error("the record at byte {0} is damaged")]
-    Frame(usize),
 }
 
-/// Appends a frame with `payload` to `out`. False, and nothing appended, when it is too large.
+/// Appends a frame with `payload`, which is not empty, to `out`. False, and nothing appended, when it is too large.
 pub fn encode(payload: &[u8], out: &mut Vec<u8>) -> bool {
     if payload.len() > PAYLOAD_MAX {
         return false;
@@ -40,7 +37,11 @@ pub fn encode(payload: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The whole frames of a file: where their payloads are. A last one that was cut off is left out: its writer died.
+/// The whole frames of a file, up to the first that is none: where their payloads are. The last one ends where the file does, unless
+/// a frame was cut off, since its writer died, or is not what was written. Where the next frame begins cannot be told then.
+///
+/// # Errors
+/// When it is no file of this version.
 pub fn payloads(bytes: &[u8]) -> Result<Vec<Range<usize>>, Damage> {
     if bytes.len() < MARK.len() {
         let torn = MARK.starts_with(bytes);
@@ -58,27 +59,21 @@ pub fn payloads(bytes: &[u8]) -> Result<Vec<Range<usize>>, Damage> {
     }
     let mut found = Vec::new();
     let mut at = MARK.len();
-    loop {
-        let rest = &bytes[at..];
-        let (Some(length), Some(checksum)) = (word(rest, 0), word(rest, 4)) else {
-            return Ok(found);
-        };
-        let length = length as usize;
-        if length > PAYLOAD_MAX {
-            return Err(Damage::Frame(at));
-        }
-        let payload = at + HEAD..at + HEAD + length;
-        let Some(bytes_of) = bytes.get(payload.clone()) else {
-            return Ok(found);
-        };
-        if crc32(bytes_of) != checksum {
-            // A file may have been made longer before it was written to.
-            let last = payload.end == bytes.len();
-            return if last { Ok(found) } else { Err(Damage::Frame(at)) };
-        }
+    while let Some(payload) = payload(bytes, at) {
         at = payload.end;
         found.push(payload);
     }
+    Ok(found)
+}
+
+/// The payload of the frame that begins at a byte; `None` when it is not whole. No payload is empty, unlike those of a file that was
+/// made longer before it was written to.
+fn payload(bytes: &[u8], at: usize) -> Option<Range<usize>> {
+    let rest = &bytes[at..];
+    let (length, checksum) = (word(rest, 0)? as usize, word(rest, 4)?);
+    let payload = at + HEAD..at + HEAD + length;
+    let whole = (1..=PAYLOAD_MAX).contains(&length) && crc32(bytes.get(payload.clone())?) == checksum;
+    whole.then_some(payload)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -101,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_file_cut_anywhere_loses_only_the_record_that_was_cut() {
-        let whole = file(&[b"first", b"", b"the third"]);
+        let whole = file(&[b"first", b"2", b"the third"]);
         let ends: Vec<usize> = payloads(&whole)
             .expect("whole")
             .iter()
@@ -109,7 +104,7 @@ mod tests {
             .collect();
         assert_eq!(ends.len(), 3);
         for length in 0..=whole.len() {
-            let found = payloads(&whole[..length]).expect("torn, not damaged");
+            let found = payloads(&whole[..length]).expect("a journal");
             assert_eq!(
                 found.len(),
                 ends.iter().filter(|&&end| end <= length).count(),
@@ -132,16 +127,24 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_byte_before_the_last_record_is_seen_or_ends_the_file() {
+    fn a_damaged_byte_leaves_what_came_before_it() {
         let whole = file(&[b"first", b"second", b"third"]);
         let good = payloads(&whole).expect("whole");
         for at in MARK.len()..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x10;
-            if let Ok(found) = payloads(&damaged) {
-                assert!(found.len() < 3 && good.starts_with(&found), "byte {at}");
-            }
+            let found = payloads(&damaged).expect("a journal");
+            let before = good.iter().take_while(|range| range.end <= at).count();
+            assert_eq!(found, good[..before], "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_file_that_was_only_made_longer_ends_where_it_was_written() {
+        let mut whole = file(&[b"first"]);
+        let good = payloads(&whole).expect("whole");
+        whole.resize(whole.len() + 100, 0);
+        assert_eq!(payloads(&whole).expect("a journal"), good);
     }
 
     proptest! {

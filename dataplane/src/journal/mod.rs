@@ -11,17 +11,15 @@ mod frame;
 mod open;
 mod record;
 mod restore;
+mod written;
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 
 use media_types::{CallId, CallReport, CallSpec, IdempotencyKey, LegId, LegSpec};
 use prost::Message as _;
 
-use record::{Call, Change, Entry, Head, Learned};
+use record::{Call, Change, Learned};
+use written::JournalFile;
 
 pub use directory::StateDirectory;
 pub use found::Found;
@@ -29,9 +27,6 @@ pub use record::Record;
 
 pub use open::begin;
 use open::{Opened, open};
-
-/// A file smaller than this is not rewritten.
-const REWRITE_BYTES_MIN: u64 = 1 << 20;
 
 /// The calls of the node, in memory as in the file.
 #[derive(Debug)]
@@ -46,24 +41,21 @@ pub struct Journal {
     counters: Counters,
 }
 
-#[derive(Debug)]
-struct JournalFile {
-    path: PathBuf,
-    head: Head,
-    file: File,
-    /// Its length: whole entries.
-    bytes: u64,
-}
-
 /// What became of entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Calls that are not in the file since it would be larger than its limit: they would not outlive the process.
-    pub refused: u64,
+    /// Calls that are not in the file since there is no room for them: they would not outlive the process.
+    pub refused_full: u64,
+    /// Calls that are not in the file since no entry may be as large: they would not outlive the process.
+    pub refused_too_large: u64,
     /// Entries that could not be written.
     pub errors: u64,
     /// Times that the file was written anew.
     pub rewrites: u64,
+    /// Times that the file could not be written anew.
+    pub rewrite_errors: u64,
+    /// Bytes of the file that an earlier process left, from an entry on that was cut off or damaged: they were not read.
+    pub left_out_bytes: u64,
 }
 
 impl Journal {
@@ -109,7 +101,8 @@ impl Journal {
     ) {
         if self.is_on() && !self.calls.contains_key(&spec.id) {
             let record = Record::new(worker, key, spec, now_ms, report);
-            self.keep(&record);
+            // Calls that are in the file may grow, and what is over needs a place until the file is written anew.
+            self.keep(&record, self.bytes_max / 2, None);
         }
     }
 
@@ -117,7 +110,7 @@ impl Journal {
     pub fn updated(&mut self, key: &IdempotencyKey, call: &CallId, legs: &[LegSpec], report: &CallReport) {
         if let Some(mut record) = self.record(call) {
             record.update(key, legs, report);
-            self.keep(&record);
+            self.keep(&record, self.kept_bytes_max(), None);
         }
     }
 
@@ -130,14 +123,13 @@ impl Journal {
             return;
         };
         record.learn(leg, place, source);
-        self.put(call, record.to_wire().encode_to_vec());
         let learned = Learned {
             call: call.to_string(),
             leg: leg as u32,
             place: place as u32,
             source: source.to_string(),
         };
-        self.append(Change::Learned(learned));
+        self.keep(&record, self.kept_bytes_max(), Some(Change::Learned(learned)));
     }
 
     /// A call is gone.
@@ -148,16 +140,21 @@ impl Journal {
         }
     }
 
-    /// Writes the file anew: another process, which was to take over, may have written its own.
-    pub fn restore_file(&mut self) {
-        self.rewrite();
+    /// Lets go of the file, which is another process's from now on. Nothing is written any more.
+    pub fn leave(&mut self) {
+        *self = Self {
+            counters: self.counters,
+            ..Self::off()
+        };
     }
 
     /// Every call is gone.
     pub fn clear(&mut self) {
         self.calls.clear();
         self.live_bytes = 0;
-        self.rewrite();
+        if let Some(file) = &mut self.file {
+            file.rewrite(&self.calls, &mut self.counters);
+        }
     }
 
     /// A call as the journal has it.
@@ -166,22 +163,44 @@ impl Journal {
         Record::from_wire(Call::decode(&**bytes).ok()?).ok()
     }
 
-    fn keep(&mut self, record: &Record) {
+    /// What calls that are in the file may take of it: a quarter is left to what is over, so that the file is not written anew with
+    /// every other entry.
+    const fn kept_bytes_max(&self) -> u64 {
+        self.bytes_max / 4 * 3
+    }
+
+    /// Keeps a call as it is now, in so many bytes of all calls at most. `change`: what to write of it instead of all.
+    fn keep(&mut self, record: &Record, live_bytes_max: u64, change: Option<Change>) {
         let call = record.to_wire();
         let bytes = call.encode_to_vec();
-        let before = self
-            .calls
-            .get(&record.spec.id)
-            .map_or(0, |bytes| entry_bytes(bytes));
-        let after = self.live_bytes - before + entry_bytes(&bytes);
-        if after > self.bytes_max || bytes.len() + 16 > frame::PAYLOAD_MAX {
-            self.counters.refused += 1;
-            // What the file has of it is not true any more.
-            self.gone(&record.spec.id);
+        let is_full = self.live_bytes_with(record, &bytes) > live_bytes_max;
+        if is_full || bytes.len() + 16 > frame::PAYLOAD_MAX {
+            self.refuse(record, is_full);
             return;
         }
         self.put(&record.spec.id, bytes);
-        self.append(Change::Call(call));
+        self.append(change.unwrap_or(Change::Call(call)));
+    }
+
+    fn live_bytes_with(&self, record: &Record, bytes: &[u8]) -> u64 {
+        let before = self.calls.get(&record.spec.id);
+        self.live_bytes - before.map_or(0, |bytes| entry_bytes(bytes)) + entry_bytes(bytes)
+    }
+
+    fn refuse(&mut self, record: &Record, is_full: bool) {
+        let (refused, reason) = match is_full {
+            true => (
+                &mut self.counters.refused_full,
+                "limits.journal_bytes_max leaves no room",
+            ),
+            false => (&mut self.counters.refused_too_large, "no entry may be as large"),
+        };
+        if *refused == 0 {
+            tracing::warn!(call = %record.spec.id, "a call, and more from now on, will not outlive the process: {reason}");
+        }
+        *refused += 1;
+        // What the file has of it is not true any more.
+        self.gone(&record.spec.id);
     }
 
     fn put(&mut self, call: &CallId, bytes: Vec<u8>) {
@@ -191,71 +210,15 @@ impl Journal {
         }
     }
 
-    /// Writes an entry. The file is written anew, without what is over, when that would be the larger part of it, or when it
-    /// would grow beyond its limit.
     fn append(&mut self, change: Change) {
-        let Some(file) = &mut self.file else { return };
-        let mut bytes = Vec::with_capacity(512);
-        encode(change, &mut bytes);
-        let grown = file.bytes + bytes.len() as u64;
-        if grown > self.bytes_max || (grown > REWRITE_BYTES_MIN && grown > 2 * self.live_bytes) {
-            return self.rewrite();
-        }
-        match file.file.write_all(&bytes) {
-            Ok(()) => file.bytes = grown,
-            Err(error) => {
-                if self.counters.errors == 0 {
-                    tracing::error!(path = %file.path.display(), %error, "the journal cannot be written: calls may not outlive the process");
-                }
-                self.counters.errors += 1;
-                // Half an entry would hide those behind it. If this fails, too, the file ends as damaged.
-                let _ = file.file.set_len(file.bytes);
-            }
+        if let Some(file) = &mut self.file {
+            let live = written::Live {
+                calls: &self.calls,
+                bytes: self.live_bytes,
+            };
+            file.append(change, &live, self.bytes_max, &mut self.counters);
         }
     }
-
-    /// Writes the file anew, with one entry a call, and puts it in the place of the old one.
-    fn rewrite(&mut self) {
-        let Some(file) = &mut self.file else { return };
-        match write_anew(&file.path, &file.head, &self.calls) {
-            Ok((written, bytes)) => {
-                (file.file, file.bytes) = (written, bytes);
-                self.counters.rewrites += 1;
-            }
-            Err(error) => {
-                tracing::error!(path = %file.path.display(), %error, "the journal cannot be written anew");
-                self.counters.errors += 1;
-            }
-        }
-    }
-}
-
-/// A new file at `path` with these calls, and its length.
-fn write_anew(path: &Path, head: &Head, calls: &HashMap<CallId, Box<[u8]>>) -> io::Result<(File, u64)> {
-    let mut bytes = frame::MARK.to_vec();
-    encode(Change::Head(head.clone()), &mut bytes);
-    for call in calls.values().filter_map(|call| Call::decode(&**call).ok()) {
-        encode(Change::Call(call), &mut bytes);
-    }
-    let beside = path.with_extension("new");
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .append(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(&bytes)?;
-    fs::rename(&beside, path)?;
-    Ok((file, bytes.len() as u64))
-}
-
-fn encode(change: Change, bytes: &mut Vec<u8>) {
-    let payload = Entry { change: Some(change) }.encode_to_vec();
-    let fits = frame::encode(&payload, bytes);
-    debug_assert!(fits, "entries are checked before they are kept");
 }
 
 /// What an encoded call takes in the file: its frame, and the tag and length of the entry around it.

@@ -8,7 +8,7 @@ use media_types::CallId;
 use prost::Message as _;
 
 use super::record::{Change, Entry, Head, Record, RecordError, address};
-use super::{Counters, Journal, JournalFile, StateDirectory, frame, write_anew};
+use super::{Counters, Journal, JournalFile, StateDirectory, frame};
 
 /// The name of the file.
 const NAME: &str = "journal";
@@ -22,9 +22,25 @@ pub struct Opened {
     pub records: Vec<Record>,
     /// Why the journal that was found is not used, for people. It lies beside the new one, under another name.
     pub set_aside: Option<String>,
+    /// The end of the journal that was not read. The whole file lies beside the new one, under another name.
+    pub left_out: Option<LeftOut>,
 }
 
-/// Opens the journal in `directory`, or begins one. One that is damaged, or of another version, node or boot, is set aside.
+/// The end of a file, from an entry on that is not whole or makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How much it is.
+    pub bytes: usize,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// The file of a journal that was not used, and of one whose end was not.
+pub const SET_ASIDE: &str = "journal.unused";
+pub const DAMAGED: &str = "journal.damaged";
+
+/// Opens the journal in `directory`, or begins one. One that is of another version, node or boot is set aside; of one that is damaged,
+/// or whose last entry was cut off, what came before that is read.
 ///
 /// # Errors
 /// When the directory cannot be read or written.
@@ -36,20 +52,32 @@ pub fn open(directory: &StateDirectory, node_id: &str, bytes_max: u64) -> io::Re
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    let (calls, set_aside) = match read(&found, &head) {
-        Ok(calls) => (calls, None),
+    let (read, set_aside) = match read(&found, &head) {
+        Ok(read) => (read, None),
         Err(reason) => {
-            fs::rename(&path, path.with_extension("unused"))?;
-            (HashMap::new(), Some(reason))
+            fs::rename(&path, directory.file(SET_ASIDE))?;
+            (Read::default(), Some(reason))
         }
     };
-    let mut records: Vec<Record> = calls.into_values().collect();
+    if read.left_out.is_some() {
+        let damaged = directory.file(DAMAGED);
+        match fs::remove_file(&damaged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // A second name, so that at no moment there is no journal.
+        fs::hard_link(&path, damaged)?;
+    }
+    let mut records: Vec<Record> = read.calls.into_values().collect();
     records.sort_unstable_by(|a, b| a.spec.id.cmp(&b.spec.id));
-    // Written anew: a torn entry at the end would hide those that follow.
+    // Written anew: what was left out would hide what follows.
+    let mut journal = begin(directory, node_id, &records, bytes_max)?;
+    journal.counters.left_out_bytes = read.left_out.as_ref().map_or(0, |left_out| left_out.bytes as u64);
     Ok(Opened {
-        journal: begin(directory, node_id, &records, bytes_max)?,
+        journal,
         records,
         set_aside,
+        left_out: read.left_out,
     })
 }
 
@@ -72,15 +100,15 @@ pub fn begin(
         counters: Counters::default(),
     };
     for record in records {
-        journal.put(&record.spec.id, record.to_wire().encode_to_vec());
+        let bytes = record.to_wire().encode_to_vec();
+        // The limit may have been lowered since.
+        if journal.live_bytes_with(record, &bytes) > journal.kept_bytes_max() {
+            journal.refuse(record, true);
+        } else {
+            journal.put(&record.spec.id, bytes);
+        }
     }
-    let (file, bytes) = write_anew(&path, &head, &journal.calls)?;
-    journal.file = Some(JournalFile {
-        path,
-        head,
-        file,
-        bytes,
-    });
+    journal.file = Some(JournalFile::begin(path, head, &journal.calls)?);
     Ok(journal)
 }
 
@@ -91,23 +119,47 @@ fn head(node_id: &str) -> Head {
     }
 }
 
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) calls: HashMap<CallId, Record>,
+    pub(super) left_out: Option<LeftOut>,
+}
+
 /// The calls of a file, or why it is not to be used.
-pub(super) fn read(bytes: &[u8], head: &Head) -> Result<HashMap<CallId, Record>, String> {
+pub(super) fn read(bytes: &[u8], head: &Head) -> Result<Read, String> {
     let payloads = frame::payloads(bytes).map_err(|damage| damage.to_string())?;
-    let mut calls = HashMap::new();
+    let mut read = Read::default();
+    // The length of the whole entries so far.
+    let mut end = frame::MARK.len().min(bytes.len());
+    let mut wrong = "is cut off or damaged".to_owned();
     for (number, payload) in payloads.into_iter().enumerate() {
-        let at = payload.start;
-        let wrong =
-            |error: &dyn std::fmt::Display| format!("the record at byte {at} makes no sense: {error}");
-        let entry = Entry::decode(&bytes[payload]).map_err(|error| wrong(&error))?;
-        match (number, entry.change) {
-            (0, Some(Change::Head(found))) => check(&found, head)?,
-            (0, _) => return Err("it does not say whose it is".to_owned()),
-            (_, Some(change)) => apply(&mut calls, change).map_err(|error| wrong(&error))?,
-            (_, None) => return Err(wrong(&"it is empty")),
+        let next = payload.end;
+        let entry = Entry::decode(&bytes[payload]).map_err(RecordError::from);
+        if number == 0 {
+            match entry.map(|entry| entry.change) {
+                Ok(Some(Change::Head(found))) => check(&found, head)?,
+                _ => return Err("it does not say whose it is".to_owned()),
+            }
+        } else {
+            let empty = RecordError::Range("what happened");
+            let applied = entry
+                .and_then(|entry| entry.change.ok_or(empty))
+                .and_then(|change| apply(&mut read.calls, change));
+            if let Err(error) = applied {
+                wrong = format!("makes no sense: {error}");
+                break;
+            }
         }
+        end = next;
     }
-    Ok(calls)
+    if end < bytes.len() {
+        read.left_out = Some(LeftOut {
+            bytes: bytes.len() - end,
+            reason: format!("the entry at byte {end} {wrong}"),
+        });
+    }
+    Ok(read)
 }
 
 fn check(found: &Head, head: &Head) -> Result<(), String> {

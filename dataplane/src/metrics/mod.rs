@@ -2,6 +2,7 @@
 //! no worker waits for a reader.
 
 mod flows;
+mod journal;
 
 use std::fmt;
 use std::sync::Arc;
@@ -277,37 +278,7 @@ impl Collector for Workers {
             "1 while new calls are refused",
             i64::from(self.0.is_draining()),
         )?;
-        let (calls, bytes, counts) = {
-            let journal = self.0.journal();
-            (journal.calls(), journal.bytes(), journal.counters())
-        };
-        gauge(
-            &mut encoder,
-            "journal_calls",
-            "Calls in the journal: they outlive the process",
-            calls as i64,
-        )?;
-        gauge(&mut encoder, "journal_bytes", "Size of the journal", bytes as i64)?;
-        for (name, help, count) in [
-            (
-                "journal_refused",
-                "Calls that the journal had no room for",
-                counts.refused,
-            ),
-            (
-                "journal_errors",
-                "Entries of the journal that could not be written",
-                counts.errors,
-            ),
-            (
-                "journal_rewrites",
-                "Times that the journal was written anew",
-                counts.rewrites,
-            ),
-        ] {
-            let metric = ConstCounter::new(count);
-            metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
-        }
+        journal::encode(&mut encoder, &self.0.journal())?;
         gauge(
             &mut encoder,
             "packets_per_second",

@@ -105,8 +105,9 @@ impl Node {
         self.lanes.iter().for_each(|lane| lane.close(false));
     }
 
-    /// Ends every worker and leaves the calls to whoever has taken them.
+    /// Ends every worker and leaves the calls, and the journal, to whoever has taken them.
     pub async fn leave(&self) {
+        self.journal().leave();
         for lane in &self.lanes {
             let _ = ask(lane, Handover::Leave).await;
         }

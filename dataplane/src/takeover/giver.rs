@@ -67,7 +67,6 @@ impl Giver {
                 Err(error) => {
                     tracing::warn!(%error, "not handed over: this process goes on");
                     node.go_on().await;
-                    node.journal().restore_file();
                 }
             }
         }

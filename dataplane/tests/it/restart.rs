@@ -221,7 +221,7 @@ fn journal(root: &Path) -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn a_journal_that_cannot_be_read_is_set_aside() {
+async fn of_a_damaged_journal_the_calls_before_the_damage_go_on() {
     let state = state();
     let settings = settings(&state);
     let mut node = Node::with(Backend::Socket, settings.clone()).await;
@@ -230,19 +230,27 @@ async fn a_journal_that_cannot_be_read_is_set_aside() {
     kill(&mut node).await;
     let path = journal(state.path());
     let mut bytes = std::fs::read(&path).expect("there");
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0xff;
+    // In the last entry, that of the call "d".
+    let last = bytes.len() - 5;
+    bytes[last] ^= 0xff;
     std::fs::write(&path, &bytes).expect("written");
     let process = Process::start(&settings.toml(), &["--backend", "socket"]);
     let told = process.line();
     assert!(
-        told.contains("is damaged") && told.contains("set aside"),
+        told.contains("1 calls left there")
+            && told.contains("are left out")
+            && told.contains("journal.damaged"),
         "{told}"
     );
     let started = Node::take(process, Backend::Socket);
     let channel = started.channel().await;
     let mut node = started.into_node(channel);
-    assert!(list(&mut node).await.is_empty());
+    assert_eq!(list(&mut node).await, ["c"]);
+    assert!(node.metric("ringpath_dataplane_journal_left_out_bytes", "").await > 0);
+    assert_eq!(
+        std::fs::read(path.with_extension("damaged")).expect("kept"),
+        bytes
+    );
     node.stop().await;
 }
 

@@ -1,11 +1,17 @@
+mod damage;
+mod limits;
+
+use std::fs::{self, OpenOptions};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::open::{DAMAGED, LeftOut, SET_ASIDE};
+use super::record::Head;
+use super::written::encode;
+use super::*;
 use media_types::{
     Codec, Direction, Latching, LegReport, LineReport, LineSpec, LocalLine, MediaKind, Path as MediaPath,
 };
-use proptest::prelude::*;
-
-use super::*;
 
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -97,7 +103,11 @@ impl Root {
     }
 
     fn path(&self) -> PathBuf {
-        self.0.path().join("m/journal")
+        self.file("journal")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join("m").join(name)
     }
 }
 
@@ -184,46 +194,6 @@ fn hold_keeps_what_was_signalled_before() {
 }
 
 #[test]
-fn the_file_is_written_anew_and_never_outgrows_its_limit() {
-    let root = Root::new();
-    let mut journal = root.open(8_192).journal;
-    for n in 0..500 {
-        create(&mut journal, &format!("call-{n}"));
-        journal.learned(
-            &id(&format!("call-{n}")),
-            &LegId::new("a").expect("a name"),
-            0,
-            at(5_000),
-        );
-        if n > 0 {
-            journal.gone(&id(&format!("call-{n}")));
-        }
-        assert!(journal.bytes() <= 8_192, "{}", journal.bytes());
-        assert_eq!(fs::metadata(root.path()).expect("there").len(), journal.bytes());
-    }
-    assert!(journal.counters().rewrites > 10);
-    assert_eq!((journal.counters().refused, journal.counters().errors), (0, 0));
-    for n in 0..500 {
-        create(&mut journal, &format!("more-{n}"));
-    }
-    let kept = journal.calls();
-    assert_eq!(
-        journal.counters().refused,
-        501 - kept as u64,
-        "each call that is left out is counted"
-    );
-    assert!(journal.bytes() <= 8_192 && kept > 10);
-    drop(journal);
-    let opened = root.open(8_192);
-    assert_eq!(opened.records.len(), kept);
-    assert_eq!(
-        opened.records[0].lines[0].learned,
-        Some(at(5_000)),
-        "kept by the rewriting"
-    );
-}
-
-#[test]
 fn another_nodes_boots_or_versions_journal_is_set_aside() {
     let root = Root::new();
     let head = |node_id: &str, boot_id: &str| Head {
@@ -251,30 +221,8 @@ fn another_nodes_boots_or_versions_journal_is_set_aside() {
         let opened = root.open(BYTES_MAX);
         assert_eq!(opened.set_aside.as_deref(), Some(reason));
         assert!(opened.records.is_empty());
-        assert_eq!(
-            fs::read(root.path().with_extension("unused")).expect("kept"),
-            bytes
-        );
+        assert_eq!(fs::read(root.file(SET_ASIDE)).expect("kept"), bytes);
         assert_eq!(root.open(BYTES_MAX).set_aside, None);
-    }
-}
-
-#[test]
-fn a_torn_entry_costs_nothing_but_itself() {
-    let root = Root::new();
-    let mut journal = root.open(BYTES_MAX).journal;
-    create(&mut journal, "first");
-    let whole = journal.bytes();
-    create(&mut journal, "second");
-    let end = journal.bytes();
-    drop(journal);
-    for length in whole..end {
-        let file = OpenOptions::new().write(true).open(root.path()).expect("opens");
-        file.set_len(length).expect("cut");
-        let mut opened = root.open(BYTES_MAX);
-        assert_eq!((opened.set_aside, opened.records.len()), (None, 1));
-        create(&mut opened.journal, "second");
-        assert_eq!(opened.journal.bytes(), end);
     }
 }
 
@@ -285,62 +233,4 @@ fn a_journal_that_is_off_keeps_nothing() {
     journal.gone(&id("c"));
     journal.clear();
     assert_eq!((journal.calls(), journal.bytes(), journal.is_on()), (0, 0, false));
-}
-
-fn whole_file() -> (Vec<u8>, Head) {
-    let root = Root::new();
-    let mut journal = root.open(BYTES_MAX).journal;
-    for name in ["a", "b", "c"] {
-        create(&mut journal, name);
-    }
-    journal.learned(&id("a"), &LegId::new("a").expect("a name"), 0, at(9));
-    journal.gone(&id("b"));
-    let head = journal.file.as_ref().expect("on").head.clone();
-    (fs::read(root.path()).expect("there"), head)
-}
-
-proptest! {
-    #[test]
-    fn entries_of_any_bytes_never_panic(payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..6)) {
-        let head = Head { node_id: "m".into(), boot_id: String::new() };
-        let mut bytes = frame::MARK.to_vec();
-        encode(Change::Head(head.clone()), &mut bytes);
-        for payload in &payloads {
-            frame::encode(payload, &mut bytes);
-        }
-        let _ = open::read(&bytes, &head);
-    }
-
-    #[test]
-    fn damaged_entries_with_good_checksums_never_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
-        let (whole, head) = whole_file();
-        let mut bytes = frame::MARK.to_vec();
-        let payloads = frame::payloads(&whole).expect("whole");
-        for (number, range) in payloads.into_iter().enumerate() {
-            let mut payload = whole[range].to_vec();
-            for (at, value) in changes.iter().filter(|_| number > 0) {
-                let at = at.index(payload.len());
-                payload[at] = *value;
-            }
-            frame::encode(&payload, &mut bytes);
-        }
-        if let Ok(calls) = open::read(&bytes, &head) {
-            for record in calls.values() {
-                let again = Record::from_wire(record.to_wire());
-                prop_assert_eq!(again.expect("what was read can be written"), record.clone());
-            }
-        }
-    }
-
-    #[test]
-    fn a_file_cut_or_changed_anywhere_never_panics(at: prop::sample::Index, value: u8, cut: bool) {
-        let (mut bytes, head) = whole_file();
-        let at = at.index(bytes.len());
-        if cut {
-            bytes.truncate(at);
-        } else {
-            bytes[at] ^= value;
-        }
-        let _ = open::read(&bytes, &head);
-    }
 }
