@@ -148,7 +148,11 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
                 &outcome.records,
                 config.limits.journal_bytes_max,
             );
-            *node.journal() = journal.context("the journal")?;
+            match journal {
+                Ok(journal) => *node.journal() = journal,
+                // The other process has let go: calls that cannot outlive this one are better than none.
+                Err(error) => tracing::error!(%error, "no journal: calls end with this process"),
+            }
         }
         node.go_on().await;
         let gap = clock.now().saturating_since(outcome.stopped);
@@ -212,7 +216,12 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
 
     let giver = match &found.directory {
         Some(directory) => {
-            let giver = Giver::listen(directory, [grpc_descriptor, ops_descriptor], clock);
+            let giver = Giver::listen(
+                directory,
+                [grpc_descriptor, ops_descriptor],
+                clock,
+                Duration::from_millis(config.limits.takeover_ms),
+            );
             Some(giver.with_context(|| format!("a takeover socket in {}", directory.path().display()))?)
         }
         None => None,
@@ -260,6 +269,10 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
         }
     }
 
+    if node.is_held() {
+        // In the midst of a handing over, which has ended with the choice above: the calls are still here.
+        node.go_on().await;
+    }
     // New calls are refused from here; those that exist have their time.
     node.begin_stop();
     health.set_not_serving::<MediaNodeServer<grpc::Service>>().await;

@@ -41,6 +41,8 @@ pub struct Limits {
     pub event_queue: usize,
     /// Size of the journal. New calls may take half of it, updated ones three quarters; one beyond that does not outlive the process.
     pub journal_bytes_max: u64,
+    /// How long calls may stand still in a takeover, from the last packet that this process receives; then it goes on.
+    pub takeover_ms: u64,
     /// Calls whose packets are copied for operators at once; one more is refused. 0 allows none.
     pub taps_max: usize,
     /// The longest time that may be asked for.
@@ -69,6 +71,7 @@ impl Default for Limits {
             command_queue: 256,
             event_queue: 1_024,
             journal_bytes_max: 64 << 20,
+            takeover_ms: 5_000,
             taps_max: 4,
             tap_seconds_max: 600,
             tap_packets_max: 1_000_000,
@@ -123,6 +126,7 @@ impl Validate for Limits {
         problems.range("tombstone_ms", self.tombstone_ms, 0..=3_600_000);
         problems.range("command_queue", self.command_queue, 1..=65_536);
         problems.range("event_queue", self.event_queue, 1..=1 << 20);
+        problems.range("takeover_ms", self.takeover_ms, 10..=60_000);
         problems.range("taps_max", self.taps_max, 0..=64);
         problems.range("tap_seconds_max", self.tap_seconds_max, 1..=86_400);
         problems.range("tap_packets_max", self.tap_packets_max, 1..=1_000_000_000);

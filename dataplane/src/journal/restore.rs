@@ -10,7 +10,7 @@ use super::Record;
 use crate::config::{Interface, Limits};
 
 impl Record {
-    /// The call as an engine makes it again, on ports of these interfaces, with a new lease and statistics from zero. `now_ms`:
+    /// The call as an engine makes it again, on ports of these interfaces, with a whole lease and statistics from zero. `now_ms`:
     /// milliseconds since 1970.
     ///
     /// # Errors
@@ -35,6 +35,7 @@ impl Record {
             true => Duration::from_millis(default_ms),
             false => wanted,
         };
+        let lease = or(self.spec.lease, limits.lease_default_ms);
         Ok(Restored {
             id: self.spec.id.clone(),
             legs,
@@ -42,7 +43,8 @@ impl Record {
                 created_with: self.key.clone(),
                 updated_with: self.updated_with.clone(),
                 age: Duration::from_millis(now_ms.saturating_sub(self.created_ms)),
-                lease: or(self.spec.lease, limits.lease_default_ms),
+                lease,
+                lease_left: lease,
                 media_timeout: or(self.spec.media_timeout, limits.media_timeout_ms),
                 lines,
             },

@@ -93,16 +93,26 @@ impl Node {
 
     /// Every worker receives, and takes commands: after [`Self::hold`], or when all calls of another process are here.
     pub async fn go_on(&self) {
-        let asked: Vec<_> = self
-            .lanes
-            .iter()
-            .map(|lane| lane.hand_over(Handover::GoOn))
-            .collect();
+        let mut asked = Vec::with_capacity(self.lanes.len());
+        for lane in &self.lanes {
+            // Busy passes, or the worker has ended, which ends the node: none that lives may stay as it is.
+            while !lane.has_stopped() {
+                if let Ok(answer) = lane.hand_over(Handover::GoOn) {
+                    asked.push(answer);
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
         for answer in asked {
-            // One that does not answer has ended, which ends the node.
-            let _ = heard(answer).await;
+            let _ = heard(Ok(answer)).await;
         }
         self.lanes.iter().for_each(|lane| lane.close(false));
+    }
+
+    /// Whether commands are refused since a handing over has begun.
+    pub fn is_held(&self) -> bool {
+        self.lanes.iter().any(Lane::is_closed)
     }
 
     /// Ends every worker and leaves the calls, and the journal, to whoever has taken them.

@@ -148,6 +148,11 @@ impl Lane {
         self.ends().closed = closed;
     }
 
+    /// Whether [`Self::close`] was the last word.
+    pub fn is_closed(&self) -> bool {
+        self.ends().closed
+    }
+
     /// Hands a command of the handing over to the worker, closed or not.
     ///
     /// # Errors

@@ -15,6 +15,8 @@ use crate::worker::Exported;
 
 /// Rest after an error of accepting.
 const REST: Duration = Duration::from_millis(100);
+/// How long a connection may take to say who it is.
+const GREETING: Duration = Duration::from_secs(1);
 
 /// The end of the process that is replaced.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Giver {
     /// Of the state directory, and the listeners of gRPC and of operators.
     descriptors: [OwnedFd; 3],
     clock: MonotonicClock,
+    /// How long calls may stand still.
+    standstill_max: Duration,
 }
 
 /// What was handed over.
@@ -43,20 +47,23 @@ impl Giver {
         directory: &StateDirectory,
         listeners: [OwnedFd; 2],
         clock: MonotonicClock,
+        standstill_max: Duration,
     ) -> io::Result<Self> {
         let [grpc, ops] = listeners;
         Ok(Self {
             listener: socket::listener(directory.path())?,
             descriptors: [directory.descriptor()?, grpc, ops],
             clock,
+            standstill_max,
         })
     }
 
-    /// Completes when another process has everything. One that fails before leaves this one as it was.
+    /// Completes when another process has everything. Nothing stops here before one has greeted and begun, and when it fails after that, or
+    /// takes longer than it may, this one goes on as it was.
     pub async fn give(&self, node: &Node) -> Given {
         loop {
             let given = match self.listener.accept().await {
-                Ok((socket, _)) => self.hand_over(node, socket).await,
+                Ok((socket, _)) => self.meet(node, socket).await,
                 Err(error) => {
                     tokio::time::sleep(REST).await;
                     Err(error)
@@ -64,21 +71,20 @@ impl Giver {
             };
             match given {
                 Ok(given) => return given,
-                Err(error) => {
-                    tracing::warn!(%error, "not handed over: this process goes on");
-                    node.go_on().await;
-                }
+                Err(error) => tracing::warn!(%error, "not handed over: this process goes on"),
             }
         }
     }
 
-    async fn hand_over(&self, node: &Node, socket: UnixStream) -> io::Result<Given> {
+    /// A connection, until it has everything or fails.
+    async fn meet(&self, node: &Node, socket: UnixStream) -> io::Result<Given> {
         let user = socket.peer_cred()?.uid();
         if user != rustix::process::geteuid().as_raw() {
             return Err(io::Error::other(format!("user {user} may not take over")));
         }
         let mut channel = Channel::new(socket);
-        let AskKind::Hello(hello) = ask(&mut channel).await? else {
+        // Others wait behind one that says nothing.
+        let AskKind::Hello(hello) = tokio::time::timeout(GREETING, ask(&mut channel)).await?? else {
             return Err(io::Error::other("no greeting"));
         };
         self.welcome(node, &channel, &hello).await?;
@@ -90,23 +96,44 @@ impl Giver {
             build = hello.build,
             "another process takes over"
         );
+        let handed_over = tokio::time::timeout(self.standstill_max, self.hand_over(node, &mut channel)).await;
+        let handed_over = handed_over.unwrap_or_else(|_| {
+            let text = format!(
+                "it took longer than limits.takeover_ms = {}",
+                self.standstill_max.as_millis()
+            );
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        });
+        match handed_over {
+            Ok(calls) => Ok(Given {
+                process: hello.process,
+                calls,
+            }),
+            Err(error) => {
+                // First of all, the other process must not begin: it has not been told that this one let go.
+                drop(channel);
+                node.go_on().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops, and sends all calls; how many the other process took. On an error they are still here, and stopped.
+    async fn hand_over(&self, node: &Node, channel: &mut Channel) -> io::Result<u64> {
         let stopped = self.clock.now();
         node.hold().await?;
-        let calls = send_calls(node, &channel).await?;
+        let calls = send_calls(node, channel).await?;
         let end = End {
             calls,
             stopped_ns: stopped.as_nanos(),
         };
         channel.send(&Tell::from(TellKind::End(end)), &[]).await?;
-        let AskKind::Taken(taken) = ask(&mut channel).await? else {
+        let AskKind::Taken(taken) = ask(channel).await? else {
             return Err(io::Error::other("no end"));
         };
         // When this does not arrive there is nobody to arrive at: then this process goes on.
         channel.send(&Tell::from(TellKind::Done(Done {})), &[]).await?;
-        Ok(Given {
-            process: hello.process,
-            calls: taken.calls,
-        })
+        Ok(taken.calls)
     }
 
     async fn welcome(&self, node: &Node, channel: &Channel, hello: &Hello) -> io::Result<()> {
@@ -180,6 +207,7 @@ async fn send_call(node: &Node, channel: &Channel, exported: Exported) -> io::Re
     let message = Call {
         record: record.encode(),
         lines: Some(Lines::new(&state)),
+        lease_left_ns: u64::try_from(state.lease_left.as_nanos()).unwrap_or(u64::MAX),
         sockets: locals.iter().map(ToString::to_string).collect(),
     };
     channel

@@ -5,7 +5,7 @@ use prost::{Message, Oneof};
 use super::state::Lines;
 
 /// Of the protocol. A process that is asked by another version refuses.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the process that takes over says.
 #[derive(Clone, PartialEq, Message)]
@@ -112,6 +112,8 @@ pub struct Call {
     /// Addresses of the sockets.
     #[prost(string, repeated, tag = "3")]
     pub sockets: Vec<String>,
+    #[prost(uint64, tag = "4")]
+    pub lease_left_ns: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

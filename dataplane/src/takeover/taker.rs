@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use media_engine::Restored;
@@ -204,6 +205,7 @@ async fn take_call(
         if let Some(lines) = &call.lines {
             lines.apply(&mut restored.state);
         }
+        restored.state.lease_left = Duration::from_nanos(call.lease_left_ns);
         let sockets = locals.into_iter().zip(descriptors).collect();
         node.take(record.worker, Arc::new(restored), sockets)
     });

@@ -75,9 +75,10 @@ impl<Io: PacketIo> Worker<Io> {
                 HandedOver::Exported(calls)
             }
             Handover::GoOn => {
-                self.held = None;
-                self.flows.hold(false);
-                self.io.start_receiving();
+                if self.held.take().is_some() {
+                    self.flows.hold(false);
+                    self.io.start_receiving();
+                }
                 HandedOver::Done
             }
             Handover::Leave => HandedOver::Done,

@@ -24,6 +24,7 @@ mod statistics;
 mod steering;
 mod stop;
 mod takeover;
+mod takeover_strays;
 mod tap;
 mod tls;
 mod update;

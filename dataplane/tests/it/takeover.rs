@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 const BEFORE: u16 = 100;
 
 /// A party that sends, and counts what it hears.
-struct Talker {
+pub struct Talker {
     task: JoinHandle<()>,
     heard: JoinHandle<Vec<u16>>,
     sent: Arc<AtomicUsize>,
@@ -78,7 +78,7 @@ async fn hear(socket: Arc<UdpSocket>) -> Vec<u16> {
     heard
 }
 
-fn settings(state: &TempDir) -> Settings {
+pub fn settings(state: &TempDir) -> Settings {
     Settings {
         state: state.path().display().to_string(),
         workers: 2,
@@ -87,11 +87,11 @@ fn settings(state: &TempDir) -> Settings {
 }
 
 /// The process that takes over, with the line that it prints about that.
-fn successor(backend: Backend, settings: &Settings) -> Process {
+pub fn successor(backend: Backend, settings: &Settings) -> Process {
     Process::start(&settings.toml(), &["--backend", backend.name(), "--takeover"])
 }
 
-async fn talk(node: &mut Node) -> Vec<Talker> {
+pub async fn talk(node: &mut Node) -> Vec<Talker> {
     let mut talkers = Vec::new();
     for n in 0..CALLS {
         let (a, b) = (Party::at(own_address()).await, Party::at(own_address()).await);
@@ -104,7 +104,7 @@ async fn talk(node: &mut Node) -> Vec<Talker> {
     talkers
 }
 
-async fn until_sent(talkers: &[Talker], packets: u16) {
+pub async fn until_sent(talkers: &[Talker], packets: u16) {
     let sent = async {
         while talkers
             .iter()
@@ -116,7 +116,7 @@ async fn until_sent(talkers: &[Talker], packets: u16) {
     tokio::time::timeout(PATIENCE, sent).await.expect("they send");
 }
 
-async fn all_heard(talkers: Vec<Talker>) {
+pub async fn all_heard(talkers: Vec<Talker>) {
     for (n, talker) in talkers.into_iter().enumerate() {
         let heard = talker.end().await;
         assert_eq!(heard.len(), usize::from(PACKETS), "party {n}");
@@ -177,6 +177,13 @@ async fn hand_over(backend: Backend, settings: Settings) {
     assert_eq!(process.line(), format!("listening ops http {ops}"));
     assert_eq!(process.line(), "ready");
     node.process = process;
+    let found = node.client.query_call(query("c0")).await.expect("there");
+    let left_ms = found.into_inner().call.expect("a call").lease_left_ms;
+    let spoken_ms = u64::from(BEFORE) * PAUSE.as_millis() as u64;
+    assert!(
+        left_ms > 30_000 && left_ms <= 60_000 - spoken_ms,
+        "no new lease: {left_ms}"
+    );
     until_sent(&talkers, PACKETS).await;
     all_heard(talkers).await;
     for n in 0..CALLS {

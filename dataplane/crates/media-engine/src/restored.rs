@@ -28,6 +28,8 @@ pub struct CallState {
     pub age: Duration,
     /// What its lease is renewed for.
     pub lease: Duration,
+    /// What is left of it; more than all of it counts as all of it.
+    pub lease_left: Duration,
     /// Silence after which a line is told of; zero: never.
     pub media_timeout: Duration,
     /// The lines of each leg, in the order of the description.

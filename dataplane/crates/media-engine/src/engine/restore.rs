@@ -18,8 +18,8 @@ struct Planned {
 }
 
 impl Engine {
-    /// Makes a call of an earlier process again, on the ports that it had, with all that was learned and counted. Its
-    /// lease begins anew; no event tells of it. Flows that are in the table are taken over, and no packet falls between;
+    /// Makes a call of an earlier process again, on the ports that it had, with all that was learned and counted, and what
+    /// is left of its lease; no event tells of it. Flows that are in the table are taken over, and no packet falls between;
     /// the engine's totals have what these forward from now on.
     ///
     /// # Errors
@@ -80,6 +80,7 @@ impl Engine {
             updated_with: call.updated_with.clone(),
             age: now.saturating_since(call.created),
             lease: call.lease,
+            lease_left: call.lease_until.saturating_since(now),
             media_timeout: call.media_timeout,
             lines: [lines(&call.legs[0]), lines(&call.legs[1])],
         })
@@ -183,7 +184,7 @@ impl Engine {
             legs: [leg(0), leg(1)],
             created: now.saturating_sub(state.age),
             lease,
-            lease_until: now + lease,
+            lease_until: now + state.lease_left.min(lease),
             media_timeout: state.media_timeout,
             timer: Timestamp::MAX,
             created_with: state.created_with.clone(),
