@@ -1,7 +1,8 @@
 use sip::message::{Scheme, Uri};
 
-/// Parameters that two SIP URIs must both have, or both not have, to be the same (RFC 3261 §19.1.4).
-const TELLING: [&str; 4] = ["user", "ttl", "method", "maddr"];
+/// Parameters that two SIP URIs must both have, or both not have, to be the same (RFC 3261 §19.1.4): none of them is the same as its
+/// default when it is left out.
+const TELLING: [&str; 5] = ["transport", "user", "ttl", "method", "maddr"];
 
 /// Whether two URIs are the same by RFC 3261 §19.1.4. Those of other schemes compare as text.
 pub fn is_same_uri(one: &str, other: &str) -> bool {
@@ -33,12 +34,7 @@ fn has_same_params(a: &Uri<'_>, b: &Uri<'_>) -> bool {
                     (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
                     (one, other) => one == other,
                 },
-                // `transport` is not in the list of those that must be in both; that two transports are one contact would
-                // mislead, and the errata say the same.
-                None => {
-                    let is = |name: &&str| name.eq_ignore_ascii_case(param.name);
-                    !TELLING.iter().any(|name| is(&name)) && !is(&"transport")
-                }
+                None => !TELLING.iter().any(|name| name.eq_ignore_ascii_case(param.name)),
             })
     };
     agrees(a, b) && agrees(b, a)
