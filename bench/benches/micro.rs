@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use media_engine::{
-    Address, Engine, EngineConfig, Flow, FlowError, FlowReading, Flows, Interface, OpenError, PortId, Ports,
-    StreamState, Verdict,
+    Address, Aside, Engine, EngineConfig, Flow, FlowError, FlowReading, Flows, Interface, OpenError, PortId,
+    Ports, StreamState, Verdict,
 };
 use media_types::{
     CallId, CallSpec, Codec, Direction, IdempotencyKey, InterfaceName, Latching, LegId, LegSpec, LineSpec,
@@ -93,6 +93,10 @@ impl Flows for NoSockets {
         let mut reading = FlowReading::default();
         reading.streams[0] = Some(*self.streams.get(&local)?);
         Some(reading)
+    }
+
+    fn keep_aside(&mut self, _: SocketAddr, _: rtp::Ssrc, _: Aside) -> bool {
+        false
     }
 }
 

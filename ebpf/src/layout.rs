@@ -9,7 +9,7 @@ use std::mem::size_of;
 use crate::plain::Plain;
 
 /// Raised with every change of these structures: pinned maps of another version are not adopted.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Streams (SSRCs) that a flow tells apart.
 pub const STREAMS: usize = 4;
 /// Clock rates of a flow.
@@ -145,7 +145,9 @@ pub struct Stream {
     pub c23: u32,
     pub c33: u32,
     pub burst_lost: u32,
-    pub zeros: [u32; 3],
+    pub zeros: u32,
+    pub aside_packets: u32,
+    pub aside_bytes: u32,
 }
 
 /// `ringpath_streams`: the streams of a flow.
@@ -323,7 +325,7 @@ mod offsets {
             packets, bytes, highest, distinct, window, last_seen_ns, last_arrival_ns, jitter_x16, jitter_max_ns,
             base, duplicates, reordered, ssrc, last_timestamp, clock_rate_hz, since_loss, after_stray,
             has_after_stray, probation, payload_type, used, zero, strays, lost_before, first_seen_ns, c11, c13, c14,
-            c22, c23, c33, burst_lost, zeros,
+            c22, c23, c33, burst_lost, zeros, aside_packets, aside_bytes,
         }
         Streams = c::ringpath_streams { stream }
         State = c::ringpath_state {

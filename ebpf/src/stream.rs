@@ -52,6 +52,10 @@ pub struct StreamState {
     pub probation: u8,
     /// Losses in bursts and gaps (RFC 3611).
     pub bursts: BurstState,
+    /// Packets that user space got while the flow counted, and that are not among those above.
+    pub aside_packets: u32,
+    /// Their bytes.
+    pub aside_bytes: u32,
 }
 
 /// The sums of RFC 3611 §A.2, whose names these are.
@@ -124,6 +128,8 @@ impl StreamState {
                 burst_lost: stream.burst_lost,
                 since_loss: stream.since_loss,
             },
+            aside_packets: stream.aside_packets,
+            aside_bytes: stream.aside_bytes,
         }
     }
 
@@ -154,6 +160,8 @@ impl StreamState {
             c33: bursts.c33,
             burst_lost: bursts.burst_lost,
             since_loss: bursts.since_loss,
+            aside_packets: self.aside_packets,
+            aside_bytes: self.aside_bytes,
             ssrc: self.ssrc,
             last_timestamp: self.last_timestamp,
             clock_rate_hz: self.clock_rate_hz,

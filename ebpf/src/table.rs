@@ -283,6 +283,16 @@ impl FlowTable {
         }
     }
 
+    /// Adds packets that user space got of a stream to those that its flow keeps for the next process. What is there and
+    /// what is added must fit into 32 bits. False when the flow or the stream is not in the table.
+    pub fn add_aside(&self, key: FlowKey, ssrc: u32, packets: u32, bytes: u32) -> bool {
+        let book = self.shared.book();
+        let Some(Owner::Flow { state, .. }) = book.by_key.get(&key) else {
+            return false;
+        };
+        self.shared.add_aside(*state, ssrc, packets, bytes)
+    }
+
     /// Begins or ends the tap of a key. It may have no flow yet, and keeps the tap when its flow comes, goes or changes.
     pub fn set_tap(&self, key: FlowKey, on: bool) {
         let mut book = self.shared.book();
@@ -459,6 +469,29 @@ impl Shared {
             }
             read_words(words, stream);
         }
+    }
+
+    /// Programs never write this word of a stream, but clear it when another one takes its place.
+    fn add_aside(&self, place: u32, ssrc: u32, packets: u32, bytes: u32) -> bool {
+        const STREAM: usize = size_of::<layout::Stream>() / size_of::<u64>();
+        const AT: usize = std::mem::offset_of!(layout::Stream, aside_packets);
+        const { assert!(AT.is_multiple_of(size_of::<u64>())) };
+        const { assert!(std::mem::offset_of!(layout::Stream, aside_bytes) == AT + size_of::<u32>()) };
+        let mut streams = zeroed();
+        self.read_streams(place, &mut streams);
+        let is_its = |stream: &layout::Stream| stream.used != 0 && stream.ssrc == ssrc;
+        let Some(at) = streams.stream.iter().position(is_its) else {
+            return false;
+        };
+        let words = self.streams.words(place).unwrap_or_default();
+        let Some(word) = words.get(at * STREAM + AT / size_of::<u64>()) else {
+            return false;
+        };
+        let mut both = [0; size_of::<u64>()];
+        both[..4].copy_from_slice(&packets.to_ne_bytes());
+        both[4..].copy_from_slice(&bytes.to_ne_bytes());
+        word.fetch_add(u64::from_ne_bytes(both), Ordering::Relaxed);
+        true
     }
 
     fn flag_tap(&self, flow: u32, on: bool) {

@@ -2,8 +2,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use media_engine::{
-    Address, Counters, DropReason, Engine, EngineConfig, Flow, FlowError, FlowReading, Flows, Interface,
-    OpenError, PortId, Ports, StreamState, Verdict,
+    Address, Aside, Counters, DropReason, Engine, EngineConfig, Flow, FlowError, FlowReading, Flows,
+    Interface, OpenError, PortId, Ports, StreamState, Verdict,
 };
 use media_types::{
     CallId, CallSpec, Codec, Direction, IdempotencyKey, InterfaceName, Latching, LegId, LegSpec, LineSpec,
@@ -79,6 +79,10 @@ impl Flows for Table {
 
     fn read(&mut self, _: SocketAddr) -> Option<FlowReading> {
         None
+    }
+
+    fn keep_aside(&mut self, _: SocketAddr, _: rtp::Ssrc, _: Aside) -> bool {
+        false
     }
 }
 

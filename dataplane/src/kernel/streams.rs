@@ -1,6 +1,6 @@
 //! What is known of a stream, in the words of the engine and of the kernel's table. Both clocks are CLOCK_MONOTONIC.
 
-use media_engine::StreamState;
+use media_engine::{Aside, StreamState};
 use rtp::{BurstSums, PayloadType, Ssrc, StatisticsState};
 use sans_io::Timestamp;
 
@@ -40,6 +40,8 @@ pub(super) fn to_kernel(stream: &StreamState) -> ebpf::StreamState {
             burst_lost: bursts.burst_lost,
             since_loss: bursts.since_loss,
         },
+        aside_packets: stream.aside.packets,
+        aside_bytes: stream.aside.bytes,
     }
 }
 
@@ -80,6 +82,10 @@ pub(super) fn from_kernel(stream: &ebpf::StreamState) -> Option<StreamState> {
             payload_type: PayloadType::new(stream.payload_type)?,
             probation: stream.probation,
         },
+        aside: Aside {
+            packets: stream.aside_packets,
+            bytes: stream.aside_bytes,
+        },
     })
 }
 
@@ -118,6 +124,10 @@ mod tests {
             first: Timestamp::from_millis(1),
             latest: Timestamp::from_millis(10_000),
             statistics: statistics.expect("counted").state(),
+            aside: Aside {
+                packets: 3,
+                bytes: 516,
+            },
         };
         assert_eq!(from_kernel(&to_kernel(&there)), Some(there));
     }

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ebpf::{Bucket, FlowKey, FlowSpec, FlowTable, Media, NextHop, ReasonSet, TableError};
 use media_engine::{
-    FLOW_STREAMS_MAX, Flow, FlowError, FlowMedia, FlowReading, Flows, OpenError, PortId, StreamState,
+    Aside, FLOW_STREAMS_MAX, Flow, FlowError, FlowMedia, FlowReading, Flows, OpenError, PortId, StreamState,
 };
+use rtp::Ssrc;
 use sans_io::Timestamp;
 use tokio::sync::Notify;
 
@@ -489,6 +490,14 @@ impl Flows for WorkerFlows {
         let key = FlowKey::new(local);
         let reading = self.shared.table.read(key)?;
         Some(self.reading(key, &reading))
+    }
+
+    fn keep_aside(&mut self, local: SocketAddr, ssrc: Ssrc, aside: Aside) -> bool {
+        !self.shared.held.load(Ordering::Relaxed)
+            && self
+                .shared
+                .table
+                .add_aside(FlowKey::new(local), ssrc.0, aside.packets, aside.bytes)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use media_engine::{CallState, DropReason, Drops, LineState, StreamState};
+use media_engine::{Aside, CallState, DropReason, Drops, LineState, StreamState};
 use rtp::{BurstSums, PayloadType, Ssrc, StatisticsState};
 use sans_io::Timestamp;
 
@@ -242,6 +242,7 @@ impl Stream {
                 payload_type: PayloadType::new(u8::try_from(self.payload_type).ok()?)?,
                 probation: u8::try_from(self.probation).ok()?,
             },
+            aside: Aside::NONE,
         })
     }
 }

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
-use media_engine::{Flow, FlowError, FlowReading, Flows, OpenError, PortId, Ports, StreamState};
+use media_engine::{Aside, Flow, FlowError, FlowReading, Flows, OpenError, PortId, Ports, StreamState};
+use rtp::Ssrc;
 
 use crate::kernel::PortTable;
 
@@ -53,5 +54,9 @@ impl<Io> Flows for Surroundings<'_, Io> {
 
     fn read(&mut self, local: SocketAddr) -> Option<FlowReading> {
         self.flows.read(local)
+    }
+
+    fn keep_aside(&mut self, local: SocketAddr, ssrc: Ssrc, aside: Aside) -> bool {
+        self.flows.keep_aside(local, ssrc, aside)
     }
 }

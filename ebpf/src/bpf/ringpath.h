@@ -246,7 +246,10 @@ struct ringpath_stream {
 	__u32 c33;
 	/* Losses of the burst that is going on. */
 	__u32 burst_lost;
-	__u32 zeros[3];
+	__u32 zeros;
+	/* Packets that user space got and this stream did not, for the next process. Written by user space, which adds. */
+	__u32 aside_packets;
+	__u32 aside_bytes;
 };
 
 /* The streams of a flow. Flows of RTCP have none. */

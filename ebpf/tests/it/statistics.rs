@@ -1,6 +1,6 @@
 //! What the program counts of a stream against `rtp::StreamStatistics` on the same packets at the same times.
 
-use ebpf::{Action, BurstState, FlowSpec, Relay, StreamReading, StreamState};
+use ebpf::{Action, BurstState, FlowReading, FlowSpec, Relay, StreamReading, StreamState};
 use rtp::{BurstSums, Bursts, Packet, StreamStatistics};
 use sans_io::Random;
 
@@ -291,7 +291,46 @@ fn heard(ssrc: u32, last_seen_ns: u64) -> StreamState {
         payload_type: 0,
         probation: 0,
         bursts: BurstState::default(),
+        aside_packets: 0,
+        aside_bytes: 0,
     }
+}
+
+/// What user space got stays with the stream while packets come, the flow changes and another process reads.
+#[test]
+fn packets_of_user_space_are_kept_beside_their_stream() {
+    let Some(relay) = bench::relay("packets aside") else {
+        return;
+    };
+    let spec = bench::spec(false, false);
+    let (key, table) = (spec.key(), relay.table());
+    assert!(!table.add_aside(key, 7, 1, 172), "no flow");
+    let given = StreamState {
+        aside_packets: 1,
+        aside_bytes: 172,
+        ..heard(7, 100)
+    };
+    table.install(&spec, &[heard(6, 50), given]).unwrap();
+    assert!(!table.add_aside(key, 8, 1, 172), "no such stream");
+    assert!(table.add_aside(key, 7, 2, 344));
+    assert!(table.add_aside(key, 6, 1, u32::MAX));
+    table.replace(&spec, &[]).unwrap();
+    table.reload();
+    assert!(table.add_aside(key, 7, 1, 20));
+    let aside = |reading: &FlowReading| {
+        let mut aside: Vec<_> = reading
+            .streams()
+            .map(|stream| stream.state())
+            .map(|state| (state.ssrc, state.packets, state.aside_packets, state.aside_bytes))
+            .collect();
+        aside.sort_unstable();
+        aside
+    };
+    let kept = [(6, 10, 1, u32::MAX), (7, 10, 4, 536)];
+    let reading = table.read(key).unwrap();
+    assert_eq!(aside(&reading), kept);
+    assert_eq!(reading.rtp_packets(), 0, "it has forwarded none of them");
+    assert_eq!(aside(&table.remove(key).unwrap().unwrap()), kept);
 }
 
 #[test]

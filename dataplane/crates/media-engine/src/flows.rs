@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use rtp::{PayloadType, Ssrc, StatisticsState};
 use sans_io::Timestamp;
 
-use crate::Drops;
+use crate::{Aside, Drops};
 
 /// Streams (SSRCs) of a flow that are counted apart.
 pub const FLOW_STREAMS_MAX: usize = 4;
@@ -33,6 +33,11 @@ pub trait Flows {
 
     /// What was counted; `None` when the table has no such flow.
     fn read(&mut self, local: SocketAddr) -> Option<FlowReading>;
+
+    /// Keeps beside a stream of a flow that these packets of it, which the table sees missing, came to user space: so
+    /// that the next process knows when this one is killed. Adds to [`StreamState::aside`]. False when the table cannot
+    /// keep it, as of a stream that it does not know; the engine asks again after the next reading.
+    fn keep_aside(&mut self, local: SocketAddr, ssrc: Ssrc, aside: Aside) -> bool;
 }
 
 /// Packets that leave as they came but for their addresses.
@@ -130,6 +135,8 @@ pub struct StreamState {
     pub latest: Timestamp,
     /// What was counted. Its arrival time is on the engine's clock as well.
     pub statistics: StatisticsState,
+    /// What came past the table that counts it, and is not in `statistics`.
+    pub aside: Aside,
 }
 
 /// No table: every flow stays in user space.
@@ -147,5 +154,9 @@ impl Flows for NoFlows {
 
     fn read(&mut self, _: SocketAddr) -> Option<FlowReading> {
         None
+    }
+
+    fn keep_aside(&mut self, _: SocketAddr, _: Ssrc, _: Aside) -> bool {
+        false
     }
 }

@@ -15,6 +15,7 @@
 //! counted there and read from there.
 #![forbid(unsafe_code)]
 
+mod aside;
 mod call;
 mod capacity;
 mod config;
@@ -42,6 +43,7 @@ mod timers;
 mod tombstones;
 mod verdict;
 
+pub use aside::Aside;
 pub use capacity::Capacity;
 pub use config::{Address, EngineConfig, Interface, Learning, Limits};
 pub use counters::{Counters, Drops};

@@ -61,6 +61,8 @@ pub(crate) struct Line {
     pub(crate) awaits_packet: bool,
     /// It is in the engine's list of lines to decide.
     pub(crate) is_undecided: bool,
+    /// It is in the engine's list of lines whose flow is to be told of packets that it has not seen.
+    pub(crate) has_aside: bool,
     /// The locked source is its first field.
     pub(crate) latch: Latch,
     // From here on, what RTCP, learning, timeouts and reports read.
@@ -115,6 +117,7 @@ impl Line {
             in_kernel: false,
             awaits_packet: true,
             is_undecided: false,
+            has_aside: false,
             latest_rtcp: Timestamp::ZERO,
             passed_up: 0,
             rtp_flow: LineFlow::default(),
@@ -324,6 +327,6 @@ mod tests {
             "{}",
             size_of::<Option<Line>>()
         );
-        assert!(size_of::<Stream>() <= 208, "{}", size_of::<Stream>());
+        assert!(size_of::<Stream>() <= 224, "{}", size_of::<Stream>());
     }
 }

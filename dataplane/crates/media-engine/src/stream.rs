@@ -1,8 +1,8 @@
 use rtp::{Packet, PayloadType, Ssrc, StreamStatistics};
 use sans_io::Timestamp;
 
-use crate::StreamState;
 use crate::format::Formats;
+use crate::{Aside, StreamState};
 
 /// One SSRC as it comes from a party.
 #[derive(Clone, Debug)]
@@ -20,9 +20,10 @@ pub(crate) struct Stream {
     pub(crate) mos_x100: u16,
     /// Loss and packets when that was judged, their low bits.
     judged: (u32, u32),
-    /// Packets that came to user space while the table counted, and that it saw missing.
-    aside_packets: u32,
-    aside_bytes: u32,
+    /// Packets that came to user space while the table counted, and that it saw missing, as far as it was told of them.
+    aside: Aside,
+    /// Those that it is to be told of.
+    untold: Aside,
 }
 
 impl Stream {
@@ -39,16 +40,18 @@ impl Stream {
             is_lent: false,
             mos_x100: 0,
             judged: (0, 0),
-            aside_packets: 0,
-            aside_bytes: 0,
+            aside: Aside::NONE,
+            untold: Aside::NONE,
         }
     }
 
     /// Counts a packet. Does not allocate.
     pub(crate) fn observe(&mut self, now: Timestamp, packet: &Packet<'_>, formats: &Formats) {
         if self.is_lent {
-            self.aside_packets = self.aside_packets.saturating_add(1);
-            self.aside_bytes = self.aside_bytes.saturating_add(packet.bytes().len() as u32);
+            self.untold = self.untold.and(Aside {
+                packets: 1,
+                bytes: packet.bytes().len() as u32,
+            });
             self.latest = now;
             return;
         }
@@ -75,8 +78,8 @@ impl Stream {
             is_lent: false,
             mos_x100: 0,
             judged: (0, 0),
-            aside_packets: 0,
-            aside_bytes: 0,
+            aside: state.aside,
+            untold: Aside::NONE,
         })
     }
 
@@ -87,36 +90,51 @@ impl Stream {
             first: self.first,
             latest: self.latest,
             statistics: self.counted().state(),
+            aside: Aside::NONE,
         }
     }
 
-    /// What the table goes on from: packets that it never saw stay here.
+    /// What the table goes on from: packets that it never saw stay apart.
     pub(crate) const fn lend(&mut self) -> StreamState {
         self.is_lent = true;
+        self.aside = self.aside.and(std::mem::replace(&mut self.untold, Aside::NONE));
         StreamState {
             ssrc: self.ssrc,
             first: self.first,
             latest: self.latest,
             statistics: self.statistics.state(),
+            aside: self.aside,
         }
+    }
+
+    /// What the table is to be told of packets that it has not seen; `None` when it knows.
+    pub(crate) fn untold(&self) -> Option<Aside> {
+        // Within what a table can add to what it has.
+        let all = self.aside.and(self.untold);
+        Some(all.since(self.aside)).filter(|untold| self.is_lent && *untold != Aside::NONE)
+    }
+
+    /// The table was told.
+    pub(crate) const fn told(&mut self) {
+        self.aside = self.aside.and(std::mem::replace(&mut self.untold, Aside::NONE));
     }
 
     /// Takes over what the table says of this very stream.
     pub(crate) fn replace(&mut self, read: Self) {
         if !self.is_lent {
             // It came to user space first, unknown to the table.
-            let packets = u32::try_from(self.statistics.packets()).unwrap_or(u32::MAX);
-            let bytes = u32::try_from(self.statistics.bytes()).unwrap_or(u32::MAX);
-            self.aside_packets = self.aside_packets.saturating_add(packets);
-            self.aside_bytes = self.aside_bytes.saturating_add(bytes);
+            let came = Aside {
+                packets: u32::try_from(self.statistics.packets()).unwrap_or(u32::MAX),
+                bytes: u32::try_from(self.statistics.bytes()).unwrap_or(u32::MAX),
+            };
+            self.untold = self.untold.and(self.aside).and(came);
         }
         *self = Self {
             first: self.first.min(read.first),
             latest: self.latest.max(read.latest),
             mos_x100: self.mos_x100,
             judged: self.judged,
-            aside_packets: self.aside_packets,
-            aside_bytes: self.aside_bytes,
+            untold: self.untold,
             ..read
         };
     }
@@ -124,7 +142,8 @@ impl Stream {
     /// The statistics of all its packets, those counted aside included.
     pub(crate) fn counted(&self) -> StreamStatistics {
         let mut statistics = self.statistics.clone();
-        statistics.add_unseen(u64::from(self.aside_packets), u64::from(self.aside_bytes));
+        let aside = self.aside.and(self.untold);
+        statistics.add_unseen(u64::from(aside.packets), u64::from(aside.bytes));
         statistics
     }
 

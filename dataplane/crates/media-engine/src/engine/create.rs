@@ -205,6 +205,7 @@ impl Engine {
         let line = self.lines.insert(Line::new(call, leg as u8, place, streams_max)) as u32;
         self.call_mut(call).legs[leg].lines.push(line);
         self.undecided.reserve(self.lines.len() - self.undecided.len());
+        self.asides.reserve(self.lines.len() - self.asides.len());
         line
     }
 }

@@ -99,6 +99,9 @@ impl Engine {
         if self.line(line).is_undecided {
             self.undecided.retain(|queued| *queued != line);
         }
+        if self.line(line).has_aside {
+            self.asides.retain(|queued| *queued != line);
+        }
     }
 
     /// The flow that the table should have, else the reason why it should not; no reason when there is no such flow.
@@ -374,6 +377,30 @@ impl Engine {
         }
         line.streams
             .sort_unstable_by_key(|stream| (stream.first, stream.ssrc.0));
+        // What it could not keep before, and streams that came here first.
+        let untold = line.streams.iter().any(|stream| stream.untold().is_some());
+        if untold && !std::mem::replace(&mut line.has_aside, true) {
+            self.asides.push(key);
+        }
+    }
+
+    /// Has the table keep what came past it. A batch has few such packets: the table's lock is not taken for each.
+    pub(super) fn keep_asides(&mut self, shell: &mut impl Shell) {
+        while let Some(key) = self.asides.pop() {
+            let line = self.line_mut(key);
+            line.has_aside = false;
+            let Some(installed) = &line.rtp_flow.installed else {
+                continue;
+            };
+            let local = installed.flow.local;
+            for stream in &mut line.streams {
+                if let Some(untold) = stream.untold()
+                    && shell.keep_aside(local, stream.ssrc, untold)
+                {
+                    stream.told();
+                }
+            }
+        }
     }
 
     /// What becomes of a line's flow in the kernel when its packets came up more often than not: back to user space.

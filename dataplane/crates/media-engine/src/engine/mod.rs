@@ -48,6 +48,8 @@ pub struct Engine {
     counters: Counters,
     /// Lines whose flows are to be decided anew. It has room for all lines: a packet may add one.
     undecided: Vec<u32>,
+    /// Lines whose flow is to be told of packets that came past it; with room like the above.
+    asides: Vec<u32>,
     /// Lines that wait for a pause between packets.
     pauses: Timers,
     flow_counts: FlowCounts,
@@ -92,6 +94,7 @@ impl Engine {
             timers: Timers::default(),
             counters: Counters::default(),
             undecided: Vec::new(),
+            asides: Vec::new(),
             pauses: Timers::default(),
             flow_counts: FlowCounts::default(),
             sweep: Sweep::default(),
@@ -112,9 +115,9 @@ impl Engine {
             .pool
             .reclaim_at()
             .map(|at| Timestamp::from_nanos(at.as_nanos().div_ceil(SECOND_NS).saturating_mul(SECOND_NS)));
-        let undecided = (!self.undecided.is_empty()).then_some(Timestamp::ZERO);
+        let is_due = !self.undecided.is_empty() || !self.asides.is_empty();
         [
-            undecided,
+            is_due.then_some(Timestamp::ZERO),
             self.timers.next(),
             self.pauses.next(),
             self.sweep.next(),

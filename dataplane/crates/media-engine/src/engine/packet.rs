@@ -96,6 +96,10 @@ impl Engine {
             }
         }
         let (receives, way) = (line.peer_receives, line.rtp_egress);
+        if line.in_kernel && !std::mem::replace(&mut line.has_aside, true) {
+            self.asides.push(key);
+        }
+        let line = &self.lines[key as usize];
         if line.awaits_packet && line.streams.iter().any(|stream| stream.statistics.is_valid()) {
             self.undecide(key);
         }

@@ -40,6 +40,7 @@ impl Engine {
                 self.arm(now, call);
             }
         }
+        self.keep_asides(shell);
         self.decide_due(now, shell);
         self.sweep(now, shell);
         self.pool.reclaim(now);

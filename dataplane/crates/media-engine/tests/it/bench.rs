@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use media_engine::{
-    Address, Engine, EngineConfig, Flow, FlowError, FlowReading, Flows, Interface, OpenError, PortId, Ports,
-    StreamState, Verdict,
+    Address, Aside, Engine, EngineConfig, Flow, FlowError, FlowReading, Flows, Interface, OpenError, PortId,
+    Ports, StreamState, Verdict,
 };
 use media_types::{
     CallId, CallReport, CallSpec, Codec, Direction, Event, IdempotencyKey, InterfaceName, Latching, LegId,
@@ -67,6 +67,10 @@ impl Flows for FakePorts {
 
     fn read(&mut self, _: SocketAddr) -> Option<FlowReading> {
         None
+    }
+
+    fn keep_aside(&mut self, _: SocketAddr, _: rtp::Ssrc, _: Aside) -> bool {
+        false
     }
 }
 

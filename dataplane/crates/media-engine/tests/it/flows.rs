@@ -613,6 +613,59 @@ fn a_call_of_a_killed_process_goes_on_with_its_flows() {
     assert_eq!(node.kernel.len(), 0);
 }
 
+/// A packet was on its way to user space when its flow was installed, and others were passed up: the table sees them
+/// missing, and so would the next process.
+#[test]
+fn packets_that_came_to_user_space_are_no_loss_after_a_kill() {
+    let mut node = Node::new();
+    let spec = plain();
+    let locals = node.create(&spec);
+    assert!(node.talk(10, locals) > 0);
+    let mut state = node.engine.state(node.now, &call_id("c")).unwrap();
+    let lines = state.lines.iter_mut().flatten();
+    lines.for_each(|line| line.streams.clear());
+    node.seq += 1;
+    let late = rtp(8, node.seq, u32::from(node.seq) * 160, 7);
+    let port = node.kernel.ports.open[&locals[0].rtp];
+    let verdict = node.engine.handle_packet(node.now, port, at(A), &late);
+    assert!(matches!(verdict, Verdict::Forward { .. }));
+    for _ in 0..3 {
+        node.seq += 1;
+        let unlisted = rtp(77, node.seq, u32::from(node.seq) * 160, 7);
+        assert!(!node.packet(locals[0].rtp, A, &unlisted).0);
+    }
+    node.pass(PTIME);
+    assert_eq!(node.talk(5, locals), 10);
+    let before = node.line(0).streams[0].clone();
+    assert_eq!((before.packets, before.lost), (19, 0));
+    node.kernel.survive();
+    node.engine = Engine::new(kernel_config(), Random::from_number(2));
+    let restored = Restored {
+        id: call_id("c"),
+        legs: spec.legs.clone().try_into().unwrap(),
+        state,
+    };
+    node.engine
+        .restore(node.now, &mut node.kernel, &restored)
+        .expect("its ports are free");
+    let after = node.line(0).streams[0].clone();
+    assert_eq!((after.packets, after.bytes), (before.packets, before.bytes));
+    assert_eq!((after.lost, after.reordered, after.duplicates), (0, 0, 0));
+    // They stay counted when the flow goes, comes back, and is adopted once more.
+    node.update(&[leg(
+        "a",
+        vec![LineSpec {
+            direction: Direction::RecvOnly,
+            ..line(A)
+        }],
+    )]);
+    assert!(!node.kernel.has(locals[0].rtp));
+    node.update(&[leg("a", vec![line(A)])]);
+    assert!(node.talk(5, locals) > 0);
+    let stream = node.line(0).streams[0].clone();
+    assert_eq!((stream.packets, stream.lost), (24, 0));
+}
+
 #[test]
 fn a_flow_that_should_not_be_is_taken_out_when_its_call_is_restored() {
     let mut node = Node::new();

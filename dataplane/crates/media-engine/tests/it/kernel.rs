@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use media_engine::{
-    DropReason, FLOW_STREAMS_MAX, Flow, FlowError, FlowMedia, FlowReading, Flows, OpenError, PortId, Ports,
-    StreamState,
+    Aside, DropReason, FLOW_STREAMS_MAX, Flow, FlowError, FlowMedia, FlowReading, Flows, OpenError, PortId,
+    Ports, StreamState,
 };
 use rtp::rtcp::Compound;
-use rtp::{Class, Packet, StreamStatistics, classify};
+use rtp::{Class, Packet, Ssrc, StreamStatistics, classify};
 use sans_io::Timestamp;
 
 use crate::bench::FakePorts;
@@ -112,6 +112,16 @@ impl Flows for Kernel {
     fn read(&mut self, local: SocketAddr) -> Option<FlowReading> {
         self.reads += 1;
         Some(self.table.get(&local)?.reading())
+    }
+
+    fn keep_aside(&mut self, local: SocketAddr, ssrc: Ssrc, aside: Aside) -> bool {
+        let entry = self.table.get_mut(&local);
+        let mut streams = entry.into_iter().flat_map(|entry| &mut entry.streams);
+        let Some(stream) = streams.find(|stream| stream.state.ssrc == ssrc) else {
+            return false;
+        };
+        stream.state.aside = stream.state.aside.and(aside);
+        true
     }
 }
 
@@ -234,6 +244,7 @@ impl Entry {
             first: now,
             latest: now,
             statistics: statistics.state(),
+            aside: Aside::NONE,
         };
         self.streams.push(Counting { state, statistics });
     }
