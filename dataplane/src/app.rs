@@ -64,7 +64,8 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
     }
     let clock = MonotonicClock::start();
     let (bell, listener) = Bell::new()?;
-    let kernel = Kernel::start(&config, taking.is_some())?;
+    let inherited_pins = taking.as_mut().and_then(|taking| taking.pins.take());
+    let kernel = Kernel::start(&config, inherited_pins.as_ref())?;
     let keep = kernel.capabilities_needed();
     let Workers {
         identity,
@@ -219,6 +220,7 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
             let giver = Giver::listen(
                 directory,
                 [grpc_descriptor, ops_descriptor],
+                kernel.pins_lock()?,
                 clock,
                 Duration::from_millis(config.limits.takeover_ms),
             );
@@ -332,6 +334,7 @@ struct Taking {
     workers: Inherited,
     grpc: OwnedFd,
     ops: OwnedFd,
+    pins: Option<OwnedFd>,
 }
 
 /// Greets the process that is this node; `None` when there is none.
@@ -345,6 +348,7 @@ async fn connect(config: &Config) -> anyhow::Result<Option<Taking>> {
         directory,
         grpc,
         ops,
+        pins,
         workers,
     } = inheritance;
     Ok(Some(Taking {
@@ -353,6 +357,7 @@ async fn connect(config: &Config) -> anyhow::Result<Option<Taking>> {
         workers,
         grpc,
         ops,
+        pins,
     }))
 }
 

@@ -14,6 +14,13 @@ use crate::{Error, Program, layout};
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: FsType = FsType(0xcafe_4a11);
 
+/// What the names of all such directories begin with; the version of the layout follows.
+const PREFIX: &str = "relay-v";
+
+fn directory_name() -> String {
+    format!("{PREFIX}{}", layout::VERSION)
+}
+
 /// A directory of a BPF file system in which a relay is pinned: its maps, its program and its attachments. What is
 /// pinned outlives the process, so that packets go on flowing, and the next process adopts it.
 ///
@@ -27,7 +34,7 @@ impl PinDirectory {
     /// Makes the directory below `root`, which must lie in a BPF file system (`mount -t bpf bpf /sys/fs/bpf`).
     pub fn new(root: &Path) -> Result<Self, Error> {
         let failed = |source: io::Error| Error::kernel("making a directory for pins", source);
-        let path = root.join(format!("relay-v{}", layout::VERSION));
+        let path = root.join(directory_name());
         fs::create_dir_all(&path).map_err(failed)?;
         let kind = statfs(&path).map_err(|errno| failed(errno.into()))?;
         if kind.filesystem_type() != BPF_FS {
@@ -36,6 +43,24 @@ impl PinDirectory {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, text)));
         }
         Ok(Self { path })
+    }
+
+    /// Those below `root` of relays of other layouts, which other builds have pinned: none of them can be taken over.
+    pub fn of_other_layouts(root: &Path) -> Result<Vec<Self>, Error> {
+        let failed = |source| Error::kernel("reading the directories of pins", source);
+        let own = directory_name();
+        let mut others = Vec::new();
+        for entry in fs::read_dir(root).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let is_other = name
+                .to_str()
+                .is_some_and(|name| name.starts_with(PREFIX) && name != own);
+            if is_other {
+                others.push(Self { path: entry.path() });
+            }
+        }
+        Ok(others)
     }
 
     /// Where the pins are.
@@ -109,6 +134,14 @@ impl PinDirectory {
             });
         }
         Ok(attachments)
+    }
+
+    /// Detaches what is attached, so that interfaces are free at once, and removes every pin and the directory.
+    pub fn discard(self) -> Result<(), Error> {
+        for attachment in self.attachments()? {
+            attachment.detach()?;
+        }
+        self.remove()
     }
 
     /// Removes every pin and the directory. What no process holds is then gone, and its programs are detached.

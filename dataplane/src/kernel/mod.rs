@@ -8,6 +8,7 @@ mod hops;
 mod interfaces;
 mod keeper;
 mod netlink;
+mod pins;
 mod reasons;
 mod start;
 mod status;

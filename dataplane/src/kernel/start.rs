@@ -1,16 +1,15 @@
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ebpf::{Attachment, Error, Features, PinDirectory, Range, Relay, RelayConfig};
+use ebpf::{Attachment, Error, Features, Range, Relay, RelayConfig};
 use media_engine::NoFlows;
 use ops::clock::MonotonicClock;
-use rustix::fs::{FlockOperation, flock};
 use rustix::thread::CapabilitySet;
 
 use super::capabilities;
@@ -18,6 +17,7 @@ use super::copies::Copies;
 use super::interfaces::{Held, KernelInterface, holding};
 use super::keeper::Keeper;
 use super::netlink::Netlink;
+use super::pins::{self, Pins};
 use super::status::Status;
 use super::table::{Attached, PortTable, SharedTable, Terms};
 use crate::config::{Attach, Config, Mode, Policy};
@@ -51,27 +51,32 @@ struct Taken<'a> {
     addresses: HashMap<IpAddr, NonZeroU32>,
 }
 
-/// The directory of pins, locked as long as this process uses it.
-#[derive(Debug)]
-struct Pins {
-    directory: PinDirectory,
-    _lock: File,
-}
-
 impl Kernel {
     /// Loads the relay, or goes on with the pinned one, and attaches it to every interface that holds a media address, as the
-    /// configuration says. `takes_over`: the process that has the pins lives and is about to leave them.
+    /// configuration says. `inherited`: the lock of the pins of a process that lives and is about to leave them.
     ///
     /// # Errors
-    /// With `mode = "require"`, when an interface other than loopback cannot have it, or there is none.
-    pub fn start(config: &Config, takes_over: bool) -> anyhow::Result<Self> {
+    /// With `mode = "require"`, when an interface other than loopback cannot have it, or there is none. When the flows of the
+    /// process before would go on without a process.
+    pub fn start(config: &Config, inherited: Option<&OwnedFd>) -> anyhow::Result<Self> {
         let held = Netlink::open()
             .and_then(|mut netlink| holding(&mut netlink, &config.interfaces))
             .context("the kernel does not say which interfaces hold the media addresses")?;
-        let kernel = Self::try_start(config, &held, takes_over).unwrap_or_else(|reason| Self {
+        let kernel = Self::try_start(config, &held, inherited).unwrap_or_else(|reason| Self {
             interfaces: held.iter().map(|held| off(held, &reason)).collect(),
             running: None,
         });
+        if let Some(lock) = inherited {
+            let pins = kernel.running.as_ref().and_then(|running| running.pins.as_ref());
+            anyhow::ensure!(
+                pins.is_some_and(|pins| pins.has(lock)),
+                "the kernel flows pinned in {} would be left without a process ({}): stop the process that runs in order instead",
+                pins::path_of(lock).display(),
+                kernel
+                    .off_reason()
+                    .unwrap_or_else(|| "this one pins elsewhere".to_owned()),
+            );
+        }
         if config.kernel.mode == Mode::Require {
             let left = kernel
                 .interfaces
@@ -102,7 +107,7 @@ impl Kernel {
     }
 
     /// The reason is for people.
-    fn try_start(config: &Config, held: &[Held], takes_over: bool) -> Result<Self, String> {
+    fn try_start(config: &Config, held: &[Held], inherited: Option<&OwnedFd>) -> Result<Self, String> {
         if config.kernel.mode == Mode::Off {
             return Err("kernel.mode is \"off\"".to_owned());
         }
@@ -113,8 +118,8 @@ impl Kernel {
         if !missing.is_empty() {
             return Err(format!("this process lacks {}", missing.join(", ")));
         }
-        let mut pins = Pins::open(config, takes_over)?;
-        let relay = relay(config, &mut pins)?;
+        let mut pins = Pins::open(config, inherited)?;
+        let relay = relay(config, &mut pins, inherited.is_some())?;
         let mut pinned = HashMap::new();
         if let Some(pins) = &pins {
             for attachment in pins.directory.attachments().map_err(|error| error.to_string())? {
@@ -255,6 +260,15 @@ impl Kernel {
         }
     }
 
+    /// The lock of the pins, for a process that takes over; `None` without pins.
+    ///
+    /// # Errors
+    /// When there can be no more descriptors.
+    pub fn pins_lock(&self) -> io::Result<Option<OwnedFd>> {
+        let pins = self.running.as_ref().and_then(|running| running.pins.as_ref());
+        pins.map(Pins::lock).transpose()
+    }
+
     /// The end of a node that has ended its calls: nothing goes on without it.
     pub fn stop(self) {
         let Some(Running { pins: Some(pins), .. }) = self.running else {
@@ -266,46 +280,8 @@ impl Kernel {
     }
 }
 
-impl Pins {
-    /// `None` when the configuration wants no pins, or there cannot be any, of which the log tells.
-    ///
-    /// # Errors
-    /// When another process that goes on has them.
-    fn open(config: &Config, takes_over: bool) -> Result<Option<Self>, String> {
-        let root = &config.kernel.pin_directory;
-        if root.as_os_str().is_empty() {
-            return Ok(None);
-        }
-        // BPF file systems take no dots in names.
-        let name = config
-            .node_id
-            .replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
-        let directory = match PinDirectory::new(&root.join(name)) {
-            Ok(directory) => directory,
-            Err(error) => {
-                tracing::warn!(
-                    pin_directory = %root.display(),
-                    %error,
-                    "nothing is pinned: kernel flows end with this process"
-                );
-                return Ok(None);
-            }
-        };
-        let lock = File::open(directory.path())
-            .map_err(|error| format!("{}: {error}", directory.path().display()))?;
-        let free = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
-        if !free && !takes_over {
-            return Err(format!("another process uses {}", directory.path().display()));
-        }
-        Ok(Some(Self {
-            directory,
-            _lock: lock,
-        }))
-    }
-}
-
 /// The pinned relay with this build's program, or a new one.
-fn relay(config: &Config, pins: &mut Option<Pins>) -> Result<Relay, String> {
+fn relay(config: &Config, pins: &mut Option<Pins>, is_inherited: bool) -> Result<Relay, String> {
     let flows_max = config.kernel.flows_max(config.limits.calls_max);
     if let Some(Pins { directory, .. }) = pins {
         match Relay::upgrade(directory) {
@@ -321,11 +297,11 @@ fn relay(config: &Config, pins: &mut Option<Pins>) -> Result<Relay, String> {
                 }
                 return Ok(relay);
             }
-            Err(error) if error.is_unavailable() => return Err(error.to_string()),
+            Err(error) if error.is_unavailable() || is_inherited => return Err(error.to_string()),
             Err(error) => {
                 tracing::warn!(%error, "the pinned relay cannot be taken over: its flows end");
                 directory.clone().remove().map_err(|error| error.to_string())?;
-                *pins = Pins::open(config, true)?;
+                *pins = Pins::open(config, None)?;
             }
         }
     }

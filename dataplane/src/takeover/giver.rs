@@ -18,12 +18,15 @@ const REST: Duration = Duration::from_millis(100);
 /// How long a connection may take to say who it is.
 const GREETING: Duration = Duration::from_secs(1);
 
+/// Descriptors of a process without pins.
+const DESCRIPTORS: usize = 3;
+
 /// The end of the process that is replaced.
 #[derive(Debug)]
 pub struct Giver {
     listener: UnixListener,
-    /// Of the state directory, and the listeners of gRPC and of operators.
-    descriptors: [OwnedFd; 3],
+    /// The lock of the state directory, the listeners of gRPC and of operators, and the lock of the pins if there are any.
+    descriptors: Vec<OwnedFd>,
     clock: MonotonicClock,
     /// How long calls may stand still.
     standstill_max: Duration,
@@ -39,20 +42,24 @@ pub struct Given {
 }
 
 impl Giver {
-    /// Waits for a process that takes over, in the state directory; within a Tokio runtime. `listeners`: gRPC's and operators'.
+    /// Waits for a process that takes over, in the state directory; within a Tokio runtime. `listeners`: gRPC's and operators'; `pins`:
+    /// the lock of the pinned kernel flows.
     ///
     /// # Errors
     /// When the socket cannot be made.
     pub fn listen(
         directory: &StateDirectory,
         listeners: [OwnedFd; 2],
+        pins: Option<OwnedFd>,
         clock: MonotonicClock,
         standstill_max: Duration,
     ) -> io::Result<Self> {
-        let [grpc, ops] = listeners;
+        let mut descriptors = vec![directory.descriptor()?];
+        descriptors.extend(listeners);
+        descriptors.extend(pins);
         Ok(Self {
             listener: socket::listener(directory.path())?,
-            descriptors: [directory.descriptor()?, grpc, ops],
+            descriptors,
             clock,
             standstill_max,
         })
@@ -153,6 +160,7 @@ impl Giver {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             workers: shared.len() as u32,
             steers: shared.iter().any(Option::is_some),
+            pins: self.descriptors.len() > DESCRIPTORS,
         };
         channel
             .send(&Tell::from(TellKind::Welcome(welcome)), &self.descriptors)

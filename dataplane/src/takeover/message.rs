@@ -58,7 +58,8 @@ pub struct Tell {
 /// Its steps.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum TellKind {
-    /// Who it is. With descriptors: the lock of the state directory, the listeners of gRPC and of operators.
+    /// Who it is. With descriptors: the lock of the state directory, the listeners of gRPC and of operators, the
+    /// lock of the pins if there are any.
     #[prost(message, tag = "1")]
     Welcome(Welcome),
     /// It does not hand over.
@@ -89,6 +90,9 @@ pub struct Welcome {
     /// Whether each worker has shared sockets, which [`Shared`] gives.
     #[prost(bool, tag = "4")]
     pub steers: bool,
+    /// Whether there is a lock of pinned kernel flows.
+    #[prost(bool, tag = "5")]
+    pub pins: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -34,6 +34,8 @@ pub struct Inheritance {
     pub grpc: OwnedFd,
     /// That of operators.
     pub ops: OwnedFd,
+    /// The lock of its pinned kernel flows, if it has any.
+    pub pins: Option<OwnedFd>,
     /// For the workers.
     pub workers: Inherited,
 }
@@ -97,9 +99,15 @@ impl Taker {
             TellKind::Refused(reason) => anyhow::bail!("the process that runs refuses: {reason}"),
             _ => anyhow::bail!("the process that runs does not greet"),
         };
+        let mut descriptors = descriptors.into_iter();
+        let pins = match welcome.pins {
+            true => descriptors.next_back(),
+            false => None,
+        };
+        let descriptors: Vec<OwnedFd> = descriptors.collect();
         let [lock, grpc, ops]: [OwnedFd; 3] = descriptors
             .try_into()
-            .map_err(|_| io::Error::other("a listener is missing"))?;
+            .map_err(|_| io::Error::other("a lock or a listener is missing"))?;
         let mut shared = Vec::new();
         for _ in 0..if welcome.steers { welcome.workers } else { 0 } {
             let (TellKind::Shared(message), descriptors) = self.hear().await? else {
@@ -112,6 +120,7 @@ impl Taker {
             directory: StateDirectory::inherit(root, node_id, lock),
             grpc,
             ops,
+            pins,
             workers: Inherited {
                 process: welcome.process,
                 workers: welcome.workers as usize,

@@ -255,6 +255,27 @@ fn a_takeover_loses_no_packet_of_calls_in_the_kernel_and_in_user_space() {
                 assert!(paths.contains(&wire::Path::Uring), "{paths:?}");
                 slow_a.goes_on(100).await;
             }
+            // The lock of the pins went along.
+            let other = Settings {
+                state: String::new(),
+                ..settings.clone()
+            };
+            let mut process = Process::start(&other.toml(), &["--backend", "uring"]);
+            assert_eq!(process.ended().await.code(), Some(1));
+            assert!(
+                process.log().contains("another process uses"),
+                "{}",
+                process.log()
+            );
+            // A process that would leave the flows to nobody takes nothing over.
+            let other = Settings {
+                more: settings.more.replace("mode = \"require\"", "mode = \"off\""),
+                ..settings.clone()
+            };
+            let mut process = Process::start(&other.toml(), &["--backend", "uring", "--takeover"]);
+            assert_eq!(process.ended().await.code(), Some(1));
+            let told = "would be left without a process (kernel path off: r0: kernel.mode is \"off\")";
+            assert!(process.log().contains(told), "{}", process.log());
             let heard = tokio::join!(
                 fast_a.all_heard(),
                 fast_b.all_heard(),
@@ -275,5 +296,47 @@ fn a_takeover_loses_no_packet_of_calls_in_the_kernel_and_in_user_space() {
                 .await;
             node.stop().await;
         }
+    });
+}
+
+/// A build with another layout of the maps was killed: its relay must not keep the interfaces.
+#[test]
+fn pins_of_another_layout_end_at_the_start() {
+    let name = "pins_of_another_layout_end_at_the_start";
+    let Some(pins) = BpfFs::mount(name) else { return };
+    run(name, async |bed: Bed| {
+        let state = tempfile::tempdir().expect("a directory");
+        let settings = kept(&pinned(&pins), &state);
+        let mut node = Node::with(Backend::Uring, settings.clone()).await;
+        let mut call = Call::in_kernel(&bed, &mut node, "kept").await;
+        node.process.signal(Signal::KILL);
+        node.process.ended().await;
+        let root = pins.path().join("media-it");
+        let own = std::fs::read_dir(&root).expect("there").next().expect("one");
+        let own = own.expect("readable").path();
+        let other = root.join("relay-v0");
+        std::fs::rename(&own, &other).expect("renamed");
+        let mut node = Node::with(Backend::Uring, settings).await;
+        let told = node.kernel.join("\n");
+        assert!(
+            told.starts_with("r0: native XDP: ") && !told.contains("adopted"),
+            "{told}"
+        );
+        assert!(!other.exists() && own.exists());
+        let log = node.process.log();
+        assert!(
+            log.contains("another layout") && log.contains("relay-v0"),
+            "{log}"
+        );
+        // The call goes on, and back into the kernel.
+        let in_kernel = async {
+            while call.line(&mut node, 0).await.path() != wire::Path::Kernel {
+                call.exchange(5).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, in_kernel)
+            .await
+            .expect("in the kernel");
+        node.stop().await;
     });
 }
