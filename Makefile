@@ -59,7 +59,7 @@ bench-micro: ## The functions on the way of a packet and of a message, by themse
 	$(CARGO) bench --package ringpath-bench --locked --bench micro $(if $(ARGS),-- $(ARGS))
 
 MINUTES ?= 10
-soak: release ## MINUTES of churn against a real media node; fails when memory, ports, files or map entries are not back
+soak: release ## MINUTES of churn against a real media node; fails on a lost packet, and when memory, ports, files or map entries are not back
 	$(TARGET)/release/ringpath-kit soak --minutes $(MINUTES)
 
 fuzz: ## How to run the fuzz targets; `make test` replays their corpus

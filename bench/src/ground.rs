@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::host::Host;
 use crate::plane::{NodeOptions, Plane};
 use crate::relay::bed::{self, Bed, RELAY};
+use crate::relay::drops::Drops;
 use crate::relay::generator::Generator;
 use crate::relay::load::{Kind, Load};
 use crate::relay::privilege;
@@ -75,6 +76,11 @@ impl Ground {
     /// Whether there is an interface for the kernel path.
     pub fn has_interface(&self) -> bool {
         self.bed.is_some()
+    }
+
+    /// Packets that the kernel has dropped so far; none on loopback, where its counters do not tell whose they were.
+    pub fn drops(&self) -> anyhow::Result<Drops> {
+        self.bed.as_ref().map_or(Ok(Drops::default()), Bed::drops)
     }
 
     /// Where a node's gRPC, and its metrics, listen.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use anyhow::bail;
 use ringpath_bench::soak;
 
-/// Churn against a real media node: fails when memory, ports, files or entries of BPF maps are not back where they were
+/// Churn against a real media node: fails when a packet is lost, and when memory, ports, files or entries of BPF maps are not back where they were
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Minutes of churn, after a warm-up of about half a minute
