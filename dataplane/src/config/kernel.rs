@@ -25,7 +25,7 @@ pub struct Kernel {
     pub flows_max: u32,
     /// What becomes of packets to media ports that no call has.
     pub unowned: Policy,
-    /// What becomes of packets that do not fit their flow: another source, size, payload type.
+    /// What becomes of packets that do not fit their flow and that user space would not forward: another source or size.
     pub refused: Policy,
     /// Differentiated services code point of what is forwarded, 0 to 63; absent keeps what packets come with.
     pub dscp: Option<u8>,

@@ -51,10 +51,11 @@ pub(super) const fn drop_reason(reason: Reason, is_rtcp: bool) -> Option<DropRea
     })
 }
 
-/// What goes up to user space of what a flow refuses. Packets beyond a flow's rate never do: user space would send them.
+/// What goes up to user space of what a flow refuses: what that can handle, which are also payload types that nobody signalled, from a
+/// source that is verified (a party may send comfort noise unasked, or a new type ahead of its answer). Packets beyond a flow's rate never do: user space would send them.
 pub(super) fn passed_up(refused: Policy) -> ReasonSet {
     match refused {
-        Policy::Drop => ReasonSet::USER_SPACE_CAN,
+        Policy::Drop => ReasonSet::USER_SPACE_CAN.with(Reason::PayloadType),
         Policy::Pass => Reason::ALL
             .iter()
             .filter(|reason| reason.is_of_flow())
@@ -101,6 +102,7 @@ mod tests {
         let some = drops(|_| 1, passed_up(Policy::Drop), false);
         assert_eq!((all.of(DropReason::Stun), some.of(DropReason::Stun)), (1, 0));
         assert_eq!(some.of(DropReason::SourceLocked), 1);
+        assert_eq!(some.of(DropReason::PayloadType), 0, "user space forwards it");
         let few = drops(|_| 1, passed_up(Policy::Pass), false);
         let left: Vec<_> = few.report();
         assert_eq!(left, [("packet_rate", 1), ("byte_rate", 1), ("headroom", 1)]);
