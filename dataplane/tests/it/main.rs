@@ -27,5 +27,6 @@ mod takeover;
 mod takeover_strays;
 mod tap;
 mod tls;
+mod unprivileged;
 mod update;
 mod wire;
