@@ -203,6 +203,11 @@ fn connections_max(config: &Config) -> usize {
 async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
     let options = store::Options {
         path: config.store.path.clone(),
+        postgresql: config
+            .store
+            .postgresql
+            .as_ref()
+            .map(|url| url.as_str().to_owned()),
         journal_bytes_max: config.store.journal_bytes_max,
     };
     let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,7 +1,7 @@
 use sip::message::{Scheme, Uri};
 
-/// Parameters that two SIP URIs must both have, or both not have, to be the same (RFC 3261 §19.1.4): none of them is the same as its
-/// default when it is left out.
+/// Parameters that two SIP URIs must both have, or both not have, to be the same (RFC 3261 §19.1.4): none of them is the
+/// same as its default when it is left out.
 const TELLING: [&str; 5] = ["transport", "user", "ttl", "method", "maddr"];
 
 /// Whether two URIs are the same by RFC 3261 §19.1.4. Those of other schemes compare as text.

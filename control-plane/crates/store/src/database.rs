@@ -1,66 +1,101 @@
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
 
-use crate::{CallRecord, LegQuality, Party, StoreError};
+use crate::calls::{CLOSE_OPEN, upsert};
+use crate::entry::Entry;
+use crate::{BindingChange, BindingRecord, Options, StoreError, UserRecord};
 
 /// How long a statement waits for another process that writes, such as an operator's `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-const UPSERT: &str = "\
-INSERT INTO cdr (call_id, node, started_at_ms, ringing_at_ms, answered_at_ms, ended_at_ms,
-    request_uri, status, q850, cause, released_by, codec,
-    caller_user, caller_sip_call_id, caller_address, caller_packets, caller_bytes, caller_lost, caller_jitter_us_max, caller_mos_x100,
-    callee_user, callee_sip_call_id, callee_address, callee_packets, callee_bytes, callee_lost, callee_jitter_us_max, callee_mos_x100)
-VALUES (?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (call_id) DO UPDATE SET
-    node = COALESCE(excluded.node, node),
-    started_at_ms = COALESCE(excluded.started_at_ms, started_at_ms),
-    ringing_at_ms = COALESCE(excluded.ringing_at_ms, ringing_at_ms),
-    answered_at_ms = COALESCE(excluded.answered_at_ms, answered_at_ms),
-    ended_at_ms = COALESCE(excluded.ended_at_ms, ended_at_ms),
-    request_uri = COALESCE(excluded.request_uri, request_uri),
-    status = COALESCE(excluded.status, status),
-    q850 = COALESCE(excluded.q850, q850),
-    cause = COALESCE(excluded.cause, cause),
-    released_by = COALESCE(excluded.released_by, released_by),
-    codec = COALESCE(excluded.codec, codec),
-    caller_user = COALESCE(excluded.caller_user, caller_user),
-    caller_sip_call_id = COALESCE(excluded.caller_sip_call_id, caller_sip_call_id),
-    caller_address = COALESCE(excluded.caller_address, caller_address),
-    caller_packets = COALESCE(excluded.caller_packets, caller_packets),
-    caller_bytes = COALESCE(excluded.caller_bytes, caller_bytes),
-    caller_lost = COALESCE(excluded.caller_lost, caller_lost),
-    caller_jitter_us_max = COALESCE(excluded.caller_jitter_us_max, caller_jitter_us_max),
-    caller_mos_x100 = COALESCE(excluded.caller_mos_x100, caller_mos_x100),
-    callee_user = COALESCE(excluded.callee_user, callee_user),
-    callee_sip_call_id = COALESCE(excluded.callee_sip_call_id, callee_sip_call_id),
-    callee_address = COALESCE(excluded.callee_address, callee_address),
-    callee_packets = COALESCE(excluded.callee_packets, callee_packets),
-    callee_bytes = COALESCE(excluded.callee_bytes, callee_bytes),
-    callee_lost = COALESCE(excluded.callee_lost, callee_lost),
-    callee_jitter_us_max = COALESCE(excluded.callee_jitter_us_max, callee_jitter_us_max),
-    callee_mos_x100 = COALESCE(excluded.callee_mos_x100, callee_mos_x100)";
+const PUT_BINDING: &str = "\
+INSERT INTO binding (id, username, contact, call_id, cseq, q_permille, reg_id, instance, path, transport, remote, expires_at_ms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (id) DO UPDATE SET
+    username = excluded.username, contact = excluded.contact, call_id = excluded.call_id, cseq = excluded.cseq,
+    q_permille = excluded.q_permille, reg_id = excluded.reg_id, instance = excluded.instance, path = excluded.path,
+    transport = excluded.transport, remote = excluded.remote, expires_at_ms = excluded.expires_at_ms";
 
-const CLOSE_OPEN: &str = "\
-UPDATE cdr SET ended_at_ms = ?, cause = ?, released_by = 'system' WHERE ended_at_ms IS NULL";
+const REMOVE_BINDING: &str = "DELETE FROM binding WHERE id = $1";
 
-type Query = sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+const EXPIRED_BINDINGS: &str = "DELETE FROM binding WHERE expires_at_ms <= $1";
 
-/// The SQLite database. One connection: one writer is all that SQLite has, and readers bring their own.
+const BINDINGS: &str = "\
+SELECT id, username, contact, call_id, cseq, q_permille, reg_id, instance, path, transport, remote, expires_at_ms
+FROM binding";
+
+const PUT_USER: &str = "\
+INSERT INTO subscriber (username, md5, sha256, sha512_256) VALUES ($1, $2, $3, $4)
+ON CONFLICT (username) DO UPDATE SET md5 = excluded.md5, sha256 = excluded.sha256, sha512_256 = excluded.sha512_256";
+
+const USERS: &str = "SELECT username, md5, sha256, sha512_256 FROM subscriber";
+
+/// The database: SQLite, or PostgreSQL. One connection, for there is one writer; readers bring their own.
 #[derive(Debug)]
 pub struct Database {
-    connection: SqliteConnection,
+    connection: Connection,
+}
+
+#[derive(Debug)]
+enum Connection {
+    Sqlite(SqliteConnection),
+    Postgres {
+        options: Box<PgConnectOptions>,
+        /// None after an error: the next statement connects again.
+        connection: Option<PgConnection>,
+    },
+}
+
+/// Runs a body with whichever connection there is. Both databases understand the same statements; only their types
+/// differ, so the body is compiled twice. A PostgreSQL connection that had an error is not used again.
+macro_rules! with_connection {
+    ($database:expr, |$connection:ident| $body:expr) => {
+        match &mut $database.connection {
+            Connection::Sqlite($connection) => {
+                let done: Result<_, sqlx::Error> = async { $body }.await;
+                done
+            }
+            Connection::Postgres { options, connection } => {
+                let mut open = match connection.take() {
+                    Some(open) => open,
+                    None => options.connect().await?,
+                };
+                let done: Result<_, sqlx::Error> = async {
+                    let $connection = &mut open;
+                    $body
+                }
+                .await;
+                if done.is_ok() {
+                    *connection = Some(open);
+                }
+                done
+            }
+        }
+    };
 }
 
 impl Database {
-    /// Opens the file at `path`, makes it when there is none, and brings its schema up to date.
+    /// Opens the database, makes it when there is none (SQLite), and brings its schema up to date.
     ///
-    /// WAL, so that a reader does not hold up the drain, and a disk flush a transaction (`synchronous = FULL`): what
-    /// the journal forgets must be on the disk.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+    /// SQLite: WAL, so that a reader does not hold up the drain, and a disk flush a transaction (`synchronous = FULL`):
+    /// what the journal forgets must be on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or its schema is that of a later version.
+    pub async fn open(options: &Options) -> Result<Self, StoreError> {
+        let connection = match &options.postgresql {
+            Some(url) => Self::postgres(url).await?,
+            None => Connection::Sqlite(Self::sqlite(&options.path).await?),
+        };
+        Ok(Self { connection })
+    }
+
+    async fn sqlite(path: &Path) -> Result<SqliteConnection, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -69,62 +104,188 @@ impl Database {
             .busy_timeout(BUSY_TIMEOUT);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         sqlx::migrate!("./migrations").run(&mut connection).await?;
-        Ok(Self { connection })
+        Ok(connection)
     }
 
-    /// Merges `records` into the table, in order, all or none.
-    pub async fn store(&mut self, records: &[CallRecord]) -> Result<(), StoreError> {
-        let mut transaction = self.connection.begin().await?;
-        for record in records {
-            transaction.execute(upsert(record)).await?;
+    async fn postgres(url: &str) -> Result<Connection, StoreError> {
+        let options: PgConnectOptions = url.parse()?;
+        let mut connection = PgConnection::connect_with(&options).await?;
+        sqlx::migrate!("./postgresql").run(&mut connection).await?;
+        Ok(Connection::Postgres {
+            options: Box::new(options),
+            connection: Some(connection),
+        })
+    }
+
+    /// Merges `entries` into the tables, in order, all or none. Of several changes of one contact only the last is
+    /// carried out: it has all that the others had.
+    pub(crate) async fn store(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        let mut last: HashMap<i64, usize> = HashMap::new();
+        for (place, entry) in entries.iter().enumerate() {
+            if let Entry::Binding { binding } = entry {
+                last.insert(binding.id(), place);
+            }
         }
-        transaction.commit().await?;
+        let is_last = |place: usize, id: i64| last.get(&id) == Some(&place);
+        with_connection!(self, |connection| {
+            let mut transaction = connection.begin().await?;
+            for (place, entry) in entries.iter().enumerate() {
+                match entry {
+                    Entry::Call(record) => {
+                        upsert!(record).execute(&mut *transaction).await?;
+                    }
+                    Entry::Binding { binding } if !is_last(place, binding.id()) => {}
+                    Entry::Binding {
+                        binding: BindingChange::Remove(id),
+                    } => {
+                        sqlx::query(REMOVE_BINDING)
+                            .bind(*id)
+                            .execute(&mut *transaction)
+                            .await?;
+                    }
+                    Entry::Binding {
+                        binding: BindingChange::Put(binding),
+                    } => {
+                        sqlx::query(PUT_BINDING)
+                            .bind(binding.id)
+                            .bind(binding.username.clone())
+                            .bind(binding.contact.clone())
+                            .bind(binding.call_id.clone())
+                            .bind(i64::from(binding.cseq))
+                            .bind(i64::from(binding.q_permille))
+                            .bind(i64::from(binding.reg_id))
+                            .bind(binding.instance.clone())
+                            .bind(binding.path.clone())
+                            .bind(binding.transport.clone())
+                            .bind(binding.remote.clone())
+                            .bind(binding.expires_at_ms)
+                            .execute(&mut *transaction)
+                            .await?;
+                    }
+                }
+            }
+            transaction.commit().await
+        })?;
         Ok(())
     }
 
     /// Gives every call without an end the end `at_ms` and `cause`. Returns how many there were.
+    ///
+    /// # Errors
+    /// What the database said.
     pub async fn close_open(&mut self, at_ms: i64, cause: &'static str) -> Result<u64, StoreError> {
-        let done = self
-            .connection
-            .execute(sqlx::query(CLOSE_OPEN).bind(at_ms).bind(cause))
-            .await?;
-        Ok(done.rows_affected())
+        let closed = with_connection!(self, |connection| {
+            let done = sqlx::query(CLOSE_OPEN)
+                .bind(at_ms)
+                .bind(cause)
+                .execute(connection)
+                .await?;
+            Ok(done.rows_affected())
+        })?;
+        Ok(closed)
     }
 
-    /// Checkpoints and closes the file.
-    pub async fn close(self) -> Result<(), StoreError> {
-        self.connection.close().await?;
+    /// The contacts that have not run out at `now_ms`; the others are deleted.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn bindings(&mut self, now_ms: i64) -> Result<Vec<BindingRecord>, StoreError> {
+        macro_rules! read {
+            ($rows:expr) => {
+                $rows
+                    .iter()
+                    .map(|row| {
+                        let number = |name: &str| row.try_get::<i64, _>(name);
+                        let text = |name: &str| row.try_get::<String, _>(name);
+                        Ok(BindingRecord {
+                            id: number("id")?,
+                            username: text("username")?,
+                            contact: text("contact")?,
+                            call_id: text("call_id")?,
+                            cseq: u32::try_from(number("cseq")?).unwrap_or(u32::MAX),
+                            q_permille: u16::try_from(number("q_permille")?).unwrap_or(0),
+                            reg_id: u32::try_from(number("reg_id")?).unwrap_or(0),
+                            instance: text("instance")?,
+                            path: text("path")?,
+                            transport: text("transport")?,
+                            remote: text("remote")?,
+                            expires_at_ms: number("expires_at_ms")?,
+                        })
+                    })
+                    .collect::<Result<Vec<_>, sqlx::Error>>()
+            };
+        }
+        let bindings = with_connection!(self, |connection| {
+            sqlx::query(EXPIRED_BINDINGS)
+                .bind(now_ms)
+                .execute(&mut *connection)
+                .await?;
+            read!(sqlx::query(BINDINGS).fetch_all(&mut *connection).await?)
+        })?;
+        Ok(bindings)
+    }
+
+    /// All users that may register.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn users(&mut self) -> Result<Vec<UserRecord>, StoreError> {
+        macro_rules! read {
+            ($rows:expr) => {
+                $rows
+                    .iter()
+                    .map(|row| {
+                        let hash = |name: &str| row.try_get::<Option<String>, _>(name);
+                        Ok(UserRecord {
+                            username: row.try_get("username")?,
+                            md5: hash("md5")?,
+                            sha256: hash("sha256")?,
+                            sha512_256: hash("sha512_256")?,
+                        })
+                    })
+                    .collect::<Result<Vec<_>, sqlx::Error>>()
+            };
+        }
+        let users = with_connection!(self, |connection| {
+            read!(sqlx::query(USERS).fetch_all(&mut *connection).await?)
+        })?;
+        Ok(users)
+    }
+
+    /// Adds users, in place of those of the same name, all or none.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn put_users(&mut self, users: &[UserRecord]) -> Result<(), StoreError> {
+        with_connection!(self, |connection| {
+            let mut transaction = connection.begin().await?;
+            for user in users {
+                sqlx::query(PUT_USER)
+                    .bind(user.username.clone())
+                    .bind(user.md5.clone())
+                    .bind(user.sha256.clone())
+                    .bind(user.sha512_256.clone())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await
+        })?;
         Ok(())
     }
-}
 
-fn upsert(record: &CallRecord) -> Query {
-    let query = sqlx::query(UPSERT)
-        .bind(record.call_id.clone())
-        .bind(record.node.clone())
-        .bind(record.started_at_ms)
-        .bind(record.ringing_at_ms)
-        .bind(record.answered_at_ms)
-        .bind(record.ended_at_ms)
-        .bind(record.request_uri.clone())
-        .bind(record.status)
-        .bind(record.q850)
-        .bind(record.cause.clone())
-        .bind(record.released_by.map(|by| by.as_str()))
-        .bind(record.codec.clone());
-    bind_party(bind_party(query, &record.caller), &record.callee)
-}
-
-fn bind_party(query: Query, party: &Party) -> Query {
-    let quality = party.quality.as_ref();
-    let count = |of: fn(&LegQuality) -> u64| quality.map(|q| i64::try_from(of(q)).unwrap_or(i64::MAX));
-    query
-        .bind(party.user.clone())
-        .bind(party.sip_call_id.clone())
-        .bind(party.address.clone())
-        .bind(count(|q| q.packets))
-        .bind(count(|q| q.bytes))
-        .bind(count(|q| q.lost))
-        .bind(count(|q| u64::from(q.jitter_us_max)))
-        .bind(quality.map(|q| i64::from(q.mos_x100)))
+    /// Checkpoints (SQLite) and closes the connection.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn close(self) -> Result<(), StoreError> {
+        match self.connection {
+            Connection::Sqlite(connection) => connection.close().await?,
+            Connection::Postgres { connection, .. } => {
+                if let Some(connection) = connection {
+                    connection.close().await?;
+                }
+            }
+        }
+        Ok(())
+    }
 }

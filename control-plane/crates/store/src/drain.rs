@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use crate::entry::Entry;
 use crate::frame::{HEADER_BYTES, Step};
 use crate::journal::Shared;
-use crate::{CallRecord, Counters, Database, RECORD_BYTES_MAX, StoreError, frame};
+use crate::{Counters, Database, RECORD_BYTES_MAX, StoreError, frame};
 
 /// Records in a transaction at most: with a disk flush each, the batch is what sets the rate.
 const BATCH_RECORDS_MAX: usize = 512;
@@ -45,7 +46,7 @@ struct Place {
 
 /// The records read from one stretch of a file.
 pub(crate) struct Batch {
-    pub(crate) records: Vec<CallRecord>,
+    pub(crate) records: Vec<Entry>,
     /// Frames, readable or not.
     pub(crate) frames: u64,
     /// Bytes from the place of reading to the next.
@@ -78,7 +79,7 @@ impl Drain {
                 }
                 Err(error) => {
                     self.shared.counters.database_errors.fetch_add(1, Relaxed);
-                    tracing::error!(%error, retry_in_ms = retry.as_millis() as u64, "call records stay in the journal");
+                    tracing::error!(%error, retry_in_ms = retry.as_millis() as u64, "records stay in the journal");
                     let wait = retry;
                     retry = (retry * 2).min(RETRY_MAX);
                     Some(wait)
@@ -163,7 +164,7 @@ pub(crate) fn read_batch(file: &File, offset: u64, length: u64, counters: &Count
                     Ok(record) => batch.records.push(record),
                     Err(error) => {
                         counters.unreadable.fetch_add(1, Relaxed);
-                        tracing::error!(%error, "a journal frame holds no call record");
+                        tracing::error!(%error, "a journal frame holds no record");
                     }
                 }
             }

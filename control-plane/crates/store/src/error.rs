@@ -18,7 +18,7 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// SQLite said no.
+    /// The database said no.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
     /// The schema could not be brought up to date.

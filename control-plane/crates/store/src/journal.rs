@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::entry::EntryRef;
 use crate::segment::SegmentNames;
-use crate::{AppendError, CallRecord, Counters, RECORD_BYTES_MAX, frame};
+use crate::{AppendError, BindingChange, CallRecord, Counters, RECORD_BYTES_MAX, frame};
 
 /// A segment is closed to new records when it has this many bytes, so that its space can be given back while records
 /// keep coming. Small enough that the replay of one takes well under a second.
@@ -93,9 +94,24 @@ impl Journal {
     ///
     /// Takes a few microseconds: the page cache is written, not the disk. A record that fails is counted by reason
     /// and is in no file; those before and after it are not touched.
+    ///
+    /// # Errors
+    /// Why it is in no file.
     pub fn append(&self, record: &CallRecord) -> Result<(), AppendError> {
+        self.append_entry(&EntryRef::Call(record))
+    }
+
+    /// Writes what happened to a contact, as [`append`](Self::append) does.
+    ///
+    /// # Errors
+    /// Why it is in no file.
+    pub fn append_binding(&self, change: &BindingChange) -> Result<(), AppendError> {
+        self.append_entry(&EntryRef::Binding { binding: change })
+    }
+
+    fn append_entry(&self, entry: &EntryRef<'_>) -> Result<(), AppendError> {
         let counters = &self.shared.counters;
-        let result = self.shared.append(record);
+        let result = self.shared.append(entry);
         match &result {
             Ok(()) => {
                 counters.appended.fetch_add(1, Relaxed);
@@ -134,8 +150,8 @@ impl Shared {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, record: &CallRecord) -> Result<(), AppendError> {
-        let payload = serde_json::to_vec(record).map_err(io::Error::from)?;
+    fn append(&self, entry: &EntryRef<'_>) -> Result<(), AppendError> {
+        let payload = serde_json::to_vec(entry).map_err(io::Error::from)?;
         if payload.len() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { bytes: payload.len() });
         }

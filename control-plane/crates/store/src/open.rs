@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::segment::SegmentNames;
-use crate::{Counters, Database, Drain, Journal, StoreError, drain};
+use crate::{BindingRecord, Counters, Database, Drain, Journal, StoreError, UserRecord, drain};
 
 /// The cause of a call that a killed control plane left without an end.
 const CAUSE_RESTARTED: &str = "control plane restarted";
@@ -11,8 +11,10 @@ const CAUSE_RESTARTED: &str = "control plane restarted";
 /// Where the store is and how much it may take.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The database file. The journal and a lock file lie beside it.
+    /// The SQLite file. The journal and a lock file lie beside its place, also when records go to PostgreSQL.
     pub path: PathBuf,
+    /// The URL of a PostgreSQL database (`postgresql://user@host/name`) that has everything instead of the file.
+    pub postgresql: Option<String>,
     /// The most bytes that the journal's files may have together.
     pub journal_bytes_max: u64,
 }
@@ -26,6 +28,10 @@ pub struct Store {
     pub drain: Drain,
     /// What was found at start.
     pub recovery: Recovery,
+    /// The contacts of users that have not run out.
+    pub bindings: Vec<BindingRecord>,
+    /// The users that may register.
+    pub users: Vec<UserRecord>,
 }
 
 /// What an earlier process left.
@@ -48,7 +54,7 @@ pub struct Recovery {
 pub async fn open(options: &Options, now_ms: i64) -> Result<Store, StoreError> {
     let names = SegmentNames::beside(&options.path).map_err(StoreError::file(&options.path))?;
     let lock = lock(&options.path)?;
-    let mut database = Database::open(&options.path).await?;
+    let mut database = Database::open(options).await?;
     let counters = Counters::default();
     let left = names.list().map_err(StoreError::file(&options.path))?;
     for &number in &left {
@@ -61,6 +67,8 @@ pub async fn open(options: &Options, now_ms: i64) -> Result<Store, StoreError> {
         unreadable: counted.unreadable,
         calls_closed: database.close_open(now_ms, CAUSE_RESTARTED).await?,
     };
+    let bindings = database.bindings(now_ms).await?;
+    let users = database.users().await?;
     let journal =
         Journal::begin(names, options.journal_bytes_max, lock).map_err(StoreError::file(&options.path))?;
     let drain = Drain::new(journal.shared().clone(), database);
@@ -68,6 +76,8 @@ pub async fn open(options: &Options, now_ms: i64) -> Result<Store, StoreError> {
         journal,
         drain,
         recovery,
+        bindings,
+        users,
     })
 }
 

@@ -25,6 +25,7 @@ impl Folder {
     fn options(&self) -> Options {
         Options {
             path: self.database(),
+            postgresql: None,
             journal_bytes_max: JOURNAL_BYTES_MAX,
         }
     }
