@@ -11,6 +11,7 @@ mod config;
 mod counters;
 mod media;
 mod output;
+mod overview;
 mod routes;
 
 pub use b2bua::B2bua;
@@ -20,4 +21,5 @@ pub use config::{Config, MediaTimeout};
 pub use counters::Counters;
 pub use media::{MediaAnswer, MediaError, MediaKind, MediaRequest, MediaRequestId};
 pub use output::Output;
+pub use overview::{Changes, Overview, Progress};
 pub use routes::{NextHop, Route, Routes};

@@ -102,7 +102,7 @@ impl Call {
         if let Some(reason) = ending
             .reason
             .as_deref()
-            .filter(|_| ending.cause.released == Released::Callee)
+            .filter(|_| ending.cause.released != Released::Caller)
         {
             response = response.header(HeaderName::Reason, reason);
         }

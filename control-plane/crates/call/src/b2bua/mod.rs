@@ -3,6 +3,7 @@
 mod answer;
 mod attempt;
 mod call;
+mod changes;
 mod deadlines;
 mod ending;
 mod exchange;
@@ -16,19 +17,21 @@ mod requests;
 mod setup;
 mod side;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use media_types::{EndCause, EventKind, NodeName};
+use media_types::{CallId, EndCause, EventKind, NodeName};
 use sans_io::{Random, Timestamp};
 use sip::transaction::{ClientKey, Event};
 use sip::{Destination, HeaderName, Message, Source};
 
 use attempt::dismiss;
 use call::{Call, Phase};
+use changes::Untold;
 use ending::Ending;
 use hub::{CallKey, Client, Hub, Server, tag_of};
 
-use crate::{Cause, Config, Counters, MediaAnswer, MediaTimeout, Output, Released};
+use crate::{Cause, Changes, Config, Counters, MediaAnswer, MediaTimeout, Output, Overview, Released};
 
 /// The back-to-back user agent: takes calls from callers, places them with callees by the routing table, and has a
 /// media node relay between the two.
@@ -56,6 +59,7 @@ pub struct B2bua {
     calls: HashMap<CallKey, Box<Call>>,
     calls_begun: u64,
     draining: bool,
+    untold: Untold,
 }
 
 impl B2bua {
@@ -66,6 +70,7 @@ impl B2bua {
             calls: HashMap::new(),
             calls_begun: 0,
             draining: false,
+            untold: Untold::default(),
         }
     }
 
@@ -114,6 +119,51 @@ impl B2bua {
     /// Takes no new calls from now on (503), or takes them again.
     pub fn drain(&mut self, draining: bool) {
         self.draining = draining;
+    }
+
+    /// Has changes of calls kept for [`poll_changes`](Self::poll_changes) from now on, beginning with a list of all
+    /// calls, or no longer. Watching again begins the list anew.
+    pub fn watch(&mut self, on: bool) {
+        self.untold.watch(on, &self.calls);
+    }
+
+    /// At most `calls_max` calls that are new, have changed or are gone; `None` when nothing is left to be told. What is
+    /// not polled is kept at the cost of a few bytes a call.
+    pub fn poll_changes(&mut self, calls_max: usize) -> Option<Changes> {
+        self.untold.poll(calls_max, &self.calls)
+    }
+
+    /// Ends one call because an operator wants it: both parties get a `Reason` with `q850` (1 to 127) and `text`, which
+    /// must be printable. Gives the call as it is then; one that is ending already goes on doing so. `None` if there is
+    /// no such call.
+    pub fn hang_up(
+        &mut self,
+        now: Timestamp,
+        call: &CallId,
+        q850: u8,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Option<Overview> {
+        // Calls without media yet are in no index: they are few and young.
+        let key = match self.hub.media_calls.get(call) {
+            Some(&key) => key,
+            None => self.calls.values().find(|held| held.id == *call)?.key,
+        };
+        let mut overview = None;
+        self.with_call(key, |call, hub| {
+            let mut cause = Cause::ended(Released::Us, q850, text);
+            if !call.record.is_answered() {
+                cause.sip_status = 480;
+            }
+            let reason = Some(cause.reason_header());
+            let ending = Ending {
+                reason,
+                ..Ending::of(cause)
+            };
+            call.end(hub, now, ending);
+            overview = Some(call.overview());
+        });
+        self.handle_events(now);
+        overview
     }
 
     /// Ends all calls, for a stop that cannot wait. Go on handling and polling for as long as the process may stay:
@@ -329,10 +379,21 @@ impl B2bua {
         };
         let span = tracing::info_span!("call", call = %call.id);
         let _in_span = span.enter();
+        let before = self.untold.is_watched().then(|| call.glance());
         act(call, &mut self.hub);
         if call.is_finished() {
             call.forget(&mut self.hub);
-            self.calls.remove(&key);
+            self.gone(key);
+        } else if before.is_some_and(|before| before != call.glance()) {
+            self.untold.changed(key);
+        }
+    }
+
+    fn gone(&mut self, key: CallKey) {
+        let gone_max = self.hub.config.calls_max;
+        let call = self.calls.remove(&key);
+        if call.is_some_and(|call| self.untold.gone(key, &call, gone_max)) {
+            self.untold.watch(true, &self.calls);
         }
     }
 }

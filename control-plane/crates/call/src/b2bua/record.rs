@@ -64,6 +64,11 @@ impl Record {
         }
     }
 
+    /// What is known by now.
+    pub(super) const fn so_far(&self) -> &Cdr {
+        &self.cdr
+    }
+
     /// The record of the answer.
     pub(super) fn answered(&mut self, now: Timestamp) -> Box<Cdr> {
         self.cdr.times.answered = Some(now);

@@ -158,6 +158,7 @@ impl B2bua {
                 let call_key = CallKey(self.calls_begun);
                 let call = Call::begin(&mut self.hub, now, call_key, inbound, &hops);
                 self.calls.insert(call_key, Box::new(call));
+                self.untold.changed(call_key);
                 self.with_call(call_key, |_, _| {});
             }
         }

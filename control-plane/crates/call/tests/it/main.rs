@@ -10,6 +10,7 @@ mod media;
 mod next_hops;
 mod node;
 mod offers;
+mod operator;
 mod random;
 mod refusals;
 mod table;
