@@ -50,6 +50,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let signal = ops::signal::terminated()?;
+    let reload = ops::signal::hung_up()?;
     let connections_max = connections_max(&config);
     let clock = MonotonicClock::start();
     let mut random = Random::from_seed(ops::random::seed().context("no randomness")?);
@@ -133,6 +134,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         routes,
         standing,
         readiness,
+        reload,
         clock,
         retry_after: Duration::from_secs(config.media.retry_after_s),
         stopping: false,
@@ -179,7 +181,7 @@ async fn stop(shell: &mut Shell, grace: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// TCP connections that there may be: as configured, or as many as the limit of open files leaves. What is told at the
+/// Connections that there may be: as configured, or as many as the limit of open files leaves. What is told at the
 /// limit then is that of connections, and media nodes, scrapes and the store have files left.
 fn connections_max(config: &Config) -> usize {
     let wanted = config.sip.tcp.connections_max;
@@ -194,7 +196,7 @@ fn connections_max(config: &Config) -> usize {
         tracing::warn!(
             files,
             connections_max = left,
-            "the limit of open files leaves fewer TCP connections"
+            "the limit of open files leaves fewer connections"
         );
     }
     wanted.min(left)
@@ -232,6 +234,7 @@ async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
 }
 
 fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Transport> {
+    let peers = routing::tls_peers(&config.routes);
     let (sip, tcp, limits) = (&config.sip, &config.sip.tcp, &config.limits);
     let listen = |listen: &crate::config::Listen| Listen {
         transport: listen.transport,
@@ -251,15 +254,10 @@ fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Tra
         message_timeout: Duration::from_millis(tcp.message_timeout_ms),
         write_timeout: Duration::from_millis(tcp.write_timeout_ms),
         write_queue_max: tcp.write_queue,
+        tls: sip.tls.as_ref().map(|tls| tls.transport(peers)),
         ..sip_transport::Config::default()
     };
-    Transport::bind(config).map_err(|(bound, error)| {
-        anyhow!(
-            "sip.listen {}:{}: {error}",
-            bound.transport.via_name().to_ascii_lowercase(),
-            bound.local
-        )
-    })
+    Transport::bind(config).map_err(|error| anyhow!("sip.listen {error}"))
 }
 
 fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow::Result<call::Config> {

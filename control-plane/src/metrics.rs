@@ -189,6 +189,20 @@ impl Sources {
             &drops,
         )?;
         page.counter("sip_keep_alives", "Keep-alives received", counted.keep_alives)?;
+        let [clients, ours] = counted.handshakes;
+        page.counters(
+            "sip_tls_handshakes",
+            "TLS handshakes that succeeded",
+            "role",
+            &[("server", clients), ("client", ours)],
+        )?;
+        let [taken, refused] = counted.reloads;
+        page.counters(
+            "sip_tls_reloads",
+            "Times that TLS files were read again",
+            "result",
+            &[("taken", taken), ("refused", refused)],
+        )?;
         if let Some(drops) = self.transport.kernel_drops() {
             page.counter(
                 "sip_receive_buffer_drops",
@@ -198,7 +212,7 @@ impl Sources {
         }
         page.gauge(
             "sip_connections",
-            "TCP connections",
+            "Connections, over TLS or not",
             self.transport.connections() as u64,
         )?;
         let (urgent, new) = self.transport.waiting();

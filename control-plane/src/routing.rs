@@ -28,6 +28,8 @@ pub struct Table {
     listeners: Vec<Bound>,
     /// The place of the listener that a route names.
     named: Vec<Option<usize>>,
+    /// [`tls_peers`].
+    peers: Vec<String>,
     known: HashMap<(String, u16), Vec<SocketAddr>>,
     unresolved: Arc<AtomicU64>,
 }
@@ -42,6 +44,7 @@ impl Table {
                 .iter()
                 .map(|route| route.listener.as_deref().and_then(|name| sip.place_of(name)))
                 .collect(),
+            peers: tls_peers(routes),
             known: HashMap::new(),
             unresolved: Arc::default(),
         }
@@ -109,13 +112,19 @@ impl Table {
     /// The next hops of the `n`th route.
     fn next_hops(&self, n: usize) -> Vec<call::NextHop> {
         let hop = &self.routes[n].next_hop;
+        let peer = Some(&hop.host).filter(|_| hop.transport == Transport::Tls);
+        let peer = peer.and_then(|host| self.peers.binary_search(host).ok());
         let next_hop = |remote| {
             let place = self.listener(self.named[n], hop.transport, remote)?;
+            let flow = match peer.and_then(|peer| u32::try_from(peer).ok()) {
+                Some(peer) => FlowId::of_peer(place, peer),
+                None => FlowId::of_listener(place),
+            };
             Some(call::NextHop {
                 destination: Destination {
                     transport: hop.transport,
                     remote,
-                    flow: Some(FlowId::of_listener(place)),
+                    flow: Some(flow),
                 },
                 host: hop.uri_host.clone(),
             })
@@ -144,6 +153,19 @@ impl Table {
         };
         place.and_then(|place| u16::try_from(place).ok())
     }
+}
+
+/// The hosts that next hops over TLS have to prove to be (RFC 5922 §7.3), in order and each once: by its place a flow
+/// names one.
+pub fn tls_peers(routes: &[config::Route]) -> Vec<String> {
+    let hops = routes.iter().map(|route| &route.next_hop);
+    let mut peers: Vec<String> = hops
+        .filter(|hop| hop.transport == Transport::Tls)
+        .map(|hop| hop.host.clone())
+        .collect();
+    peers.sort_unstable();
+    peers.dedup();
+    peers
 }
 
 /// The address that the system's routes would send from to `remote`. Asks the kernel; nothing is sent.

@@ -45,6 +45,8 @@ pub struct Shell {
     pub standing: Standing,
     /// For `/readyz`.
     pub readiness: watch::Sender<Readiness>,
+    /// SIGHUP: certificates are read again.
+    pub reload: ops::signal::HungUp,
     /// The clock that drives all this.
     pub clock: MonotonicClock,
     /// What a caller waits after being refused for too many media requests.
@@ -83,6 +85,7 @@ impl Shell {
                 biased;
                 () = &mut until => return,
                 Ok(()) = self.routes.changed() => self.take_routes(),
+                () = self.reload.next() => self.transport.reload_tls(),
                 Some(report) = self.reports.recv() => self.take_report(report),
                 inbound = self.transport.receive() => self.take_inbound(inbound),
                 // What changed is told by `settle`.

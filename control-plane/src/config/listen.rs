@@ -38,11 +38,12 @@ impl TryFrom<&str> for Listen {
     type Error = String;
 
     fn try_from(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is not udp:<ip>:<port> or tcp:<ip>:<port>");
+        let wrong = || format!("\"{text}\" is not udp:<ip>:<port>, or the same with tcp or tls");
         let (protocol, address) = text.split_once(':').ok_or_else(wrong)?;
         let transport = match protocol {
             "udp" => Transport::Udp,
             "tcp" => Transport::Tcp,
+            "tls" => Transport::Tls,
             _ => return Err(wrong()),
         };
         Ok(Self {

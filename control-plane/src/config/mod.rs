@@ -7,6 +7,7 @@ mod media;
 mod route;
 mod sip;
 mod store;
+mod tls;
 
 use std::net::SocketAddr;
 
@@ -20,6 +21,7 @@ pub use media::{Media, MediaNode, TimeoutAction};
 pub use route::{Dns, NextHop, Route};
 pub use sip::Sip;
 pub use store::Store;
+pub use tls::Tls;
 
 /// The prefix of environment variables that override the file.
 pub const ENVIRONMENT_PREFIX: &str = "RINGPATH_CONTROL";
@@ -101,7 +103,14 @@ impl Validate for Config {
         }
         for (n, route) in self.routes.iter().enumerate().take(ROUTES_MAX) {
             problems.within(&format!("route.{n}"), route);
-            if let Some(name) = &route.listener
+            if route.next_hop.transport == ::sip::Transport::Tls
+                && self.sip.tls.as_ref().is_some_and(|tls| tls.ca.is_none())
+            {
+                problems.push(
+                    &format!("route.{n}.next_hop"),
+                    "goes over tls, and sip.tls has no ca to verify it by",
+                );
+            } else if let Some(name) = &route.listener
                 && !self
                     .sip
                     .place_of(name)

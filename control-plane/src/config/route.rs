@@ -5,9 +5,6 @@ use serde::Deserialize;
 use sip::Transport;
 use sip::message::{Scheme, Uri};
 
-/// The port of a SIP URI without one (RFC 3261 §19.1.2).
-const PORT_DEFAULT: u16 = 5060;
-
 /// The longest prefix: telephone numbers have 15 digits, names may be longer.
 const PREFIX_BYTES_MAX: usize = 128;
 
@@ -18,7 +15,7 @@ pub struct Route {
     /// What the user part of the request URI begins with; empty for all. The longest that fits wins; several routes with
     /// the same prefix are tried in their order.
     pub prefix: String,
-    /// Where to: `sip:host[:port][;transport=udp|tcp]`.
+    /// Where to: `sip:host[:port][;transport=udp|tcp|tls]`.
     pub next_hop: NextHop,
     /// The name of the listener that requests leave by.
     #[serde(default)]
@@ -56,11 +53,10 @@ impl TryFrom<String> for NextHop {
         let host = uri.host().ok_or_else(|| wrong("has no host"))?;
         let transport = match uri.param("transport") {
             None => Transport::Udp,
-            Some(name) if name.eq_ignore_ascii_case("udp") => Transport::Udp,
-            Some(name) if name.eq_ignore_ascii_case("tcp") => Transport::Tcp,
-            Some(_) => return Err(wrong("has a transport other than udp and tcp")),
+            Some(name) => Transport::of_uri_param(name)
+                .ok_or_else(|| wrong("has a transport other than udp, tcp and tls"))?,
         };
-        let port = uri.port().unwrap_or(PORT_DEFAULT);
+        let port = uri.port().unwrap_or(transport.default_port());
         if port == 0 {
             return Err(wrong("has port 0"));
         }

@@ -7,8 +7,8 @@ use sip::Transport;
 use sip::message::{Host, Limits};
 use sip::transaction::{Listener, Timers};
 
-use super::NextHop;
 use super::listen::{self, Listen};
+use super::{NextHop, Tls};
 
 /// The most listeners.
 const LISTENERS_MAX: usize = 1_000;
@@ -45,6 +45,8 @@ pub struct Sip {
     /// TCP connections.
     #[serde(default)]
     pub tcp: Tcp,
+    /// TLS.
+    pub tls: Option<Tls>,
 }
 
 /// The `[sip.tcp]` section.
@@ -191,6 +193,14 @@ impl Validate for Sip {
                 problems.push(&place, "has the name of an earlier one");
             }
         }
+        if self.tls.is_none()
+            && let Some(n) = self
+                .listen
+                .iter()
+                .position(|listen| listen.transport == Transport::Tls)
+        {
+            problems.push(&format!("listen.{n}"), "is of tls, and there is no [sip.tls]");
+        }
         if self.listen.len() > LISTENERS_MAX {
             problems.push("listen", format!("has more than {LISTENERS_MAX} entries"));
         }
@@ -209,6 +219,9 @@ impl Validate for Sip {
         problems.range("body_bytes_max", self.body_bytes_max, body_bytes_max);
         problems.range("socket_buffer_bytes", self.socket_buffer_bytes, 65_536..=1 << 30);
         problems.within("tcp", &self.tcp);
+        if let Some(tls) = &self.tls {
+            problems.within("tls", tls);
+        }
     }
 }
 

@@ -79,8 +79,18 @@ fn every_mistake_has_its_line_and_reason() {
         ),
         (
             "udp:127.0.0.1:5060\"",
+            "sctp:127.0.0.1:5060\"",
+            "control.toml:2: \"sctp:127.0.0.1:5060\" is not udp:",
+        ),
+        (
+            "udp:127.0.0.1:5060\"",
             "tls:127.0.0.1:5060\"",
-            "control.toml:2: \"tls:127.0.0.1:5060\" is not udp:",
+            "control.toml:2: sip.listen.0 is of tls, and there is no [sip.tls]",
+        ),
+        (
+            "[ops]",
+            "[sip.tls]\ncertificate = \"FOLDER/none.pem\"\nkey = \"FOLDER/none.key\"\n[ops]",
+            "control.toml:4: sip.tls.certificate cannot be used: FOLDER/none.pem cannot be read",
         ),
         (
             "udp:127.0.0.1",
@@ -178,7 +188,12 @@ fn every_mistake_has_its_line_and_reason() {
             "sip:bob@127.0.0.1:5070",
             "control.toml:12: ",
         ),
-        ("transport=udp", "transport=tls", "control.toml:12: "),
+        (
+            "transport=udp",
+            "transport=tls",
+            "control.toml:12: route.0.next_hop goes over tls, and sip.listen has no address of tls",
+        ),
+        ("transport=udp", "transport=sctp", "control.toml:12: "),
         ("sip:127.0.0.1:5070", "127.0.0.1:5070", "control.toml:12: "),
         (
             "prefix = \"\"",

@@ -154,7 +154,7 @@ fn a_stop_with_a_call_refuses_new_ones_then_hangs_up_both_parties() {
 
 impl Plane {
     /// Resident memory.
-    fn memory_kib(&self) -> u64 {
+    pub(crate) fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()

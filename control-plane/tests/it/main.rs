@@ -8,3 +8,4 @@ mod noise;
 mod phone;
 mod plane;
 mod records;
+mod tls;

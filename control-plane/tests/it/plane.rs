@@ -153,6 +153,12 @@ impl Plane {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// Waits for the end.
     pub fn ended(&mut self) -> ExitStatus {
         let mut status = None;

@@ -4,6 +4,8 @@ use std::time::Duration;
 use sip::Transport;
 use sip::message::Limits;
 
+use crate::TlsFiles;
+
 /// An address to listen at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
@@ -37,9 +39,9 @@ pub struct Config {
     /// to be had (RFC 3261 §18.1.1). Off, they go over UDP: many peers of today listen on UDP alone and take
     /// fragments.
     pub large_requests_over_tcp: bool,
-    /// TCP connections; beyond it a new one is closed at once, or fails.
+    /// Connections, over TLS or not; beyond it a new one is closed at once, or fails.
     pub connections_max: usize,
-    /// TCP connections from one address; beyond it a new one is closed at once.
+    /// Connections from one address; beyond it a new one is closed at once.
     pub connections_per_source_max: usize,
     /// A connection over which nothing came or went for so long is closed.
     pub idle_timeout: Duration,
@@ -50,6 +52,24 @@ pub struct Config {
     pub write_timeout: Duration,
     /// Messages that may wait for a slow connection; beyond it the connection is closed.
     pub write_queue_max: usize,
+    /// For listeners and peers of TLS.
+    pub tls: Option<Tls>,
+}
+
+/// How TLS is spoken. Its connections count among the others and have their limits.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificates and key.
+    pub files: TlsFiles,
+    /// Domains and IP addresses of the peers to connect to, at the place that [`sip::FlowId::of_peer`] names them by. A peer
+    /// of no such flow has to prove its IP address.
+    pub peers: Vec<String>,
+    /// A handshake must be complete within this time, or the connection is closed.
+    pub handshake_timeout: Duration,
+    /// Handshakes of clients under way; beyond it a new connection is closed at once.
+    pub handshakes_max: usize,
+    /// How often to look whether the files have changed.
+    pub watch_interval: Duration,
 }
 
 impl Default for Config {
@@ -70,6 +90,7 @@ impl Default for Config {
             message_timeout: Duration::from_secs(8),
             write_timeout: Duration::from_secs(4),
             write_queue_max: 256,
+            tls: None,
         }
     }
 }

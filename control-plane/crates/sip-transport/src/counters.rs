@@ -71,6 +71,13 @@ drops! {
     AcceptError = "accept_error",
     /// A connection that could not be made.
     ConnectError = "connect_error",
+    /// A TLS client beyond [`crate::Tls::handshakes_max`].
+    HandshakesMax = "handshakes_max",
+    /// A TLS handshake that took too long.
+    HandshakeTimeout = "handshake_timeout",
+    /// A TLS handshake that failed: for want of a common version or cipher, of a certificate that we trust, or of the name
+    /// that the peer has to prove.
+    HandshakeError = "handshake_error",
     /// A connection closed for nothing having come or gone.
     ConnectionIdle = "connection_idle",
     /// A connection closed for a message that did not become complete.
@@ -113,6 +120,10 @@ pub(crate) struct Counters {
     responses: [Box<[AtomicU64]>; 2],
     drops: Vec<AtomicU64>,
     keep_alives: AtomicU64,
+    /// TLS handshakes that succeeded, of clients and of ours.
+    handshakes: [AtomicU64; 2],
+    /// Loads of TLS files after the first, those that succeeded and those that did not.
+    reloads: [AtomicU64; 2],
     /// Rare, and its labels are the parser's.
     malformed: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -141,6 +152,10 @@ pub struct Snapshot {
     pub malformed: Vec<(&'static str, u64)>,
     /// Keep-alives received.
     pub keep_alives: u64,
+    /// TLS handshakes that succeeded: of clients, and of ours.
+    pub handshakes: [u64; 2],
+    /// TLS files that were loaded again: those that were taken, and those that could not be used.
+    pub reloads: [u64; 2],
 }
 
 fn zeros() -> Box<[AtomicU64]> {
@@ -154,6 +169,8 @@ impl Default for Counters {
             responses: [zeros(), zeros()],
             drops: Drop::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             keep_alives: AtomicU64::new(0),
+            handshakes: Default::default(),
+            reloads: Default::default(),
             malformed: Mutex::default(),
         }
     }
@@ -199,6 +216,15 @@ impl Counters {
         self.keep_alives.fetch_add(1, Relaxed);
     }
 
+    /// A TLS handshake is complete, which we began or the client did.
+    pub(crate) fn handshake(&self, is_ours: bool) {
+        self.handshakes[usize::from(is_ours)].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn reload(&self, is_taken: bool) {
+        self.reloads[usize::from(!is_taken)].fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn malformed(&self, error: ParseError) {
         let mut malformed = self.malformed.lock().unwrap_or_else(PoisonError::into_inner);
         *malformed.entry(error.reason()).or_default() += 1;
@@ -239,6 +265,8 @@ impl Counters {
                 .map(|(&reason, &count)| (reason, count))
                 .collect(),
             keep_alives: self.keep_alives.load(Relaxed),
+            handshakes: self.handshakes.each_ref().map(|count| count.load(Relaxed)),
+            reloads: self.reloads.each_ref().map(|count| count.load(Relaxed)),
         }
     }
 }

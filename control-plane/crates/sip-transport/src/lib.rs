@@ -1,4 +1,4 @@
-//! SIP over UDP and TCP on Tokio (RFC 3261 §18).
+//! SIP over UDP, TCP and TLS on Tokio (RFC 3261 §18).
 //!
 //! [`Transport::bind`] opens the listeners. What comes in is parsed here and handed over by [`Transport::receive`], in
 //! an order that serves calls that exist before new ones; [`Transport::send`] sends and never waits.
@@ -7,7 +7,7 @@
 //! keep-alives, new requests beyond what the owner keeps up with (503 with `Retry-After`), connections that are idle,
 //! too many, too slow in what they send or too slow in what they take. Each has a counter.
 //!
-//! Not here yet: TLS, WebSocket and DNS (RFC 3263); a [`sip::Destination`] is an address.
+//! Not here yet: WebSocket and DNS (RFC 3263); a [`sip::Destination`] is an address.
 //!
 //! Every limit is in [`Config`]. Absent from this crate: transactions, dialogs, calls.
 #![forbid(unsafe_code)]
@@ -23,10 +23,12 @@ mod large;
 mod outgoing;
 mod recent;
 mod tcp;
+mod tls;
 mod transport;
 mod udp;
 
-pub use config::{Config, Listen};
+pub use config::{Config, Listen, Tls};
 pub use counters::{Direction, Drop, MessageCount, Snapshot};
 pub use inbox::Inbound;
-pub use transport::{Bound, Transport, View};
+pub use tls::{ClientAuth, Files as TlsFiles, LoadError};
+pub use transport::{BindError, Bound, Transport, View};

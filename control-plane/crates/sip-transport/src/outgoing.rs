@@ -52,14 +52,14 @@ impl Shared {
                         flow: None,
                         ..transmit.destination
                     };
-                    self.send_tcp(destination, self.outgoing(bytes, Otherwise::Udp(transmit)));
+                    self.send_stream(destination, self.outgoing(bytes, Otherwise::Udp(transmit)));
                 }
                 None => self.send_udp(&transmit),
             },
             Transport::Udp => self.send_udp(&transmit),
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls => {
                 let destination = transmit.destination;
-                self.send_tcp(
+                self.send_stream(
                     destination,
                     self.outgoing(transmit.bytes, Otherwise::Report(destination)),
                 );
@@ -87,14 +87,24 @@ impl Shared {
     }
 
     /// Queues for the connection, which is made if there is none.
-    fn send_tcp(&self, destination: Destination, outgoing: Box<Outgoing>) {
+    fn send_stream(&self, destination: Destination, outgoing: Box<Outgoing>) {
         let Some(place) = self.place(&destination) else {
             self.counters.drop(Drop::NoListener);
             return self.unsent(*outgoing);
         };
-        let found = self.table().find(place, &destination);
+        // Over TLS the connection belongs to who has proven the name.
+        let (group, name) = match destination.transport {
+            Transport::Tls => {
+                let number = destination.flow.and_then(FlowId::peer);
+                let group = number.map(|number| FlowId::of_peer(place, number));
+                (group, Some(self.peer_name(&destination)))
+            }
+            _ => (None, None),
+        };
+        let group = group.unwrap_or(FlowId::of_listener(place));
+        let found = self.table().find(group, &destination, name.as_ref());
         let Some((flow, handle)) = found else {
-            return self.connect(place, destination.remote, outgoing);
+            return self.connect(group, destination.remote, name, outgoing);
         };
         if let Err(error) = handle.queue.try_send(outgoing) {
             // Either it is slow, then it is closed, with what waits for it; or it is closing.

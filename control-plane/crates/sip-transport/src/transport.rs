@@ -7,14 +7,16 @@ use std::time::Duration;
 use sip::{Destination, FlowId, Transmit, Transport as Protocol};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::answer::Answers;
 use crate::counters::Counters;
 use crate::inbox::Inbox;
 use crate::recent::Recent;
 use crate::tcp::{self, Table, Tcp};
+use crate::tls::{self, Tls};
 use crate::udp::{self, Udp};
-use crate::{Config, Inbound, Snapshot, kernel};
+use crate::{Config, Inbound, LoadError, Snapshot, kernel};
 
 /// New requests whose fate is remembered, at least; more when more may wait. 40 bytes each.
 const RECENT_MIN: usize = 8_192;
@@ -35,6 +37,34 @@ pub struct Bound {
     pub local: SocketAddr,
 }
 
+/// Why the transport cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A listener cannot be opened.
+    #[error("{}:{}: {error}", bound.transport.via_name().to_ascii_lowercase(), bound.local)]
+    Listener {
+        /// The listener as it was wanted.
+        bound: Bound,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A listener of TLS, and no certificate.
+    #[error("tls:{}: there is no certificate for TLS", .0.local)]
+    NoCertificate(Bound),
+    /// The TLS files cannot be used.
+    #[error("tls: {0}")]
+    Tls(#[from] LoadError),
+    /// A peer's name that no certificate can have.
+    #[error("tls: \"{0}\" is no name that a peer can prove")]
+    PeerName(String),
+}
+
+impl BindError {
+    const fn at(bound: Bound, error: io::Error) -> Self {
+        Self::Listener { bound, error }
+    }
+}
+
 /// What the tasks share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -45,6 +75,9 @@ pub(crate) struct Shared {
     /// The listeners by their place, as a [`FlowId`] has it.
     pub(crate) bound: Vec<Bound>,
     pub(crate) udp: Vec<Udp>,
+    pub(crate) tls: Option<Tls>,
+    /// The names that peers of TLS have to prove, by their number.
+    peers: Vec<ServerName<'static>>,
     table: Mutex<Table>,
     recent: Mutex<Recent>,
     /// The next connection's number.
@@ -67,6 +100,14 @@ impl Shared {
     /// The flow of a new connection of the listener at `place`. No other of this process has had it.
     pub(crate) fn next_flow(&self, place: u16) -> FlowId {
         FlowId::of_connection(place, self.connections.fetch_add(1, Relaxed))
+    }
+
+    /// The name that the peer of a TLS connection for `destination` has to prove: that of the flow, else its address.
+    pub(crate) fn peer_name(&self, destination: &Destination) -> ServerName<'static> {
+        let number = destination.flow.and_then(FlowId::peer);
+        let name = number.and_then(|number| self.peers.get(usize::try_from(number).ok()?));
+        name.cloned()
+            .unwrap_or_else(|| ServerName::IpAddress(destination.remote.ip().into()))
     }
 
     /// The place of the listener that a message for `destination` leaves by: that of the flow, else the first of the
@@ -97,28 +138,42 @@ impl Transport {
     /// Opens all listeners, or none. Must run within a Tokio runtime.
     ///
     /// # Errors
-    /// The first listener that cannot be opened, with its address.
-    pub fn bind(config: Config) -> Result<Self, (Bound, io::Error)> {
+    /// The first listener that cannot be opened, or what is wrong with TLS.
+    pub fn bind(config: Config) -> Result<Self, BindError> {
+        let tls = config
+            .tls
+            .as_ref()
+            .map(|tls| Tls::new(tls.files.clone(), tls.handshakes_max))
+            .transpose()?;
+        let peers = config.tls.iter().flat_map(|tls| &tls.peers);
+        let peers: Result<Vec<_>, _> = peers
+            .map(|name| ServerName::try_from(name.clone()).map_err(|_| BindError::PeerName(name.clone())))
+            .collect();
+        let peers = peers?;
         let (mut udp, mut tcp, mut bound) = (Vec::new(), Vec::new(), Vec::new());
         for (place, listen) in config.listen.iter().enumerate() {
             let wanted = Bound {
                 transport: listen.transport,
                 local: listen.address,
             };
-            let place = u16::try_from(place).map_err(|_| (wanted, io::ErrorKind::QuotaExceeded.into()))?;
+            let place = u16::try_from(place)
+                .map_err(|_| BindError::at(wanted, io::ErrorKind::QuotaExceeded.into()))?;
             let local = match listen.transport {
                 Protocol::Udp => {
                     let flow = FlowId::of_listener(place);
                     let socket = Udp::bind(flow, listen.address, config.receive_buffer_bytes)
-                        .map_err(|error| (wanted, error))?;
+                        .map_err(|error| BindError::at(wanted, error))?;
                     udp.push(socket);
                     udp[udp.len() - 1].local
                 }
-                Protocol::Tcp => {
-                    tcp.push(Tcp::bind(place, listen.address).map_err(|error| (wanted, error))?);
+                Protocol::Tls if tls.is_none() => return Err(BindError::NoCertificate(wanted)),
+                Protocol::Tcp | Protocol::Tls => {
+                    let is_tls = listen.transport == Protocol::Tls;
+                    let socket = Tcp::bind(place, is_tls, listen.address);
+                    tcp.push(socket.map_err(|error| BindError::at(wanted, error))?);
                     tcp[tcp.len() - 1].local
                 }
-                _ => return Err((wanted, io::ErrorKind::Unsupported.into())),
+                _ => return Err(BindError::at(wanted, io::ErrorKind::Unsupported.into())),
             };
             bound.push(Bound { local, ..wanted });
         }
@@ -135,11 +190,16 @@ impl Transport {
             itself: itself.clone(),
             bound,
             udp,
+            tls,
+            peers,
             config,
         });
         let mut tasks = JoinSet::new();
         for index in 0..shared.udp.len() {
             tasks.spawn(udp::receive(shared.clone(), index));
+        }
+        if let Some(tls) = &shared.config.tls {
+            tasks.spawn(tls::watch(shared.clone(), tls.watch_interval));
         }
         for listener in tcp {
             tasks.spawn(tcp::accept(shared.clone(), listener));
@@ -171,6 +231,14 @@ impl Transport {
         self.shared.send(transmit);
     }
 
+    /// Takes the TLS files as they are now, for connections from now on. Files that cannot be used are told in the log and in
+    /// [`Snapshot::reloads`], and nothing changes. Does nothing without TLS.
+    pub fn reload_tls(&self) {
+        if let Some(tls) = &self.shared.tls {
+            self.shared.reload(tls);
+        }
+    }
+
     /// Waits until everything that was sent over connections is written, or given up, for at most `limit`.
     pub async fn flush(&self, limit: Duration) {
         let mut unwritten = self.shared.unwritten.subscribe();
@@ -194,7 +262,7 @@ impl View {
         self.0.counters.snapshot()
     }
 
-    /// Open TCP connections.
+    /// Open connections.
     pub fn connections(&self) -> usize {
         self.0.table().len()
     }

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use sans_io::Timestamp;
 use sdp::Negotiation;
 use sip::dialog::{AcceptRetransmit, Dialog};
-use sip::message::{RequestBuilder, Uri};
+use sip::message::{RequestBuilder, Scheme, Uri};
 use sip::transaction::{Timers, response_destination};
 use sip::{Destination, HeaderName, Message, Source, Transmit, Transport};
 
@@ -117,18 +117,22 @@ impl Leg {
         let address = uri.and_then(|uri| {
             Some((
                 uri.host()?.ip()?,
-                uri.port().unwrap_or(5060),
-                uri.param("transport"),
+                uri.port(),
+                uri.param("transport").and_then(Transport::of_uri_param),
+                uri.scheme() == Scheme::Sips,
             ))
         });
-        let Some((ip, port, transport)) = address.filter(|&(ip, ..)| !self.is_behind_nat(ip)) else {
+        let Some((ip, port, transport, is_sips)) = address.filter(|&(ip, ..)| !self.is_behind_nat(ip)) else {
             return self.reached_at;
         };
         let transport = match transport {
-            Some(name) if name.eq_ignore_ascii_case("tcp") => Transport::Tcp,
-            Some(_) => Transport::Udp,
+            // RFC 3261 §26.2.2: `sips:` is TLS, and `transport=tcp` says what is below it.
+            _ if is_sips => Transport::Tls,
+            Some(transport) => transport,
             // Without a word it would be UDP; a party that came by TCP from there is not likely to mean that.
             None if ip == self.reached_at.remote.ip() => self.reached_at.transport,
+            // And what was secret is not told in the clear.
+            None if self.reached_at.transport == Transport::Tls => Transport::Tls,
             None => Transport::Udp,
         };
         let flow = self
@@ -137,7 +141,7 @@ impl Leg {
             .filter(|_| transport == self.reached_at.transport);
         Destination {
             transport,
-            remote: (ip, port).into(),
+            remote: (ip, port.unwrap_or(transport.default_port())).into(),
             flow,
         }
     }
@@ -223,7 +227,7 @@ mod tests {
                 destination.flow.is_some(),
             )
         };
-        use Transport::{Tcp, Udp};
+        use Transport::{Tcp, Tls, Udp};
         assert_eq!(
             to("<sip:a@192.0.2.1:5070>", Udp),
             (Udp, "192.0.2.1:5070".into(), true)
@@ -240,6 +244,15 @@ mod tests {
         assert_eq!(
             to("<sip:a@192.0.2.7>", Tcp),
             (Udp, "192.0.2.7:5060".into(), false)
+        );
+        assert_eq!(to("<sip:a@192.0.2.7>", Tls), (Tls, "192.0.2.7:5061".into(), true));
+        assert_eq!(
+            to("<sip:a@192.0.2.7;transport=TLS>", Udp),
+            (Tls, "192.0.2.7:5061".into(), false)
+        );
+        assert_eq!(
+            to("<sips:a@192.0.2.7;transport=tcp>", Udp),
+            (Tls, "192.0.2.7:5061".into(), false)
         );
         assert_eq!(
             to("<sip:a@phone.example.com>", Udp),

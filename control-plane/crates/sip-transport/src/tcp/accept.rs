@@ -3,10 +3,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sip::FlowId;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::connection;
+use super::{Stream, connection};
 use crate::counters::Drop;
 use crate::transport::Shared;
 
@@ -21,12 +23,13 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Tcp {
     /// Its place among the listeners.
     place: u16,
+    is_tls: bool,
     pub(crate) local: SocketAddr,
     listener: TcpListener,
 }
 
 impl Tcp {
-    pub(crate) fn bind(place: u16, address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bind(place: u16, is_tls: bool, address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -39,6 +42,7 @@ impl Tcp {
         let listener = TcpListener::from_std(socket.into())?;
         Ok(Self {
             place,
+            is_tls,
             local: listener.local_addr()?,
             listener,
         })
@@ -49,7 +53,7 @@ impl Tcp {
 pub(crate) async fn accept(shared: Arc<Shared>, tcp: Tcp) {
     loop {
         match tcp.listener.accept().await {
-            Ok((stream, remote)) => admit(&shared, tcp.place, stream, remote),
+            Ok((stream, remote)) => admit(&shared, &tcp, stream, remote),
             Err(error) => {
                 shared.counters.drop(Drop::AcceptError);
                 tracing::warn!(%error, "TCP accept");
@@ -60,7 +64,7 @@ pub(crate) async fn accept(shared: Arc<Shared>, tcp: Tcp) {
 }
 
 /// Begins with a connection, or closes it at once when there are too many.
-fn admit(shared: &Arc<Shared>, place: u16, stream: TcpStream, remote: SocketAddr) {
+fn admit(shared: &Arc<Shared>, tcp: &Tcp, stream: TcpStream, remote: SocketAddr) {
     let (all, of_source) = {
         let table = shared.table();
         (table.len(), table.of_source(remote.ip()))
@@ -71,13 +75,40 @@ fn admit(shared: &Arc<Shared>, place: u16, stream: TcpStream, remote: SocketAddr
     if of_source >= shared.config.connections_per_source_max {
         return shared.counters.drop(Drop::ConnectionsPerSource);
     }
-    let (flow, queue, close) = shared.enter(place, remote);
-    tokio::spawn(connection::run(
-        shared.clone(),
-        flow,
-        remote,
-        stream,
-        queue,
-        close,
-    ));
+    let permit = match shared.tls.as_ref().filter(|_| tcp.is_tls) {
+        None => None,
+        Some(tls) => match tls.handshakes.clone().try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => return shared.counters.drop(Drop::HandshakesMax),
+        },
+    };
+    let entered = shared.enter(FlowId::of_listener(tcp.place), remote);
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        match secure(&shared, entered.flow, stream, permit).await {
+            Ok(stream) => connection::run(shared, remote, stream, entered).await,
+            Err((reason, error)) => {
+                tracing::debug!(%remote, %error, "TLS handshake of a client");
+                entered.give_up(&shared, reason);
+            }
+        }
+    });
+}
+
+/// Waits for the handshake of a TLS client, which holds `permit` meanwhile.
+async fn secure(
+    shared: &Shared,
+    flow: FlowId,
+    stream: TcpStream,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Result<Stream, (Drop, io::Error)> {
+    let (Some(_permit), Some(tls), Some(config)) = (permit, &shared.tls, &shared.config.tls) else {
+        return Ok(Stream::Tcp(stream));
+    };
+    let (stream, certificate) = tls.accept(stream, config.handshake_timeout).await?;
+    shared.counters.handshake(false);
+    if let Some(certificate) = certificate {
+        shared.table().prove(flow, certificate);
+    }
+    Ok(stream)
 }

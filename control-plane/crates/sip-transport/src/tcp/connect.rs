@@ -6,9 +6,10 @@ use nix::sys::socket::{setsockopt, sockopt};
 use sip::FlowId;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc};
+use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::connection;
 use super::table::Handle;
+use super::{Stream, connection};
 use crate::counters::Drop;
 use crate::outgoing::Outgoing;
 use crate::transport::Shared;
@@ -29,29 +30,54 @@ async fn open(from: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(remote).await
 }
 
+/// A connection that is in the table, and what its task is told through.
+pub(crate) struct Entered {
+    pub(crate) flow: FlowId,
+    pub(crate) queue: mpsc::Receiver<Box<Outgoing>>,
+    pub(crate) close: Arc<Notify>,
+}
+
+impl Entered {
+    /// It did not come about: forgets it, and does what is to be done with what waits for it.
+    pub(crate) fn give_up(mut self, shared: &Shared, reason: Drop) {
+        shared.counters.drop(reason);
+        shared.close(self.flow);
+        while let Ok(outgoing) = self.queue.try_recv() {
+            shared.unsent(*outgoing);
+        }
+    }
+}
+
 impl Shared {
-    /// Notes a connection with `remote`. What is queued for it waits until its task takes it.
-    pub(crate) fn enter(
-        &self,
-        place: u16,
-        remote: SocketAddr,
-    ) -> (FlowId, mpsc::Receiver<Box<Outgoing>>, Arc<Notify>) {
-        let flow = self.next_flow(place);
+    /// Notes a connection with `remote` that belongs to `group`: a listener, or a peer with a name. What is queued for it
+    /// waits until its task takes it.
+    pub(crate) fn enter(&self, group: FlowId, remote: SocketAddr) -> Entered {
+        // A place is 16 bits of the flow that it comes from.
+        let flow = self.next_flow(group.listener() as u16);
         let (queue, receiver) = mpsc::channel(self.config.write_queue_max);
         let close = Arc::new(Notify::new());
-        self.table().insert(
+        let handle = Handle {
+            remote,
+            queue,
+            close: close.clone(),
+        };
+        self.table().insert(flow, group, handle);
+        Entered {
             flow,
-            Handle {
-                remote,
-                queue,
-                close: close.clone(),
-            },
-        );
-        (flow, receiver, close)
+            queue: receiver,
+            close,
+        }
     }
 
-    /// Begins to connect to `remote` from the address of the listener at `place`, with `first` waiting.
-    pub(crate) fn connect(&self, place: u16, remote: SocketAddr, first: Box<Outgoing>) {
+    /// Begins to connect to `remote` from the address of the listener of `group`, with `first` waiting. With a `name` over
+    /// TLS, and the peer has to prove it.
+    pub(crate) fn connect(
+        &self,
+        group: FlowId,
+        remote: SocketAddr,
+        name: Option<ServerName<'static>>,
+        first: Box<Outgoing>,
+    ) {
         let Some(shared) = self.itself.upgrade() else {
             return;
         };
@@ -59,8 +85,8 @@ impl Shared {
             self.counters.drop(Drop::ConnectionsMax);
             return self.unsent(*first);
         }
-        let (flow, mut queue, close) = self.enter(place, remote);
-        let Some(handle) = self.table().find_flow(flow) else {
+        let entered = self.enter(group, remote);
+        let Some(handle) = self.table().find_flow(entered.flow) else {
             return;
         };
         // The queue is new and takes one message at least.
@@ -68,23 +94,36 @@ impl Shared {
             self.unsent(*error.into_inner());
         }
         drop(handle);
+        let from = self.bound[group.listener()].local.ip();
         tokio::spawn(async move {
-            let from = shared.bound[usize::from(place)].local.ip();
-            let connecting = tokio::time::timeout(shared.config.write_timeout, open(from, remote));
-            match connecting
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            {
-                Ok(stream) => connection::run(shared, flow, remote, stream, queue, close).await,
-                Err(error) => {
-                    shared.counters.drop(Drop::ConnectError);
-                    tracing::debug!(%remote, %error, "TCP connect");
-                    shared.close(flow);
-                    while let Ok(outgoing) = queue.try_recv() {
-                        shared.unsent(*outgoing);
-                    }
+            match shared.establish(from, remote, name).await {
+                Ok(stream) => connection::run(shared, remote, stream, entered).await,
+                Err((reason, error)) => {
+                    tracing::debug!(%remote, %error, "connect");
+                    entered.give_up(&shared, reason);
                 }
             }
         });
+    }
+
+    async fn establish(
+        &self,
+        from: IpAddr,
+        remote: SocketAddr,
+        name: Option<ServerName<'static>>,
+    ) -> Result<Stream, (Drop, io::Error)> {
+        let stream = tokio::time::timeout(self.config.write_timeout, open(from, remote))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| (Drop::ConnectError, error))?;
+        match (name, &self.tls, &self.config.tls) {
+            (None, ..) => Ok(Stream::Tcp(stream)),
+            (Some(name), Some(tls), Some(config)) => {
+                let stream = tls.connect(stream, name, config.handshake_timeout).await?;
+                self.counters.handshake(true);
+                Ok(stream)
+            }
+            (Some(_), ..) => Err((Drop::NoListener, io::Error::other("TLS is not configured"))),
+        }
     }
 }

@@ -1,16 +1,20 @@
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use sip::message::framing::{StreamFramer, StreamItem};
-use sip::{FlowId, Message, Source, Transmit, Transport};
-use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use sip::{Message, Source, Transmit, Transport};
+use tokio::io::ReadBuf;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::Stream;
+use super::connect::Entered;
 use crate::counters::Drop;
 use crate::intake::Intake;
 use crate::outgoing::{Otherwise, Outgoing};
@@ -24,7 +28,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 struct Connection {
     shared: Arc<Shared>,
-    stream: TcpStream,
+    /// Read and written by the one task that polls both in turn: the lock is never waited for.
+    stream: Mutex<Stream>,
     source: Source,
     started: Instant,
     /// When something last came or went, in milliseconds from `started`.
@@ -43,26 +48,28 @@ enum End {
 }
 
 /// Serves a connection until it ends.
-pub(crate) async fn run(
-    shared: Arc<Shared>,
-    flow: FlowId,
-    remote: SocketAddr,
-    stream: TcpStream,
-    mut queue: mpsc::Receiver<Box<Outgoing>>,
-    close: Arc<Notify>,
-) {
+pub(crate) async fn run(shared: Arc<Shared>, remote: SocketAddr, stream: Stream, entered: Entered) {
+    let Entered {
+        flow,
+        mut queue,
+        close,
+    } = entered;
+    let (tcp, transport) = match &stream {
+        Stream::Tcp(tcp) => (tcp, Transport::Tcp),
+        Stream::Tls(tls) => (tls.get_ref().0, Transport::Tls),
+    };
     // Without it small messages wait for acknowledgements; when it cannot be set they do, and arrive all the same.
-    let _ = stream.set_nodelay(true);
-    let local = stream.local_addr().unwrap_or(remote);
+    let _ = tcp.set_nodelay(true);
+    let local = tcp.local_addr().unwrap_or(remote);
     let source = Source {
-        transport: Transport::Tcp,
+        transport,
         flow,
         remote,
         local,
     };
     let connection = Connection {
         shared,
-        stream,
+        stream: Mutex::new(stream),
         source,
         started: Instant::now(),
         active_ms: AtomicU64::new(0),
@@ -77,11 +84,16 @@ pub(crate) async fn run(
     if let End::Dropped(reason) = end {
         connection.shared.counters.drop(reason);
     }
-    tracing::debug!(%remote, ?end, "TCP connection ended");
+    tracing::debug!(%remote, ?end, "connection ended");
     if end == End::Dropped(Drop::ConnectionFraming) {
         // It has the answer that says why. Nothing else is written after it: the queue is closed by now.
         let last = tokio::time::timeout(LAST_WORDS, connection.write(&mut queue, &mut writing));
         let _ = last.await;
+    }
+    if transport == Transport::Tls {
+        // So that the peer knows that nothing was cut off. When it does not take that, so be it.
+        let goodbye = poll_fn(|context| connection.stream().poll_shutdown(context));
+        let _ = tokio::time::timeout(LAST_WORDS, goodbye).await;
     }
     queue.close();
     writing
@@ -93,6 +105,10 @@ pub(crate) async fn run(
 }
 
 impl Connection {
+    fn stream(&self) -> MutexGuard<'_, Stream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn active(&self) {
         self.active_ms
             .store(self.started.elapsed().as_millis() as u64, Relaxed);
@@ -108,12 +124,8 @@ impl Connection {
             let idle_at =
                 self.started + Duration::from_millis(self.active_ms.load(Relaxed)) + config.idle_timeout;
             let until = began.map_or(idle_at, |began| began + config.message_timeout);
-            tokio::select! {
-                ready = self.stream.readable() => {
-                    if ready.is_err() {
-                        return End::Dropped(Drop::ConnectionError);
-                    }
-                }
+            let read = tokio::select! {
+                read = poll_fn(|context| self.poll_fill(context, &mut framer)) => read,
                 () = tokio::time::sleep_until(until) => {
                     let idle = Duration::from_millis(self.active_ms.load(Relaxed)) + config.idle_timeout;
                     match began {
@@ -123,13 +135,15 @@ impl Connection {
                         None => continue,
                     }
                 }
-            }
-            match self.fill(&mut framer) {
+            };
+            match read {
+                // Many close TLS without a word; messages have their length, so nothing is taken for whole that is not.
                 Ok(0) => return End::Peer,
-                Ok(_) => self.active(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return End::Peer,
+                Ok(_) => {}
                 Err(_) => return End::Dropped(Drop::ConnectionError),
             }
+            self.active();
             let before = framer.buffered();
             if let Err(end) = self.take_all(&mut framer).await {
                 return end;
@@ -143,11 +157,12 @@ impl Connection {
         }
     }
 
-    fn fill(&self, framer: &mut StreamFramer) -> io::Result<usize> {
+    fn poll_fill(&self, context: &mut Context<'_>, framer: &mut StreamFramer) -> Poll<io::Result<usize>> {
         let mut chunk = [0; READ_BYTES];
-        let length = self.stream.try_read(&mut chunk)?;
-        framer.push(&chunk[..length]);
-        Ok(length)
+        let mut buffer = ReadBuf::new(&mut chunk);
+        ready!(self.stream().poll_read(context, &mut buffer))?;
+        framer.push(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Takes every message that is complete.
@@ -175,6 +190,9 @@ impl Connection {
 
     /// Hands a message over. While there is no room for it the connection is not read, which slows its sender.
     async fn take(&self, message: Message) {
+        if self.source.transport == Transport::Tls {
+            self.note_offer(&message);
+        }
         let mut intake = self.shared.well_formed(self.source, message);
         loop {
             match intake {
@@ -185,6 +203,17 @@ impl Connection {
                     intake = self.shared.offer(self.source, message);
                 }
             }
+        }
+    }
+
+    /// Notes the port that a request's client serves at, if it offers this connection (RFC 5923 §5).
+    fn note_offer(&self, message: &Message) {
+        let is_request = message.method().is_some();
+        if let Some(via) = message.via().ok().filter(|_| is_request)
+            && via.params.contains("alias")
+        {
+            let port = via.port.unwrap_or(Transport::Tls.default_port());
+            self.shared.table().offer(self.source.flow, port);
         }
     }
 
@@ -236,13 +265,11 @@ impl Connection {
 
     async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            self.stream.writable().await?;
-            match self.stream.try_write(bytes) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            match poll_fn(|context| self.stream().poll_write(context, bytes)).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => bytes = &bytes[count..],
             }
         }
-        Ok(())
+        poll_fn(|context| self.stream().poll_flush(context)).await
     }
 }

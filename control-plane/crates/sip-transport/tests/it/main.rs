@@ -1,12 +1,14 @@
 //! The transport over real sockets on the loopback.
 
+mod tls;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sip::{Destination, FlowId, Message, Source, Transmit, Transport as Protocol};
-use sip_transport::{Config, Direction, Drop, Inbound, Listen, Transport};
+use sip_transport::{BindError, Config, Direction, Drop, Inbound, Listen, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -158,11 +160,13 @@ async fn both_families_listen_at_one_port_and_a_port_in_use_is_named() {
     };
     let v6 = SocketAddr::new("::1".parse().unwrap(), address.port());
     assert_eq!(bind(v6).unwrap().bound()[0].local, v6);
-    let (bound, error) = bind(address).unwrap_err();
-    assert_eq!(
-        (bound.local, error.kind()),
-        (address, std::io::ErrorKind::AddrInUse)
-    );
+    match bind(address).unwrap_err() {
+        BindError::Listener { bound, error } => assert_eq!(
+            (bound.local, error.kind()),
+            (address, std::io::ErrorKind::AddrInUse)
+        ),
+        other => panic!("{other}"),
+    }
 }
 
 #[tokio::test]

@@ -6,18 +6,21 @@ use super::config::Listener;
 use crate::message::{BRANCH_COOKIE, Message, Via};
 use crate::{Destination, Source, Transport};
 
-/// The port of a sent-by without one (RFC 3261 §18.2.2, §19.1.2), TLS aside.
-const PORT_DEFAULT: u16 = 5060;
-
 /// A Via of ours with a branch that nobody can guess: 128 random bits. Whoever answers with that branch has seen the
-/// request, so a response is matched by it alone. `rport` asks for the answer to come to where we sent from (RFC 3581).
+/// request, so a response is matched by it alone. `rport` asks for the answer to come to where we sent from (RFC 3581);
+/// over TLS `alias` offers the connection for requests to us (RFC 5923 §5).
 pub(super) fn own_via(listener: &Listener, random: &mut Random) -> String {
     format!(
-        "SIP/2.0/{} {};branch={BRANCH_COOKIE}{:016x}{:016x};rport",
+        "SIP/2.0/{} {};branch={BRANCH_COOKIE}{:016x}{:016x};rport{}",
         listener.transport.via_name(),
         listener.sent_by,
         random.next_u64(),
         random.next_u64(),
+        if listener.transport == Transport::Tls {
+            ";alias"
+        } else {
+            ""
+        },
     )
 }
 
@@ -46,7 +49,7 @@ pub fn response_destination(source: &Source, request: &Message) -> Option<Destin
     let via = request.via().ok()?;
     // A copy with another port keeps the scope of a link-local address.
     let mut sent_by = source.remote;
-    sent_by.set_port(via.port.unwrap_or(PORT_DEFAULT));
+    sent_by.set_port(via.port.unwrap_or(source.transport.default_port()));
     let remote = match source.transport {
         Transport::Udp if via.rport().is_some() => source.remote,
         _ => sent_by,
