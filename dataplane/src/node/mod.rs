@@ -4,26 +4,27 @@
 //! comes back in one place, [`Node::listen`], which keeps the placements right whether or not a caller still waits.
 
 mod handover;
+mod hearing;
 mod lane;
 mod placements;
 mod restore;
+mod stopping;
 mod tally;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use media_types::{CallId, CallReport, CallSpec, Event, EventKind, IdempotencyKey, LegSpec, Refusal};
+use media_types::{CallId, CallReport, CallSpec, Event, IdempotencyKey, LegSpec, Refusal};
 use ops::clock::{MonotonicClock, wall_clock};
 use sans_io::Timestamp;
 use tokio::sync::{Notify, broadcast, watch};
 
-use crate::bell::Listener;
 use crate::journal::Journal;
 use crate::kernel::KernelInterface;
 use crate::tap;
 use crate::worker::{Answer, Change, Command, Creation, QUERY_MAX, RENEW_MAX};
-use lane::{Effect, Heard};
+use lane::Effect;
 use placements::Placements;
 
 pub use lane::Lane;
@@ -337,89 +338,6 @@ impl Node {
         self.closing.subscribe()
     }
 
-    /// Whether new calls are refused.
-    pub fn is_draining(&self) -> bool {
-        *self.draining.borrow() || *self.stopping.borrow()
-    }
-
-    /// Changes with [`Self::drain`].
-    pub fn draining(&self) -> watch::Receiver<bool> {
-        self.draining.subscribe()
-    }
-
-    /// Refuses new calls, or takes them again; says how many there are. `None`: a node that stops takes no call again.
-    pub fn drain(&self, drain: bool) -> Option<usize> {
-        if !drain && *self.stopping.borrow() {
-            return None;
-        }
-        self.draining.send_replace(drain);
-        Some(self.calls())
-    }
-
-    /// Refuses new calls from now on, for good.
-    pub fn begin_stop(&self) {
-        self.stopping.send_replace(true);
-    }
-
-    /// Becomes true with [`Self::begin_stop`].
-    pub fn stopping(&self) -> watch::Receiver<bool> {
-        self.stopping.subscribe()
-    }
-
-    /// Completes when there is no call.
-    pub async fn emptied(&self) {
-        loop {
-            let emptied = self.empty.notified();
-            if self.calls() == 0 {
-                return;
-            }
-            emptied.await;
-        }
-    }
-
-    /// Ends every call and stops every worker; their last events reach the watchers. Needs [`Self::listen`] to run.
-    pub async fn stop_workers(&self) {
-        let mut answers = Vec::new();
-        for lane in &self.lanes {
-            // Busy passes: nothing is put into the lane but what its worker takes out, or the worker has stopped.
-            loop {
-                match lane.submit(Command::Stop, Effect::None) {
-                    Ok(answer) => break answers.push(answer),
-                    Err(_) if lane.has_stopped() => break,
-                    Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
-                }
-            }
-        }
-        for answer in answers {
-            // Fails when the worker broke while it stopped; whoever watches its thread tells that.
-            let _ = answer.await;
-        }
-    }
-
-    /// Ends every watcher's stream, behind the events that were told before.
-    pub fn close(&self) {
-        // Nobody may be listening.
-        let _ = self.notices.send(Notice::Closing);
-        self.closing.send_replace(true);
-    }
-
-    /// Completes when no watcher of events has any left to take. After [`Self::close`]: a watcher that does not read
-    /// keeps this waiting.
-    pub async fn unwatched(&self) {
-        self.notices.closed().await;
-    }
-
-    /// Listens to the workers for ever.
-    ///
-    /// # Errors
-    /// When the bell breaks, with the runtime.
-    pub async fn listen(&self, bell: Listener) -> std::io::Result<()> {
-        loop {
-            self.hear_all();
-            bell.heard().await?;
-        }
-    }
-
     /// Counts received packets a second, for ever.
     pub async fn measure(&self) {
         let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
@@ -446,124 +364,6 @@ impl Node {
     pub fn read_rtcp(&self, worker: usize, copies: Vec<ebpf::RtcpCopy>) -> bool {
         let lane = self.lanes.get(worker);
         lane.is_some_and(|lane| lane.submit(Command::RtcpCopies(copies), Effect::None).is_ok())
-    }
-
-    /// Takes everything out of the workers' rings. Synchronous, so that placements and answers change together.
-    fn hear_all(&self) {
-        for (worker, lane) in self.lanes.iter().enumerate() {
-            while let Some(heard) = lane.hear() {
-                match heard {
-                    Heard::Answer(under_way, answer) => {
-                        self.obey(worker, &under_way.effect, &answer);
-                        // The caller may have gone; its command was carried out all the same.
-                        let _ = under_way.reply.send(answer);
-                    }
-                    Heard::Event(event) => self.tell(worker, event),
-                    Heard::Silence(under_way) => {
-                        let call = match &under_way.effect {
-                            Effect::Create(new) => Some(&new.spec.id),
-                            Effect::Restore(call) => Some(call),
-                            _ => None,
-                        };
-                        if let Some(call) = call {
-                            self.change(|placements| placements.finish_create(call, false));
-                        }
-                        // Its caller sees the receiver fail.
-                    }
-                }
-            }
-            self.tell_lost(worker, lane);
-        }
-    }
-
-    fn obey(&self, worker: usize, effect: &Effect, answer: &Answer) {
-        match (effect, answer) {
-            (Effect::Create(new), Answer::Call(result)) => {
-                // A conflict of keys says that the call is there, whoever made it.
-                let there = matches!(result, Ok(_) | Err(Refusal::CallExists));
-                self.change(|placements| placements.finish_create(&new.spec.id, there));
-                if let Ok(report) = result {
-                    self.journal()
-                        .created(worker, &new.key, &new.spec, wall_clock_ms(), report);
-                }
-            }
-            (Effect::Restore(call), Answer::Call(result)) => {
-                self.change(|placements| placements.finish_create(call, result.is_ok()));
-            }
-            (Effect::Update(new), Answer::Call(Ok(report))) => {
-                self.journal().updated(&new.key, &new.call, &new.legs, report);
-            }
-            (Effect::Delete(call), Answer::Deleted { gone: true, .. }) => self.end(worker, call),
-            (Effect::Inventory, Answer::Inventory(there)) => {
-                let there: std::collections::HashSet<_> = there.iter().collect();
-                let gone: Vec<_> = self
-                    .placements()
-                    .live_on(worker)
-                    .filter(|call| !there.contains(call))
-                    .cloned()
-                    .collect();
-                gone.iter().for_each(|call| self.end(worker, call));
-            }
-            _ => {}
-        }
-    }
-
-    /// `worker` says that it does not have the call any more.
-    fn end(&self, worker: usize, call: &CallId) {
-        let mut ended = false;
-        self.change(|placements| {
-            ended = placements.is_live(call);
-            placements.end(self.clock.now(), worker, call);
-            ended &= !placements.is_live(call);
-        });
-        if ended {
-            self.journal().gone(call);
-        }
-    }
-
-    fn tell(&self, worker: usize, event: Event) {
-        match &event.kind {
-            EventKind::Ended { cause, .. } => {
-                tracing::info!(call = %event.call, ?cause, "call ended by the node");
-                self.end(worker, &event.call);
-            }
-            EventKind::MediaTimeout { leg, line } => {
-                tracing::info!(call = %event.call, %leg, line, "media timeout")
-            }
-            EventKind::Latched { leg, line, source } => {
-                tracing::debug!(call = %event.call, %leg, line, %source, "source learned");
-                self.journal().learned(&event.call, leg, *line, *source);
-            }
-            EventKind::FirstPacket { leg, line } => {
-                tracing::debug!(call = %event.call, %leg, line, "first packet")
-            }
-        }
-        // Nobody may be listening.
-        let _ = self.notices.send(Notice::Event(Arc::new(event)));
-    }
-
-    /// Tells watchers of events that found no place in a worker's ring, and counts that worker's calls afresh, since
-    /// one of them may have ended unheard.
-    fn tell_lost(&self, worker: usize, lane: &Lane) {
-        let lost = lane.published().events_lost();
-        let told = self.lost_told[worker].load(Ordering::Relaxed);
-        if lost == told {
-            return;
-        }
-        // Busy: the next word of the worker brings us here again. One that has stopped has no call left to count.
-        let counted = lane.submit(Command::Inventory, Effect::Inventory).is_ok();
-        if counted || lane.has_stopped() {
-            tracing::warn!(
-                worker,
-                lost = lost - told,
-                "events lost: the control thread was too slow"
-            );
-            self.lost_told[worker].store(lost, Ordering::Relaxed);
-            let _ = self.notices.send(Notice::Missed(lost - told));
-        }
-        if !counted && lane.has_stopped() {
-            self.obey(worker, &Effect::Inventory, &Answer::Inventory(vec![]));
-        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Placements)) {

@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use media_engine::{EngineConfig, NoFlows, OpenError, PortId, Ports};
-use media_types::{CallId, InterfaceName, LegId, LineSpec, MediaKind, Path};
+use media_types::{CallId, EventKind, InterfaceName, LegId, LineSpec, MediaKind, Path};
 use net_io::frame::FrameAccount;
 use net_io::sim::{Simulated, Wire};
 use net_io::{Frame, IoConfig, IoCounters, PacketIo, Received, Waker};
 use sans_io::Random;
 
 use super::*;
-use crate::bell::Bell;
+use crate::bell::{Bell, Listener};
 use crate::worker::{self, Handle, Plan};
 
 /// More than anything here takes.

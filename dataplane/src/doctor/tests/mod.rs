@@ -1,0 +1,5 @@
+//! Checks and changes on a made-up machine.
+
+mod changes;
+mod faults;
+mod machine;
