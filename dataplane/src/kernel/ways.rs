@@ -73,8 +73,8 @@ impl Netlink {
         });
         match result {
             Ok(()) => Ok(found),
-            // Unreachable, prohibited, a black hole, or a source that is not ours.
-            Err(error) if error.raw_os_error().is_some() => Ok(None),
+            Err(error) if is_no_way(&error) => Ok(None),
+            // Without an answer nothing is known: flows keep the way that they have.
             Err(error) => Err(error),
         }
     }
@@ -151,6 +151,16 @@ fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     body.resize(body.len().next_multiple_of(4), 0);
 }
 
+/// Whether the kernel has answered that there is no way (unreachable, prohibited, a black hole, a source that is not ours), and not
+/// that it could not be asked or did not answer in time.
+fn is_no_way(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let unasked = [Errno::AGAIN, Errno::INTR, Errno::NOBUFS, Errno::NOMEM];
+    error
+        .raw_os_error()
+        .is_some_and(|code| unasked.iter().all(|errno| errno.raw_os_error() != code))
+}
+
 /// `struct rtmsg` and what follows.
 fn route(body: &[u8], to: IpAddr) -> Option<Route> {
     if *body.get(7)? != RTN_UNICAST {
@@ -206,6 +216,23 @@ mod tests {
         let index = NonZeroU32::new(1).expect("not zero");
         let nobody = "192.0.2.77".parse().expect("an address");
         assert_eq!(netlink.neighbour(index, nobody).expect("answered"), None);
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_answer_says_nothing_of_a_way() {
+        use rustix::io::Errno;
+        for (error, is_answer) in [
+            (Errno::NETUNREACH, true),
+            (Errno::ACCESS, true),
+            (Errno::INVAL, true),
+            (Errno::AGAIN, false),
+            (Errno::INTR, false),
+            (Errno::NOBUFS, false),
+            (Errno::NOMEM, false),
+        ] {
+            assert_eq!(is_no_way(&error.into()), is_answer, "{error}");
+        }
+        assert!(!is_no_way(&io::ErrorKind::InvalidData.into()));
     }
 
     #[test]
