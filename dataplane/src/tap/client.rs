@@ -1,6 +1,6 @@
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
@@ -147,8 +147,17 @@ fn open(path: &Path) -> io::Result<Box<dyn Write>> {
         return Ok(Box::new(io::stdout()));
     }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    Ok(Box::new(options.open(path)?))
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    // Also of a file that was there: it will have people's words in it. A pipe or a terminal stays what it is.
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(Box::new(file))
 }
 
 /// The file and what is in it.
@@ -287,4 +296,25 @@ impl File {
 fn unix_ns() -> u64 {
     let since = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_is_its_owners_alone_in_a_file_that_was_there_too() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("call.pcapng");
+        std::fs::write(&path, "yesterday's").expect("written");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("changed");
+        for _ in 0..2 {
+            open(&path).expect("opens").write_all(b"words").expect("written");
+            let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            assert_eq!(std::fs::read(&path).expect("readable"), b"words");
+            std::fs::remove_file(&path).expect("removed");
+        }
+        open(Path::new("/dev/null")).expect("opens");
+    }
 }
