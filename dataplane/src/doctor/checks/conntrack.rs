@@ -131,11 +131,11 @@ fn tracks(ruleset: &str) -> bool {
 }
 
 fn notrack(media: &[MediaRange]) -> String {
-    let mut ranges: Vec<String> = media
+    let ranges = whole(media);
+    let ranges: Vec<String> = ranges
         .iter()
-        .map(|range| format!("{}-{}", range.first, range.last))
+        .map(|(first, last)| format!("{first}-{last}"))
         .collect();
-    ranges.dedup();
     let ports = ranges.join(", ");
     format!(
         "nft add table inet ringpath; \
@@ -144,4 +144,46 @@ fn notrack(media: &[MediaRange]) -> String {
          nft add rule inet ringpath in udp dport {{ {ports} }} notrack; \
          nft add rule inet ringpath out udp sport {{ {ports} }} notrack"
     )
+}
+
+/// The ranges in their order, those that overlap or touch as one: a set of nftables takes no port twice.
+fn whole(media: &[MediaRange]) -> Vec<(u16, u16)> {
+    let mut ranges: Vec<(u16, u16)> = media.iter().map(|range| (range.first, range.last)).collect();
+    ranges.sort_unstable();
+    let mut whole: Vec<(u16, u16)> = Vec::new();
+    for (first, last) in ranges {
+        match whole.last_mut() {
+            Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+            _ => whole.push((first, last)),
+        }
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_names_each_port_once() {
+        let range = |first, last| MediaRange {
+            address: "192.0.2.1".parse().expect("an address"),
+            first,
+            last,
+        };
+        let media = [
+            range(20_000, 20_999),
+            range(40_000, 49_999),
+            range(20_000, 20_999),
+            range(20_500, 29_999),
+            range(30_000, 30_999),
+            range(60_000, 65_535),
+            range(65_000, 65_535),
+        ];
+        let command = notrack(&media);
+        assert!(
+            command.contains("udp dport { 20000-30999, 40000-49999, 60000-65535 } notrack"),
+            "{command}"
+        );
+    }
 }
