@@ -91,11 +91,7 @@ pub fn workers(
     let interfaces = bindable(&config.interfaces)?;
     let allowed =
         worker::allowed_cores().context("the kernel does not say which cores this process may use")?;
-    let count = match (config.workers.count, config.workers.cores.len()) {
-        (0, 0) => allowed.len().max(1),
-        (0, named) => named,
-        (count, _) => count,
-    };
+    let count = config.workers.number(&allowed);
     if let Some(inherited) = inherited {
         anyhow::ensure!(
             inherited.workers == count,

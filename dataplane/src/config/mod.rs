@@ -91,6 +91,17 @@ pub struct Workers {
     pub backend: Backend,
 }
 
+impl Workers {
+    /// How many there are where the process may use these cores.
+    pub fn number(&self, allowed: &[usize]) -> usize {
+        match (self.count, self.cores.len()) {
+            (0, 0) => allowed.len().max(1),
+            (0, named) => named,
+            (count, _) => count,
+        }
+    }
+}
+
 /// How packets get in and out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]

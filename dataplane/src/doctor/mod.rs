@@ -114,11 +114,7 @@ fn configure(view: &mut View<'_>, config: &Config) -> anyhow::Result<()> {
     }
     let allowed =
         worker::allowed_cores().context("the kernel does not say which cores this process may use")?;
-    let count = match (config.workers.count, config.workers.cores.len()) {
-        (0, 0) => allowed.len().max(1),
-        (0, named) => named,
-        (count, _) => count,
-    };
+    let count = config.workers.number(&allowed);
     view.workers = worker::assign(count, &config.workers.cores, &allowed);
     view.workers.sort_unstable();
     view.workers.dedup();
