@@ -65,12 +65,7 @@ impl NodeClient {
 
     /// The lines of a call that are not on `path`, each with the reason that the node gives for it.
     pub fn lines_not_on(&mut self, path: pb::Path, call: &str) -> anyhow::Result<Vec<String>> {
-        let request = pb::QueryCallRequest {
-            call_id: call.to_owned(),
-        };
-        let answer = self.runtime.block_on(self.client.query_call(request))?;
-        let call = answer.into_inner().call.context("an answer has a call")?;
-        let lines = call.legs.into_iter().flat_map(|leg| leg.lines);
+        let lines = self.query(call)?.legs.into_iter().flat_map(|leg| leg.lines);
         Ok(lines
             .filter(|line| line.path != i32::from(path))
             .map(|line| line.path_reason)

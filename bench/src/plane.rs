@@ -1,9 +1,10 @@
 //! Both planes as child processes, started with configuration files that are written here.
 
+mod control_options;
+mod node_options;
+
 use std::ffi::OsString;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,170 +13,12 @@ use anyhow::{Context as _, bail};
 use crate::process::Process;
 use crate::{binary, usage};
 
-/// Where the data planes of a folder keep what outlives them: a run's own, since what a node of another run left is not this
-/// one's. From the folder, in which they are started, because a path to a Unix socket has room for 107 bytes.
-const STATE: &str = "state";
+pub use control_options::ControlOptions;
+pub use node_options::NodeOptions;
+use node_options::STATE;
+
 const READY_WITHIN: Duration = Duration::from_secs(15);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
-
-/// How a media node shall be configured. Everything else takes its default.
-#[derive(Clone, Debug)]
-pub struct NodeOptions {
-    /// `node_id`.
-    pub name: String,
-    /// The address of its media.
-    pub media: Ipv4Addr,
-    /// RTP and RTCP ports, such as `20000-20999`.
-    pub ports: RangeInclusive<u16>,
-    /// `auto`, `uring` or `socket`.
-    pub backend: String,
-    /// `io.steering`: `auto`, `off` or `require`.
-    pub steering: &'static str,
-    /// `kernel.mode`: `auto`, `off` or `require`. Nothing is pinned.
-    pub kernel: &'static str,
-    /// The most calls at once.
-    pub calls_max: u32,
-    /// A call ends when its lease has not been renewed for this long.
-    pub lease: Duration,
-    /// How long calls may go on after SIGTERM.
-    pub grace: Duration,
-    /// How long ports rest after their call.
-    pub quarantine: Duration,
-    /// `log.filter`.
-    pub log_filter: &'static str,
-    /// Where gRPC listens.
-    pub grpc: SocketAddr,
-    /// Where metrics and health listen.
-    pub ops: SocketAddr,
-}
-
-impl NodeOptions {
-    /// A node that chooses its back-end, steering and kernel path itself, as a carrier's does, for a thousand calls. gRPC, then
-    /// metrics and health, listen on the last two.
-    pub fn new(
-        name: impl Into<String>,
-        media: Ipv4Addr,
-        ports: RangeInclusive<u16>,
-        [grpc, ops]: [SocketAddr; 2],
-    ) -> Self {
-        Self {
-            name: name.into(),
-            media,
-            ports,
-            backend: "auto".to_owned(),
-            steering: "auto",
-            kernel: "auto",
-            calls_max: 1_000,
-            lease: Duration::from_secs(60),
-            grace: Duration::from_secs(5),
-            quarantine: Duration::from_secs(5),
-            log_filter: "info",
-            grpc,
-            ops,
-        }
-    }
-
-    fn file(&self) -> String {
-        format!(
-            r#"node_id = "{}"
-state_directory = "{STATE}"
-
-[grpc]
-listen = "{}"
-
-[ops]
-listen = "{}"
-
-[log]
-filter = "{}"
-
-[workers]
-count = 1
-backend = "{}"
-
-[io]
-steering = "{}"
-
-[kernel]
-mode = "{}"
-pin_directory = ""
-
-[limits]
-calls_max = {}
-lease_default_ms = {}
-port_quarantine_ms = {}
-
-[shutdown]
-grace_ms = {}
-
-[[interface]]
-name = "public"
-ports = "{}-{}"
-addresses = [{{ local = "{}" }}]
-"#,
-            self.name,
-            self.grpc,
-            self.ops,
-            self.log_filter,
-            self.backend,
-            self.steering,
-            self.kernel,
-            self.calls_max,
-            self.lease.as_millis(),
-            self.quarantine.as_millis(),
-            self.grace.as_millis(),
-            self.ports.start(),
-            self.ports.end(),
-            self.media,
-        )
-    }
-}
-
-/// How the control plane shall be configured.
-#[derive(Clone, Debug)]
-pub struct ControlOptions {
-    /// Where SIP listens, UDP and TCP.
-    pub sip: SocketAddr,
-    /// Where metrics and health listen.
-    pub ops: SocketAddr,
-    /// The CDR database.
-    pub store: PathBuf,
-    /// Names and gRPC addresses of the media nodes.
-    pub nodes: Vec<(String, SocketAddr)>,
-    /// Prefix of the dialled number and the URI of the next hop.
-    pub routes: Vec<(String, String)>,
-    /// Further lines of the file, by section.
-    pub extra: String,
-}
-
-impl ControlOptions {
-    fn file(&self) -> String {
-        let mut text = format!(
-            r#"[sip]
-listen = ["udp:{sip}", "tcp:{sip}"]
-
-[ops]
-listen = "{}"
-
-[log]
-filter = "info"
-
-[store]
-path = "{}"
-"#,
-            self.ops,
-            self.store.display(),
-            sip = self.sip,
-        );
-        for (name, grpc) in &self.nodes {
-            text += &format!("\n[[media_node]]\nname = \"{name}\"\naddress = \"http://{grpc}\"\n");
-        }
-        for (prefix, next_hop) in &self.routes {
-            text += &format!("\n[[route]]\nprefix = \"{prefix}\"\nnext_hop = \"{next_hop}\"\n");
-        }
-        text + "\n" + &self.extra
-    }
-}
 
 /// What a plane says on standard output before `ready`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

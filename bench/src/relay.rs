@@ -3,7 +3,7 @@
 //!
 //! * [`privilege`] what the host must allow, asked before anything is made; [`bed`] namespaces, veth and cores; [`drops`] where
 //!   they lost packets.
-//! * [`load`] sends and counts: [`live_load`] by BPF programs, [`generator`] on sockets; [`contender`] starts one relay and
+//! * [`load`] sends and counts: [`live_load`] by BPF programs, [`generator`] on sockets, [`outcome`] what either found; [`contender`] starts one relay and
 //!   gives it calls.
 //! * [`bare_epoll`] and [`bare_xdp`] the yardsticks; [`rtpengine`] and its control protocol [`ng`], in [`bencode`].
 //! * [`comparison`] all of it; [`plan`] how its time is shared; [`bench`] the measurements; [`search`] the most calls;
@@ -27,6 +27,7 @@ pub mod machine;
 pub mod markdown;
 pub mod ng;
 pub mod note;
+pub mod outcome;
 pub mod plan;
 pub mod privilege;
 pub mod row;

@@ -3,6 +3,7 @@
 //! those that are sent into one that is held. After each wave everything that calls took has to be back.
 
 mod holdings;
+mod media;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,16 +18,14 @@ use proto::media_v1 as pb;
 use serde::Serialize;
 
 use crate::call_request;
-use crate::endpoint::Faults;
 use crate::ground::Ground;
 use crate::node_client::{Held, NodeClient, path_of};
 use crate::plane::{NodeOptions, Plane};
 use crate::relay::contender::faces_of;
-use crate::relay::drops::Drops;
-use crate::relay::generator::Outcome;
 use crate::wait;
 
 pub use holdings::Holdings;
+use media::Media;
 
 /// Calls of a wave; of these the first ones that are held for a while, and the last ones that nobody deletes.
 const CALLS: u32 = 300;
@@ -36,9 +35,6 @@ const ABANDONED: u32 = 100;
 const LEASE: Duration = Duration::from_secs(8);
 /// In which a call with packets is on the kernel path.
 const KERNEL_WITHIN: Duration = Duration::from_secs(2);
-/// Of packets, which the kernel says that it dropped on the way to the node or from it: beyond this the machine is too busy for
-/// the soak to show anything.
-const DROPPED_PERCENT: u64 = 1;
 /// In which everything has to be back after a wave: the lease, a turn of whoever looks for ended leases, and some.
 const BACK_WITHIN: Duration = Duration::from_secs(15);
 /// In which ports are free after the last call: they rest for 5 s, and those that were held by others for 60 s.
@@ -225,7 +221,7 @@ impl Soak {
         let before = self.ground.drops()?;
         let outcome = self.ground.load.run(CALLS, duration)?;
         let dropped = self.ground.drops()?.since(before);
-        let media = Media::new(&outcome, held, dropped);
+        let media = Media::new(&outcome, [held, CALLS], dropped);
         self.report.sent += media.sent;
         self.report.sent_held += media.sent_held;
         self.report.received += outcome.received;
@@ -339,104 +335,4 @@ impl Soak {
 /// The last ones of a wave.
 const fn is_abandoned(call: u32) -> bool {
     call >= CALLS - ABANDONED
-}
-
-/// What came of one sending, of which a part went into held calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Media {
-    sent: u64,
-    sent_held: u64,
-    dropped_outside: u64,
-}
-
-impl Media {
-    /// Every stream has sent as many packets.
-    fn new(outcome: &Outcome, held: u32, dropped: Drops) -> Self {
-        let sent_held = outcome.sent / u64::from(CALLS) * u64::from(held);
-        Self {
-            sent: outcome.sent - sent_held,
-            sent_held,
-            dropped_outside: dropped.veth_relay + dropped.veth_load + dropped.load_sockets,
-        }
-    }
-
-    /// What is wrong with what arrived.
-    fn fault(&self, outcome: &Outcome) -> Option<String> {
-        let received = outcome.received;
-        let missing = self.sent.saturating_sub(received);
-        if outcome.duplicates > 0 || outcome.faults != Faults::default() {
-            Some(format!("{} duplicates, {:?}", outcome.duplicates, outcome.faults))
-        } else if received > self.sent {
-            Some(format!(
-                "{received} packets arrived of the {} that were sent into calls that are not held",
-                self.sent
-            ))
-        } else if missing > self.dropped_outside {
-            Some(format!(
-                "of {} packets {missing} did not arrive, and the kernel dropped {} outside of the node",
-                self.sent, self.dropped_outside
-            ))
-        } else if missing * 100 > self.sent * DROPPED_PERCENT {
-            Some(format!(
-                "of {} packets the kernel dropped {missing} outside of the node: the machine is too busy for a soak",
-                self.sent
-            ))
-        } else {
-            None
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use hdrhistogram::Histogram;
-
-    use super::*;
-
-    fn outcome(sent: u64, received: u64) -> Outcome {
-        let none = || Histogram::new_with_bounds(1, 1_000, 2).unwrap();
-        Outcome {
-            sent,
-            received,
-            lost: sent - received,
-            duplicates: 0,
-            reordered: 0,
-            faults: Faults::default(),
-            latency_us: none(),
-            jitter_us: none(),
-            send_late_us: none(),
-            sending: Duration::ZERO,
-            planned: Duration::ZERO,
-            holds: 0,
-        }
-    }
-
-    fn fault(sent: u64, received: u64, held: u32, veth_relay: u64, relay_sockets: u64) -> Option<String> {
-        let outcome = outcome(sent, received);
-        let dropped = Drops {
-            veth_relay,
-            relay_sockets,
-            ..Drops::default()
-        };
-        Media::new(&outcome, held, dropped).fault(&outcome)
-    }
-
-    #[test]
-    fn every_packet_of_a_call_that_is_not_held_has_to_arrive() {
-        assert_eq!(fault(6_000, 6_000, 0, 0, 0), None);
-        assert!(fault(6_000, 5_999, 0, 0, 0).unwrap().contains("1 did not arrive"));
-        assert_eq!(fault(6_000, 4_000, HELD, 0, 0), None);
-        assert!(fault(6_000, 3_999, HELD, 0, 0).is_some());
-        assert!(fault(6_000, 4_001, HELD, 0, 0).is_some(), "a held call was heard");
-    }
-
-    #[test]
-    fn only_what_was_dropped_outside_of_the_node_is_allowed_for_and_only_so_much() {
-        assert_eq!(fault(6_000, 5_990, 0, 10, 0), None);
-        assert!(
-            fault(6_000, 5_990, 0, 0, 10).is_some(),
-            "a full socket is the node's"
-        );
-        assert!(fault(6_000, 5_000, 0, 1_000, 0).unwrap().contains("too busy"));
-    }
 }

@@ -39,7 +39,6 @@ pub struct Pair {
 
 enum Command {
     Send { endpoint: usize, to: SocketAddr },
-    Hush,
     Finish { within: Duration },
 }
 
@@ -123,11 +122,6 @@ impl Talk {
         self.command(Command::Send { endpoint, to })
     }
 
-    /// No endpoint sends any more.
-    pub fn hush(&self) -> anyhow::Result<()> {
-        self.command(Command::Hush)
-    }
-
     /// Distinct packets that an endpoint has received so far.
     pub fn received(&self, endpoint: usize) -> u64 {
         self.received[endpoint].load(Ordering::Relaxed)
@@ -198,7 +192,6 @@ impl Driver {
                 }
                 sender.direct(to);
             }
-            Command::Hush => self.due.clear(),
             Command::Finish { within } => self.finish_by = Some(self.clock.now() + within),
         }
     }

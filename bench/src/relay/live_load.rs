@@ -17,7 +17,7 @@ use crate::binary;
 use crate::endpoint::Faults;
 use crate::process::Process;
 use crate::relay::bed::{Bed, LOAD, RELAY};
-use crate::relay::generator::Outcome;
+use crate::relay::outcome::Outcome;
 use crate::wait;
 
 /// Ports that stand for all callers and for all callees. Nothing listens there: the sink takes what comes.

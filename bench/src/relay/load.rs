@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::relay::bed::{Bed, LOAD};
-use crate::relay::generator::{Generator, Outcome};
+use crate::relay::generator::Generator;
 use crate::relay::live_load::LiveLoad;
+use crate::relay::outcome::Outcome;
 use crate::speech::PTIME_MS;
 
 const PTIME: Duration = Duration::from_millis(PTIME_MS);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::relay::contender::{System, Work};
 use crate::relay::drops::Drops;
-use crate::relay::generator::Outcome;
+use crate::relay::outcome::Outcome;
 
 /// One round of one system with one number of calls.
 #[derive(Clone, Copy, Debug, Default, Serialize)]

@@ -1,6 +1,6 @@
 //! The search for the most calls that a relay takes without loss.
 
-use crate::relay::generator::Outcome;
+use crate::relay::outcome::Outcome;
 use crate::relay::row::{Ceiling, Limit};
 
 /// How exactly it is looked for: so many calls, or a twentieth of them if that is more.

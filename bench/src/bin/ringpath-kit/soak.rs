@@ -7,7 +7,7 @@ use ringpath_bench::soak;
 /// Churn against a real media node: fails when a packet is lost, and when memory, ports, files or entries of BPF maps are not back where they were
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Minutes of churn, after a warm-up of about half a minute
+    /// Minutes of churn, after a warm-up of less than a minute
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     minutes: u64,
     /// Folder of results

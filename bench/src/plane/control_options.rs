@@ -1,0 +1,48 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// How the control plane shall be configured.
+#[derive(Clone, Debug)]
+pub struct ControlOptions {
+    /// Where SIP listens, UDP and TCP.
+    pub sip: SocketAddr,
+    /// Where metrics and health listen.
+    pub ops: SocketAddr,
+    /// The CDR database.
+    pub store: PathBuf,
+    /// Names and gRPC addresses of the media nodes.
+    pub nodes: Vec<(String, SocketAddr)>,
+    /// Prefix of the dialled number and the URI of the next hop.
+    pub routes: Vec<(String, String)>,
+    /// Further lines of the file, by section.
+    pub extra: String,
+}
+
+impl ControlOptions {
+    pub(super) fn file(&self) -> String {
+        let mut text = format!(
+            r#"[sip]
+listen = ["udp:{sip}", "tcp:{sip}"]
+
+[ops]
+listen = "{}"
+
+[log]
+filter = "info"
+
+[store]
+path = "{}"
+"#,
+            self.ops,
+            self.store.display(),
+            sip = self.sip,
+        );
+        for (name, grpc) in &self.nodes {
+            text += &format!("\n[[media_node]]\nname = \"{name}\"\naddress = \"http://{grpc}\"\n");
+        }
+        for (prefix, next_hop) in &self.routes {
+            text += &format!("\n[[route]]\nprefix = \"{prefix}\"\nnext_hop = \"{next_hop}\"\n");
+        }
+        text + "\n" + &self.extra
+    }
+}
