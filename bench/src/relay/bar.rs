@@ -107,17 +107,22 @@ pub fn bars(rows: &[Row]) -> Vec<Bar> {
             && row.max_lossless_limit == Some(Limit::Relay)
     };
     if let Some(row) = rows.iter().find(half) {
-        let latency = [row.latency_us_p50, row.latency_us_p99].map(|us| us as f64);
+        // What of it is the bed's: the middle of what the echo takes, which its p99 is not below.
+        let floor = rows
+            .iter()
+            .find(|floor| floor.load == Load::Floor && floor.calls == row.calls)
+            .map_or(0, |floor| floor.latency_us_p50);
+        let added = [row.latency_us_p50, row.latency_us_p99].map(|us| us.saturating_sub(floor) as f64);
         add(
-            "uring at half load, latency p50, µs",
+            "uring at half load, added latency p50, µs",
             row.calls,
-            latency[0],
+            added[0],
             300.0,
         );
         add(
-            "uring at half load, latency p99, µs",
+            "uring at half load, added latency p99, µs",
             row.calls,
-            latency[1],
+            added[1],
             1_500.0,
         );
     }
@@ -181,6 +186,21 @@ mod tests {
         );
         rows[5].max_lossless_limit = Some(Limit::Generator);
         assert_eq!(met(&rows).len(), 3, "half of the generator's limit has no bar");
+    }
+
+    #[test]
+    fn latency_at_half_load_is_what_is_added_to_the_middle_of_the_echos() {
+        let mut half = row(System::Ringpath("uring"), 400, Load::Half, 5_000.0);
+        half.max_lossless_limit = Some(Limit::Relay);
+        let mut floor = row(System::BareXdpEcho, 400, Load::Floor, 900.0);
+        floor.latency_us_p50 = 50;
+        let found: Vec<_> = bars(&[half.clone(), floor.clone()])
+            .iter()
+            .map(|bar| bar.value)
+            .collect();
+        assert_eq!(found, [150.0, 1_950.0]);
+        floor.calls = 100;
+        assert_eq!(bars(&[half, floor])[0].value, 200.0, "no floor: all of it");
     }
 
     #[test]

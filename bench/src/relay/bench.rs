@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use ops::clock::MonotonicClock;
 use sans_io::Timestamp;
 
+use crate::relay::bar::HALF_LOAD;
 use crate::relay::bed::Bed;
 use crate::relay::comparison::{Comparison, Options};
 use crate::relay::contender::{Contender, System};
@@ -16,6 +17,8 @@ use crate::relay::row::{Ceiling, Load, Round, Row};
 use crate::relay::search::{Search, Verdict};
 
 const PROBE: Duration = Duration::from_secs(2);
+/// So often something has to be lost with as many calls: once is no proof on a machine with other things to do.
+const PROBES: u32 = 3;
 /// Start and stop of a relay, generously: what is left of the time must hold it.
 const AROUND: Duration = Duration::from_secs(4);
 /// How long the generator is asked for all that it has.
@@ -297,7 +300,13 @@ impl<'a> Bench<'a> {
             match self.ceiling(system, self.clock.now() + share) {
                 Ok((ceiling, half)) => {
                     println!("most     {:<26} {ceiling} calls", system.to_string());
-                    comparison.rows.extend(half);
+                    if let Some(half) = half {
+                        let calls = half.calls;
+                        comparison.rows.push(half);
+                        if (system.name(), system.path()) == HALF_LOAD {
+                            self.floor(calls, comparison);
+                        }
+                    }
                     for row in &mut comparison.rows {
                         if (row.system, row.path) == (system.name(), system.path()) {
                             row.max_lossless_calls = Some(ceiling.calls);
@@ -312,6 +321,36 @@ impl<'a> Bench<'a> {
                         .push(format!("the most calls of {system}: {error}"));
                 }
             }
+        }
+    }
+
+    /// The bare echo with as many calls as a row at half load, whose latency is the bed's.
+    fn floor(&mut self, calls: u32, comparison: &mut Comparison) {
+        const SYSTEM: System = System::BareXdpEcho;
+        let one_round = WARM_UP + self.measure + AROUND / 4;
+        if !self.source.is_live() || self.left() < one_round + AROUND {
+            return;
+        }
+        let mut floor = || -> anyhow::Result<Vec<Round>> {
+            let contender = self.start(SYSTEM, calls, "floor")?;
+            let mut rounds = Vec::new();
+            for _ in 0..self.options.rounds {
+                if self.left() < one_round {
+                    break;
+                }
+                let round = self.observe(&contender, calls, self.measure)?;
+                println!("floor    {}", said(SYSTEM, calls, &round));
+                rounds.push(round);
+            }
+            contender.stop()?;
+            Ok(rounds)
+        };
+        match floor() {
+            Ok(rounds) if rounds.is_empty() => {}
+            Ok(rounds) => comparison.rows.push(Row::new(SYSTEM, calls, Load::Floor, rounds)),
+            Err(error) => comparison
+                .failures
+                .push(format!("the echo at half load: {error:#}")),
         }
     }
 
@@ -333,8 +372,10 @@ impl<'a> Bench<'a> {
             }
             self.bed.moderate(calls * 100)?;
             let mut outcome = self.source.run(calls, PROBE)?;
-            if outcome.kept_pace() && !outcome.is_lossless() {
-                // Once is no proof on a machine with other things to do.
+            for _ in 1..PROBES {
+                if !outcome.kept_pace() || outcome.is_lossless() {
+                    break;
+                }
                 outcome = self.source.run(calls, PROBE)?;
             }
             search.take(calls, Verdict::of(&outcome));

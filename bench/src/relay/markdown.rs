@@ -45,6 +45,7 @@ fn line(text: &mut String, row: &Row) {
     let calls = match row.load {
         Load::Same => row.calls.to_string(),
         Load::Half => format!("{} (half load)", row.calls),
+        Load::Floor => format!("{} (floor)", row.calls),
         Load::Long => format!("{} (long)", row.calls),
     };
     // Writing to a String does not fail.

@@ -137,6 +137,8 @@ pub enum Load {
     Same,
     /// It is half of the system's own `max_lossless_calls`.
     Half,
+    /// The bare XDP echo with as many calls as a row at half load: what of that one's latency is the bed's.
+    Floor,
     /// A run of its own, longer than the others, for a packet lost.
     Long,
 }
