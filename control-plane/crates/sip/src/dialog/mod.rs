@@ -1,5 +1,5 @@
 //! Dialogs: what two user agents remember of each other between transactions (RFC 3261 §12), the repetition of 2xx
-//! responses and their ACKs (§13).
+//! responses and their ACKs (§13), and reliable provisional responses (RFC 3262).
 
 mod accept_retransmit;
 #[expect(
@@ -9,6 +9,7 @@ mod accept_retransmit;
 mod dialog;
 mod error;
 mod id;
+mod provisional;
 mod route_set;
 mod set;
 
@@ -16,4 +17,8 @@ pub use accept_retransmit::{AcceptRetransmit, AcceptStep};
 pub use dialog::{Dialog, DialogState};
 pub use error::DialogError;
 pub use id::{DialogId, new_call_id, new_tag};
+pub use provisional::{
+    ProvisionalError, ProvisionalOrder, ProvisionalStep, RELIABLE, Rack, Received, ReliableProvisionals,
+    reliable_rseq,
+};
 pub use set::{DialogSet, SetChange};
