@@ -94,6 +94,21 @@ fn early_media_reaches_the_caller() {
 }
 
 #[test]
+fn a_reliable_answer_is_acknowledged_on_both_sides() {
+    run("prack/both-sides", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+#[test]
+fn a_reliable_answer_reaches_a_caller_that_knows_none() {
+    run("prack/caller-without", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+#[test]
+fn a_caller_that_requires_reliable_answers_reaches_a_callee_that_knows_none() {
+    run("prack/callee-without", Transport::Tcp, &CALLER_HANGS_UP);
+}
+
+#[test]
 fn a_caller_cancels_before_it_rings() {
     let expected = Expected {
         status: 487,

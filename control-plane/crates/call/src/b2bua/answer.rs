@@ -36,12 +36,25 @@ impl Call {
         self.outbound.current = None;
         self.phase = Phase::Answering;
         self.accepted = Some(Box::new(response.clone()));
-        let contact = hub.contact(&attempt.destination);
-        let Some(mut leg) = Leg::of_callee(&attempt.invite, response, attempt.destination, contact) else {
+        let fork = tag_of(response, HeaderName::To);
+        let early = self
+            .outbound
+            .forks
+            .iter_mut()
+            .find(|it| it.client == client && it.callee_tag == fork);
+        let has_agreed = early.as_ref().is_some_and(|early| early.has_agreed);
+        let early_leg = early.and_then(|early| early.legs.callee.take());
+        let leg = match early_leg {
+            Some(mut leg) => leg.dialog().handle_response(response).ok().map(|()| *leg),
+            None => {
+                let contact = hub.contact(&attempt.destination);
+                Leg::of_callee(&attempt.invite, response, attempt.destination, contact)
+            }
+        };
+        let Some(mut leg) = leg else {
             self.end_by_fault(hub, now, "The callee's answer makes no dialog");
             return None;
         };
-        let fork = tag_of(response, HeaderName::To);
         let offer = self.inbound.as_mut().and_then(|inbound| inbound.offer.take());
         let Some(offer) = offer else {
             let ack = leg.ack(cseq(&attempt.invite), hub.config.max_forwards);
@@ -59,11 +72,13 @@ impl Call {
             cseq: cseq(&attempt.invite),
             fork: fork.to_owned(),
         };
-        // Every order is known to be right here: the dialog is new.
-        let _ = leg
-            .negotiation
-            .offer_sent()
-            .and_then(|()| leg.negotiation.answer_received());
+        if !has_agreed {
+            // Every order is known to be right here: the dialog is new.
+            let _ = leg
+                .negotiation
+                .offer_sent()
+                .and_then(|()| leg.negotiation.answer_received());
+        }
         self.legs.callee = Some(leg);
         let early = self
             .outbound
@@ -71,6 +86,8 @@ impl Call {
             .iter()
             .find(|it| it.client == client && it.callee_tag == fork);
         let session = match headers::has_description(response) {
+            // What a 2xx repeats of a reliable response is no new answer (RFC 6337 §2.2).
+            _ if has_agreed => early.and_then(|fork| fork.answer.clone()),
             Ok(true) => sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok(),
             Ok(false) => early.and_then(|fork| fork.answer.clone()),
             Err(_) => None,
@@ -179,35 +196,59 @@ impl Call {
     }
 
     /// Sends the 2xx to the caller's INVITE.
-    fn accept_invite(&mut self, hub: &mut Hub, now: Timestamp, body: &str) {
-        let Some(inbound) = self.inbound.take() else {
-            return;
-        };
-        let fork = self
+    pub(super) fn accept_invite(&mut self, hub: &mut Hub, now: Timestamp, body: &str) {
+        let place = self
             .outbound
             .forks
             .iter()
-            .find(|fork| self.is_answered_fork(&fork.callee_tag));
-        let tag = match fork {
-            Some(fork) => fork.caller_tag.clone(),
-            None => {
-                let tag = hub.tag();
-                self.add_caller_tag(hub, tag.clone());
-                tag
+            .position(|fork| self.is_answered_fork(&fork.callee_tag));
+        let mut fork = place.map(|place| &mut self.outbound.forks[place]);
+        let mut provisionals = fork.as_mut().and_then(|fork| fork.provisionals.take());
+        let early_leg = fork.as_mut().and_then(|fork| fork.legs.caller.take());
+        let tag = fork.map(|fork| fork.caller_tag.clone());
+        if let (Some(place), Some(waiting)) = (place, &mut provisionals) {
+            waiting.finish();
+            if waiting.holds_success() {
+                // RFC 3262 §3: no 2xx while a description waits for its PRACK.
+                let fork = &mut self.outbound.forks[place];
+                fork.provisionals = provisionals;
+                fork.legs.caller = early_leg;
+                self.held = Some(body.into());
+                return;
             }
+        }
+        let Some(inbound) = self.inbound.take() else {
+            return;
         };
+        let tag = tag.unwrap_or_else(|| {
+            let tag = hub.tag();
+            self.add_caller_tag(hub, tag.clone());
+            tag
+        });
+        let is_described = provisionals.as_ref().is_some_and(|it| it.is_described());
         let contact = hub.contact_at(&inbound.source);
-        let leg = Leg::of_caller(&inbound.invite, &tag, &inbound.source, contact.clone());
+        let leg = match early_leg {
+            Some(mut leg) => {
+                leg.dialog().confirm();
+                Some(*leg)
+            }
+            None => Leg::of_caller(&inbound.invite, &tag, &inbound.source, contact.clone()),
+        };
         let response = ResponseBuilder::for_request(&inbound.invite, 200, "OK")
             .to_tag(&tag)
             .record_routes()
             .header(HeaderName::Contact, contact)
-            .header(HeaderName::Allow, headers::ALLOW);
+            .header(HeaderName::Allow, headers::ALLOW)
+            .header(HeaderName::Supported, headers::SUPPORTED);
         let accepted = self.accepted.take();
         let response = accepted.iter().fold(response, |response, accepted| {
             headers::pass_back(response, accepted)
         });
-        let response = response.body("application/sdp", body.as_bytes()).build();
+        // An answer that the caller has in a reliable response is not given again (RFC 6337 §2.2).
+        let response = match is_described {
+            true => response.build(),
+            false => response.body("application/sdp", body.as_bytes()).build(),
+        };
         let (Some(mut leg), Ok(response)) = (leg, response) else {
             // The INVITE was checked for all that these need.
             tracing::error!("the 2xx to the caller could not be made");
@@ -222,6 +263,7 @@ impl Call {
         // Every order is known to be right here: the dialog is new.
         let _ = match self.late {
             Some(_) => leg.negotiation.offer_sent(),
+            None if is_described => Ok(()),
             None => leg
                 .negotiation
                 .offer_received()
@@ -229,7 +271,11 @@ impl Call {
         };
         let timers = &hub.config.transactions.timers;
         let first = leg.await_ack(now, timers, &inbound.source, &inbound.invite, &response);
+        if let Some(accept) = &mut leg.accept {
+            accept.provisionals = provisionals;
+        }
         self.legs.caller = Some(leg);
+        hub.deadlines.clear(self.key, Deadline::Provisional);
         self.phase = Phase::Answered;
         self.outbound.forks = Vec::new();
         self.outbound.hops = Box::default();

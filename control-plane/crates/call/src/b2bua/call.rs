@@ -3,6 +3,7 @@ use std::sync::Arc;
 use media_types::{CallId, LineSpec};
 use sans_io::Timestamp;
 use sdp::{Agreement, Origin, OurLine, Session};
+use sip::dialog::{ProvisionalOrder, ReliableProvisionals};
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{Message, Source};
 
@@ -48,6 +49,18 @@ pub(super) struct Inbound {
     pub(super) offer: Option<Session>,
     /// What `Max-Forwards` becomes in our INVITE.
     pub(super) max_forwards: u8,
+    pub(super) reliability: Reliability,
+}
+
+/// What the caller says about reliable provisional responses (RFC 3262 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reliability {
+    /// Nothing: all are unreliable.
+    Unsupported,
+    /// `Supported: 100rel`: those that were reliable from the callee are for the caller.
+    Supported,
+    /// `Require: 100rel`: all are.
+    Required,
 }
 
 /// Our INVITE to the callee, next hop by next hop.
@@ -73,6 +86,14 @@ pub(super) struct Fork {
     pub(super) caller_tag: String,
     /// The description in its provisional response, which its 2xx repeats or leaves out.
     pub(super) answer: Option<Session>,
+    /// The order of its reliable provisional responses.
+    pub(super) order: ProvisionalOrder,
+    /// Its answer came in a reliable response: it stands, whatever a later response has (RFC 6337 §2.2).
+    pub(super) has_agreed: bool,
+    /// Our reliable provisional responses to the caller in this fork's early dialog.
+    pub(super) provisionals: Option<Box<ReliableProvisionals>>,
+    /// The early dialogs, from the first request within them or the first reliable response on.
+    pub(super) legs: Both<Option<Box<Leg>>>,
 }
 
 /// The callee's answer, while the media node is told of it.
@@ -119,6 +140,8 @@ pub(super) struct Call {
     pub(super) outbound: Outbound,
     pub(super) answer: Option<Box<Answer>>,
     pub(super) unacknowledged: Option<Box<Unacknowledged>>,
+    /// The description for our 2xx to the caller, which waits for a PRACK (RFC 3262 §3).
+    pub(super) held: Option<Box<str>>,
     /// The callee's 2xx, until the caller has ours.
     pub(super) accepted: Option<Box<Message>>,
     pub(super) late: Option<Box<Late>>,
@@ -167,6 +190,7 @@ impl Call {
         match deadline {
             Deadline::NextHop => self.next_hop_silent(hub, now),
             Deadline::Ring => self.not_answered(hub, now),
+            Deadline::Provisional => self.repeat_provisionals(hub, now),
             Deadline::Exchange => self.exchange_overdue(hub, now),
             Deadline::Media => self.handle_media(hub, now, None, Err(MediaError::Lost)),
             Deadline::Accept(side) => self.repeat_accept(hub, now, side),

@@ -12,6 +12,8 @@ pub(super) enum Deadline {
     NextHop,
     /// The callee has not answered.
     Ring,
+    /// A reliable provisional response has no PRACK: send it again, or give up.
+    Provisional,
     /// A request that was passed on within the dialog has no final response.
     Exchange,
     /// The media node has not answered.
@@ -47,10 +49,11 @@ impl Deadlines {
 
     /// Takes all deadlines of a call back.
     pub(super) fn clear_all(&mut self, call: CallKey) {
-        use Deadline::{Accept, Duration, Exchange, Media, NextHop, Ring};
+        use Deadline::{Accept, Duration, Exchange, Media, NextHop, Provisional, Ring};
         for deadline in [
             NextHop,
             Ring,
+            Provisional,
             Exchange,
             Media,
             Accept(Side::Caller),

@@ -59,6 +59,7 @@ impl Call {
         for deadline in [
             Deadline::NextHop,
             Deadline::Ring,
+            Deadline::Provisional,
             Deadline::Exchange,
             Deadline::Duration,
         ] {
@@ -69,6 +70,8 @@ impl Call {
             .clone()
             .unwrap_or_else(|| ending.cause.reason_header());
         self.answer = None;
+        self.held = None;
+        self.finish_provisionals();
         self.acknowledge_answer(hub);
         self.acknowledge_late(hub, None);
         self.refuse_invite(hub, now, &ending);

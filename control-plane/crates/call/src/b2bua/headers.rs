@@ -1,15 +1,20 @@
 //! What of one party's message goes into ours for the other: identity without addresses, a clean reason, and the
 //! header fields that are the parties' own matter.
 
+use sip::dialog::RELIABLE;
 use sip::message::{
     FieldName, Header, Host, NameAddr, RequestBuilder, ResponseBuilder, Scheme, Uri, reason_phrase,
 };
 use sip::{HeaderName, Message};
 
+use super::call::Reliability;
 use crate::{Cause, Released};
 
 /// Methods that we take, for `Allow`.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";
+
+/// Option tags that we know, for `Supported`.
+pub(super) const SUPPORTED: &str = "100rel";
 
 /// Header fields of an INVITE that pass from the caller to the callee, beside those that we don't know.
 const PASSED: &[HeaderName] = &[
@@ -213,10 +218,26 @@ pub(super) fn max_forwards(request: &Message, max: u8) -> Option<u8> {
     }
 }
 
-/// The option tags of `Require` that we don't have: all of them (RFC 3261 §8.2.2.3).
+/// The option tags of `Require` that we don't have (RFC 3261 §8.2.2.3).
 pub(super) fn unsupported(request: &Message) -> Option<String> {
-    let tags: Vec<&str> = request.values(HeaderName::Require).take(16).collect();
+    let is_known = |tag: &&str| !SUPPORTED.split(", ").any(|known| known.eq_ignore_ascii_case(tag));
+    let tags: Vec<&str> = request
+        .values(HeaderName::Require)
+        .filter(is_known)
+        .take(16)
+        .collect();
     (!tags.is_empty()).then(|| tags.join(", "))
+}
+
+/// What an INVITE says about reliable provisional responses.
+pub(super) fn reliability(invite: &Message) -> Reliability {
+    if invite.has_token(HeaderName::Require, RELIABLE) {
+        Reliability::Required
+    } else if invite.has_token(HeaderName::Supported, RELIABLE) {
+        Reliability::Supported
+    } else {
+        Reliability::Unsupported
+    }
 }
 
 /// Whether the body, if there is one, is a session description (RFC 3261 §8.2.3).

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use sans_io::Timestamp;
 use sdp::Negotiation;
-use sip::dialog::{AcceptRetransmit, Dialog};
+use sip::dialog::{AcceptRetransmit, Dialog, ReliableProvisionals};
 use sip::message::{RequestBuilder, Scheme, Uri};
 use sip::transaction::{Timers, response_destination};
 use sip::{Destination, HeaderName, Message, Source, Transmit, Transport};
@@ -27,6 +27,8 @@ pub(super) struct Leg {
 pub(super) struct Accept {
     pub(super) cseq: u32,
     pub(super) retransmit: AcceptRetransmit,
+    /// The reliable provisional responses before it: a PRACK may still be on its way.
+    pub(super) provisionals: Option<Box<ReliableProvisionals>>,
 }
 
 /// How far our BYE to the party is.
@@ -50,12 +52,23 @@ impl Leg {
         source: &Source,
         contact: String,
     ) -> Option<Self> {
-        let mut dialog = Dialog::of_server(invite, local_tag).ok()?;
-        dialog.confirm();
+        let mut leg = Self::of_caller_early(invite, local_tag, source, contact)?;
+        leg.dialog.confirm();
+        Some(leg)
+    }
+
+    /// The early dialog of the caller whose `invite` we answer with a provisional response.
+    pub(super) fn of_caller_early(
+        invite: &Message,
+        local_tag: &str,
+        source: &Source,
+        contact: String,
+    ) -> Option<Self> {
+        let dialog = Dialog::of_server(invite, local_tag).ok()?;
         Some(Self::new(dialog, (*source).into(), contact))
     }
 
-    /// The dialog of a callee that answered our `invite` with the 2xx `response`.
+    /// The dialog of a callee that answered our `invite` with `response`, early or confirmed by its status.
     pub(super) fn of_callee(
         invite: &Message,
         response: &Message,
@@ -98,7 +111,7 @@ impl Leg {
     pub(super) fn request(&mut self, method: &str, max_forwards: u8) -> RequestBuilder {
         let request = self.dialog.request(method, max_forwards);
         match method {
-            "BYE" => request,
+            "BYE" | "PRACK" => request,
             _ => request.header(HeaderName::Contact, &self.contact),
         }
     }
@@ -169,6 +182,7 @@ impl Leg {
         self.accept = Some(Box::new(Accept {
             cseq: cseq(invite),
             retransmit,
+            provisionals: None,
         }));
         first
     }

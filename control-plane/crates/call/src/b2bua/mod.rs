@@ -11,6 +11,7 @@ mod headers;
 mod hub;
 mod leg;
 mod media;
+mod prack;
 mod progress;
 mod record;
 mod requests;

@@ -1,15 +1,16 @@
 use sans_io::Timestamp;
+use sip::dialog::{ProvisionalOrder, Received, reliable_rseq};
 use sip::message::ResponseBuilder;
 use sip::transaction::ClientKey;
 use sip::{HeaderName, Message};
 
-use super::call::{Answer, Call, Fork, Phase, by_side};
+use super::call::{Answer, Call, Fork, Phase, Reliability, by_side};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
 use super::hub::{Hub, tag_of};
 use super::media::Step;
-use super::side::Side;
+use super::side::{Both, Side};
 use crate::{Cause, Released};
 
 /// Early dialogs of one call at most; provisional responses of further forks are not passed on.
@@ -37,10 +38,36 @@ impl Call {
         let Some(fork) = self.fork(hub, client, tag_of(response, HeaderName::To)) else {
             return;
         };
+        let rseq = reliable_rseq(response);
+        if let Some(rseq) = rseq {
+            if self.outbound.forks[fork].order.receive(rseq) == Received::Ignored {
+                return;
+            }
+            self.send_prack(hub, now, fork, response, rseq);
+        }
         let answer = self.early_answer(hub, now, fork, response);
+        if answer.is_some() && rseq.is_some() {
+            self.early_agreed(fork);
+        }
         let body = answer.map(|answer| self.describe_answer(Side::Caller, &answer));
-        let Some(inbound) = &self.inbound else { return };
         self.record.ringing(now);
+        if self.provisional_is_reliable(rseq.is_some()) {
+            self.pass_reliably(hub, now, fork, response, body);
+            return;
+        }
+        let Some(inbound) = self
+            .inbound
+            .as_ref()
+            .filter(|it| it.reliability != Reliability::Required)
+        else {
+            // All that the caller takes is reliable, and a reliable response to an INVITE without an offer would have
+            // to bring one (RFC 3262 §5), which we have not.
+            return;
+        };
+        let body = body.filter(|_| {
+            let provisionals = &self.outbound.forks[fork].provisionals;
+            !provisionals.as_ref().is_some_and(|it| it.will_be_described())
+        });
         let contact = hub.contact_at(&inbound.source);
         let phrase = headers::phrase(response);
         let mut passed = ResponseBuilder::for_request(&inbound.invite, status, &phrase)
@@ -71,6 +98,10 @@ impl Call {
             callee_tag: callee_tag.to_owned(),
             caller_tag,
             answer: None,
+            order: ProvisionalOrder::default(),
+            has_agreed: false,
+            provisionals: None,
+            legs: Both::default(),
         });
         Some(self.outbound.forks.len() - 1)
     }
@@ -91,7 +122,7 @@ impl Call {
         response: &Message,
     ) -> Option<Answer> {
         let offer = self.inbound.as_ref()?.offer.as_ref()?;
-        if headers::has_description(response) != Ok(true) {
+        if self.outbound.forks[fork].has_agreed || headers::has_description(response) != Ok(true) {
             return None;
         }
         let session = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok()?;

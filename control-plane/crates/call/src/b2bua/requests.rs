@@ -13,13 +13,13 @@ use super::hub::{CallKey, Client, Hub, tag_of};
 use super::side::Side;
 
 /// Why a request is refused: the status, and what goes with it.
-struct Refusal {
+pub(super) struct Refusal {
     status: u16,
     header: Option<(HeaderName, String)>,
 }
 
 impl Refusal {
-    fn of(status: u16) -> Self {
+    pub(super) fn of(status: u16) -> Self {
         Self { status, header: None }
     }
 
@@ -57,7 +57,7 @@ fn refuse(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message, refu
 
 /// The checks that every request but BYE passes first (RFC 3261 §8.2.2.3): what `Max-Forwards` of our copy becomes. One
 /// that is passed on must have hops left (RFC 7332).
-fn check(hub: &Hub, request: &Message, is_passed_on: bool) -> Result<u8, Refusal> {
+pub(super) fn check(hub: &Hub, request: &Message, is_passed_on: bool) -> Result<u8, Refusal> {
     if let Some(tags) = headers::unsupported(request) {
         return Err(Refusal::with(420, HeaderName::Unsupported, tags));
     }
@@ -203,6 +203,7 @@ impl B2bua {
                 invite: invite.clone(),
                 offer,
                 max_forwards,
+                reliability: headers::reliability(invite),
             },
             hops,
         ))
@@ -224,7 +225,7 @@ impl B2bua {
     }
 }
 
-/// RFC 3261 §11.2. We have no option tags, so `Supported` is empty.
+/// RFC 3261 §11.2.
 fn answer_options(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message) {
     if let Err(refusal) = check(hub, request, false) {
         refuse(hub, now, key, request, refusal);
@@ -235,7 +236,7 @@ fn answer_options(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Messa
         .to_tag(&tag)
         .header(HeaderName::Allow, ALLOW)
         .header(HeaderName::Accept, "application/sdp")
-        .header(HeaderName::Supported, "");
+        .header(HeaderName::Supported, headers::SUPPORTED);
     hub.respond(now, key, response);
 }
 
@@ -262,6 +263,7 @@ impl Call {
             }
             Method::Invite | Method::Update => self.take_exchange(hub, now, side, key, source, request),
             Method::Info => self.relay(hub, now, side, key, request),
+            Method::Prack => self.handle_prack(hub, now, side, key, request),
             other => Err(Refusal::method(other)),
         };
         if let Err(refusal) = result {
@@ -280,8 +282,12 @@ impl Call {
     }
 
     /// Whether the request is in its order. Nothing else is checked of a BYE: whatever it requires, the party is leaving.
-    fn check_order(&mut self, side: Side, request: &Message) -> Result<(), Refusal> {
-        match &mut self.legs[side] {
+    pub(super) fn check_order(&mut self, side: Side, request: &Message) -> Result<(), Refusal> {
+        let leg = match &mut self.legs[side] {
+            Some(leg) => Some(leg),
+            None => self.early_leg(side, request),
+        };
+        match leg {
             Some(leg) => leg
                 .dialog()
                 .handle_request(request)

@@ -46,6 +46,7 @@ impl Call {
             },
             answer: None,
             unacknowledged: None,
+            held: None,
             accepted: None,
             late: None,
             exchange: None,
@@ -219,7 +220,10 @@ impl Call {
             .header(HeaderName::Allow, headers::ALLOW);
         let builder = headers::pass_through(builder, invite);
         match body {
-            Some(body) => builder.body("application/sdp", body.as_bytes()),
+            // Without an offer in the INVITE a reliable provisional response would have to bring one (RFC 3262 §5).
+            Some(body) => builder
+                .header(HeaderName::Supported, headers::SUPPORTED)
+                .body("application/sdp", body.as_bytes()),
             None => builder,
         }
     }

@@ -13,6 +13,7 @@ mod offers;
 mod operator;
 mod random;
 mod refusals;
+mod reliable;
 mod table;
 mod ua;
 mod world;

@@ -1,3 +1,5 @@
+mod reliable;
+
 use std::net::SocketAddr;
 
 use sans_io::{Random, Timestamp};
@@ -5,6 +7,8 @@ use sip::dialog::{AcceptRetransmit, AcceptStep, Dialog, new_call_id, new_tag};
 use sip::message::{RequestBuilder, ResponseBuilder, reason_phrase};
 use sip::transaction::{ClientKey, Config, Event, Layer, Listener, ServerKey, Timers, response_destination};
 use sip::{Destination, FlowId, HeaderName, Message, Method, Source, Transmit, Transport};
+
+use reliable::{Early, Sending};
 
 /// What a user agent does with a re-INVITE, UPDATE or INFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,15 @@ pub struct Ua {
     unacknowledged: Option<Message>,
     /// CSeq numbers of re-INVITEs that we sent without an offer.
     late_reinvites: Vec<u32>,
+    /// Whether we acknowledge reliable provisional responses at once, and those that we took.
+    pub pracks: bool,
+    pub rseqs: Vec<u32>,
+    pub early: Vec<Early>,
+    sending: Vec<Sending>,
+    /// The status of every response with the body that it had.
+    pub bodies: Vec<(u16, String)>,
+    /// An answer that waits for a PRACK, as that fork.
+    held: Option<String>,
 }
 
 pub fn sdp(ip: &str, version: u32, direction: &str) -> String {
@@ -109,6 +122,12 @@ impl Ua {
             extra: "",
             unacknowledged: None,
             late_reinvites: Vec::new(),
+            pracks: true,
+            rseqs: Vec::new(),
+            early: Vec::new(),
+            sending: Vec::new(),
+            bodies: Vec::new(),
+            held: None,
         }
     }
 
@@ -220,6 +239,9 @@ impl Ua {
         }
         let response = response.build().unwrap();
         let _ = self.layer.respond(now, key, response.clone());
+        if status >= 200 {
+            self.stop_provisionals(key);
+        }
         if (200..300).contains(&status) {
             self.answered = Some((key, source, invite.clone()));
             let known = |talk: &Talk| {
@@ -250,8 +272,19 @@ impl Ua {
     }
 
     pub fn answer(&mut self, now: Timestamp) {
+        self.answer_as(now, "b1");
+    }
+
+    /// Answers as fork `tag`, once its description is acknowledged (RFC 3262 §3).
+    pub fn answer_as(&mut self, now: Timestamp, tag: &str) {
+        let Some((key, ..)) = self.incoming else { return };
+        if self.holds_success(key, tag) {
+            self.held = Some(tag.to_owned());
+            return;
+        }
         let body = self.body();
-        self.respond(now, 200, "b1", Some(&body));
+        let body = (!self.is_described(key, tag)).then_some(body.as_str());
+        self.respond(now, 200, tag, body);
         self.incoming = None;
     }
 
@@ -369,6 +402,7 @@ impl Ua {
 
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.layer.handle_timeout(now);
+        self.repeat_provisionals(now);
         for talk in &mut self.talks {
             let step = talk.accept.as_mut().and_then(|accept| accept.handle_timeout(now));
             match step {
@@ -398,7 +432,10 @@ impl Ua {
             .iter()
             .filter_map(|talk| talk.accept.as_ref())
             .map(AcceptRetransmit::poll_timeout);
-        accepts.chain(self.layer.poll_timeout()).min()
+        accepts
+            .chain(self.layer.poll_timeout())
+            .chain(self.next_provisional())
+            .min()
     }
 
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -416,13 +453,14 @@ impl Ua {
                             .trim()
                             .into(),
                     );
+                    self.stop_provisionals(invite);
                     if let Some((key, _, request)) = self.incoming.take_if(|(key, ..)| *key == invite) {
                         self.finish(now, key, &request, 487);
                     } else if let Some(request) = self.layer.request(invite).cloned() {
                         self.finish(now, invite, &request, 487);
                     }
                 }
-                Event::Response { key, message, .. } => self.handle_response(key, &message),
+                Event::Response { key, message, .. } => self.handle_response(now, key, &message),
                 Event::TimedOut { key } => {
                     self.log.push("timeout".into());
                     self.failed(key);
@@ -466,6 +504,14 @@ impl Ua {
         if is_new && method == Method::Invite {
             self.last_invite = Some(request.clone());
             self.incoming = Some((key, source, request));
+            return;
+        }
+        if method == Method::Prack {
+            let status = self.take_prack(now, &request);
+            self.finish(now, key, &request, status);
+            if let Some(tag) = self.held.take() {
+                self.answer_as(now, &tag);
+            }
             return;
         }
         let manner = self.manner;
@@ -529,7 +575,7 @@ impl Ua {
         }
     }
 
-    fn handle_response(&mut self, key: ClientKey, response: &Message) {
+    fn handle_response(&mut self, now: Timestamp, key: ClientKey, response: &Message) {
         let status = response.status().unwrap();
         let method = response.cseq().unwrap().method;
         if status == 100 {
@@ -553,6 +599,14 @@ impl Ua {
             .find(|(sent, _)| *sent == key)
             .map(|(_, invite)| invite.clone());
         let is_success = (200..300).contains(&status);
+        if let Some(invite) = &invite
+            && status < 200
+            && !self.take_provisional(now, invite, response)
+        {
+            return;
+        }
+        let body = String::from_utf8_lossy(response.body()).into_owned();
+        self.bodies.push((status, body));
         if is_success {
             let tag = response.to().unwrap().tag().unwrap_or_default().to_owned();
             let known = |talk: &&mut Talk| talk.dialog.id().remote_tag.as_deref() == Some(tag.as_str());
@@ -572,7 +626,18 @@ impl Ua {
                 talk.reinvite.take_if(|reinvite| *reinvite == key);
                 let _ = talk.dialog.handle_response(response);
             } else {
-                let dialog = Dialog::of_client(&invite.clone().unwrap(), response).unwrap();
+                let early = self.early.iter().position(|it| {
+                    it.dialog.id().remote_tag.as_deref() == Some(tag.as_str())
+                        && &*it.dialog.id().call_id == call_id
+                });
+                let dialog = match early {
+                    Some(place) => {
+                        let mut early = self.early.remove(place);
+                        early.dialog.handle_response(response).unwrap();
+                        early.dialog
+                    }
+                    None => Dialog::of_client(&invite.clone().unwrap(), response).unwrap(),
+                };
                 self.talks.push(Talk {
                     dialog,
                     alive: true,

@@ -1,0 +1,375 @@
+//! Reliable provisional responses (RFC 3262), with parties that know them and parties that don't.
+
+use std::time::Duration;
+
+use sans_io::network::Conditions;
+use sans_io::{Random, Timestamp};
+use sip::HeaderName;
+
+use crate::random::number;
+use crate::world::{B, World, config};
+
+/// The caller's INVITE, with this in `Supported` or `Require`, has arrived at the callee.
+fn invited(name: HeaderName) -> World {
+    let mut world = World::new();
+    invite(&mut world, Some(name));
+    world.run_ms(20);
+    assert!(world.b.incoming.is_some());
+    world
+}
+
+fn invite(world: &mut World, name: Option<HeaderName>) {
+    let body = world.a.body();
+    let builder = world.a.invite_builder("1000");
+    let builder = match name {
+        Some(name) => builder.header(name, "100rel"),
+        None => builder,
+    };
+    world
+        .a
+        .send_invite(world.now, builder.body("application/sdp", body.as_bytes()));
+}
+
+fn progress(world: &mut World) {
+    let body = world.b.body();
+    world.b.respond_reliably(world.now, 183, "b1", Some(&body));
+    world.run_ms(20);
+}
+
+fn hang_up(mut world: World) {
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn both_sides_know_100rel() {
+    let mut world = invited(HeaderName::Supported);
+    assert!(
+        world
+            .b
+            .last_invite
+            .as_ref()
+            .unwrap()
+            .has_token(HeaderName::Supported, "100rel")
+    );
+    progress(&mut world);
+    assert_eq!(world.b.log, ["INVITE", "PRACK"]);
+    assert_eq!(world.a.log, ["183 INVITE", "200 PRACK"]);
+    world.b.respond_reliably(world.now, 180, "b1", None);
+    world.run_ms(20);
+    assert_eq!(world.a.rseqs[1], world.a.rseqs[0] + 1, "RSeq rises by one");
+    world.b.answer(world.now);
+    world.run_ms(50);
+    assert_eq!(
+        world.a.log,
+        ["183 INVITE", "200 PRACK", "180 INVITE", "200 PRACK", "200 INVITE"]
+    );
+    assert_eq!(world.b.log, ["INVITE", "PRACK", "PRACK", "ACK"]);
+    let described: Vec<bool> = world.a.bodies.iter().map(|(_, body)| !body.is_empty()).collect();
+    assert_eq!(described, [true, false, false], "one answer, in the 183");
+    // The next request is above the PRACKs in its CSeq, both ways.
+    world.a.reinvite(world.now, "sendonly", true);
+    world.run_ms(50);
+    world.b.reinvite(world.now, "sendrecv", true);
+    world.run_ms(50);
+    assert_eq!(world.a.log[5..], ["200 INVITE", "INVITE", "ACK"]);
+    hang_up(world);
+}
+
+#[test]
+fn a_caller_without_100rel_talks_to_a_callee_with_it() {
+    let mut world = World::invited();
+    progress(&mut world);
+    assert_eq!(world.b.log, ["INVITE", "PRACK"]);
+    assert_eq!(world.a.log, ["183 INVITE"]);
+    assert!(
+        world.a.rseqs.is_empty(),
+        "nothing reliable for a caller that does not ask"
+    );
+    world.b.answer(world.now);
+    world.run_ms(50);
+    assert_eq!(world.a.log, ["183 INVITE", "200 INVITE"]);
+    assert!(
+        world.a.last_body.contains("198.51.100."),
+        "the 200 has the answer"
+    );
+    assert!(!world.a.bodies[1].1.is_empty());
+    hang_up(world);
+}
+
+#[test]
+fn a_caller_that_requires_100rel_talks_to_a_callee_without_it() {
+    let mut world = invited(HeaderName::Require);
+    world.b.respond(world.now, 180, "b1", None);
+    world.run_ms(20);
+    let body = world.b.body();
+    world.b.respond(world.now, 183, "b1", Some(&body));
+    world.run_ms(20);
+    assert_eq!(world.b.log, ["INVITE"], "no PRACK for the callee");
+    assert_eq!(
+        world.a.log,
+        ["180 INVITE", "200 PRACK", "183 INVITE", "200 PRACK"]
+    );
+    world.b.answer(world.now);
+    world.run_ms(50);
+    assert_eq!(world.a.log.last().unwrap(), "200 INVITE");
+    hang_up(world);
+}
+
+#[test]
+fn a_lost_prack_makes_the_response_come_again() {
+    let mut world = invited(HeaderName::Supported);
+    world.a.pracks = false;
+    progress(&mut world);
+    world.run_ms(7_900);
+    let repeated = world.trace.iter().filter(|it| *it == "183 INVITE -> a").count();
+    assert_eq!(repeated, 5, "at 0, 0.5, 1.5, 3.5 and 7.5 s");
+    assert_eq!(world.a.log, ["183 INVITE"], "repetitions are known as such");
+    let rseq = world.a.rseqs[0];
+    world.a.prack(world.now, rseq);
+    world.run_ms(20_000);
+    assert_eq!(world.a.log, ["183 INVITE", "200 PRACK"]);
+    world.b.answer(world.now);
+    world.run_ms(50);
+    hang_up(world);
+}
+
+#[test]
+fn a_response_without_any_prack_ends_the_call() {
+    let mut world = invited(HeaderName::Supported);
+    world.a.pracks = false;
+    progress(&mut world);
+    world.finish();
+    assert_eq!(world.a.log, ["183 INVITE", "504 INVITE"]);
+    assert_eq!(
+        world.b.log[2],
+        "CANCEL Q.850;cause=102;text=\"No PRACK for a reliable response\""
+    );
+    assert_eq!(world.ended().cause.as_ref().unwrap().sip_status, 504);
+}
+
+#[test]
+fn a_second_prack_and_a_wrong_one_get_481() {
+    let mut world = invited(HeaderName::Supported);
+    progress(&mut world);
+    let rseq = world.a.rseqs[0];
+    for wrong in [rseq, rseq + 1] {
+        world.a.prack(world.now, wrong);
+        world.run_ms(20);
+        assert_eq!(world.a.log.last().unwrap(), "481 PRACK");
+    }
+    world.b.answer(world.now);
+    world.run_ms(50);
+    assert_eq!(world.a.log.last().unwrap(), "200 INVITE");
+    hang_up(world);
+}
+
+#[test]
+fn a_2xx_waits_for_the_prack_of_the_answer() {
+    let mut world = invited(HeaderName::Supported);
+    world.a.pracks = false;
+    progress(&mut world);
+    world.b.answer(world.now);
+    world.run_ms(300);
+    assert_eq!(
+        world.b.log,
+        ["INVITE", "PRACK", "ACK"],
+        "the callee is not kept waiting"
+    );
+    assert_eq!(world.a.log, ["183 INVITE"]);
+    let rseq = world.a.rseqs[0];
+    world.a.prack(world.now, rseq);
+    world.run_ms(20);
+    assert_eq!(world.a.log[1..], ["200 PRACK", "200 INVITE"]);
+    hang_up(world);
+}
+
+#[test]
+fn a_2xx_that_waits_in_vain_ends_both_legs() {
+    let mut world = invited(HeaderName::Supported);
+    world.a.pracks = false;
+    progress(&mut world);
+    world.b.answer(world.now);
+    world.finish();
+    assert_eq!(world.a.log, ["183 INVITE", "504 INVITE"]);
+    assert_eq!(world.b.log, ["INVITE", "PRACK", "ACK", "BYE"]);
+}
+
+#[test]
+fn a_caller_may_cancel_while_the_2xx_waits() {
+    let mut world = invited(HeaderName::Supported);
+    world.a.pracks = false;
+    progress(&mut world);
+    world.b.answer(world.now);
+    world.run_ms(300);
+    world.a.cancel(world.now);
+    world.finish();
+    assert_eq!(world.a.log, ["183 INVITE", "487 INVITE"]);
+    assert_eq!(world.b.log.last().unwrap(), "BYE");
+}
+
+#[test]
+fn a_2xx_does_not_wait_for_a_ringing_without_description() {
+    let mut world = invited(HeaderName::Supported);
+    world.a.pracks = false;
+    world.b.respond_reliably(world.now, 180, "b1", None);
+    world.run_ms(20);
+    world.b.answer(world.now);
+    world.a.acknowledges = false;
+    world.run_ms(50);
+    assert_eq!(world.a.log, ["180 INVITE", "200 INVITE"]);
+    // Its PRACK crossed the 2xx, and is known all the same (RFC 3262 §3).
+    let rseq = world.a.rseqs[0];
+    world.a.talk_pracks(world.now, rseq);
+    world.run_ms(20);
+    assert_eq!(world.a.log.last().unwrap(), "200 PRACK");
+    world.a.acknowledge();
+    world.a.acknowledges = true;
+    world.run_ms(20);
+    hang_up(world);
+}
+
+#[test]
+fn responses_out_of_order_are_not_taken() {
+    let mut world = invited(HeaderName::Supported);
+    progress(&mut world);
+    let last = world.tape.iter().rev().find_map(|(from, bytes)| {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        text.starts_with("SIP/2.0 183").then_some((*from, text))
+    });
+    let (from, text) = last.unwrap();
+    let rseq: u32 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("RSeq: "))
+        .unwrap()
+        .parse()
+        .unwrap();
+    let ahead = text.replace(&format!("RSeq: {rseq}"), &format!("RSeq: {}", rseq + 2));
+    for again in [text, ahead] {
+        world.inject(&from.to_string(), again);
+        world.run_ms(20);
+    }
+    assert_eq!(world.b.log, ["INVITE", "PRACK"], "one PRACK");
+    assert_eq!(world.a.log, ["183 INVITE", "200 PRACK"]);
+    world.b.answer(world.now);
+    world.run_ms(50);
+    hang_up(world);
+}
+
+#[test]
+fn an_invite_without_an_offer_is_not_answered_reliably() {
+    let mut world = World::new();
+    let builder = world
+        .a
+        .invite_builder("1000")
+        .header(HeaderName::Require, "100rel");
+    world.a.send_invite(world.now, builder);
+    world.run_ms(20);
+    assert!(
+        !world
+            .b
+            .last_invite
+            .as_ref()
+            .unwrap()
+            .has_token(HeaderName::Supported, "100rel")
+    );
+    world.b.respond(world.now, 180, "b1", None);
+    world.run_ms(20);
+    assert!(
+        world.a.log.is_empty(),
+        "no response that the caller could not take"
+    );
+    world.b.answer(world.now);
+    world.run_ms(50);
+    assert_eq!(world.a.log, ["200 INVITE"]);
+    hang_up(world);
+}
+
+#[test]
+fn what_is_required_beside_100rel_is_refused() {
+    let mut world = World::new();
+    let body = world.a.body();
+    let builder = world
+        .a
+        .invite_builder("1000")
+        .header(HeaderName::Require, "100rel, precondition");
+    world
+        .a
+        .send_invite(world.now, builder.body("application/sdp", body.as_bytes()));
+    world.run_ms(50);
+    assert_eq!(world.a.unsupported.as_deref(), Some("precondition"));
+    world.finish();
+}
+
+/// A call over a network that loses, doubles and reorders a tenth of everything.
+fn story(seed: u64) -> World {
+    let mut random = Random::from_number(seed);
+    let conditions = Conditions {
+        loss_permille: 100,
+        duplication_permille: 100,
+        delay_min: Duration::from_millis(1),
+        delay_max: Duration::from_millis(80),
+    };
+    let mut world = World::with(config(&[B]), conditions, seed);
+    let support = [None, Some(HeaderName::Supported), Some(HeaderName::Require)];
+    invite(&mut world, support[random.below(3) as usize]);
+    let arrived = Timestamp::from_millis(40_000);
+    while world.b.incoming.is_none() && world.now < arrived {
+        world.run_ms(50);
+    }
+    for _ in 0..random.below(4) {
+        let tag = ["b1", "b2"][random.below(2) as usize];
+        match random.below(4) {
+            0 => world.b.respond_reliably(world.now, 180, tag, None),
+            1 => world.b.respond(world.now, 180, tag, None),
+            _ => {
+                let body = world.b.body();
+                world.b.respond_reliably(world.now, 183, tag, Some(&body));
+            }
+        }
+        world.run_ms(random.below(2_000));
+    }
+    if random.chance_permille(150) {
+        world.a.cancel(world.now);
+    }
+    world
+        .b
+        .answer_as(world.now, ["b1", "b2"][random.below(2) as usize]);
+    // Everything that is repeated has had its time.
+    world.run_ms(40_000);
+    world
+}
+
+#[test]
+fn reliable_calls_survive_a_bad_network() {
+    const STORIES: u64 = 500;
+    let given = number("SEED");
+    let seeds = given.map_or(0..number("STORIES").unwrap_or(STORIES), |seed| seed..seed + 1);
+    let count = seeds.end - seeds.start;
+    let mut talking = 0;
+    for seed in seeds {
+        let told = std::panic::catch_unwind(|| {
+            let mut world = story(seed);
+            let both = world.a.is_talking() && world.b.is_talking();
+            assert_eq!(world.a.is_talking(), world.b.is_talking(), "the parties disagree");
+            for _ in 0..2 {
+                world.a.bye(world.now);
+                world.run_ms(40_000);
+                world.b.bye_if_acknowledged(world.now);
+            }
+            world.finish();
+            both
+        });
+        match told {
+            Ok(both) => talking += u64::from(both),
+            Err(fault) => {
+                eprintln!("the story of SEED={seed} went wrong");
+                std::panic::resume_unwind(fault);
+            }
+        }
+    }
+    assert!(
+        given.is_some() || talking > count / 2,
+        "only {talking} of {count} talk"
+    );
+}
