@@ -109,6 +109,11 @@ fn a_caller_that_requires_reliable_answers_reaches_a_callee_that_knows_none() {
 }
 
 #[test]
+fn an_early_session_is_held_by_update() {
+    run("update/early", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+#[test]
 fn a_caller_cancels_before_it_rings() {
     let expected = Expected {
         status: 487,

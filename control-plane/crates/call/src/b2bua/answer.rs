@@ -37,15 +37,14 @@ impl Call {
         self.phase = Phase::Answering;
         self.accepted = Some(Box::new(response.clone()));
         let fork = tag_of(response, HeaderName::To);
-        let early = self
-            .outbound
-            .forks
-            .iter_mut()
-            .find(|it| it.client == client && it.callee_tag == fork);
-        let has_agreed = early.as_ref().is_some_and(|early| early.has_agreed);
-        let early_leg = early.and_then(|early| early.legs.callee.take());
+        let place = self.outbound.place(client, fork);
+        let has_agreed = place.is_some_and(|place| self.outbound.forks[place].has_agreed);
+        if self.outbound.adopted != place {
+            self.leave_early(hub, now);
+        }
+        let early_leg = place.and_then(|place| self.early_slot(place, Side::Callee).take());
         let leg = match early_leg {
-            Some(mut leg) => leg.dialog().handle_response(response).ok().map(|()| *leg),
+            Some(mut leg) => leg.dialog().handle_response(response).ok().map(|()| leg),
             None => {
                 let contact = hub.contact(&attempt.destination);
                 Leg::of_callee(&attempt.invite, response, attempt.destination, contact)
@@ -80,6 +79,12 @@ impl Call {
                 .and_then(|()| leg.negotiation.answer_received());
         }
         self.legs.callee = Some(leg);
+        if self.exchange.is_some() {
+            // What it changes comes with its own answer; what was agreed before is agreed.
+            let sent = self.send_ack(hub, &unacknowledged);
+            self.accept_invite(hub, now, "");
+            return sent;
+        }
         let early = self
             .outbound
             .forks
@@ -101,7 +106,11 @@ impl Call {
             self.end_by_fault(hub, now, "The callee's answer does not fit the offer");
             return sent;
         };
-        let lines = by_side(Side::Caller, &agreement);
+        let lines = match self.outbound.adopted {
+            // An UPDATE may have changed them since.
+            Some(_) => self.agreed.clone(),
+            None => by_side(Side::Caller, &agreement),
+        };
         self.answer = Some(Box::new(Answer { session, agreement }));
         if self.media.lines() == &*lines && self.media.is_idle() {
             let sent = self.send_ack(hub, &unacknowledged);
@@ -182,8 +191,10 @@ impl Call {
             return;
         }
         let body = if let Some(answer) = self.answer.take() {
-            let lines = by_side(Side::Caller, &answer.agreement);
-            self.agree(&lines);
+            if self.outbound.adopted.is_none() {
+                let lines = by_side(Side::Caller, &answer.agreement);
+                self.agree(&lines);
+            }
             self.describe_answer(Side::Caller, &answer)
         } else if let Some(late) = self.late.take() {
             let body = self.describe_offer(Side::Caller, &late.offer);
@@ -202,21 +213,19 @@ impl Call {
             .forks
             .iter()
             .position(|fork| self.is_answered_fork(&fork.callee_tag));
-        let mut fork = place.map(|place| &mut self.outbound.forks[place]);
-        let mut provisionals = fork.as_mut().and_then(|fork| fork.provisionals.take());
-        let early_leg = fork.as_mut().and_then(|fork| fork.legs.caller.take());
-        let tag = fork.map(|fork| fork.caller_tag.clone());
+        let fork = place.map(|place| &mut self.outbound.forks[place]);
+        let tag = fork.as_ref().map(|fork| fork.caller_tag.clone());
+        let mut provisionals = fork.and_then(|fork| fork.provisionals.take());
         if let (Some(place), Some(waiting)) = (place, &mut provisionals) {
             waiting.finish();
             if waiting.holds_success() {
                 // RFC 3262 §3: no 2xx while a description waits for its PRACK.
-                let fork = &mut self.outbound.forks[place];
-                fork.provisionals = provisionals;
-                fork.legs.caller = early_leg;
+                self.outbound.forks[place].provisionals = provisionals;
                 self.held = Some(body.into());
                 return;
             }
         }
+        let early_leg = place.and_then(|place| self.early_slot(place, Side::Caller).take());
         let Some(inbound) = self.inbound.take() else {
             return;
         };
@@ -230,7 +239,7 @@ impl Call {
         let leg = match early_leg {
             Some(mut leg) => {
                 leg.dialog().confirm();
-                Some(*leg)
+                Some(leg)
             }
             None => Leg::of_caller(&inbound.invite, &tag, &inbound.source, contact.clone()),
         };
@@ -278,6 +287,7 @@ impl Call {
         hub.deadlines.clear(self.key, Deadline::Provisional);
         self.phase = Phase::Answered;
         self.outbound.forks = Vec::new();
+        self.outbound.adopted = None;
         self.outbound.hops = Box::default();
         hub.counters.calls_answered += 1;
         hub.output(Output::Cdr(self.record.answered(now)));

@@ -73,6 +73,8 @@ pub(super) struct Outbound {
     pub(super) current: Option<ClientKey>,
     /// The early dialogs: each fork of the callee has a dialog of its own with the caller.
     pub(super) forks: Vec<Fork>,
+    /// The place in `forks` of the early dialogs that an UPDATE has moved to the call's `legs`.
+    pub(super) adopted: Option<usize>,
     /// `Call-ID` and tag of ours, one a hop that was tried.
     pub(super) dialogs: Vec<(String, String)>,
 }
@@ -93,7 +95,7 @@ pub(super) struct Fork {
     /// Our reliable provisional responses to the caller in this fork's early dialog.
     pub(super) provisionals: Option<Box<ReliableProvisionals>>,
     /// The early dialogs, from the first request within them or the first reliable response on.
-    pub(super) legs: Both<Option<Box<Leg>>>,
+    pub(super) legs: Both<Option<Leg>>,
 }
 
 /// The callee's answer, while the media node is told of it.

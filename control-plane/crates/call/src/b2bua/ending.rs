@@ -45,6 +45,11 @@ impl Call {
             return;
         }
         self.phase = Phase::Ended;
+        let mut ending = ending;
+        if !self.record.is_answered() && ending.cause.sip_status < 300 {
+            // What ends an answered call has ended one that is not: an UPDATE in its early dialog failed.
+            ending.cause.sip_status = 500;
+        }
         hub.counters.calls_ended += 1;
         let Ending { cause, .. } = &ending;
         tracing::info!(
@@ -75,6 +80,7 @@ impl Call {
         self.acknowledge_answer(hub);
         self.acknowledge_late(hub, None);
         self.refuse_invite(hub, now, &ending);
+        self.leave_early(hub, now);
         self.abandon_exchange(hub, now);
         if let Some(client) = self.outbound.current.take() {
             // The transaction goes on without the call: a 2xx that crosses is acknowledged and hung up on.

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use sans_io::Timestamp;
 use sdp::Negotiation;
-use sip::dialog::{AcceptRetransmit, Dialog, ReliableProvisionals};
+use sip::dialog::{AcceptRetransmit, Dialog, DialogState, ReliableProvisionals};
 use sip::message::{RequestBuilder, Scheme, Uri};
 use sip::transaction::{Timers, response_destination};
 use sip::{Destination, HeaderName, Message, Source, Transmit, Transport};
@@ -93,6 +93,11 @@ impl Leg {
 
     pub(super) fn dialog(&mut self) -> &mut Dialog {
         &mut self.dialog
+    }
+
+    /// Whether the INVITE that makes the dialog has no 2xx yet.
+    pub(super) fn is_early(&self) -> bool {
+        self.dialog.state() == DialogState::Early
     }
 
     pub(super) fn local_tag(&self) -> &str {

@@ -5,6 +5,7 @@ mod attempt;
 mod call;
 mod changes;
 mod deadlines;
+mod early;
 mod ending;
 mod exchange;
 mod headers;

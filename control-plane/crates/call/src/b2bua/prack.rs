@@ -11,7 +11,7 @@ use super::call::{Call, Phase, Reliability};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
-use super::hub::{Client, Hub, tag_of};
+use super::hub::{Client, Hub};
 use super::leg::{Leg, cseq};
 use super::requests::{Refusal, check};
 use super::side::Side;
@@ -28,20 +28,21 @@ impl Call {
         response: &Message,
         rseq: u32,
     ) {
-        let fork = &mut self.outbound.forks[fork];
-        let Some(Client::Attempt(attempt)) = hub.clients.get(&fork.client) else {
+        let client = self.outbound.forks[fork].client;
+        let Some(Client::Attempt(attempt)) = hub.clients.get(&client) else {
             return;
         };
         let invite_cseq = cseq(&attempt.invite);
-        match &mut fork.legs.callee {
+        let leg = self.early_slot(fork, Side::Callee);
+        match &mut *leg {
             // A Contact that cannot be read leaves the target as it was.
             Some(leg) => drop(leg.dialog().handle_response(response)),
             none => {
                 let contact = hub.contact(&attempt.destination);
-                *none = Leg::of_callee(&attempt.invite, response, attempt.destination, contact).map(Box::new);
+                *none = Leg::of_callee(&attempt.invite, response, attempt.destination, contact);
             }
         }
-        let Some(leg) = &mut fork.legs.callee else { return };
+        let Some(leg) = leg else { return };
         let prack = leg
             .request("PRACK", hub.config.max_forwards)
             .header(HeaderName::RAck, format_args!("{rseq} {invite_cseq} INVITE"));
@@ -50,9 +51,8 @@ impl Call {
 
     /// The callee's answer in a reliable response stands from now on.
     pub(super) fn early_agreed(&mut self, fork: usize) {
-        let fork = &mut self.outbound.forks[fork];
-        fork.has_agreed = true;
-        if let Some(leg) = &mut fork.legs.callee {
+        self.outbound.forks[fork].has_agreed = true;
+        if let Some(leg) = self.early_slot(fork, Side::Callee) {
             // The INVITE had the offer, and this is the first answer.
             let _ = leg
                 .negotiation
@@ -86,7 +86,8 @@ impl Call {
     ) {
         let Some(inbound) = &self.inbound else { return };
         let contact = hub.contact_at(&inbound.source);
-        let fork = &mut self.outbound.forks[fork];
+        let place = fork;
+        let fork = &mut self.outbound.forks[place];
         let first = hub.random.next_u64() >> 32;
         let timers = &hub.config.transactions.timers;
         let provisionals = fork.provisionals.get_or_insert_with(|| {
@@ -115,12 +116,15 @@ impl Call {
                 return;
             }
         };
-        if fork.legs.caller.is_none() {
-            let leg = Leg::of_caller_early(&inbound.invite, &fork.caller_tag, &inbound.source, contact);
-            fork.legs.caller = leg.map(Box::new);
+        let leg = match self.outbound.adopted == Some(place) {
+            true => &mut self.legs.caller,
+            false => &mut fork.legs.caller,
+        };
+        if leg.is_none() {
+            *leg = Leg::of_caller_early(&inbound.invite, &fork.caller_tag, &inbound.source, contact);
         }
         if body.is_some()
-            && let Some(leg) = &mut fork.legs.caller
+            && let Some(leg) = leg
         {
             // The INVITE had the offer, and this is the first answer.
             let _ = leg
@@ -172,21 +176,6 @@ impl Call {
                 provisionals.finish();
             }
         }
-    }
-
-    /// The early dialog of a request.
-    pub(super) fn early_leg(&mut self, side: Side, request: &Message) -> Option<&mut Leg> {
-        let place = self.early_fork(side, request)?;
-        self.outbound.forks[place].legs[side].as_deref_mut()
-    }
-
-    /// The fork whose early dialog a request is in.
-    fn early_fork(&self, side: Side, request: &Message) -> Option<usize> {
-        let (theirs, ours) = (tag_of(request, HeaderName::From), tag_of(request, HeaderName::To));
-        self.outbound.forks.iter().position(|fork| match side {
-            Side::Caller => fork.caller_tag == ours,
-            Side::Callee => fork.callee_tag == theirs,
-        })
     }
 
     /// A PRACK of the caller: for the response that waits for it, and for no other (RFC 3262 §3). An offer in it is

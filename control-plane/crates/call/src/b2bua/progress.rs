@@ -84,8 +84,7 @@ impl Call {
 
     /// The place of a fork, new or known; `None` when there are too many.
     fn fork(&mut self, hub: &mut Hub, client: ClientKey, callee_tag: &str) -> Option<usize> {
-        let known = |fork: &Fork| fork.client == client && fork.callee_tag == callee_tag;
-        if let Some(place) = self.outbound.forks.iter().position(known) {
+        if let Some(place) = self.outbound.place(client, callee_tag) {
             return Some(place);
         }
         if self.outbound.forks.len() >= FORKS_MAX {
@@ -154,6 +153,7 @@ impl Call {
         }
         if status == 503 && self.has_next_hop() {
             hub.counters.next_hops_skipped += 1;
+            self.leave_early(hub, now);
             self.call_next_hop(hub, now, 503, "All next hops are out of service");
             return;
         }

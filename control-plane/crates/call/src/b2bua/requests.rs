@@ -35,6 +35,12 @@ impl Refusal {
         Self::with(503, HeaderName::RetryAfter, hub.config.retry_after_s.to_string())
     }
 
+    /// An offer out of turn: a random wait of 0 to 10 seconds (RFC 3261 §14.2, RFC 3311 §5.2).
+    pub(super) fn later(hub: &mut Hub) -> Self {
+        let seconds = hub.random.below(11).to_string();
+        Self::with(500, HeaderName::RetryAfter, seconds)
+    }
+
     /// The method is not one of ours: 501 if we have never heard of it, else 405 (RFC 3261 §8.2.1).
     fn method(method: Method<'_>) -> Self {
         match method {
@@ -68,7 +74,7 @@ pub(super) fn check(hub: &Hub, request: &Message, is_passed_on: bool) -> Result<
 }
 
 /// The session description in a request.
-fn offer(hub: &mut Hub, request: &Message) -> Result<Option<sdp::Session>, Refusal> {
+pub(super) fn offer(hub: &mut Hub, request: &Message) -> Result<Option<sdp::Session>, Refusal> {
     let unsupported = |_| Refusal::with(415, HeaderName::Accept, "application/sdp");
     if !headers::has_description(request).map_err(unsupported)? {
         return Ok(None);
@@ -261,6 +267,9 @@ impl Call {
                 answer_options(hub, now, key, request);
                 Ok(())
             }
+            Method::Update if matches!(self.phase, Phase::Calling) => {
+                self.take_early_update(hub, now, side, key, source, request)
+            }
             Method::Invite | Method::Update => self.take_exchange(hub, now, side, key, source, request),
             Method::Info => self.relay(hub, now, side, key, request),
             Method::Prack => self.handle_prack(hub, now, side, key, request),
@@ -272,20 +281,25 @@ impl Call {
     }
 
     /// Whether the request's tags are those of the dialog: the standing one, or an early one of the caller.
-    fn is_peer(&self, side: Side, request: &Message) -> bool {
+    fn is_peer(&mut self, side: Side, request: &Message) -> bool {
         let (theirs, ours) = (tag_of(request, HeaderName::From), tag_of(request, HeaderName::To));
         match (&self.legs[side], side) {
-            (Some(leg), _) => leg.remote_tag() == theirs && leg.local_tag() == ours,
-            (None, Side::Caller) => self.caller_tag == theirs,
-            (None, Side::Callee) => false,
+            (Some(leg), _) if leg.remote_tag() == theirs && leg.local_tag() == ours => true,
+            (Some(_), _) if self.outbound.adopted.is_none() => false,
+            (_, Side::Caller) => self.caller_tag == theirs,
+            (_, Side::Callee) => self.early_leg(side, request).is_some(),
         }
     }
 
     /// Whether the request is in its order. Nothing else is checked of a BYE: whatever it requires, the party is leaving.
     pub(super) fn check_order(&mut self, side: Side, request: &Message) -> Result<(), Refusal> {
-        let leg = match &mut self.legs[side] {
-            Some(leg) => Some(leg),
-            None => self.early_leg(side, request),
+        let leg = match self.phase {
+            Phase::Reserving | Phase::Calling | Phase::Answering => self.early_leg(side, request),
+            Phase::Answered | Phase::Ended => None,
+        };
+        let leg = match leg {
+            Some(_) => self.early_leg(side, request),
+            None => self.legs[side].as_mut(),
         };
         match leg {
             Some(leg) => leg
@@ -308,11 +322,7 @@ impl Call {
         let max_forwards = check(hub, request, true)?;
         self.check_order(side, request)?;
         match self.exchange_conflict(side) {
-            // RFC 3261 §14.2: a random wait of 0 to 10 seconds.
-            Some(500) => {
-                let seconds = hub.random.below(11).to_string();
-                return Err(Refusal::with(500, HeaderName::RetryAfter, seconds));
-            }
+            Some(500) => return Err(Refusal::later(hub)),
             Some(status) => return Err(Refusal::of(status)),
             None => {}
         }

@@ -42,6 +42,7 @@ impl Call {
                 next: 0,
                 current: None,
                 forks: Vec::new(),
+                adopted: None,
                 dialogs: Vec::new(),
             },
             answer: None,

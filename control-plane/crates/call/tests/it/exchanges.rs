@@ -32,6 +32,53 @@ fn hold_and_resume_keep_their_directions() {
 }
 
 #[test]
+fn hold_in_every_form_is_passed_on_and_taken_back() {
+    use Direction::{Inactive, RecvOnly, SendOnly, SendRecv};
+    for (held, answered, directions_then) in [
+        ("sendonly", "recvonly", [SendOnly, RecvOnly]),
+        ("recvonly", "sendonly", [RecvOnly, SendOnly]),
+        ("inactive", "inactive", [Inactive, Inactive]),
+    ] {
+        for method in ["INVITE", "UPDATE"] {
+            let mut world = World::talking();
+            for (offer, answer, expected) in [
+                (held, answered, directions_then),
+                ("sendrecv", "sendrecv", [SendRecv, SendRecv]),
+            ] {
+                world.a.direction = offer;
+                world.b.direction = answer;
+                let body = world.a.body();
+                world.a.in_dialog(world.now, method, Some(&body));
+                world.run_ms(50);
+                assert_eq!(world.a.log.last().unwrap(), &format!("200 {method}"));
+                assert_eq!(directions(&world), expected, "{held} by {method}");
+            }
+            world.a.bye(world.now);
+            world.finish();
+        }
+    }
+}
+
+#[test]
+fn hold_by_the_address_0_0_0_0_stops_the_media_towards_it() {
+    let mut world = World::talking();
+    let body = world.a.body().replace("c=IN IP4 10.1.0.1", "c=IN IP4 0.0.0.0");
+    world.a.in_dialog(world.now, "INVITE", Some(&body));
+    world.run_ms(50);
+    assert_eq!(world.a.log.last().unwrap(), "200 INVITE");
+    let lines = world.node.calls.values().next().unwrap()[0].lines.clone();
+    assert!(
+        !lines[0].direction.receives() || lines[0].remote.is_none(),
+        "{lines:?}"
+    );
+    world.a.reinvite(world.now, "sendrecv", true);
+    world.run_ms(50);
+    assert_eq!(directions(&world), [Direction::SendRecv, Direction::SendRecv]);
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
 fn a_reinvite_of_the_callee_goes_to_the_caller() {
     let mut world = World::talking();
     world.a.direction = "recvonly";

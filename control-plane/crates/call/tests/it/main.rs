@@ -2,6 +2,7 @@
 
 mod acks;
 mod calls;
+mod early;
 mod endings;
 mod exchanges;
 mod forks;

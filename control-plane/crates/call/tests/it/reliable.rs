@@ -319,8 +319,16 @@ fn story(seed: u64) -> World {
     }
     for _ in 0..random.below(4) {
         let tag = ["b1", "b2"][random.below(2) as usize];
-        match random.below(4) {
+        match random.below(6) {
             0 => world.b.respond_reliably(world.now, 180, tag, None),
+            4 => {
+                let body = world.a.body();
+                world.a.update_early(world.now, Some(&body));
+            }
+            5 => {
+                let body = world.b.body();
+                world.b.update_early(world.now, Some(&body));
+            }
             1 => world.b.respond(world.now, 180, tag, None),
             _ => {
                 let body = world.b.body();

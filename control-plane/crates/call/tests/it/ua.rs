@@ -239,9 +239,7 @@ impl Ua {
         }
         let response = response.build().unwrap();
         let _ = self.layer.respond(now, key, response.clone());
-        if status >= 200 {
-            self.stop_provisionals(key);
-        }
+        let early = self.take_early_dialog_of(key, status, tag);
         if (200..300).contains(&status) {
             self.answered = Some((key, source, invite.clone()));
             let known = |talk: &Talk| {
@@ -251,7 +249,7 @@ impl Ua {
             if self.talks.iter().any(known) {
                 return;
             }
-            let mut dialog = Dialog::of_server(&invite, tag).unwrap();
+            let mut dialog = early.unwrap_or_else(|| Dialog::of_server(&invite, tag).unwrap());
             dialog.confirm();
             let destination = response_destination(&source, &invite).unwrap();
             let transmit = Transmit {
@@ -486,6 +484,35 @@ impl Ua {
         let _ = self.layer.respond(now, key, response);
     }
 
+    /// The early dialog that a final response ends or confirms; the others of the INVITE are over.
+    fn take_early_dialog_of(&mut self, key: ServerKey, status: u16, tag: &str) -> Option<Dialog> {
+        let early = (200..300)
+            .contains(&status)
+            .then(|| self.take_early_dialog(key, tag))
+            .flatten();
+        if status >= 200 {
+            self.stop_provisionals(key);
+        }
+        early
+    }
+
+    fn take_early_update(&mut self, now: Timestamp, key: ServerKey, request: &Message) {
+        let answer = self.body();
+        let contact = self.contact();
+        match self.manner {
+            Manner::Accept => {
+                let mut response =
+                    ResponseBuilder::for_request(request, 200, "OK").header(HeaderName::Contact, contact);
+                if !request.body().is_empty() {
+                    response = response.body("application/sdp", answer.as_bytes());
+                }
+                let _ = self.layer.respond(now, key, response.build().unwrap());
+            }
+            Manner::Reject(status) => self.finish(now, key, request, status),
+            Manner::Ignore => {}
+        }
+    }
+
     fn talk(&mut self, message: &Message) -> Option<&mut Talk> {
         let call_id = message.call_id().ok()?;
         let tag = message.to().ok()?.tag()?;
@@ -512,6 +539,10 @@ impl Ua {
             if let Some(tag) = self.held.take() {
                 self.answer_as(now, &tag);
             }
+            return;
+        }
+        if method == Method::Update && self.is_early(&request) {
+            self.take_early_update(now, key, &request);
             return;
         }
         let manner = self.manner;

@@ -23,6 +23,7 @@ pub struct Sending {
     tag: String,
     key: ServerKey,
     machine: ReliableProvisionals,
+    dialog: Dialog,
 }
 
 impl Ua {
@@ -39,6 +40,7 @@ impl Ua {
                 tag: tag.to_owned(),
                 key,
                 machine: ReliableProvisionals::new(first, &Timers::default()),
+                dialog: Dialog::of_server(&invite, tag).unwrap(),
             });
             self.sending.len() - 1
         });
@@ -93,6 +95,39 @@ impl Ua {
         // With its final response an INVITE is over for us.
         let is_pending = |sending: &Sending| sending.machine.poll_timeout().is_none_or(|at| at > now);
         self.sending.retain(is_pending);
+    }
+
+    /// The early dialog of fork `tag`, for its 2xx.
+    pub(super) fn take_early_dialog(&mut self, key: ServerKey, tag: &str) -> Option<Dialog> {
+        let place = self
+            .sending
+            .iter()
+            .position(|it| it.key == key && it.tag == tag)?;
+        Some(self.sending.remove(place).dialog)
+    }
+
+    /// An UPDATE in our latest early dialog, as a caller or a callee.
+    pub fn update_early(&mut self, now: Timestamp, body: Option<&str>) {
+        let (contact, destination) = (self.contact(), self.destination());
+        let early = self.early.last_mut().map(|it| &mut it.dialog);
+        let Some(dialog) = early.or(self.sending.last_mut().map(|it| &mut it.dialog)) else {
+            return;
+        };
+        let mut update = dialog.request("UPDATE", 70).header(HeaderName::Contact, contact);
+        if let Some(body) = body {
+            update = update.body("application/sdp", body.as_bytes());
+        }
+        self.layer
+            .send_request(now, update.build().unwrap(), destination)
+            .unwrap();
+    }
+
+    /// Whether a request is in an early dialog of ours.
+    pub(super) fn is_early(&mut self, request: &Message) -> bool {
+        let (call_id, tag) = (request.call_id().unwrap(), request.to().unwrap().tag());
+        let is_it =
+            |dialog: &Dialog| &*dialog.id().call_id == call_id && Some(&*dialog.id().local_tag) == tag;
+        self.early.iter().any(|it| is_it(&it.dialog)) || self.sending.iter().any(|it| is_it(&it.dialog))
     }
 
     pub(super) fn stop_provisionals(&mut self, key: ServerKey) {
