@@ -278,6 +278,7 @@ fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow:
         },
         routes: call::Routes::new(table.routes()),
         calls_max: limits.calls_max,
+        refusal_records_per_s_max: limits.refusal_records_per_s_max,
         max_forwards: limits.max_forwards,
         retry_after_s: limits.retry_after_s,
         next_hop_timeout: Duration::from_millis(limits.next_hop_timeout_ms),

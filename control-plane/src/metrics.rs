@@ -99,6 +99,8 @@ impl Sources {
             calls_answered,
             calls_ended,
             calls_refused_at_limit,
+            refusals_recorded,
+            refusals_unrecorded,
             requests_refused,
             descriptions_refused,
             media_failures,
@@ -132,6 +134,8 @@ impl Sources {
             "event",
             &[
                 ("refused_at_limit", calls_refused_at_limit),
+                ("refusal_recorded", refusals_recorded),
+                ("refusal_unrecorded", refusals_unrecorded),
                 ("request_refused", requests_refused),
                 ("description_refused", descriptions_refused),
                 ("media_failure", media_failures),

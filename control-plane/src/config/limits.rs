@@ -9,6 +9,8 @@ use serde::Deserialize;
 pub struct Limits {
     /// Calls at once; one more gets 503.
     pub calls_max: usize,
+    /// Records of INVITEs refused before they begin a call, at most in one second; further ones leave none. 0 writes none.
+    pub refusal_records_per_s_max: u32,
     /// Transactions at once, those that linger included; one more gets 503.
     pub transactions_max: usize,
     /// New requests that may wait to be looked at; one more gets 503.
@@ -34,6 +36,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             calls_max: 5_000,
+            refusal_records_per_s_max: 100,
             transactions_max: 200_000,
             new_request_queue: 1_000,
             urgent_queue: 10_000,
@@ -50,6 +53,11 @@ impl Default for Limits {
 impl Validate for Limits {
     fn validate(&self, problems: &mut Problems) {
         problems.range("calls_max", self.calls_max, 1..=1_000_000);
+        problems.range(
+            "refusal_records_per_s_max",
+            self.refusal_records_per_s_max,
+            0..=10_000,
+        );
         problems.range("transactions_max", self.transactions_max, 100..=10_000_000);
         problems.range("new_request_queue", self.new_request_queue, 1..=1_000_000);
         problems.range("urgent_queue", self.urgent_queue, 1..=1_000_000);

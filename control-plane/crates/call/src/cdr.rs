@@ -5,8 +5,9 @@ use sans_io::Timestamp;
 
 use crate::Cause;
 
-/// What a record is written for. A call that was attempted has `Ended` exactly once; one that was answered has
-/// `Answered` before it; `Quality` follows last, when media had been asked for.
+/// What a record is written for. A call that was attempted has `Ended` exactly once, and so may an INVITE that was
+/// refused before it began one; a call that was answered has `Answered` before it; `Quality` follows last, when media
+/// had been asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// The called party answered.

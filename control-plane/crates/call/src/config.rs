@@ -23,6 +23,9 @@ pub struct Config {
     pub routes: Routes,
     /// Calls at once, from the INVITE until the call is over; another one gets 503.
     pub calls_max: usize,
+    /// Records of INVITEs that are refused before they begin a call, at most in one second; further ones are counted
+    /// and leave none.
+    pub refusal_records_per_s_max: u32,
     /// `Max-Forwards` of what we send is one less than what we got and at most this (RFC 3261 §8.1.1.6).
     pub max_forwards: u8,
     /// `Retry-After` of a 503 of ours, in seconds, when nothing better is known.
@@ -62,6 +65,7 @@ impl Default for Config {
             transactions: sip::transaction::Config::new(Vec::new()),
             routes: Routes::default(),
             calls_max: 5_000,
+            refusal_records_per_s_max: 100,
             max_forwards: 70,
             retry_after_s: 5,
             next_hop_timeout: Duration::from_secs(4),

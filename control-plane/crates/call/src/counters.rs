@@ -7,8 +7,12 @@ pub struct Counters {
     pub calls_answered: u64,
     /// Calls that ended, answered or not.
     pub calls_ended: u64,
-    /// INVITEs refused at the limit of calls, without a record.
+    /// INVITEs refused at the limit of calls.
     pub calls_refused_at_limit: u64,
+    /// INVITEs refused before they began a call that have a record.
+    pub refusals_recorded: u64,
+    /// INVITEs refused before they began a call that have none: too many of late, or the journal is full.
+    pub refusals_unrecorded: u64,
     /// Requests refused before anything was begun for them: unknown methods, extensions, bodies, dialogs.
     pub requests_refused: u64,
     /// Session descriptions that could not be used.

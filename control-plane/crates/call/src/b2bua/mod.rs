@@ -15,6 +15,7 @@ mod media;
 mod prack;
 mod progress;
 mod record;
+mod refusals;
 mod requests;
 mod setup;
 mod side;
@@ -32,6 +33,7 @@ use call::{Call, Phase};
 use changes::Untold;
 use ending::Ending;
 use hub::{CallKey, Client, Hub, Server, tag_of};
+use refusals::RefusalRecords;
 
 use crate::{Cause, Changes, Config, Counters, MediaAnswer, MediaTimeout, Output, Overview, Released};
 
@@ -52,6 +54,8 @@ use crate::{Cause, Changes, Config, Counters, MediaAnswer, MediaTimeout, Output,
 /// # What is certain
 ///
 /// - Every INVITE that began a call has one record of stage `Ended`, before any message that tells a party of the end.
+/// - An INVITE that is refused before it begins a call has one, too, up to
+///   [`refusal_records_per_s_max`](Config::refusal_records_per_s_max) of them a second.
 /// - Every creation of media that was not refused is followed by one `Delete`, the call's last media request.
 /// - No address of one party is in a message for the other.
 /// - Every state has a limit in time, every table one in number.
@@ -62,12 +66,14 @@ pub struct B2bua {
     calls_begun: u64,
     draining: bool,
     untold: Untold,
+    refusal_records: RefusalRecords,
 }
 
 impl B2bua {
     /// A B2BUA without calls.
     pub fn new(config: Config, random: Random) -> Self {
         Self {
+            refusal_records: RefusalRecords::new(config.refusal_records_per_s_max),
             hub: Hub::new(config, random),
             calls: HashMap::new(),
             calls_begun: 0,

@@ -10,7 +10,9 @@ use super::call::{Call, Inbound, Phase};
 use super::exchange::Exchange;
 use super::headers::{self, ALLOW};
 use super::hub::{CallKey, Client, Hub, tag_of};
+use super::record::Record;
 use super::side::Side;
+use crate::{Cause, Output, Released};
 
 /// Why a request is refused: the status, and what goes with it.
 pub(super) struct Refusal {
@@ -154,11 +156,11 @@ impl B2bua {
         if self.draining || self.calls.len() >= self.hub.config.calls_max {
             self.hub.counters.calls_refused_at_limit += 1;
             let refusal = Refusal::unavailable(&self.hub);
-            refuse(&mut self.hub, now, key, request, refusal);
+            self.refuse_invite(now, key, source, request, refusal);
             return;
         }
         match self.admit(key, source, request) {
-            Err(refusal) => refuse(&mut self.hub, now, key, request, refusal),
+            Err(refusal) => self.refuse_invite(now, key, source, request, refusal),
             Ok((inbound, hops)) => {
                 self.calls_begun += 1;
                 let call_key = CallKey(self.calls_begun);
@@ -168,6 +170,28 @@ impl B2bua {
                 self.with_call(call_key, |_, _| {});
             }
         }
+    }
+
+    /// Refuses an INVITE that begins no call. It leaves a record all the same, unless there were too many of late, or
+    /// calls are refused because the records' journal is full.
+    fn refuse_invite(
+        &mut self,
+        now: Timestamp,
+        key: ServerKey,
+        source: Source,
+        invite: &Message,
+        refusal: Refusal,
+    ) {
+        if !self.draining && self.refusal_records.admit(now) {
+            self.hub.counters.refusals_recorded += 1;
+            let id = self.hub.call_id();
+            let cause = Cause::failed(Released::Us, refusal.status, reason_phrase(refusal.status));
+            let record = Record::new(now, id, invite, &source).ended(now, cause);
+            self.hub.output(Output::Cdr(record));
+        } else {
+            self.hub.counters.refusals_unrecorded += 1;
+        }
+        refuse(&mut self.hub, now, key, invite, refusal);
     }
 
     /// The checks of RFC 3261 §8.2, in its order, then those of our own.

@@ -120,7 +120,7 @@ fn hops_that_are_used_up_are_483_and_no_call() {
     );
     world.inject(A, text.clone());
     world.run_ms(100);
-    assert_eq!(world.trace, ["483 INVITE -> a"]);
+    assert_eq!(world.trace, ["record Ended", "483 INVITE -> a"]);
     let sips = text
         .replace("INVITE sip:", "INVITE sips:")
         .replace("Max-Forwards: 0", "Max-Forwards: 70");
@@ -203,6 +203,50 @@ fn calls_beyond_the_limit_are_503_with_retry_after() {
     world.b.respond(world.now, 486, "b1", None);
     world.finish();
     assert_eq!(world.b2bua.counters().calls_refused_at_limit, 1);
+}
+
+#[test]
+fn an_invite_that_begins_no_call_leaves_a_record_before_its_answer() {
+    let status_of = |change: fn(RequestBuilder) -> RequestBuilder, user: &str| {
+        let (_, world) = refused(change, user);
+        let cdr = world.ended();
+        assert_eq!(cdr.source, A.parse().unwrap());
+        assert!(cdr.caller_call_id.ends_with("@10.1.0.1") && cdr.callee_call_id.is_none());
+        assert_eq!(cdr.request_uri, format!("sip:{user}@{US}"));
+        let status = cdr.cause.as_ref().unwrap().sip_status;
+        world.assert_order(&["record Ended", &format!("{status} INVITE -> a")]);
+        (status, cdr.cause.as_ref().unwrap().q850)
+    };
+    assert_eq!(status_of(|builder| builder, "9"), (404, 1));
+    assert_eq!(
+        status_of(|builder| builder.header(HeaderName::Require, "x"), "1000"),
+        (420, 127)
+    );
+}
+
+#[test]
+fn a_flood_of_refused_invites_leaves_few_records() {
+    let mut world = World::new();
+    for _ in 0..150 {
+        let builder = world.a.invite_builder("9");
+        world.a.send_invite(world.now, builder);
+    }
+    world.run_ms(500);
+    let counters = *world.b2bua.counters();
+    assert_eq!(
+        (counters.refusals_recorded, counters.refusals_unrecorded),
+        (100, 50)
+    );
+    world.b2bua.drain(true);
+    world.run_ms(1_000);
+    let builder = world.a.invite_builder("1000");
+    world.a.send_invite(world.now, builder);
+    world.finish();
+    assert_eq!(
+        world.b2bua.counters().refusals_recorded,
+        100,
+        "none while draining"
+    );
 }
 
 #[test]

@@ -294,7 +294,7 @@ impl World {
         let counters = b2bua.counters();
         assert_eq!(
             count(Stage::Ended),
-            counters.calls_attempted,
+            counters.calls_attempted + counters.refusals_recorded,
             "one record of the end a call"
         );
         assert_eq!(counters.calls_ended, counters.calls_attempted);
@@ -307,7 +307,11 @@ impl World {
             .collect();
         ended.sort();
         ended.dedup();
-        assert_eq!(ended.len() as u64, counters.calls_ended, "a call ended twice");
+        assert_eq!(
+            ended.len() as u64,
+            counters.calls_ended + counters.refusals_recorded,
+            "a call ended twice"
+        );
     }
 
     /// The caller's INVITE has arrived at the callee.
