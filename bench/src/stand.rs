@@ -193,6 +193,30 @@ impl Stand {
         script.start(&format!("{side}-{}", self.scripts), &self.folder)
     }
 
+    /// Puts users into the control plane's database, `name;password` a line, and waits until it knows `count` of them.
+    ///
+    /// # Errors
+    /// What the program said, or that it took too long.
+    pub fn import_users(&self, users: &str, count: u64) -> anyhow::Result<()> {
+        let file = self.folder.join("import.csv");
+        std::fs::write(&file, users)?;
+        let imported = std::process::Command::new(crate::binary::find("ringpath-control")?)
+            .arg("--config")
+            .arg(self.folder.join("control.toml"))
+            .arg("--import-users")
+            .arg(&file)
+            .output()?;
+        ensure!(
+            imported.status.success(),
+            "{}",
+            String::from_utf8_lossy(&imported.stderr)
+        );
+        wait::until_true("the users to be known", Duration::from_secs(10), || {
+            let known = self.control_metrics()?.value("ringpath_control_users", "");
+            Ok(known.is_some_and(|known| known >= count as f64))
+        })
+    }
+
     /// gRPC of a node.
     pub fn node_client(&self, node: usize) -> anyhow::Result<NodeClient> {
         NodeClient::connect(self.grpc[node])

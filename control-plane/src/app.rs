@@ -8,6 +8,7 @@ use call::B2bua;
 use media_types::InterfaceName;
 use ops::clock::{MonotonicClock, wall_clock};
 use ops::http::{Ops, Readiness};
+use registrar::Registrar;
 use sans_io::Random;
 use sip_transport::{Listen, Transport};
 use tokio::net::TcpListener;
@@ -16,9 +17,11 @@ use tokio::sync::{oneshot, watch};
 use crate::config::{Config, Media, MediaNode};
 use crate::draining::Draining;
 use crate::metrics::{self, Sources};
+use crate::registration;
 use crate::routing::{self, Table};
 use crate::shell::Shell;
 use crate::standing::Standing;
+use crate::users;
 
 /// How long the start waits for names of next hops, and for a first media node. Without them it goes on: `/readyz` says
 /// what is missing.
@@ -69,7 +72,29 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!("next hops are still being looked up");
     }
     let (tell_routes, routes) = watch::channel(table.routes());
-    let b2bua = B2bua::new(call_config(&config, &transport, &table)?, random.fork());
+    let call_config = call_config(&config, &transport, &table)?;
+    let registrar = config.registrar.as_ref().map(|registrar| {
+        let hosts = own_hosts(&call_config.transactions.listeners);
+        let registrar = registrar.config(hosts, config.limits.retry_after_s);
+        let mut registrar = Registrar::new(registrar, random.fork());
+        registrar.set_users(registration::users(&records.users));
+        let bindings = records.bindings.into_iter();
+        registrar.restore(bindings.filter_map(|binding| registration::restored(binding, &clock)));
+        tracing::info!(
+            users = registrar.user_count(),
+            bindings = registrar.binding_count(),
+            "registrar"
+        );
+        registrar
+    });
+    let users = match &config.registrar {
+        Some(of_users) => {
+            let interval = Duration::from_secs(of_users.users_refresh_s);
+            Some(users::follow(config.store.options(), records.users, interval)?)
+        }
+        None => None,
+    };
+    let b2bua = B2bua::new(call_config, random.fork());
 
     let nodes = config
         .media_nodes
@@ -131,6 +156,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         reports,
         healthy,
         journal,
+        registrar,
+        users,
         routes,
         standing,
         readiness,
@@ -203,15 +230,7 @@ fn connections_max(config: &Config) -> usize {
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
-    let options = store::Options {
-        path: config.store.path.clone(),
-        postgresql: config
-            .store
-            .postgresql
-            .as_ref()
-            .map(|url| url.as_str().to_owned()),
-        journal_bytes_max: config.store.journal_bytes_max,
-    };
+    let options = config.store.options();
     let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
     let opened = store::open(&options, now_ms).await.context("store.path")?;
@@ -277,6 +296,7 @@ fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow:
             ..sip::transaction::Config::new(listeners)
         },
         routes: call::Routes::new(table.routes()),
+        has_registrar: config.registrar.is_some(),
         calls_max: limits.calls_max,
         refusal_records_per_s_max: limits.refusal_records_per_s_max,
         max_forwards: limits.max_forwards,
@@ -298,6 +318,22 @@ fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow:
             ..sdp::Limits::default()
         },
     })
+}
+
+/// What we are called at our listeners, beside the domain of our users.
+fn own_hosts(listeners: &[sip::transaction::Listener]) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for listener in listeners {
+        let uri = format!("sip:{}", listener.sent_by);
+        let named = sip::message::Uri::parse(&uri)
+            .ok()
+            .and_then(|uri| Some(uri.host()?.to_string()));
+        let local = sip::message::Host::from(listener.local.ip()).to_string();
+        hosts.extend(named.into_iter().chain([local]));
+    }
+    hosts.sort();
+    hosts.dedup();
+    hosts
 }
 
 fn timeout_action(media: &Media) -> call::MediaTimeout {

@@ -14,4 +14,9 @@ pub struct Arguments {
     /// when not.
     #[arg(long)]
     pub check_config: bool,
+
+    /// Put the users of a file (a line each, `name;password`) into the database of the configuration, then exit. A control
+    /// plane that runs takes note within `registrar.users_refresh_s`.
+    #[arg(long, value_name = "FILE")]
+    pub import_users: Option<PathBuf>,
 }

@@ -9,9 +9,11 @@ mod draining;
 mod media;
 mod metrics;
 mod record;
+mod registration;
 mod routing;
 mod shell;
 mod standing;
+mod users;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,18 @@ fn main() -> ExitCode {
     };
     if arguments.check_config {
         return ExitCode::SUCCESS;
+    }
+    if let Some(file) = &arguments.import_users {
+        return match users::import(&config, file) {
+            Ok(users) => {
+                println!("{users} users imported");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("ringpath-control: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
     }
     match app::run(config) {
         Ok(()) => ExitCode::SUCCESS,

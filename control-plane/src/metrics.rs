@@ -69,6 +69,7 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let mut page = Page(&mut encoder);
         self.calls(&mut page)?;
+        self.registrations(&mut page)?;
         self.messages(&mut page)?;
         self.media(&mut page)?;
         self.records(&mut page)
@@ -154,6 +155,55 @@ impl Sources {
             "next_hops_unresolved",
             "Routes whose next hop has no usable address",
             self.unresolved.load(Relaxed),
+        )
+    }
+
+    fn registrations(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let Some(registrar) = self.standing.now().registrar else {
+            return Ok(());
+        };
+        page.gauge("users", "Users that may register", registrar.users as u64)?;
+        page.gauge(
+            "users_registered",
+            "Users with a contact",
+            registrar.registered as u64,
+        )?;
+        page.gauge("registrations", "Contacts of users", registrar.bindings as u64)?;
+        let registrar::Counters {
+            accepted,
+            added,
+            refreshed,
+            removed,
+            expired,
+            registers_refused,
+            calls_refused,
+        } = registrar.counters;
+        page.counters(
+            "registration_events",
+            "REGISTERs answered 200, and what became of contacts",
+            "event",
+            &[
+                ("accepted", accepted),
+                ("added", added),
+                ("refreshed", refreshed),
+                ("removed", removed),
+                ("expired", expired),
+            ],
+        )?;
+        let by_reason = |counts: [u64; registrar::Refusal::REASONS.len()]| -> Vec<(&str, u64)> {
+            registrar::Refusal::REASONS.into_iter().zip(counts).collect()
+        };
+        page.counters(
+            "registers_refused",
+            "REGISTERs refused, the first of a challenge included",
+            "reason",
+            &by_reason(registers_refused),
+        )?;
+        page.counters(
+            "user_calls_refused",
+            "Calls refused for who makes them, the first of a challenge included",
+            "reason",
+            &by_reason(calls_refused),
         )
     }
 

@@ -127,6 +127,7 @@ impl Table {
                     flow: Some(flow),
                 },
                 host: hop.uri_host.clone(),
+                contact: None,
             })
         };
         self.addresses(hop).into_iter().filter_map(next_hop).collect()

@@ -2,16 +2,18 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
 
-use call::{B2bua, Cdr, MediaAnswer, Output, Stage};
+use call::{Asked, B2bua, Cdr, Contact, MediaAnswer, NextHop, Output, Placement, Stage};
 use media_client::{Client, Report};
 use ops::clock::MonotonicClock;
 use ops::http::Readiness;
+use registrar::{Located, Registrar, Target, Users};
+use sip::message::Uri;
 use sip_transport::{Inbound, Transport};
 use store::{Journal, ReleasedBy};
 use tokio::sync::{mpsc, watch};
 
-use crate::standing::Standing;
-use crate::{media, record};
+use crate::standing::{Registrations, Standing};
+use crate::{media, record, registration};
 
 /// Messages handled before the sockets have their turn again. They read many more at a time, so that under overload
 /// messages wait in the transport's queues, where new requests are refused early, and not in the kernel's buffer, where
@@ -39,6 +41,10 @@ pub struct Shell {
     pub healthy: watch::Receiver<usize>,
     /// Where call records go before anything that is sent after them.
     pub journal: Journal,
+    /// Who registers, and where users are.
+    pub registrar: Option<Registrar>,
+    /// The users, whenever they change.
+    pub users: Option<mpsc::Receiver<Users>>,
     /// The routing table, whenever it changes.
     pub routes: watch::Receiver<Vec<call::Route>>,
     /// For metrics.
@@ -64,9 +70,11 @@ impl Shell {
             if done(&self.b2bua) {
                 return;
             }
-            let wake = self
-                .b2bua
-                .poll_timeout()
+            let due = self.registrar.as_ref().and_then(Registrar::poll_timeout);
+            let wake = [self.b2bua.poll_timeout(), due]
+                .into_iter()
+                .flatten()
+                .min()
                 .map(|at| tokio::time::Instant::from_std(self.clock.instant(at)));
             let sleep = async {
                 match wake {
@@ -88,6 +96,7 @@ impl Shell {
                 () = self.reload.next() => self.transport.reload_tls(),
                 Some(report) = self.reports.recv() => self.take_report(report),
                 inbound = self.transport.receive() => self.take_inbound(inbound),
+                Some(users) = next_users(&mut self.users) => self.take_users(users),
                 // What changed is told by `settle`.
                 Ok(()) = self.healthy.changed() => {}
                 () = sleep => {}
@@ -107,11 +116,77 @@ impl Shell {
                 self.take_inbound(inbound);
             }
             let now = self.clock.now();
+            if let Some(registrar) = &mut self.registrar
+                && registrar.poll_timeout().is_some_and(|at| at <= now)
+            {
+                registrar.handle_timeout(now);
+                self.keep_bindings();
+            }
             if self.b2bua.poll_timeout().is_some_and(|at| at <= now) {
                 self.b2bua.handle_timeout(now);
                 self.carry_out();
             }
             tokio::task::yield_now().await;
+        }
+    }
+
+    fn take_users(&mut self, users: Users) {
+        if let Some(registrar) = &mut self.registrar {
+            registrar.set_users(users);
+        }
+    }
+
+    /// Has the registrar answer. What it promises is in the journal first.
+    fn register(&mut self, asked: &Asked) {
+        let now = self.clock.now();
+        let Some(registrar) = &mut self.registrar else {
+            return;
+        };
+        registrar.set_full(!self.journal.has_room());
+        let response = registrar.register(now, &asked.source, &asked.request);
+        self.keep_bindings();
+        if let Some(response) = response {
+            self.b2bua.respond(now, asked.key, response);
+        }
+    }
+
+    /// Says where a call goes: to a user's contacts, or where the routing table says.
+    fn place(&mut self, asked: &Asked) {
+        let now = self.clock.now();
+        let Some(registrar) = &mut self.registrar else {
+            return;
+        };
+        let placement = match registrar.admit_call(now, &asked.source, &asked.request) {
+            Err(Some(response)) => Placement::Refused(response),
+            // Not even a refusal can be printed: the call goes nowhere.
+            Err(None) => Placement::To(Vec::new()),
+            Ok(_) => {
+                let uri = asked.request.request_uri().unwrap_or("");
+                let located = Uri::parse(uri).map_or(Located::Unknown, |uri| registrar.locate(now, &uri));
+                let host = registrar.config().domains.first();
+                match located {
+                    Located::Unknown => Placement::Routed,
+                    Located::Away => Placement::To(Vec::new()),
+                    Located::At(targets) => {
+                        let hop = |target| next_hop(target, host.map_or("invalid", String::as_str));
+                        Placement::To(targets.into_iter().map(hop).collect())
+                    }
+                }
+            }
+        };
+        self.b2bua.place(now, asked, placement);
+    }
+
+    fn keep_bindings(&mut self) {
+        let Some(registrar) = &mut self.registrar else {
+            return;
+        };
+        while let Some(change) = registrar.poll_change() {
+            let change = registration::stored(change, &self.clock);
+            if let Err(error) = self.journal.append_binding(&change) {
+                // The journal counts it, for metrics.
+                tracing::error!(%error, ?change, "a contact is not kept over a restart");
+            }
         }
     }
 
@@ -153,6 +228,8 @@ impl Shell {
                 match output {
                     Output::Send(transmit) => self.transport.send(transmit),
                     Output::Cdr(cdr) => self.keep(&cdr),
+                    Output::Register(asked) => self.register(&asked),
+                    Output::Place(asked) => self.place(&asked),
                     Output::Media(request) => {
                         let id = request.id;
                         if self.client.request(media::request(request)).is_err() {
@@ -196,6 +273,14 @@ impl Shell {
         now.calls = self.b2bua.call_count();
         now.dialogs = self.b2bua.dialog_count();
         now.transactions = self.b2bua.transactions().len();
+        if let Some(registrar) = &self.registrar {
+            now.registrar = Some(Registrations {
+                users: registrar.user_count(),
+                bindings: registrar.binding_count(),
+                registered: registrar.registered_count(),
+                counters: *registrar.counters(),
+            });
+        }
         now.call_counters = *self.b2bua.counters();
         now.transaction_counters = *self.b2bua.transactions().counters();
         if now.refusing != refusing {
@@ -219,5 +304,25 @@ impl Shell {
             }
             changed
         });
+    }
+}
+
+/// The next change of the users; never, without a registrar.
+async fn next_users(users: &mut Option<mpsc::Receiver<Users>>) -> Option<Users> {
+    match users {
+        Some(users) => users.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A user's contact as a next hop. `host` stands in `To`: what was called is the address-of-record.
+fn next_hop(target: Target, host: &str) -> NextHop {
+    NextHop {
+        destination: target.destination,
+        host: host.to_owned(),
+        contact: Some(Contact {
+            uri: target.uri,
+            routes: target.routes,
+        }),
     }
 }

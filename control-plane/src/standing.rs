@@ -38,6 +38,8 @@ pub struct Now {
     pub dialogs: usize,
     /// Transactions, those that linger included.
     pub transactions: usize,
+    /// The registrar's figures, if there is one.
+    pub registrar: Option<Registrations>,
     /// What the B2BUA counts.
     pub call_counters: call::Counters,
     /// What the transaction layer counts.
@@ -46,6 +48,19 @@ pub struct Now {
     pub ended: BTreeMap<(&'static str, &'static str), u64>,
     /// Whether new calls are refused, and why.
     pub refusing: Option<&'static str>,
+}
+
+/// How the registrar stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Registrations {
+    /// Users that may register.
+    pub users: usize,
+    /// Contacts.
+    pub bindings: usize,
+    /// Users that have one.
+    pub registered: usize,
+    /// What the registrar counts.
+    pub counters: registrar::Counters,
 }
 
 impl Default for Standing {

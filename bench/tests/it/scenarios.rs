@@ -223,3 +223,42 @@ fn a_number_without_a_route() {
     };
     run_alone("route/none", &options, Some(&expected));
 }
+
+/// Users from a CSV file register with digest, and a killed control plane still has them when it is back.
+#[test]
+fn users_register_and_outlive_a_kill() {
+    let test = "registrar-register";
+    if !sipp_is_here(test) {
+        return;
+    }
+    const USERS: u32 = 200;
+    let options = StandOptions {
+        // What SIPp asks at is our own address, which counts as the domain.
+        control_extra: "[registrar]\ndomains = [\"example.com\"]\nalgorithms = [\"MD5\"]\nauth_int = false\n\
+                        users_refresh_s = 1\n"
+            .to_owned(),
+        ..StandOptions::default()
+    };
+    let mut stand = stand(test, &options);
+    let users: String = (0..USERS)
+        .map(|user| format!("u{user:06};p{user:06}\n"))
+        .collect();
+    stand.import_users(&users, u64::from(USERS)).unwrap();
+    let fields: String = (0..USERS)
+        .map(|user| format!("u{user:06};[authentication username=u{user:06} password=p{user:06}]\n"))
+        .collect();
+    std::fs::write(stand.folder().join("users.csv"), format!("SEQUENTIAL\n{fields}")).unwrap();
+    let mut caller = stand.caller("registrar/register", USERS);
+    caller.fields = Some("users.csv");
+    caller.rate = 100;
+    run_caller(&mut stand, &caller);
+    let registered = |stand: &ringpath_bench::stand::Stand| {
+        let metrics = stand.control_metrics().unwrap();
+        metrics.value("ringpath_control_registrations", "").unwrap()
+    };
+    assert_eq!(registered(&stand), f64::from(USERS));
+    stand.control.kill().unwrap();
+    stand.control.restart().unwrap();
+    assert_eq!(registered(&stand), f64::from(USERS));
+    stand.finish().unwrap();
+}

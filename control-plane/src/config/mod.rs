@@ -4,6 +4,7 @@
 mod limits;
 mod listen;
 mod media;
+mod registrar;
 mod route;
 mod sip;
 mod store;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 pub use limits::{Limits, Shutdown};
 pub use listen::Listen;
 pub use media::{Media, MediaNode, TimeoutAction};
+pub use registrar::Registrar;
 pub use route::{Dns, NextHop, Route};
 pub use sip::Sip;
 pub use store::Store;
@@ -43,6 +45,9 @@ pub struct Config {
     pub log: LogConfig,
     /// Call records.
     pub store: Store,
+    /// Users that register, if there are any.
+    #[serde(default)]
+    pub registrar: Option<Registrar>,
     /// How media nodes are used.
     #[serde(default)]
     pub media: Media,
@@ -76,6 +81,9 @@ impl Validate for Config {
         problems.within("sip", &self.sip);
         problems.within("log", &self.log);
         problems.within("store", &self.store);
+        if let Some(registrar) = &self.registrar {
+            problems.within("registrar", registrar);
+        }
         problems.within("media", &self.media);
         problems.within("dns", &self.dns);
         problems.within("limits", &self.limits);

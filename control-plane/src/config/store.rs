@@ -38,6 +38,15 @@ impl std::fmt::Debug for DatabaseUrl {
 }
 
 impl Store {
+    /// What the store is opened with.
+    pub fn options(&self) -> store::Options {
+        store::Options {
+            path: self.path.clone(),
+            postgresql: self.postgresql.as_ref().map(|url| url.as_str().to_owned()),
+            journal_bytes_max: self.journal_bytes_max,
+        }
+    }
+
     const fn journal_bytes_max() -> u64 {
         256 * 1024 * 1024
     }

@@ -54,7 +54,12 @@ fn the_example_has_every_default() {
     )
     .unwrap();
     let short = load(GOOD).unwrap();
+    let registrar = load(&format!("{GOOD}[registrar]\ndomains = [\"example.com\"]\n")).unwrap();
     for (of_example, default) in [
+        (
+            format!("{:?}", example.registrar),
+            format!("{:?}", registrar.registrar),
+        ),
         (format!("{:?}", example.limits), format!("{:?}", short.limits)),
         (format!("{:?}", example.media), format!("{:?}", short.media)),
         (format!("{:?}", example.dns), format!("{:?}", short.dns)),
@@ -284,4 +289,23 @@ fn a_host_name_keeps_its_form_in_the_request_uri() {
         ("::1", "[::1]:5071", 5071)
     );
     assert_eq!(v6.transport, ::sip::Transport::Tcp);
+}
+
+#[test]
+fn every_mistake_about_users_is_found() {
+    let text = format!(
+        "{GOOD}[registrar]\ndomains = [\"a b\"]\nalgorithms = [\"SHA-1\"]\ntrusted = [\"192.0.2.0/33\"]\n\
+         service_route = [\"x\"]\nexpires_min_s = 0\nauthentication = false\nchallenge_calls = true\n"
+    );
+    let problems = load(&text).unwrap_err();
+    for part in [
+        "no host",
+        "SHA-1",
+        "too great",
+        "no <sip:host;lr>",
+        "expires_min_s",
+        "needs authentication",
+    ] {
+        assert!(problems.contains(part), "{part} in {problems}");
+    }
 }

@@ -8,4 +8,5 @@ mod noise;
 mod phone;
 mod plane;
 mod records;
+mod registrar;
 mod tls;

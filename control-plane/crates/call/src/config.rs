@@ -21,6 +21,8 @@ pub struct Config {
     pub transactions: sip::transaction::Config,
     /// Where calls go.
     pub routes: Routes,
+    /// Whether a registrar stands beside us: REGISTERs and the places of calls are the shell's to decide then.
+    pub has_registrar: bool,
     /// Calls at once, from the INVITE until the call is over; another one gets 503.
     pub calls_max: usize,
     /// Records of INVITEs that are refused before they begin a call, at most in one second; further ones are counted
@@ -64,6 +66,7 @@ impl Default for Config {
         Self {
             transactions: sip::transaction::Config::new(Vec::new()),
             routes: Routes::default(),
+            has_registrar: false,
             calls_max: 5_000,
             refusal_records_per_s_max: 100,
             max_forwards: 70,

@@ -20,6 +20,6 @@ pub use cdr::{Cdr, LegQuality, Quality, Stage, Times};
 pub use config::{Config, MediaTimeout};
 pub use counters::Counters;
 pub use media::{MediaAnswer, MediaError, MediaKind, MediaRequest, MediaRequestId};
-pub use output::Output;
+pub use output::{Asked, Output, Placement};
 pub use overview::{Changes, Overview, Progress};
-pub use routes::{NextHop, Route, Routes};
+pub use routes::{Contact, NextHop, Route, Routes};

@@ -1,6 +1,7 @@
-use sip::Transmit;
+use sip::transaction::ServerKey;
+use sip::{Message, Source, Transmit};
 
-use crate::{Cdr, MediaRequest};
+use crate::{Cdr, MediaRequest, NextHop};
 
 /// What the shell shall do, in the order in which it comes.
 #[derive(Clone, Debug)]
@@ -12,4 +13,30 @@ pub enum Output {
     /// Keep a record. It must be durable before anything that follows is sent: a party that was told that its call
     /// is over may rely on the record.
     Cdr(Box<Cdr>),
+    /// A REGISTER, for a registrar: answer by [`B2bua::respond`](crate::B2bua::respond).
+    Register(Box<Asked>),
+    /// An INVITE that would begin a call: say where it goes by [`B2bua::place`](crate::B2bua::place).
+    Place(Box<Asked>),
+}
+
+/// A request that the shell decides on. The answer must come before the B2BUA is told of anything else.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its transaction.
+    pub key: ServerKey,
+    /// Where it came from.
+    pub source: Source,
+    /// All of it.
+    pub request: Message,
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug)]
+pub enum Placement {
+    /// Where the routing table says.
+    Routed,
+    /// To these, in this order; none is 480.
+    To(Vec<NextHop>),
+    /// Nowhere: this is the response.
+    Refused(Message),
 }

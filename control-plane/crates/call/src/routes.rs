@@ -9,6 +9,17 @@ pub struct NextHop {
     pub destination: Destination,
     /// `host` or `host:port` of the request URI and of `To`, IPv6 in brackets.
     pub host: String,
+    /// The contact of a user, when the next hop is one and not a place that routes by itself.
+    pub contact: Option<Contact>,
+}
+
+/// How a user wants to be asked for at a next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// The request URI, as it was registered (RFC 3261 §16.6 step 2).
+    pub uri: String,
+    /// `Route` values in order (RFC 3327 §5.3).
+    pub routes: Vec<String>,
 }
 
 /// One line of the routing table.
@@ -73,6 +84,7 @@ mod tests {
         NextHop {
             destination,
             host: format!("192.0.2.1:{port}"),
+            contact: None,
         }
     }
 

@@ -50,9 +50,10 @@ fn destination(binding: &Binding) -> Destination {
         return received;
     };
     let transport = match uri.param("transport") {
-        Some(name) if name.eq_ignore_ascii_case("tcp") => Transport::Tcp,
-        Some(name) if !name.eq_ignore_ascii_case("udp") => return received,
-        Some(_) => Transport::Udp,
+        Some(name) => match Transport::of_uri_param(name) {
+            Some(transport) => transport,
+            None => return received,
+        },
         None if ip == received.remote.ip() => received.transport,
         None => Transport::Udp,
     };
@@ -64,7 +65,7 @@ fn destination(binding: &Binding) -> Destination {
     }
     Destination {
         transport,
-        remote: (ip, uri.port().unwrap_or(5060)).into(),
+        remote: (ip, uri.port().unwrap_or(transport.default_port())).into(),
         flow: received
             .flow
             .filter(|_| is_device && transport == received.transport),

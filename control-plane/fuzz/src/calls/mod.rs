@@ -72,6 +72,7 @@ impl Stages {
         let next_hop = NextHop {
             destination,
             host: CALLEE.to_owned(),
+            contact: None,
         };
         let config = Config {
             transactions: sip::transaction::Config::new(vec![Listener::new(Transport::Udp, address(US))]),
@@ -209,6 +210,7 @@ impl Stages {
                     party.receive(message);
                 }
                 Output::Media(request) => self.node.handle(request),
+                Output::Register(_) | Output::Place(_) => unreachable!("there is no registrar here"),
                 Output::Cdr(record) => match record.stage {
                     Stage::Answered => {
                         let before = self.answered.insert(record.call.clone(), record.stage);

@@ -25,7 +25,7 @@ use std::collections::HashMap;
 
 use media_types::{CallId, EndCause, EventKind, NodeName};
 use sans_io::{Random, Timestamp};
-use sip::transaction::{ClientKey, Event};
+use sip::transaction::{ClientKey, Event, ServerKey};
 use sip::{Destination, HeaderName, Message, Source};
 
 use attempt::dismiss;
@@ -206,6 +206,18 @@ impl B2bua {
     /// The transport could not send to `destination`.
     pub fn handle_transport_error(&mut self, now: Timestamp, destination: Destination) {
         self.hub.layer.handle_transport_error(now, destination);
+        self.handle_events(now);
+    }
+
+    /// Answers a request that came out as [`Output::Register`].
+    pub fn respond(&mut self, now: Timestamp, key: ServerKey, response: Message) {
+        self.hub.respond_with(now, key, response);
+        self.handle_events(now);
+    }
+
+    /// Says where the call goes that came out as [`Output::Place`].
+    pub fn place(&mut self, now: Timestamp, asked: &crate::Asked, placement: crate::Placement) {
+        self.place_call(now, asked, placement);
         self.handle_events(now);
     }
 

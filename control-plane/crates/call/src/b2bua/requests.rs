@@ -12,7 +12,7 @@ use super::headers::{self, ALLOW};
 use super::hub::{CallKey, Client, Hub, tag_of};
 use super::record::Record;
 use super::side::Side;
-use crate::{Cause, Output, Released};
+use crate::{Asked, Cause, NextHop, Output, Placement, Released};
 
 /// Why a request is refused: the status, and what goes with it.
 pub(super) struct Refusal {
@@ -145,6 +145,14 @@ impl B2bua {
                 refuse(hub, now, key, request, refusal);
             }
             Method::Options => answer_options(hub, now, key, request),
+            Method::Register if hub.config.has_registrar => {
+                let asked = Asked {
+                    key,
+                    source,
+                    request: request.clone(),
+                };
+                hub.output(Output::Register(Box::new(asked)));
+            }
             Method::Bye | Method::Info | Method::Update | Method::Prack => {
                 refuse(hub, now, key, request, Refusal::of(481));
             }
@@ -159,8 +167,32 @@ impl B2bua {
             self.refuse_invite(now, key, source, request, refusal);
             return;
         }
-        match self.admit(key, source, request) {
-            Err(refusal) => self.refuse_invite(now, key, source, request, refusal),
+        let asked = Asked {
+            key,
+            source,
+            request: request.clone(),
+        };
+        match self.hub.config.has_registrar {
+            true => self.hub.output(Output::Place(Box::new(asked))),
+            false => self.place_call(now, &asked, Placement::Routed),
+        }
+    }
+
+    /// Begins the call, or refuses it.
+    pub(super) fn place_call(&mut self, now: Timestamp, asked: &Asked, placement: Placement) {
+        let (key, request) = (asked.key, &asked.request);
+        let hops = match placement {
+            Placement::Routed => None,
+            Placement::To(hops) => Some(hops),
+            // Mostly a challenge, whose answer is the call: it leaves no record.
+            Placement::Refused(response) => {
+                self.hub.counters.requests_refused += 1;
+                self.hub.respond_with(now, key, response);
+                return;
+            }
+        };
+        match self.admit(key, asked.source, request, hops) {
+            Err(refusal) => self.refuse_invite(now, key, asked.source, request, refusal),
             Ok((inbound, hops)) => {
                 self.calls_begun += 1;
                 let call_key = CallKey(self.calls_begun);
@@ -200,7 +232,8 @@ impl B2bua {
         server: ServerKey,
         source: Source,
         invite: &Message,
-    ) -> Result<(Inbound, Box<[crate::NextHop]>), Refusal> {
+        hops: Option<Vec<NextHop>>,
+    ) -> Result<(Inbound, Box<[NextHop]>), Refusal> {
         let uri = Uri::parse(invite.request_uri().unwrap_or("")).map_err(|_| Refusal::of(400))?;
         if !matches!(uri.scheme(), Scheme::Sip | Scheme::Tel) {
             // sips asks for TLS on every hop, which we cannot promise (RFC 3261 §26.2.2).
@@ -218,14 +251,11 @@ impl B2bua {
         if offer.as_ref().is_some_and(|offer| !offer.has_usable_line()) {
             return Err(Refusal::of(488));
         }
-        let user = uri.user_decoded();
-        let hops = self.hub.config.routes.lookup(user.as_deref().unwrap_or(""));
-        let hops = hops.ok_or_else(|| Refusal::of(404))?;
-        if hops.is_empty() {
-            // The route is there, and the name of its next hop has no address that we can send to.
-            return Err(Refusal::unavailable(&self.hub));
-        }
-        let hops = hops.into();
+        let hops = match hops {
+            Some(contacts) if contacts.is_empty() => return Err(Refusal::of(480)),
+            Some(contacts) => contacts.into(),
+            None => self.routed(&uri)?,
+        };
         Ok((
             Inbound {
                 server,
@@ -237,6 +267,18 @@ impl B2bua {
             },
             hops,
         ))
+    }
+
+    /// The next hops of the routing table for `uri`.
+    fn routed(&self, uri: &Uri<'_>) -> Result<Box<[NextHop]>, Refusal> {
+        let user = uri.user_decoded();
+        let hops = self.hub.config.routes.lookup(user.as_deref().unwrap_or(""));
+        let hops = hops.ok_or_else(|| Refusal::of(404))?;
+        if hops.is_empty() {
+            // The route is there, and the name of its next hop has no address that we can send to.
+            return Err(Refusal::unavailable(&self.hub));
+        }
+        Ok(hops.into())
     }
 
     /// Whether the INVITE is one of ours that has come back for the same user: a loop (RFC 3261 §16.3). With another

@@ -196,7 +196,10 @@ impl Call {
         } else {
             ""
         };
-        let uri = format!("sip:{user}{at}{}{params}{transport}", hop.host);
+        let uri = match &hop.contact {
+            Some(contact) => contact.uri.clone(),
+            None => format!("sip:{user}{at}{}{params}{transport}", hop.host),
+        };
         let ours = hub.host_towards(&hop.destination);
         let identity = |address: Option<sip::message::NameAddr<'_>>, host: &str| {
             address.map_or_else(
@@ -219,6 +222,8 @@ impl Call {
             .header(HeaderName::CSeq, "1 INVITE")
             .header(HeaderName::Contact, hub.contact(&hop.destination))
             .header(HeaderName::Allow, headers::ALLOW);
+        let routes = hop.contact.iter().flat_map(|contact| &contact.routes);
+        let builder = routes.fold(builder, |builder, route| builder.header(HeaderName::Route, route));
         let builder = headers::pass_through(builder, invite);
         match body {
             // Without an offer in the INVITE a reliable provisional response would have to bring one (RFC 3262 §5).

@@ -48,6 +48,7 @@ pub fn hop(address: &str) -> NextHop {
             flow: None,
         },
         host: address.to_owned(),
+        contact: None,
     }
 }
 
@@ -139,6 +140,7 @@ impl World {
                 self.requests.push(request.clone());
                 self.node.handle(self.now, request);
             }
+            Output::Register(_) | Output::Place(_) => unreachable!("there is no registrar here"),
             Output::Cdr(cdr) => {
                 self.trace.push(format!("record {:?}", cdr.stage));
                 self.records.push(*cdr);
