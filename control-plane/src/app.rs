@@ -63,7 +63,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let draining = Draining::start(records.drain)?;
 
     let transport = open_transport(&config, connections_max)?;
-    let mut table = Table::new(&config.sip, &config.routes, transport.bound());
+    let mut table = Table::new(
+        &config.sip,
+        &config.routes,
+        transport.bound(),
+        config.dns.resolver().context("dns")?,
+    );
     if table.has_names()
         && tokio::time::timeout(START_PATIENCE, table.look_up())
             .await
@@ -111,7 +116,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         transport: transport.view(),
         media: client.view(),
         journal: journal.clone(),
-        unresolved: table.unresolved(),
+        lookups: table.lookups(),
     });
     let (readiness, watched) = watch::channel(Readiness::NotReady("starting".into()));
     let ops_listener = TcpListener::bind(config.ops.listen)
@@ -131,6 +136,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     ));
     let refreshing = tokio::spawn(routing::refresh(
         table,
+        Duration::from_secs(config.dns.ttl_min_s),
         Duration::from_secs(config.dns.refresh_s),
         tell_routes,
     ));

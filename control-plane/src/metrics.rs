@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use store::Journal;
 
+use crate::routing::Lookups;
 use crate::standing::Standing;
 
 /// Where the figures are.
@@ -27,7 +28,7 @@ pub struct Sources {
     /// Call records.
     pub journal: Journal,
     /// Next hops without an address.
-    pub unresolved: Arc<AtomicU64>,
+    pub lookups: Arc<Lookups>,
 }
 
 /// Everything that the control plane shows.
@@ -154,7 +155,23 @@ impl Sources {
         page.gauge(
             "next_hops_unresolved",
             "Routes whose next hop has no usable address",
-            self.unresolved.load(Relaxed),
+            self.lookups.unresolved.load(Relaxed),
+        )?;
+        let lookups = &*self.lookups;
+        page.counters(
+            "dns_lookups",
+            "Names of next hops that were looked up",
+            "result",
+            &[
+                ("found", lookups.found.load(Relaxed)),
+                ("nothing", lookups.nothing.load(Relaxed)),
+                ("failed", lookups.failed.load(Relaxed)),
+            ],
+        )?;
+        page.gauge(
+            "dns_answers",
+            "Answers of the DNS that are remembered",
+            lookups.remembered.load(Relaxed),
         )
     }
 

@@ -1,6 +1,7 @@
 //! The routing table with its host names looked up, again and again.
 //!
-//! A name is looked up for addresses only; NAPTR and SRV (RFC 3263) are a later matter.
+//! Names are looked up by RFC 3263 ahead of calls, which never wait for it: when an answer has lived its time it is asked for
+//! again.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -8,17 +9,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use ops::clock::MonotonicClock;
+use sans_io::Timestamp;
 use sip::{Destination, FlowId, Transport};
 use sip_transport::Bound;
+use sip_transport::dns::{Goal, Resolver, Target};
 use tokio::sync::watch;
 
 use crate::config;
 
-/// How long one look-up may take.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the questions for one name may take together.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Addresses of one name that are used.
-const ADDRESSES_MAX: usize = 8;
+/// What a next hop says about itself: what is looked up once for all routes that say the same.
+type Name = (String, Option<u16>, Option<Transport>);
+
+/// How names stand, for metrics.
+#[derive(Debug, Default)]
+pub struct Lookups {
+    /// Routes whose next hop has no address that a listener can send to: their calls get 503.
+    pub unresolved: AtomicU64,
+    /// Names that were looked up and found.
+    pub found: AtomicU64,
+    /// Names that were looked up and lead nowhere.
+    pub nothing: AtomicU64,
+    /// Names for which there was no answer.
+    pub failed: AtomicU64,
+    /// Answers that are remembered.
+    pub remembered: AtomicU64,
+}
 
 /// The routes of the configuration and the addresses of their names.
 #[derive(Debug)]
@@ -30,14 +49,32 @@ pub struct Table {
     named: Vec<Option<usize>>,
     /// [`tls_peers`].
     peers: Vec<String>,
-    known: HashMap<(String, u16), Vec<SocketAddr>>,
-    unresolved: Arc<AtomicU64>,
+    /// What we can send over, the preferred first, and whether to IPv4 and IPv6.
+    transports: Vec<Transport>,
+    families: (bool, bool),
+    resolver: Resolver,
+    clock: MonotonicClock,
+    known: HashMap<Name, Vec<Target>>,
+    lookups: Arc<Lookups>,
 }
 
 impl Table {
     /// The table of `routes`, for a transport that is bound to these addresses.
-    pub fn new(sip: &config::Sip, routes: &[config::Route], bound: &[Bound]) -> Self {
+    pub fn new(sip: &config::Sip, routes: &[config::Route], bound: &[Bound], resolver: Resolver) -> Self {
+        let can_verify = sip.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
+        let is_spoken = |transport: &Transport| {
+            let listens = bound.iter().any(|bound| bound.transport == *transport);
+            listens && (*transport != Transport::Tls || can_verify)
+        };
+        let transports = [Transport::Udp, Transport::Tcp, Transport::Tls];
         Self {
+            transports: transports.into_iter().filter(is_spoken).collect(),
+            families: (
+                bound.iter().any(|bound| bound.local.is_ipv4()),
+                bound.iter().any(|bound| bound.local.is_ipv6()),
+            ),
+            resolver,
+            clock: MonotonicClock::start(),
             routes: routes.to_vec(),
             listeners: bound.to_vec(),
             named: routes
@@ -46,13 +83,13 @@ impl Table {
                 .collect(),
             peers: tls_peers(routes),
             known: HashMap::new(),
-            unresolved: Arc::default(),
+            lookups: Arc::default(),
         }
     }
 
-    /// Routes whose next hop has no address that a listener can send to, as a level for metrics: their calls get 503.
-    pub fn unresolved(&self) -> Arc<AtomicU64> {
-        self.unresolved.clone()
+    /// How names stand, for metrics.
+    pub fn lookups(&self) -> Arc<Lookups> {
+        self.lookups.clone()
     }
 
     /// Whether there is a name at all.
@@ -60,33 +97,56 @@ impl Table {
         self.routes.iter().any(|route| route.next_hop.address.is_none())
     }
 
-    /// Looks every name up. One that fails keeps the addresses that it had.
-    pub async fn look_up(&mut self) {
-        let mut names: Vec<(String, u16)> = self
+    /// Looks every name up whose answers have lived their time. One that is not found keeps the addresses that it had. Gives
+    /// when to look again; `None` for soon, since something failed.
+    pub async fn look_up(&mut self) -> Option<Timestamp> {
+        let mut names: Vec<Name> = self
             .routes
             .iter()
             .filter(|route| route.next_hop.address.is_none())
-            .map(|route| (route.next_hop.host.clone(), route.next_hop.port))
+            .map(|route| name(&route.next_hop))
             .collect();
-        names.sort_unstable();
+        names.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         names.dedup();
-        for (host, port) in names {
-            let looking = async {
-                let found = tokio::net::lookup_host((host.as_str(), port)).await?;
-                Ok::<Vec<SocketAddr>, std::io::Error>(found.take(ADDRESSES_MAX).collect())
+        let mut again = Some(Timestamp::MAX);
+        for name in names {
+            let goal = Goal {
+                host: name.0.clone(),
+                port: name.1,
+                transport: name.2,
+                transports: self.transports.clone(),
+                families: self.families,
             };
-            match tokio::time::timeout(LOOKUP_TIMEOUT, looking).await {
-                Ok(Ok(addresses)) => {
-                    self.known.insert((host, port), addresses);
+            let host = name.0.clone();
+            let looking = self.resolver.resolve(self.clock.now(), goal);
+            let (counter, until) = match tokio::time::timeout(LOOKUP_TIMEOUT, looking).await {
+                Ok(Ok((targets, until))) if targets.is_empty() => {
+                    tracing::warn!(host, "next hop not found");
+                    (&self.lookups.nothing, until)
                 }
-                Ok(Err(error)) => tracing::warn!(host, %error, "next hop not found"),
-                Err(_) => tracing::warn!(host, "next hop not found in time"),
-            }
+                Ok(Ok((targets, until))) => {
+                    self.known.insert(name, targets);
+                    (&self.lookups.found, until)
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(host, %error, "next hop not looked up");
+                    (&self.lookups.failed, None)
+                }
+                Err(_) => {
+                    tracing::warn!(host, "next hop not looked up in time");
+                    (&self.lookups.failed, None)
+                }
+            };
+            counter.fetch_add(1, Relaxed);
+            again = again.zip(until).map(|(again, until)| again.min(until));
         }
         let unresolved = (0..self.routes.len())
             .filter(|&n| self.next_hops(n).is_empty())
             .count();
-        self.unresolved.store(unresolved as u64, Relaxed);
+        self.lookups.unresolved.store(unresolved as u64, Relaxed);
+        let remembered = self.resolver.remembered() as u64;
+        self.lookups.remembered.store(remembered, Relaxed);
+        again
     }
 
     /// The table as calls use it.
@@ -98,39 +158,46 @@ impl Table {
         self.routes.iter().enumerate().map(route).collect()
     }
 
-    fn addresses(&self, hop: &config::NextHop) -> Vec<SocketAddr> {
+    fn targets(&self, hop: &config::NextHop) -> Vec<Target> {
         match hop.address {
-            Some(address) => vec![SocketAddr::new(address, hop.port)],
-            None => self
-                .known
-                .get(&(hop.host.clone(), hop.port))
-                .cloned()
-                .unwrap_or_default(),
+            Some(address) => vec![Target {
+                transport: hop.transport,
+                address: SocketAddr::new(address, hop.port),
+                rank: 0,
+                server: 0,
+                weight: 0,
+            }],
+            None => self.known.get(&name(hop)).cloned().unwrap_or_default(),
         }
     }
 
     /// The next hops of the `n`th route.
     fn next_hops(&self, n: usize) -> Vec<call::NextHop> {
         let hop = &self.routes[n].next_hop;
-        let peer = Some(&hop.host).filter(|_| hop.transport == Transport::Tls);
-        let peer = peer.and_then(|host| self.peers.binary_search(host).ok());
-        let next_hop = |remote| {
-            let place = self.listener(self.named[n], hop.transport, remote)?;
-            let flow = match peer.and_then(|peer| u32::try_from(peer).ok()) {
+        let peer = self.peers.binary_search(&hop.host).ok();
+        let peer = peer.and_then(|peer| u32::try_from(peer).ok());
+        let next_hop = |target: Target| {
+            let place = self.listener(self.named[n], target.transport, target.address)?;
+            let flow = match peer.filter(|_| target.transport == Transport::Tls) {
                 Some(peer) => FlowId::of_peer(place, peer),
                 None => FlowId::of_listener(place),
             };
             Some(call::NextHop {
                 destination: Destination {
-                    transport: hop.transport,
-                    remote,
+                    transport: target.transport,
+                    remote: target.address,
                     flow: Some(flow),
                 },
                 host: hop.uri_host.clone(),
                 contact: None,
+                place: call::Place {
+                    rank: target.rank,
+                    server: target.server,
+                    weight: target.weight,
+                },
             })
         };
-        self.addresses(hop).into_iter().filter_map(next_hop).collect()
+        self.targets(hop).into_iter().filter_map(next_hop).collect()
     }
 
     /// The place of the listener that requests to `remote` leave by: the one that is named; else the one at the address
@@ -156,12 +223,17 @@ impl Table {
     }
 }
 
+/// What is looked up for a next hop.
+fn name(hop: &config::NextHop) -> Name {
+    (hop.host.clone(), hop.written_port, hop.written_transport)
+}
+
 /// The hosts that next hops over TLS have to prove to be (RFC 5922 §7.3), in order and each once: by its place a flow
 /// names one.
 pub fn tls_peers(routes: &[config::Route]) -> Vec<String> {
     let hops = routes.iter().map(|route| &route.next_hop);
     let mut peers: Vec<String> = hops
-        .filter(|hop| hop.transport == Transport::Tls)
+        .filter(|hop| hop.transport == Transport::Tls || hop.is_open())
         .map(|hop| hop.host.clone())
         .collect();
     peers.sort_unstable();
@@ -180,13 +252,19 @@ fn system_source(remote: SocketAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Looks the names of `table` up every `interval` for ever, and tells when addresses changed.
-pub async fn refresh(mut table: Table, interval: Duration, tell: watch::Sender<Vec<call::Route>>) {
+/// Looks the names of `table` up again and again when their answers have lived their time, `soonest` apart at the least and
+/// `latest` at the most, and tells when addresses changed.
+pub async fn refresh(
+    mut table: Table,
+    soonest: Duration,
+    latest: Duration,
+    tell: watch::Sender<Vec<call::Route>>,
+) {
     if !table.has_names() {
         return std::future::pending().await;
     }
     loop {
-        table.look_up().await;
+        let again = table.look_up().await;
         let routes = table.routes();
         tell.send_if_modified(|told| {
             let changed = *told != routes;
@@ -196,7 +274,8 @@ pub async fn refresh(mut table: Table, interval: Duration, tell: watch::Sender<V
             }
             changed
         });
-        tokio::time::sleep(interval).await;
+        let wait = again.map_or(soonest, |again| again.saturating_since(table.clock.now()));
+        tokio::time::sleep(wait.clamp(soonest, latest)).await;
     }
 }
 
@@ -230,6 +309,7 @@ mod tests {
                 listener: listener.map(str::to_owned),
             }],
             &bound,
+            config::Dns::default().resolver().unwrap(),
         )
     }
 
@@ -273,7 +353,7 @@ mod tests {
         let mut table_of_ipv4 = table("sip:[2001:db8::1]", &["127.0.0.1:5060"]);
         assert!(hops(&table_of_ipv4).is_empty());
         table_of_ipv4.look_up().await;
-        assert_eq!(table_of_ipv4.unresolved().load(Relaxed), 1);
+        assert_eq!(table_of_ipv4.lookups().unresolved.load(Relaxed), 1);
         assert_eq!(
             hops(&table("sip:[2001:db8::1]", &["127.0.0.1:5060", "[::1]:5060"])).len(),
             1
@@ -287,13 +367,14 @@ mod tests {
         table.look_up().await;
         let found = [("127.0.0.1:5070".to_owned(), "localhost:5070".to_owned())];
         assert_eq!(hops(&table), found);
-        assert_eq!(table.unresolved().load(Relaxed), 0);
+        assert_eq!(table.lookups().unresolved.load(Relaxed), 0);
         // ".invalid" is never found (RFC 6761 §6.4).
-        let known = table.known.remove(&("localhost".to_owned(), 5070)).unwrap();
+        let known = table.known.remove(&name(&table.routes[0].next_hop)).unwrap();
         table.routes[0].next_hop.host = "gone.invalid".into();
         table.look_up().await;
-        assert_eq!(table.unresolved().load(Relaxed), 1);
-        table.known.insert(("gone.invalid".to_owned(), 5070), known);
+        assert_eq!(table.lookups().unresolved.load(Relaxed), 1);
+        let gone = name(&table.routes[0].next_hop);
+        table.known.insert(gone, known);
         table.look_up().await;
         assert_eq!(hops(&table), found);
     }

@@ -324,5 +324,6 @@ fn next_hop(target: Target, host: &str) -> NextHop {
             uri: target.uri,
             routes: target.routes,
         }),
+        place: call::Place::default(),
     }
 }

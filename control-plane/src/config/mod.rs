@@ -128,7 +128,7 @@ impl Validate for Config {
                     &format!("route.{n}.listener"),
                     "is no listener's name, or that of one with another protocol or address family",
                 );
-            } else if !self.sip.listens(route.next_hop.transport) {
+            } else if !route.next_hop.is_open() && !self.sip.listens(route.next_hop.transport) {
                 let name = route.next_hop.transport.via_name().to_ascii_lowercase();
                 problems.push(
                     &format!("route.{n}.next_hop"),

@@ -1,9 +1,11 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ops::config::{Problems, Validate};
 use serde::Deserialize;
 use sip::Transport;
 use sip::message::{Scheme, Uri};
+use sip_transport::dns::{Cache, Lifetimes, ResolveError, Resolver};
 
 /// The longest prefix: telephone numbers have 15 digits, names may be longer.
 const PREFIX_BYTES_MAX: usize = 128;
@@ -34,6 +36,10 @@ pub struct NextHop {
     pub address: Option<IpAddr>,
     /// The port.
     pub port: u16,
+    /// The protocol, if one is written; else the domain may say (RFC 3263 §4.1).
+    pub written_transport: Option<Transport>,
+    /// The port, if one is written; else the domain may say (RFC 3263 §4.2).
+    pub written_port: Option<u16>,
     /// Host and port as they go into the request URI: IPv6 in brackets, the port if one is written.
     pub uri_host: String,
 }
@@ -51,11 +57,14 @@ impl TryFrom<String> for NextHop {
             return Err(wrong("has a user part; a next hop is a host"));
         }
         let host = uri.host().ok_or_else(|| wrong("has no host"))?;
-        let transport = match uri.param("transport") {
-            None => Transport::Udp,
-            Some(name) => Transport::of_uri_param(name)
-                .ok_or_else(|| wrong("has a transport other than udp, tcp and tls"))?,
+        let written_transport = match uri.param("transport") {
+            None => None,
+            Some(name) => {
+                let known = Transport::of_uri_param(name);
+                Some(known.ok_or_else(|| wrong("has a transport other than udp, tcp and tls"))?)
+            }
         };
+        let transport = written_transport.unwrap_or(Transport::Udp);
         let port = uri.port().unwrap_or(transport.default_port());
         if port == 0 {
             return Err(wrong("has port 0"));
@@ -74,8 +83,17 @@ impl TryFrom<String> for NextHop {
             host,
             address,
             port,
+            written_transport,
+            written_port: uri.port(),
             uri_host,
         })
+    }
+}
+
+impl NextHop {
+    /// Whether the domain says which protocol is spoken (RFC 3263 §4.1).
+    pub const fn is_open(&self) -> bool {
+        self.address.is_none() && self.written_transport.is_none() && self.written_port.is_none()
     }
 }
 
@@ -98,18 +116,56 @@ impl Validate for Route {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dns {
-    /// How often host names of next hops are looked up again. A name that fails keeps its last addresses.
+    /// The name servers; without any those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// How long a server has for an answer; it is asked twice.
+    pub timeout_ms: u64,
+    /// Answers are kept for as long as they say, but at least this long.
+    pub ttl_min_s: u64,
+    /// And at most this long: names are looked up again at the latest then. A name that is not found keeps its last
+    /// addresses.
     pub refresh_s: u64,
+    /// How long it is kept that something is not there, when the answer does not say.
+    pub negative_ttl_s: u64,
+    /// Answers kept at most; beyond it the one that would go first goes.
+    pub cache_entries_max: usize,
 }
 
 impl Default for Dns {
     fn default() -> Self {
-        Self { refresh_s: 60 }
+        Self {
+            servers: Vec::new(),
+            timeout_ms: 2_000,
+            ttl_min_s: 5,
+            refresh_s: 60,
+            negative_ttl_s: 30,
+            cache_entries_max: 10_000,
+        }
+    }
+}
+
+impl Dns {
+    /// The resolver.
+    ///
+    /// # Errors
+    /// When the system's name servers cannot be read.
+    pub fn resolver(&self) -> Result<Resolver, ResolveError> {
+        let lifetimes = Lifetimes {
+            min: Duration::from_secs(self.ttl_min_s),
+            max: Duration::from_secs(self.refresh_s),
+            negative: Duration::from_secs(self.negative_ttl_s),
+        };
+        let cache = Cache::new(lifetimes, self.cache_entries_max);
+        Resolver::new(&self.servers, Duration::from_millis(self.timeout_ms), cache)
     }
 }
 
 impl Validate for Dns {
     fn validate(&self, problems: &mut Problems) {
-        problems.range("refresh_s", self.refresh_s, 1..=86_400);
+        problems.range("timeout_ms", self.timeout_ms, 50..=30_000);
+        problems.range("ttl_min_s", self.ttl_min_s, 1..=86_400);
+        problems.range("refresh_s", self.refresh_s, self.ttl_min_s.max(1)..=86_400);
+        problems.range("negative_ttl_s", self.negative_ttl_s, 1..=86_400);
+        problems.range("cache_entries_max", self.cache_entries_max, 10..=1_000_000);
     }
 }

@@ -117,7 +117,7 @@ impl Sip {
     pub fn can_send(&self, place: usize, hop: &NextHop) -> bool {
         let listen = &self.listen[place];
         let is_family = |address: IpAddr| address.is_ipv4() == listen.address.is_ipv4();
-        listen.transport == hop.transport && hop.address.is_none_or(is_family)
+        (hop.is_open() || listen.transport == hop.transport) && hop.address.is_none_or(is_family)
     }
 
     /// The limits of a message.

@@ -2,6 +2,7 @@
 
 mod calls;
 mod configuration;
+mod dns;
 mod life;
 mod link;
 mod noise;

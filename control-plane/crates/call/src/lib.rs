@@ -22,4 +22,4 @@ pub use counters::Counters;
 pub use media::{MediaAnswer, MediaError, MediaKind, MediaRequest, MediaRequestId};
 pub use output::{Asked, Output, Placement};
 pub use overview::{Changes, Overview, Progress};
-pub use routes::{Contact, NextHop, Route, Routes};
+pub use routes::{Contact, NextHop, Place, Route, Routes};

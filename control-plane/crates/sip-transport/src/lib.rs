@@ -7,7 +7,7 @@
 //! keep-alives, new requests beyond what the owner keeps up with (503 with `Retry-After`), connections that are idle,
 //! too many, too slow in what they send or too slow in what they take. Each has a counter.
 //!
-//! Not here yet: WebSocket and DNS (RFC 3263); a [`sip::Destination`] is an address.
+//! A [`sip::Destination`] is an address: [`dns`] finds those of a name (RFC 3263). Not here yet: WebSocket.
 //!
 //! Every limit is in [`Config`]. Absent from this crate: transactions, dialogs, calls.
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ mod answer;
 mod class;
 mod config;
 mod counters;
+pub mod dns;
 mod inbox;
 mod intake;
 mod kernel;

@@ -73,6 +73,7 @@ impl Stages {
             destination,
             host: CALLEE.to_owned(),
             contact: None,
+            place: call::Place::default(),
         };
         let config = Config {
             transactions: sip::transaction::Config::new(vec![Listener::new(Transport::Udp, address(US))]),

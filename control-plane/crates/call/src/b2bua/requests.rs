@@ -12,6 +12,7 @@ use super::headers::{self, ALLOW};
 use super::hub::{CallKey, Client, Hub, tag_of};
 use super::record::Record;
 use super::side::Side;
+use crate::routes::in_order_of_chance;
 use crate::{Asked, Cause, NextHop, Output, Placement, Released};
 
 /// Why a request is refused: the status, and what goes with it.
@@ -270,7 +271,7 @@ impl B2bua {
     }
 
     /// The next hops of the routing table for `uri`.
-    fn routed(&self, uri: &Uri<'_>) -> Result<Box<[NextHop]>, Refusal> {
+    fn routed(&mut self, uri: &Uri<'_>) -> Result<Box<[NextHop]>, Refusal> {
         let user = uri.user_decoded();
         let hops = self.hub.config.routes.lookup(user.as_deref().unwrap_or(""));
         let hops = hops.ok_or_else(|| Refusal::of(404))?;
@@ -278,7 +279,7 @@ impl B2bua {
             // The route is there, and the name of its next hop has no address that we can send to.
             return Err(Refusal::unavailable(&self.hub));
         }
-        Ok(hops.into())
+        Ok(in_order_of_chance(hops, &mut self.hub.random))
     }
 
     /// Whether the INVITE is one of ours that has come back for the same user: a loop (RFC 3261 §16.3). With another

@@ -49,6 +49,7 @@ pub fn hop(address: &str) -> NextHop {
         },
         host: address.to_owned(),
         contact: None,
+        place: call::Place::default(),
     }
 }
 
