@@ -14,10 +14,12 @@ mod start;
 mod status;
 mod streams;
 mod table;
+mod terms;
 mod ways;
+mod worker_flows;
 
 pub use capabilities::give_up_all_but;
 pub use interfaces::KernelInterface;
 pub use start::Kernel;
 pub use status::{Status, Unowned};
-pub use table::PortTable;
+pub use worker_flows::PortTable;

@@ -19,7 +19,9 @@ use super::keeper::Keeper;
 use super::netlink::Netlink;
 use super::pins::{self, Pins};
 use super::status::Status;
-use super::table::{Attached, PortTable, SharedTable, Terms};
+use super::table::SharedTable;
+use super::terms::{Attached, Terms};
+use super::worker_flows::PortTable;
 use crate::config::{Attach, Config, Mode, Policy};
 use crate::tap::KernelTaps;
 
