@@ -84,6 +84,7 @@ impl Keeper {
             heard = self.hear() => heard?,
             _ = tick.tick() => {
                 forgetting.ticks += 1;
+                shared.retry_removals();
                 if forgetting.ticks.is_multiple_of(FORGET_TICKS) {
                     forgetting.unused = self.forget(&forgetting.unused);
                 }

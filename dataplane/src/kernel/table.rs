@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ebpf::{FlowKey, FlowSpec, FlowTable, TableError};
+use ebpf::{FlowKey, FlowReading, FlowSpec, TableError};
 use tokio::sync::Notify;
 
+use super::backing::Backing;
 use super::hops::{Ends, Hops, Missing};
 use super::terms::Terms;
 use super::worker_flows::WorkerFlows;
@@ -15,7 +16,7 @@ use super::worker_flows::WorkerFlows;
 /// The table, who owns what in it, and the ways of its flows. Shared by the workers and the control thread.
 #[derive(Debug)]
 pub struct SharedTable {
-    pub(super) table: FlowTable,
+    pub(super) table: Box<dyn Backing>,
     pub(super) terms: Terms,
     book: Mutex<Book>,
     /// Tells the keeper that ways are to be asked for.
@@ -32,6 +33,10 @@ pub(super) struct Book {
     /// The flows that are in the table, as they were put in last.
     pub flows: HashMap<FlowKey, FlowSpec>,
     pub hops: Hops,
+    /// The last readings of flows whose way has gone, until their engine asks.
+    pub ended: HashMap<FlowKey, FlowReading>,
+    /// Entries that the table kept when they were to go.
+    pub kept: HashSet<FlowKey>,
 }
 
 /// What happened to flows; each only grows.
@@ -59,7 +64,7 @@ impl Counts {
 
 impl SharedTable {
     /// Of a table with the flows that are in it; each of them gets the next hop that is found for it.
-    pub(super) fn new(table: FlowTable, terms: Terms) -> Result<Arc<Self>, ebpf::Error> {
+    pub(super) fn new(table: Box<dyn Backing>, terms: Terms) -> Result<Arc<Self>, ebpf::Error> {
         let shared = Self {
             table,
             terms,
@@ -126,7 +131,29 @@ impl SharedTable {
             }
             book.flows.remove(&key);
             if let Err(error) = self.table.remove(key) {
+                Counts::count(&self.counts.failed);
+                book.kept.insert(key);
                 tracing::warn!(port = %key.local(), %error, "a flow of an earlier process is left");
+            }
+        }
+    }
+
+    /// Tries again to take out what the table has kept. An open port goes to user space, as its engine believes.
+    pub(super) fn retry_removals(&self) {
+        if self.held.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut book = self.book();
+        let keys: Vec<FlowKey> = book.kept.iter().copied().collect();
+        for key in keys {
+            let removed = if book.owners.contains_key(&key) {
+                self.table.leave_to_user_space(key)
+            } else {
+                self.table.remove(key)
+            };
+            match removed {
+                Ok(_) | Err(TableError::Absent(_)) => drop(book.kept.remove(&key)),
+                Err(_) => Counts::count(&self.counts.failed),
             }
         }
     }
@@ -154,7 +181,9 @@ impl SharedTable {
 
     fn refresh_flow(&self, key: FlowKey) -> Result<(), TableError> {
         let mut book = self.book();
-        let Book { flows, hops, .. } = &mut *book;
+        let Book {
+            flows, hops, ended, ..
+        } = &mut *book;
         let Some(spec) = flows.get_mut(&key) else {
             return Ok(());
         };
@@ -168,7 +197,9 @@ impl SharedTable {
         };
         match next_hop {
             None => {
-                self.table.leave_to_user_space(key)?;
+                if let Some(reading) = self.table.leave_to_user_space(key)? {
+                    ended.insert(key, reading);
+                }
                 flows.remove(&key);
             }
             Some(next_hop) if next_hop != spec.next_hop => {

@@ -71,6 +71,7 @@ impl PortTable for WorkerFlows {
         }
         let key = FlowKey::new(local);
         let mut book = self.shared.book();
+        book.ended.remove(&key);
         if let Some(left) = book.flows.get(&key) {
             // An earlier process's: it goes on until the engine has looked at it.
             if left.media == Media::Rtcp {
@@ -79,9 +80,12 @@ impl PortTable for WorkerFlows {
         } else if let Err(error) = self.shared.table.leave_to_user_space(key) {
             Counts::count(&self.shared.counts.failed);
             tracing::warn!(port = %local, %error, "the kernel path does not know an open port");
-            if self.shared.terms.drops_unowned {
+            // Packets to it are dropped, or still go where an earlier call had them.
+            if self.shared.terms.drops_unowned || book.kept.contains(&key) {
                 return Err(OpenError::Exhausted);
             }
+        } else {
+            book.kept.remove(&key);
         }
         book.owners.insert(key, self.worker);
         drop(book);
@@ -101,9 +105,11 @@ impl PortTable for WorkerFlows {
         let mut book = self.shared.book();
         book.owners.remove(&key);
         book.flows.remove(&key);
+        book.ended.remove(&key);
         self.rtcp.remove(&key);
         if let Err(error) = self.shared.table.remove(key) {
             Counts::count(&self.shared.counts.failed);
+            book.kept.insert(key);
             tracing::warn!(port = %local, %error, "a closed port stays in the table of kernel flows");
         }
     }
@@ -163,6 +169,16 @@ impl Flows for WorkerFlows {
         spec.next_hop = terms
             .next_hop(ingress, is_ipv6, neighbour)
             .ok_or(FlowError::NoRoute)?;
+        let key = spec.key();
+        if book.kept.contains(&key) {
+            // What the flow there counts on with is not this one's.
+            if let Err(error) = shared.table.leave_to_user_space(key) {
+                Counts::count(&shared.counts.failed);
+                tracing::debug!(port = %flow.local, %error, "an earlier flow stays in the kernel");
+                return Err(FlowError::Refused);
+            }
+            book.kept.remove(&key);
+        }
         let streams: Vec<ebpf::StreamState> = streams.iter().map(streams::to_kernel).collect();
         let installed = match shared.table.replace(&spec, &streams) {
             Err(TableError::Absent(_)) => shared.table.install(&spec, &streams),
@@ -170,6 +186,7 @@ impl Flows for WorkerFlows {
         };
         match installed {
             Ok(()) => {
+                book.ended.remove(&key);
                 keep(rtcp, &mut book, spec);
                 Ok(())
             }
@@ -193,13 +210,18 @@ impl Flows for WorkerFlows {
         match removed {
             Ok(reading) => {
                 book.flows.remove(&key);
-                let reading = self.reading(key, &reading?);
+                book.kept.remove(&key);
+                // Its way may have gone before.
+                let reading = reading.or(book.ended.remove(&key));
+                let reading = reading.map(|reading| self.reading(key, &reading));
                 self.rtcp.remove(&key);
-                Some(reading)
+                reading
             }
             Err(TableError::Absent(_)) => None,
             Err(error) => {
                 Counts::count(&self.shared.counts.failed);
+                book.flows.remove(&key);
+                book.kept.insert(key);
                 tracing::warn!(port = %local, %error, "a flow stays in the kernel");
                 None
             }
@@ -254,3 +276,6 @@ fn media(media: &FlowMedia) -> Media {
         FlowMedia::Rtcp => Media::Rtcp,
     }
 }
+
+#[cfg(test)]
+mod tests;

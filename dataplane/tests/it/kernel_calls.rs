@@ -404,36 +404,44 @@ fn a_flow_without_a_next_hop_stays_in_user_space_and_says_so() {
 }
 
 #[test]
-fn a_flow_whose_way_goes_away_comes_back_to_user_space() {
-    run(
-        "a_flow_whose_way_goes_away_comes_back_to_user_space",
-        async |bed: Bed| {
-            let mut node = node(UNPINNED).await;
-            let mut call = Call::in_kernel(&bed, &mut node, "way").await;
-            // Packets to b go nowhere: nothing but this says so.
-            bed.at_node(&["ip route add unreachable 192.0.2.3/32"]);
-            let told = async {
-                loop {
-                    call.a.send(call.for_a, 1).await;
-                    tokio::time::sleep(PTIME).await;
-                    let line = call.line(&mut node, 0).await;
-                    if line.path_reason == "the kernel has no route to the peer" {
-                        return line;
-                    }
+fn a_flow_whose_way_goes_away_comes_back_to_user_space_and_returns_with_it() {
+    let name = "a_flow_whose_way_goes_away_comes_back_to_user_space_and_returns_with_it";
+    run(name, async |bed: Bed| {
+        let mut node = node(UNPINNED).await;
+        let mut call = Call::new(&bed, &mut node, "way").await;
+        let first = call.a.next_sequence();
+        call.becomes(&mut node, wire::Path::Kernel).await;
+        // Packets to b go nowhere: nothing but this says so.
+        bed.at_node(&["ip route add unreachable 192.0.2.3/32"]);
+        let told = async {
+            loop {
+                call.a.send(call.for_a, 1).await;
+                tokio::time::sleep(PTIME).await;
+                let line = call.line(&mut node, 0).await;
+                if line.path_reason == "the kernel has no route to the peer" {
+                    return line;
                 }
-            };
-            let line = tokio::time::timeout(PATIENCE, told).await.expect("told");
-            assert_eq!(line.path(), wire::Path::Uring);
-            assert!(
-                node.metric("ringpath_dataplane_kernel_flows_lost_total", "")
-                    .await
-                    >= 1
-            );
-            bed.at_node(&["ip route del unreachable 192.0.2.3/32"]);
-            call.b.drain();
-            heard_again(&mut call, PATIENCE).await;
-            call.exchange(20).await;
-            node.stop().await;
-        },
-    );
+            }
+        };
+        let line = tokio::time::timeout(PATIENCE, told).await.expect("told");
+        assert_eq!(line.path(), wire::Path::Uring);
+        let metric = async |name: &str| node.metric(name, "").await;
+        assert!(metric("ringpath_dataplane_kernel_flows_removed_total").await >= 1);
+        assert_eq!(metric("ringpath_dataplane_kernel_flows_lost_total").await, 0);
+        // Of what a sent nothing came to b, and all is counted.
+        let sent = call.a.next_sequence().wrapping_sub(first);
+        let counted = call.line(&mut node, 0).await.streams[0];
+        assert_eq!((counted.packets, counted.lost), (u64::from(sent), 0));
+        bed.at_node(&["ip route del unreachable 192.0.2.3/32"]);
+        call.b.drain();
+        let back = tokio::time::Instant::now();
+        heard_again(&mut call, PATIENCE).await;
+        call.becomes(&mut node, wire::Path::Kernel).await;
+        println!("{name}: in the kernel again after {:?}", back.elapsed());
+        call.exchange(20).await;
+        let sent = call.a.next_sequence().wrapping_sub(first);
+        let counted = call.line(&mut node, 0).await.streams[0];
+        assert_eq!((counted.packets, counted.lost), (u64::from(sent), 0));
+        node.stop().await;
+    });
 }
