@@ -23,6 +23,9 @@ const BEHIND_RETRY: Duration = Duration::from_millis(1);
 const ERROR_RETRY: Duration = Duration::from_secs(5);
 /// The same where the next hop was just asked for who it is.
 const NEIGHBOUR_RETRY: Duration = Duration::from_millis(200);
+/// The same where there is no route: what routes there are is known, so that the question costs little, and a route that
+/// comes back after a fault is to carry all its calls again at once.
+const ROUTE_RETRY: Duration = Duration::from_secs(1);
 /// The same where there is no table: an interface seldom gets one.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(60);
 /// The same after a flow was lost or gave most of its packets back.
@@ -266,7 +269,8 @@ impl Engine {
         let wait = match error {
             FlowError::Unavailable => UNAVAILABLE_RETRY,
             FlowError::NoNeighbour => NEIGHBOUR_RETRY,
-            FlowError::Full | FlowError::NoRoute | FlowError::Refused => ERROR_RETRY,
+            FlowError::NoRoute => ROUTE_RETRY,
+            FlowError::Full | FlowError::Refused => ERROR_RETRY,
         };
         let retry_at = now + wait;
         self.line_mut(line).flow_mut(component).retry_at = retry_at;

@@ -278,7 +278,7 @@ fn what_the_table_refuses_stays_in_user_space_with_the_reason() {
     for (error, reason, retry_s) in [
         (FlowError::Unavailable, PathReason::Unavailable, 60),
         (FlowError::Full, PathReason::TableFull, 5),
-        (FlowError::NoRoute, PathReason::NoRoute, 5),
+        (FlowError::NoRoute, PathReason::NoRoute, 1),
         (FlowError::Refused, PathReason::Refused, 5),
     ] {
         let mut node = Node::new();
