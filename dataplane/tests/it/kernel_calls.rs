@@ -234,6 +234,9 @@ fn rtcp_is_forwarded_in_the_kernel_and_read() {
         let mut node = node(UNPINNED).await;
         let mut call = Call::in_kernel(&bed, &mut node, "rtcp").await;
         let (a_rtcp, to) = (&call.a.rtcp, call.rtcp_for_a);
+        let line = call.line(&mut node, 0).await;
+        let path = (line.rtcp_path(), line.rtcp_path_reason.as_str());
+        assert_eq!(path, (wire::Path::Uring, "learning the source"));
         // The first makes the source known; the flow is put in then.
         let in_kernel = async {
             loop {
@@ -254,7 +257,10 @@ fn rtcp_is_forwarded_in_the_kernel_and_read() {
         tokio::time::timeout(PATIENCE, in_kernel)
             .await
             .expect("in the kernel");
-        let before = call.line(&mut node, 0).await.rtcp_forwarded;
+        let line = call.line(&mut node, 0).await;
+        let path = (line.rtcp_path(), line.rtcp_path_reason.as_str());
+        assert_eq!(path, (wire::Path::Kernel, "plain relay: only addresses change"));
+        let before = line.rtcp_forwarded;
         for _ in 0..10 {
             call.a.rtcp.send_to(&rtcp(call.a.ssrc), to).await.expect("sent");
             packet_in(&call.b.rtcp, PATIENCE).await.expect("forwarded");

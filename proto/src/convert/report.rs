@@ -71,6 +71,11 @@ fn line_to_wire(line: &LineReport) -> wire::LineStatus {
             .collect(),
         rtcp_forwarded: line.rtcp_forwarded,
         streams: line.streams.iter().map(stream_to_wire).collect(),
+        rtcp_path: line
+            .rtcp_path
+            .map_or(wire::Path::Unspecified, |(path, _)| path_to_wire(path))
+            .into(),
+        rtcp_path_reason: line.rtcp_path.map_or("", |(_, reason)| reason).to_owned(),
     }
 }
 
@@ -100,6 +105,11 @@ fn line_from_wire(line: wire::LineStatus) -> Result<LineReport, FieldError> {
             .transpose()?,
         path: path_from_wire(line.path)?,
         path_reason: label(&line.path_reason, "not kept"),
+        rtcp_path: match line.rtcp_path {
+            // Also what a node of an earlier version says.
+            0 => None,
+            path => Some((path_from_wire(path)?, label(&line.rtcp_path_reason, "not kept"))),
+        },
         drops,
         rtcp_forwarded: line.rtcp_forwarded,
         streams: line

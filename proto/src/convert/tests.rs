@@ -179,17 +179,19 @@ fn report() -> impl Strategy<Value = CallReport> {
     let line = (
         local,
         proptest::option::of(address()),
-        path,
+        path.clone(),
+        proptest::option::of(path),
         drops,
         any::<u64>(),
         streams,
     )
         .prop_map(
-            |(local, learned, path, drops, rtcp_forwarded, streams)| LineReport {
+            |(local, learned, path, rtcp_path, drops, rtcp_forwarded, streams)| LineReport {
                 local,
                 learned,
                 path,
                 path_reason: "the only one",
+                rtcp_path: rtcp_path.map(|path| (path, "another")),
                 drops,
                 rtcp_forwarded,
                 streams,

@@ -138,6 +138,7 @@ mod tests {
             learned: None,
             path: Path::Simulated,
             path_reason: "",
+            rtcp_path: None,
             drops: Vec::new(),
             rtcp_forwarded: 0,
             streams,

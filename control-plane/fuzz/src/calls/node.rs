@@ -121,6 +121,7 @@ fn report(call: &CallId, legs: &[LegSpec]) -> CallReport {
             learned: None,
             path: Path::Simulated,
             path_reason: "simulated",
+            rtcp_path: None,
             drops: Vec::new(),
             rtcp_forwarded: 0,
             streams: vec![StreamReport::default()],

@@ -76,6 +76,7 @@ fn report(name: &str, learned: [Option<std::net::SocketAddr>; 2]) -> CallReport 
             learned: learned[at_leg],
             path: MediaPath::Simulated,
             path_reason: "a test",
+            rtcp_path: None,
             drops: vec![],
             rtcp_forwarded: 0,
             streams: vec![],

@@ -54,10 +54,12 @@ pub struct LineReport {
     pub local: Option<LocalLine>,
     /// The source that RTP was learned from and is locked on.
     pub learned: Option<SocketAddr>,
-    /// The path that this line's packets take.
+    /// The path that this line's RTP takes.
     pub path: Path,
     /// Why they take this path, for people.
     pub path_reason: &'static str,
+    /// The same of RTCP; `None` where it has no port of its own and goes with RTP.
+    pub rtcp_path: Option<(Path, &'static str)>,
     /// Packets that came in on this line and were dropped, by the label of the reason.
     pub drops: Vec<(&'static str, u64)>,
     /// RTCP packets (datagrams) that came in and were forwarded.

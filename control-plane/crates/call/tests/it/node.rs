@@ -167,6 +167,7 @@ impl Node {
                 learned: None,
                 path: Path::Simulated,
                 path_reason: "simulated",
+                rtcp_path: None,
                 drops: Vec::new(),
                 rtcp_forwarded: 0,
                 streams: vec![StreamReport {

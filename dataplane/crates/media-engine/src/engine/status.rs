@@ -78,17 +78,13 @@ impl Engine {
             rtcp: self.pool.advertised(ports.pair, u16::from(!line.rtcp_mux)),
         });
         let reason = line.rtp_flow.reason.unwrap_or(PathReason::Disabled);
+        let (path, path_reason) = self.path(reason);
         LineReport {
             local,
             learned: line.latch.locked(),
-            path: match reason.is_kernel() {
-                true => media_types::Path::Kernel,
-                false => self.config.path,
-            },
-            path_reason: match reason {
-                PathReason::KernelOff => self.config.path_reason,
-                reason => reason.text(),
-            },
+            path,
+            path_reason,
+            rtcp_path: line.rtcp_flow.reason.map(|reason| self.path(reason)),
             drops: line.drops.report(),
             rtcp_forwarded: line.rtcp_forwarded,
             streams: line
@@ -96,6 +92,15 @@ impl Engine {
                 .iter()
                 .map(|stream| self.report_stream(now, line, stream))
                 .collect(),
+        }
+    }
+
+    /// The path of a flow, and the words for its reason.
+    const fn path(&self, reason: PathReason) -> (media_types::Path, &'static str) {
+        match reason {
+            PathReason::KernelOff => (self.config.path, self.config.path_reason),
+            reason if reason.is_kernel() => (media_types::Path::Kernel, reason.text()),
+            reason => (self.config.path, reason.text()),
         }
     }
 

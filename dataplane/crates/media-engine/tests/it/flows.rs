@@ -185,6 +185,7 @@ fn a_plain_relay_goes_to_the_kernel_once_its_parties_are_known() {
         (2, 2),
         "RTCP has not come"
     );
+    assert_eq!(node.line(0).rtcp_path, Some(user(PathReason::Learning)));
     for (local, source) in [
         (locals[0].rtcp, "192.0.2.1:4001"),
         (locals[1].rtcp, "192.0.2.2:5001"),
@@ -192,6 +193,7 @@ fn a_plain_relay_goes_to_the_kernel_once_its_parties_are_known() {
         assert!(!node.packet(local, source, &rtcp(7)).0);
     }
     node.pass(PTIME);
+    assert_eq!(node.line(0).rtcp_path, Some(RELAY));
     assert!(node.packet(locals[0].rtcp, "192.0.2.1:4001", &rtcp(7)).0);
     assert_eq!(node.engine.flow_counts().kernel(), 4);
     let report = node.delete();
@@ -214,6 +216,7 @@ fn a_node_without_kernel_path_says_why() {
     let locals = node.create(&plain());
     assert_eq!(node.talk(20, locals), 0);
     assert_eq!(node.path(0), (Path::Simulated, "a test"));
+    assert_eq!(node.line(0).rtcp_path, Some((Path::Simulated, "a test")));
     assert_eq!(node.engine.flow_counts().of(PathReason::KernelOff), 4);
 }
 
