@@ -195,6 +195,7 @@ impl Table {
                     server: target.server,
                     weight: target.weight,
                 },
+                account: self.routes[n].account(),
             })
         };
         self.targets(hop).into_iter().filter_map(next_hop).collect()
@@ -306,6 +307,7 @@ mod tests {
             &[config::Route {
                 prefix: "1".into(),
                 next_hop,
+                account: None,
                 listener: listener.map(str::to_owned),
             }],
             &bound,

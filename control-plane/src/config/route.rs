@@ -1,4 +1,5 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ops::config::{Problems, Validate};
@@ -22,6 +23,35 @@ pub struct Route {
     /// The name of the listener that requests leave by.
     #[serde(default)]
     pub listener: Option<String>,
+    /// Who we are at the next hop, when it challenges our INVITE (RFC 3261 §22).
+    #[serde(default)]
+    pub account: Option<Account>,
+}
+
+/// An account at a next hop.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    username: String,
+    password: String,
+}
+
+impl std::fmt::Debug for Account {
+    /// The name alone.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Account({:?}, ***)", self.username)
+    }
+}
+
+impl Route {
+    /// [`Self::account`] as calls use it.
+    pub fn account(&self) -> Option<Arc<call::Account>> {
+        let account = self.account.as_ref()?;
+        Some(Arc::new(call::Account {
+            username: account.username.clone(),
+            password: account.password.clone(),
+        }))
+    }
 }
 
 /// Where calls go.
@@ -99,6 +129,12 @@ impl NextHop {
 
 impl Validate for Route {
     fn validate(&self, problems: &mut Problems) {
+        if let Some(account) = &self.account
+            && (account.username.is_empty()
+                || format!("{}{}", account.username, account.password).contains(char::is_control))
+        {
+            problems.push("account", "must have a username, and no control characters");
+        }
         let visible = self
             .prefix
             .chars()

@@ -4,6 +4,7 @@
 //! [`B2bua::poll_output`] gives, in that order.
 #![forbid(unsafe_code)]
 
+mod account;
 mod b2bua;
 mod cause;
 mod cdr;
@@ -14,6 +15,7 @@ mod output;
 mod overview;
 mod routes;
 
+pub use account::Account;
 pub use b2bua::B2bua;
 pub use cause::{Cause, Released, q850_of_status};
 pub use cdr::{Cdr, LegQuality, Quality, Stage, Times};

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sans_io::Random;
 use sip::Destination;
+
+use crate::Account;
 
 /// A place to send calls to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub struct NextHop {
     pub contact: Option<Contact>,
     /// Its place among the others of its route.
     pub place: Place,
+    /// Who we are there, when it challenges us.
+    pub account: Option<Arc<Account>>,
 }
 
 /// How a user wants to be asked for at a next hop.
@@ -138,6 +143,7 @@ mod tests {
             host: format!("192.0.2.1:{port}"),
             contact: None,
             place: Place::default(),
+            account: None,
         }
     }
 

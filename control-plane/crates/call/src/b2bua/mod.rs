@@ -3,6 +3,7 @@
 mod answer;
 mod attempt;
 mod call;
+mod challenge;
 mod changes;
 mod deadlines;
 mod early;

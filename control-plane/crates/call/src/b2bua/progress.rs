@@ -151,6 +151,13 @@ impl Call {
         if self.phase != Phase::Calling {
             return;
         }
+        if matches!(status, 401 | 407) && self.answer_challenge(hub, now, client, response) {
+            if self.has_next_hop() {
+                let at = now + hub.config.next_hop_timeout;
+                hub.deadlines.set(self.key, Deadline::NextHop, at);
+            }
+            return;
+        }
         if status == 503 && self.has_next_hop() {
             hub.counters.next_hops_skipped += 1;
             self.leave_early(hub, now);

@@ -2,6 +2,7 @@
 
 mod acks;
 mod calls;
+mod challenges;
 mod early;
 mod endings;
 mod exchanges;
