@@ -311,6 +311,10 @@ fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow:
         ring_timeout: Duration::from_millis(limits.ring_timeout_ms),
         reinvite_timeout: Duration::from_millis(limits.reinvite_timeout_ms),
         duration_max: Duration::from_secs(limits.call_duration_max_s),
+        session: sip::dialog::SessionPolicy {
+            interval_s: limits.session_expires_s,
+            min_s: limits.min_se_s,
+        },
         media_answer_timeout: Duration::from_millis(media.deadline_ms) + ANSWER_MARGIN,
         media_timeout_action: timeout_action(media),
         media_timeout: Duration::from_millis(media.timeout_ms),

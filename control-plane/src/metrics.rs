@@ -108,6 +108,7 @@ impl Sources {
             media_failures,
             next_hops_skipped,
             forks_dismissed,
+            sessions_expired,
             unacknowledged,
         } = now.call_counters;
         page.counters(
@@ -143,6 +144,7 @@ impl Sources {
                 ("media_failure", media_failures),
                 ("next_hop_skipped", next_hops_skipped),
                 ("fork_dismissed", forks_dismissed),
+                ("session_expired", sessions_expired),
                 ("unacknowledged", unacknowledged),
             ],
         )?;

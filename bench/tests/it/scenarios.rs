@@ -118,6 +118,24 @@ fn an_early_session_is_held_by_update() {
 }
 
 #[test]
+fn a_session_is_refreshed_on_the_side_that_has_a_timer() {
+    run("session-timer/refresh", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+#[test]
+fn a_session_interval_that_is_too_short() {
+    let expected = Expected {
+        status: 422,
+        released_by: "system",
+    };
+    run_alone(
+        "session-timer/too-short",
+        &StandOptions::default(),
+        Some(&expected),
+    );
+}
+
+#[test]
 fn a_caller_cancels_before_it_rings() {
     let expected = Expected {
         status: 487,

@@ -28,6 +28,10 @@ pub struct Limits {
     pub ring_timeout_ms: u64,
     /// A request that is passed on within a call must be answered within this time.
     pub reinvite_timeout_ms: u64,
+    /// The session interval of RFC 4028 that we ask for, and the longest that we agree to.
+    pub session_expires_s: u32,
+    /// The shortest session interval that we agree to; a shorter one gets 422.
+    pub min_se_s: u32,
     /// A call ends after this time.
     pub call_duration_max_s: u64,
 }
@@ -45,6 +49,8 @@ impl Default for Limits {
             next_hop_timeout_ms: 4_000,
             ring_timeout_ms: 180_000,
             reinvite_timeout_ms: 60_000,
+            session_expires_s: 1_800,
+            min_se_s: sip::dialog::MIN_SE_S,
             call_duration_max_s: 86_400,
         }
     }
@@ -66,6 +72,16 @@ impl Validate for Limits {
         problems.range("next_hop_timeout_ms", self.next_hop_timeout_ms, 100..=32_000);
         problems.range("ring_timeout_ms", self.ring_timeout_ms, 1_000..=3_600_000);
         problems.range("reinvite_timeout_ms", self.reinvite_timeout_ms, 1_000..=600_000);
+        problems.range(
+            "session_expires_s",
+            self.session_expires_s,
+            sip::dialog::MIN_SE_S..=86_400,
+        );
+        problems.range(
+            "min_se_s",
+            self.min_se_s,
+            sip::dialog::MIN_SE_S..=self.session_expires_s.max(sip::dialog::MIN_SE_S),
+        );
         problems.range("call_duration_max_s", self.call_duration_max_s, 1..=30 * 86_400);
     }
 }

@@ -41,6 +41,8 @@ pub struct Config {
     pub reinvite_timeout: Duration,
     /// An answered call ends after this time.
     pub duration_max: Duration,
+    /// Session timers (RFC 4028).
+    pub session: sip::dialog::SessionPolicy,
     /// A media node that has not answered for so long counts as silent.
     pub media_answer_timeout: Duration,
     /// What a media timeout does.
@@ -75,6 +77,10 @@ impl Default for Config {
             ring_timeout: Duration::from_secs(180),
             reinvite_timeout: Duration::from_secs(60),
             duration_max: Duration::from_secs(24 * 3_600),
+            session: sip::dialog::SessionPolicy {
+                interval_s: 1_800,
+                min_s: sip::dialog::MIN_SE_S,
+            },
             media_answer_timeout: Duration::from_secs(3),
             media_timeout_action: MediaTimeout::default(),
             media_timeout: Duration::ZERO,

@@ -23,6 +23,8 @@ pub struct Counters {
     pub next_hops_skipped: u64,
     /// 2xx answers of forks that lost: acknowledged and hung up.
     pub forks_dismissed: u64,
+    /// Calls that ended because a session was not refreshed in time.
+    pub sessions_expired: u64,
     /// Calls whose 2xx was never acknowledged.
     pub unacknowledged: u64,
 }

@@ -12,6 +12,7 @@ use super::headers;
 use super::hub::{Client, Hub, tag_of};
 use super::leg::{Bye, Leg, cseq};
 use super::media::Step;
+use super::session;
 use super::side::{Both, Side};
 use crate::{Cause, MediaError, Output, Released};
 
@@ -66,6 +67,9 @@ impl Call {
             self.end_by_fault(hub, now, "The callee's answer has no usable offer");
             return sent;
         };
+        if !attempt.invite.body().is_empty() {
+            leg.description = Some(String::from_utf8_lossy(attempt.invite.body()).into());
+        }
         let unacknowledged = Unacknowledged {
             client,
             cseq: cseq(&attempt.invite),
@@ -221,7 +225,9 @@ impl Call {
             if waiting.holds_success() {
                 // RFC 3262 §3: no 2xx while a description waits for its PRACK.
                 self.outbound.forks[place].provisionals = provisionals;
-                self.held = Some(body.into());
+                if let Some(inbound) = &mut self.inbound {
+                    inbound.held = Some(body.into());
+                }
                 return;
             }
         }
@@ -249,6 +255,8 @@ impl Call {
             .header(HeaderName::Contact, contact)
             .header(HeaderName::Allow, headers::ALLOW)
             .header(HeaderName::Supported, headers::SUPPORTED);
+        let agreed = Self::agree_session(hub, &inbound.invite, None);
+        let response = session::agree(response, agreed.as_ref());
         let accepted = self.accepted.take();
         let response = accepted.iter().fold(response, |response, accepted| {
             headers::pass_back(response, accepted)
@@ -280,6 +288,9 @@ impl Call {
         };
         let timers = &hub.config.transactions.timers;
         let first = leg.await_ack(now, timers, &inbound.source, &inbound.invite, &response);
+        if !is_described {
+            leg.description = Some(body.into());
+        }
         if let Some(accept) = &mut leg.accept {
             accept.provisionals = provisionals;
         }
@@ -295,6 +306,10 @@ impl Call {
         hub.deadlines.set(self.key, Deadline::Accept(Side::Caller), first);
         hub.deadlines
             .set(self.key, Deadline::Duration, now + hub.config.duration_max);
+        self.session_answered(hub, now, Side::Caller, &inbound.invite, agreed.as_ref());
+        if let Some(accepted) = &accepted {
+            self.session_accepted(hub, now, Side::Callee, accepted);
+        }
         tracing::info!("answered");
     }
 
@@ -359,9 +374,10 @@ impl Call {
     /// Sends the ACK that waits for the answer to a late offer, if one does; without a body when there is none.
     pub(super) fn acknowledge_late(&mut self, hub: &mut Hub, body: Option<&str>) {
         let Some(late) = self.late.take() else { return };
-        let Some(leg) = &self.legs[late.offerer] else {
+        let Some(leg) = &mut self.legs[late.offerer] else {
             return;
         };
+        leg.description = body.filter(|_| leg.needs_description()).map(Into::into);
         let mut builder = leg.ack(late.cseq, hub.config.max_forwards);
         if let Some(body) = body {
             builder = builder.body("application/sdp", body.as_bytes());

@@ -50,6 +50,8 @@ pub(super) struct Inbound {
     /// What `Max-Forwards` becomes in our INVITE.
     pub(super) max_forwards: u8,
     pub(super) reliability: Reliability,
+    /// The description for our 2xx to the caller, which waits for a PRACK (RFC 3262 §3).
+    pub(super) held: Option<Box<str>>,
 }
 
 /// What the caller says about reliable provisional responses (RFC 3262 §3).
@@ -67,6 +69,8 @@ pub(super) enum Reliability {
 #[derive(Debug)]
 pub(super) struct Outbound {
     pub(super) hops: Box<[NextHop]>,
+    /// The session interval that our INVITE asks for, in seconds: longer after a 422.
+    pub(super) session_s: u32,
     /// The place in `hops` of the one to try next.
     pub(super) next: usize,
     /// The transaction at the current hop, until its final response.
@@ -142,8 +146,6 @@ pub(super) struct Call {
     pub(super) outbound: Outbound,
     pub(super) answer: Option<Box<Answer>>,
     pub(super) unacknowledged: Option<Box<Unacknowledged>>,
-    /// The description for our 2xx to the caller, which waits for a PRACK (RFC 3262 §3).
-    pub(super) held: Option<Box<str>>,
     /// The callee's 2xx, until the caller has ours.
     pub(super) accepted: Option<Box<Message>>,
     pub(super) late: Option<Box<Late>>,
@@ -196,6 +198,7 @@ impl Call {
             Deadline::Exchange => self.exchange_overdue(hub, now),
             Deadline::Media => self.handle_media(hub, now, None, Err(MediaError::Lost)),
             Deadline::Accept(side) => self.repeat_accept(hub, now, side),
+            Deadline::Session(side) => self.session_due(hub, now, side),
             Deadline::Duration => self.lasted_too_long(hub, now),
         }
     }

@@ -20,6 +20,8 @@ pub(super) enum Deadline {
     Media,
     /// A 2xx has no ACK: send it again, or give up.
     Accept(Side),
+    /// A party's session wants its refresh, or was not refreshed.
+    Session(Side),
     /// The call has lasted too long.
     Duration,
 }
@@ -49,7 +51,7 @@ impl Deadlines {
 
     /// Takes all deadlines of a call back.
     pub(super) fn clear_all(&mut self, call: CallKey) {
-        use Deadline::{Accept, Duration, Exchange, Media, NextHop, Provisional, Ring};
+        use Deadline::{Accept, Duration, Exchange, Media, NextHop, Provisional, Ring, Session};
         for deadline in [
             NextHop,
             Ring,
@@ -58,6 +60,8 @@ impl Deadlines {
             Media,
             Accept(Side::Caller),
             Accept(Side::Callee),
+            Session(Side::Caller),
+            Session(Side::Callee),
             Duration,
         ] {
             self.clear(call, deadline);

@@ -110,6 +110,7 @@ impl Call {
                 offer: Some(offer),
                 client: None,
                 answer: None,
+                sent: None,
                 extended: false,
             },
         );

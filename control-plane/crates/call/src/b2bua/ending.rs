@@ -67,6 +67,8 @@ impl Call {
             Deadline::Provisional,
             Deadline::Exchange,
             Deadline::Duration,
+            Deadline::Session(Side::Caller),
+            Deadline::Session(Side::Callee),
         ] {
             hub.deadlines.clear(self.key, deadline);
         }
@@ -75,7 +77,6 @@ impl Call {
             .clone()
             .unwrap_or_else(|| ending.cause.reason_header());
         self.answer = None;
-        self.held = None;
         self.finish_provisionals();
         self.acknowledge_answer(hub);
         self.acknowledge_late(hub, None);

@@ -12,6 +12,7 @@ use super::headers;
 use super::hub::{Client, Hub, Server};
 use super::leg::cseq;
 use super::media::{Lines, Step};
+use super::session;
 use super::side::{Both, Side};
 use crate::{Cause, MediaError, Released};
 
@@ -32,6 +33,8 @@ pub(super) struct Exchange {
     pub(super) client: Option<ClientKey>,
     /// The other party's answer, while the media node is told of it.
     pub(super) answer: Option<Answer>,
+    /// The description in our copy.
+    pub(super) sent: Option<Box<str>>,
     /// The media node was asked for lines that are to be taken back if the exchange fails.
     pub(super) extended: bool,
 }
@@ -48,11 +51,17 @@ impl Call {
         if self.phase != Phase::Answered {
             return Some(if self.phase == Phase::Ended { 481 } else { 500 });
         }
+        let refreshes = |side: Side| {
+            self.legs[side]
+                .as_ref()
+                .is_some_and(|leg| leg.refreshes_by_invite())
+        };
         let is_busy = |side: Side| self.legs[side].as_ref().is_none_or(|leg| leg.is_busy());
         match &self.exchange {
             // Its own earlier one is unanswered: 500 with Retry-After. Ours to it is: 491.
             Some(exchange) if exchange.from == side => Some(500),
             Some(_) => Some(491),
+            None if refreshes(side) || refreshes(side.other()) => Some(491),
             None if is_busy(side) => Some(500),
             None if is_busy(side.other()) || self.late.is_some() => Some(491),
             None => None,
@@ -176,10 +185,12 @@ impl Call {
         let request = leg
             .request(&method, exchange.max_forwards)
             .header(HeaderName::Allow, headers::ALLOW);
+        let request = session::ask(request, leg, &hub.config.session);
         let mut request = headers::pass_through(request, &exchange.request);
         if let Some(body) = &body {
             // Out of turn only for a leg with an exchange of its own, and then we would not be here.
             let _ = leg.negotiation.offer_sent();
+            exchange.sent = Some(body.as_str().into());
             request = request.body("application/sdp", body.as_bytes());
         }
         let key = self.key;
@@ -230,6 +241,14 @@ impl Call {
             return;
         };
         exchange.client = None;
+        if let Some(sent) = exchange.sent.take() {
+            leg.description = Some(sent);
+        }
+        self.session_accepted(hub, now, side, response);
+        let Some(exchange) = self.exchange.as_mut() else {
+            return;
+        };
+        let Some(leg) = &mut self.legs[side] else { return };
         hub.deadlines.clear(self.key, Deadline::Exchange);
         let session = (headers::has_description(response) == Ok(true))
             .then(|| sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok())
@@ -354,12 +373,19 @@ impl Call {
             return;
         };
         let side = exchange.from;
+        let agreed = (self.phase == Phase::Answered)
+            .then(|| Self::agree_session(hub, &exchange.request, self.legs[side].as_ref()))
+            .flatten();
         let Some(leg) = &mut self.legs[side] else { return };
+        if let Some(body) = &body {
+            leg.description = Some(body.as_str().into());
+        }
         // A Contact that cannot be read leaves the target as it was.
         let _ = leg.dialog().refresh_target(&exchange.request);
         let mut response = ResponseBuilder::for_request(&exchange.request, 200, "OK")
             .header(HeaderName::Contact, leg.contact())
             .header(HeaderName::Allow, headers::ALLOW);
+        response = session::agree(response, agreed.as_ref());
         if let Some(body) = &body {
             response = response.body("application/sdp", body.as_bytes());
         }
@@ -377,6 +403,7 @@ impl Call {
             hub.deadlines.set(self.key, Deadline::Accept(side), first);
         }
         hub.respond_with(now, exchange.server, response);
+        self.session_answered(hub, now, side, &exchange.request, agreed.as_ref());
     }
 
     /// The other party refused, was silent (408) or could not be reached (503). What was agreed before stays in force

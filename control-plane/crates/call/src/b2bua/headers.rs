@@ -14,7 +14,7 @@ use crate::{Cause, Released};
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";
 
 /// Option tags that we know, for `Supported`.
-pub(super) const SUPPORTED: &str = "100rel";
+pub(super) const SUPPORTED: &str = "100rel, timer";
 
 /// Header fields of an INVITE that pass from the caller to the callee, beside those that we don't know.
 const PASSED: &[HeaderName] = &[
@@ -227,6 +227,11 @@ pub(super) fn unsupported(request: &Message) -> Option<String> {
         .take(16)
         .collect();
     (!tags.is_empty()).then(|| tags.join(", "))
+}
+
+/// Whether the sender of a message takes UPDATE.
+pub(super) fn allows_update(message: &Message) -> bool {
+    message.values(HeaderName::Allow).any(|method| method == "UPDATE")
 }
 
 /// What an INVITE says about reliable provisional responses.

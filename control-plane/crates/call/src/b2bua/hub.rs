@@ -27,6 +27,12 @@ pub(super) enum Client {
         side: Side,
         ack: Option<sip::Transmit>,
     },
+    /// A refresh of the session of `side`, and for a re-INVITE the ACK of its 2xx once that is known.
+    Refresh {
+        call: CallKey,
+        side: Side,
+        ack: Option<sip::Transmit>,
+    },
     /// The BYE to `side`.
     Bye { call: CallKey, side: Side },
     /// A request that was passed on within the dialogs and means nothing to us: its response goes back.

@@ -2,9 +2,9 @@ use std::net::IpAddr;
 
 use sans_io::Timestamp;
 use sdp::Negotiation;
-use sip::dialog::{AcceptRetransmit, Dialog, DialogState, ReliableProvisionals};
+use sip::dialog::{AcceptRetransmit, Dialog, DialogState, ReliableProvisionals, SessionTimer};
 use sip::message::{RequestBuilder, Scheme, Uri};
-use sip::transaction::{Timers, response_destination};
+use sip::transaction::{ClientKey, Timers, response_destination};
 use sip::{Destination, HeaderName, Message, Source, Transmit, Transport};
 
 /// One party's dialog, from the 2xx on, and what is under way in it.
@@ -20,6 +20,14 @@ pub(super) struct Leg {
     /// Our 2xx that has no ACK yet.
     pub(super) accept: Option<Box<Accept>>,
     pub(super) bye: Bye,
+    /// The session timer, if there is one.
+    pub(super) session: Option<Box<SessionTimer>>,
+    /// The refresh of ours that has no final response.
+    pub(super) refreshing: Option<ClientKey>,
+    /// Whether the party says in `Allow` that it takes UPDATE.
+    pub(super) takes_update: bool,
+    /// The description that the party has of us, to be repeated in a re-INVITE that refreshes.
+    pub(super) description: Option<Box<str>>,
 }
 
 /// A 2xx that waits for its ACK.
@@ -88,6 +96,10 @@ impl Leg {
             negotiation,
             accept: None,
             bye: Bye::No,
+            session: None,
+            refreshing: None,
+            takes_update: false,
+            description: None,
         }
     }
 
@@ -190,6 +202,16 @@ impl Leg {
             provisionals: None,
         }));
         first
+    }
+
+    /// Whether the session is ours to refresh, and by re-INVITE only.
+    pub(super) fn needs_description(&self) -> bool {
+        !self.takes_update && self.session.as_ref().is_some_and(|timer| timer.we_refresh())
+    }
+
+    /// Whether a re-INVITE of ours that refreshes has no final response.
+    pub(super) const fn refreshes_by_invite(&self) -> bool {
+        self.refreshing.is_some() && !self.takes_update
     }
 
     /// Whether a new INVITE may not be sent to or taken from the party: one is not over yet (RFC 3261 §14).

@@ -18,6 +18,7 @@ mod progress;
 mod record;
 mod refusals;
 mod requests;
+mod session;
 mod setup;
 mod side;
 
@@ -334,6 +335,19 @@ impl B2bua {
                     call.handle_exchange_failure(hub, now, key, status, Some(response));
                 }),
             },
+            Some(&Client::Refresh { call, side, ref ack }) => match (status, ack) {
+                (..200, _) => {}
+                (200..300, Some(ack)) => {
+                    let ack = ack.clone();
+                    self.hub.output(Output::Send(ack));
+                }
+                (200..300, None) => {
+                    self.with_call(call, |call, hub| call.refreshed(hub, now, key, side, response))
+                }
+                _ => self.with_call(call, |call, hub| {
+                    call.refresh_failed(hub, now, key, side, status, Some(response));
+                }),
+            },
             Some(&Client::Bye { call, side }) if status >= 200 => {
                 self.with_call(call, |call, hub| call.hung_up(hub, side));
             }
@@ -383,6 +397,9 @@ impl B2bua {
                     call.handle_exchange_failure(hub, now, key, status, None)
                 });
             }
+            Some(&Client::Refresh { call, side, .. }) => self.with_call(call, |call, hub| {
+                call.refresh_failed(hub, now, key, side, status, None);
+            }),
             Some(&Client::Bye { call, side }) => self.with_call(call, |call, hub| call.hung_up(hub, side)),
             // RFC 4320 §4.2: when time has run out here it has at the client, and silence is the answer.
             Some(Client::Relay { server, request }) if !timed_out => {

@@ -224,7 +224,7 @@ impl Call {
             return Ok(());
         }
         self.await_prack(hub);
-        if let Some(body) = self.held.take() {
+        if let Some(body) = self.inbound.as_mut().and_then(|inbound| inbound.held.take()) {
             self.accept_invite(hub, now, &body);
         }
         Ok(())

@@ -9,6 +9,7 @@ use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
 use super::hub::{Hub, tag_of};
+use super::leg::cseq;
 use super::media::Step;
 use super::side::{Both, Side};
 use crate::{Cause, Released};
@@ -156,6 +157,13 @@ impl Call {
                 let at = now + hub.config.next_hop_timeout;
                 hub.deadlines.set(self.key, Deadline::NextHop, at);
             }
+            return;
+        }
+        let min_s = response.number(HeaderName::MinSe).ok().flatten();
+        if status == 422
+            && let Some(min_s) = min_s
+            && self.lengthen_session(hub, now, min_s, cseq(response))
+        {
             return;
         }
         if status == 503 && self.has_next_hop() {

@@ -76,6 +76,12 @@ pub(super) fn check(hub: &Hub, request: &Message, is_passed_on: bool) -> Result<
     }
 }
 
+/// A session interval that is too short is 422 (RFC 4028 §9).
+fn check_session(hub: &Hub, request: &Message) -> Result<(), Refusal> {
+    let refusal = |min_s: u32| Refusal::with(422, HeaderName::MinSe, min_s.to_string());
+    hub.config.session.check(request).map_err(refusal)
+}
+
 /// The session description in a request.
 pub(super) fn offer(hub: &mut Hub, request: &Message) -> Result<Option<sdp::Session>, Refusal> {
     let unsupported = |_| Refusal::with(415, HeaderName::Accept, "application/sdp");
@@ -248,6 +254,7 @@ impl B2bua {
         if self.is_own_call(invite, &uri) {
             return Err(Refusal::of(482));
         }
+        check_session(&self.hub, invite)?;
         let offer = offer(&mut self.hub, invite)?;
         if offer.as_ref().is_some_and(|offer| !offer.has_usable_line()) {
             return Err(Refusal::of(488));
@@ -265,6 +272,7 @@ impl B2bua {
                 offer,
                 max_forwards,
                 reliability: headers::reliability(invite),
+                held: None,
             },
             hops,
         ))
@@ -388,6 +396,13 @@ impl Call {
     ) -> Result<(), Refusal> {
         let max_forwards = check(hub, request, true)?;
         self.check_order(side, request)?;
+        check_session(hub, request)?;
+        let is_refresh = request.method() == Some(Method::Update)
+            && request.body().is_empty()
+            && request.has(HeaderName::SessionExpires);
+        if is_refresh && self.phase == Phase::Answered {
+            return self.answer_refresh(hub, now, side, server, request);
+        }
         match self.exchange_conflict(side) {
             Some(500) => return Err(Refusal::later(hub)),
             Some(status) => return Err(Refusal::of(status)),
@@ -403,6 +418,7 @@ impl Call {
             offer,
             client: None,
             answer: None,
+            sent: None,
             extended: false,
         };
         self.handle_exchange(hub, now, exchange);

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use sans_io::Timestamp;
+use sip::dialog::TIMER;
 use sip::message::RequestBuilder;
 use sip::{HeaderName, Message};
 
@@ -39,6 +40,7 @@ impl Call {
             id,
             outbound: Outbound {
                 hops: hops.into(),
+                session_s: hub.config.session.interval_s,
                 next: 0,
                 current: None,
                 forks: Vec::new(),
@@ -47,7 +49,6 @@ impl Call {
             },
             answer: None,
             unacknowledged: None,
-            held: None,
             accepted: None,
             late: None,
             exchange: None,
@@ -123,10 +124,33 @@ impl Call {
     }
 
     /// Sends the INVITE to the next hop in the list; when there is none left the call ends with `status`.
+    /// The next hop wants a session of at least `min_s` (RFC 4028 §7.4): it gets the INVITE once more, in the same
+    /// dialog to be. False if it has had as much.
+    pub(super) fn lengthen_session(&mut self, hub: &mut Hub, now: Timestamp, min_s: u32, cseq: u32) -> bool {
+        const LONGEST_S: u32 = 86_400;
+        let hop = self
+            .outbound
+            .next
+            .checked_sub(1)
+            .and_then(|place| self.outbound.hops.get(place));
+        let Some(hop) = hop.filter(|_| (self.outbound.session_s + 1..=LONGEST_S).contains(&min_s)) else {
+            return false;
+        };
+        let hop = hop.clone();
+        self.outbound.session_s = min_s;
+        let dialog = self.outbound.dialogs.last().cloned();
+        self.send_invite(
+            hub,
+            now,
+            &hop,
+            dialog.map(|(call_id, tag)| (call_id, tag, cseq + 1)),
+        )
+    }
+
     pub(super) fn call_next_hop(&mut self, hub: &mut Hub, now: Timestamp, status: u16, text: &'static str) {
         while let Some(hop) = self.outbound.hops.get(self.outbound.next).cloned() {
             self.outbound.next += 1;
-            if self.send_invite(hub, now, &hop) {
+            if self.send_invite(hub, now, &hop, None) {
                 return;
             }
         }
@@ -142,7 +166,14 @@ impl Call {
         );
     }
 
-    fn send_invite(&mut self, hub: &mut Hub, now: Timestamp, hop: &NextHop) -> bool {
+    /// `again` has `Call-ID`, tag and CSeq of an INVITE that is sent in place of one that was refused.
+    fn send_invite(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        hop: &NextHop,
+        again: Option<(String, String, u32)>,
+    ) -> bool {
         let Some(invite) = self.inbound.as_ref().map(|inbound| inbound.invite.clone()) else {
             return false;
         };
@@ -153,8 +184,11 @@ impl Call {
         if let Some(inbound) = &mut self.inbound {
             inbound.offer = offer;
         }
-        let (call_id, tag) = (hub.sip_call_id(), hub.tag());
-        let builder = self.invite_for(hub, hop, &invite, &call_id, &tag, body.as_deref());
+        let is_new = again.is_none();
+        let (call_id, tag, cseq) = again.unwrap_or_else(|| (hub.sip_call_id(), hub.tag(), 1));
+        let builder = self
+            .invite_for(hub, hop, &invite, &call_id, &tag, body.as_deref())
+            .header(HeaderName::CSeq, format_args!("{cseq} INVITE"));
         let (key, destination) = (self.key, hop.destination);
         let client = hub.send(now, builder, destination, |invite| {
             Client::Attempt(Box::new(Attempt::new(key, invite.clone(), destination)))
@@ -163,7 +197,9 @@ impl Call {
         tracing::debug!(next_hop = %destination.remote, sip_call_id = %call_id, "calling");
         self.record.tried(destination.remote, &call_id);
         hub.add_dialog(&call_id, &tag, key, Side::Callee);
-        self.outbound.dialogs.push((call_id, tag));
+        if is_new {
+            self.outbound.dialogs.push((call_id, tag));
+        }
         self.outbound.current = Some(client);
         if self.phase != Phase::Calling {
             self.phase = Phase::Calling;
@@ -219,9 +255,10 @@ impl Call {
             )
             .header(HeaderName::To, identity(invite.to().ok(), &hop.host))
             .header(HeaderName::CallId, call_id)
-            .header(HeaderName::CSeq, "1 INVITE")
             .header(HeaderName::Contact, hub.contact(&hop.destination))
-            .header(HeaderName::Allow, headers::ALLOW);
+            .header(HeaderName::Allow, headers::ALLOW)
+            .header(HeaderName::SessionExpires, self.outbound.session_s)
+            .header(HeaderName::MinSe, hub.config.session.min_s);
         let routes = hop.contact.iter().flat_map(|contact| &contact.routes);
         let builder = routes.fold(builder, |builder, route| builder.header(HeaderName::Route, route));
         let builder = headers::pass_through(builder, invite);
@@ -230,7 +267,7 @@ impl Call {
             Some(body) => builder
                 .header(HeaderName::Supported, headers::SUPPORTED)
                 .body("application/sdp", body.as_bytes()),
-            None => builder,
+            None => builder.header(HeaderName::Supported, TIMER),
         }
     }
 

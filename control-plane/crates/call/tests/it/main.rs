@@ -16,6 +16,7 @@ mod operator;
 mod random;
 mod refusals;
 mod reliable;
+mod sessions;
 mod table;
 mod ua;
 mod world;

@@ -67,6 +67,14 @@ pub struct Ua {
     pub field: Option<String>,
     /// A header field for our responses to an INVITE.
     pub response_field: Option<(&'static str, &'static str)>,
+    /// `Session-Expires` and `Allow` of our 2xx to INVITE and UPDATE.
+    pub session: Option<&'static str>,
+    pub allows: Option<&'static str>,
+    /// A header field for our requests within a dialog.
+    pub extra_field: Option<(&'static str, &'static str)>,
+    /// `Session-Expires` and `Min-SE` of the latest response.
+    pub session_told: Option<String>,
+    pub min_se: Option<String>,
     /// More media lines in our descriptions.
     pub extra: &'static str,
     unacknowledged: Option<Message>,
@@ -88,6 +96,20 @@ pub fn sdp(ip: &str, version: u32, direction: &str) -> String {
         "v=0\r\no=ua 77 {version} IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
          m=audio 4000 RTP/AVP 0 8\r\na={direction}\r\n"
     )
+}
+
+fn session_fields<'a>(
+    response: ResponseBuilder<'a>,
+    session: Option<&str>,
+    allows: Option<&str>,
+) -> ResponseBuilder<'a> {
+    let fields = [(HeaderName::SessionExpires, session), (HeaderName::Allow, allows)];
+    fields
+        .iter()
+        .fold(response, |response, (name, value)| match value {
+            Some(value) => response.header(*name, value),
+            None => response,
+        })
 }
 
 impl Ua {
@@ -119,6 +141,11 @@ impl Ua {
             bye_reason: None,
             field: None,
             response_field: None,
+            session: None,
+            allows: None,
+            extra_field: None,
+            session_told: None,
+            min_se: None,
             extra: "",
             unacknowledged: None,
             late_reinvites: Vec::new(),
@@ -231,6 +258,9 @@ impl Ua {
         if status < 300 {
             response = response.header(HeaderName::Contact, contact);
         }
+        if (200..300).contains(&status) {
+            response = self.session_fields(response);
+        }
         if let Some((name, value)) = self.response_field {
             response = response.header(name, value);
         }
@@ -298,6 +328,9 @@ impl Ua {
             .dialog
             .request(method, 70)
             .header(HeaderName::Contact, contact);
+        if let Some((name, value)) = self.extra_field {
+            builder = builder.header(name, value).header(HeaderName::Supported, "timer");
+        }
         if let Some(body) = body {
             builder = builder.body("application/sdp", body.as_bytes());
         }
@@ -312,6 +345,17 @@ impl Ua {
             }
         }
         Some(key)
+    }
+
+    fn session_fields<'a>(&self, response: ResponseBuilder<'a>) -> ResponseBuilder<'a> {
+        session_fields(response, self.session, self.allows)
+    }
+
+    /// An UPDATE that refreshes our session.
+    pub fn refresh(&mut self, now: Timestamp, session: &'static str) {
+        let before = self.extra_field.replace(("Session-Expires", session));
+        self.in_dialog(now, "UPDATE", None);
+        self.extra_field = before;
     }
 
     pub fn bye(&mut self, now: Timestamp) {
@@ -548,6 +592,7 @@ impl Ua {
         let manner = self.manner;
         let address = self.address;
         let reoffer = self.body();
+        let (session, allows) = (self.session, self.allows);
         let Some(talk) = self
             .talk(&request)
             .filter(|talk| talk.alive || method == Method::Bye)
@@ -570,6 +615,7 @@ impl Ua {
             (Method::Invite | Method::Update, Manner::Accept) => {
                 let response = ResponseBuilder::for_request(&request, 200, "OK")
                     .header(HeaderName::Contact, format_args!("<sip:ua@{address}>"));
+                let response = session_fields(response, session, allows);
                 let has_offer = !request.body().is_empty();
                 let response = match method {
                     Method::Update if !has_offer => response,
@@ -614,6 +660,8 @@ impl Ua {
         }
         let text = |name| response.header(name).map(str::to_owned);
         self.retry_after = text(HeaderName::RetryAfter);
+        self.session_told = text(HeaderName::SessionExpires);
+        self.min_se = text(HeaderName::MinSe);
         self.allow = text(HeaderName::Allow);
         self.field = response.header("X-Session").map(str::to_owned);
         self.unsupported = text(HeaderName::Unsupported);

@@ -1,5 +1,6 @@
 //! Dialogs: what two user agents remember of each other between transactions (RFC 3261 §12), the repetition of 2xx
-//! responses and their ACKs (§13), and reliable provisional responses (RFC 3262).
+//! responses and their ACKs (§13), and reliable provisional responses (RFC 3262), and
+//! session timers (RFC 4028).
 
 mod accept_retransmit;
 #[expect(
@@ -11,6 +12,7 @@ mod error;
 mod id;
 mod provisional;
 mod route_set;
+mod session_timer;
 mod set;
 
 pub use accept_retransmit::{AcceptRetransmit, AcceptStep};
@@ -20,5 +22,8 @@ pub use id::{DialogId, new_call_id, new_tag};
 pub use provisional::{
     ProvisionalError, ProvisionalOrder, ProvisionalStep, RELIABLE, Rack, Received, ReliableProvisionals,
     reliable_rseq,
+};
+pub use session_timer::{
+    MIN_SE_S, Refresher, SessionAgreed, SessionExpires, SessionPolicy, SessionStep, SessionTimer, TIMER,
 };
 pub use set::{DialogSet, SetChange};
