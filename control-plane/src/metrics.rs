@@ -262,6 +262,11 @@ impl Sources {
             &drops,
         )?;
         page.counter("sip_keep_alives", "Keep-alives received", counted.keep_alives)?;
+        page.counter(
+            "sip_stun_answers",
+            "STUN binding requests that were answered",
+            counted.bindings,
+        )?;
         let [clients, ours] = counted.handshakes;
         page.counters(
             "sip_tls_handshakes",

@@ -53,7 +53,7 @@ drops! {
     Repetition = "repetition",
     /// A datagram with a response or in-dialog request while [`crate::Config::urgent_max`] were waiting.
     UrgentFull = "urgent_full",
-    /// A STUN message on a SIP socket (RFC 5626 §8); not answered yet.
+    /// A STUN message on a SIP socket that is malformed or nothing to be answered (RFC 5626 §8).
     Stun = "stun",
     /// The socket could not be read.
     ReceiveError = "receive_error",
@@ -120,6 +120,8 @@ pub(crate) struct Counters {
     responses: [Box<[AtomicU64]>; 2],
     drops: Vec<AtomicU64>,
     keep_alives: AtomicU64,
+    /// STUN binding requests that were answered.
+    bindings: AtomicU64,
     /// TLS handshakes that succeeded, of clients and of ours.
     handshakes: [AtomicU64; 2],
     /// Loads of TLS files after the first, those that succeeded and those that did not.
@@ -152,6 +154,8 @@ pub struct Snapshot {
     pub malformed: Vec<(&'static str, u64)>,
     /// Keep-alives received.
     pub keep_alives: u64,
+    /// STUN binding requests that were answered.
+    pub bindings: u64,
     /// TLS handshakes that succeeded: of clients, and of ours.
     pub handshakes: [u64; 2],
     /// TLS files that were loaded again: those that were taken, and those that could not be used.
@@ -169,6 +173,7 @@ impl Default for Counters {
             responses: [zeros(), zeros()],
             drops: Drop::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             keep_alives: AtomicU64::new(0),
+            bindings: AtomicU64::new(0),
             handshakes: Default::default(),
             reloads: Default::default(),
             malformed: Mutex::default(),
@@ -214,6 +219,10 @@ impl Counters {
 
     pub(crate) fn keep_alive(&self) {
         self.keep_alives.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn binding(&self) {
+        self.bindings.fetch_add(1, Relaxed);
     }
 
     /// A TLS handshake is complete, which we began or the client did.
@@ -265,6 +274,7 @@ impl Counters {
                 .map(|(&reason, &count)| (reason, count))
                 .collect(),
             keep_alives: self.keep_alives.load(Relaxed),
+            bindings: self.bindings.load(Relaxed),
             handshakes: self.handshakes.each_ref().map(|count| count.load(Relaxed)),
             reloads: self.reloads.each_ref().map(|count| count.load(Relaxed)),
         }

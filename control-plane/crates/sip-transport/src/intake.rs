@@ -7,6 +7,7 @@ use crate::class::Class;
 use crate::counters::{Direction, Drop};
 use crate::inbox::Inbound;
 use crate::recent::Verdict;
+use crate::stun::{self, Stun};
 use crate::transport::Shared;
 
 /// What became of a message that came in.
@@ -24,7 +25,7 @@ impl Shared {
     pub(crate) fn datagram(&self, source: Source, datagram: &[u8]) {
         match DatagramKind::of(datagram) {
             DatagramKind::KeepAlive => return self.counters.keep_alive(),
-            DatagramKind::Stun => return self.counters.drop(Drop::Stun),
+            DatagramKind::Stun => return self.stun(&source, datagram),
             DatagramKind::Sip => {}
         }
         // Copied to its own size: a message kept for a transaction's life shall not keep a whole read buffer.
@@ -43,6 +44,18 @@ impl Shared {
         };
         if let Some(transmit) = answer {
             self.send(transmit);
+        }
+    }
+
+    /// Answers a STUN message, without state and at once.
+    fn stun(&self, source: &Source, datagram: &[u8]) {
+        match stun::take(datagram, source.remote) {
+            Stun::Answer(answer) => {
+                self.counters.binding();
+                self.send_raw(source, &answer);
+            }
+            Stun::Indication => self.counters.keep_alive(),
+            Stun::Unusable => self.counters.drop(Drop::Stun),
         }
     }
 

@@ -23,6 +23,7 @@ mod kernel;
 mod large;
 mod outgoing;
 mod recent;
+mod stun;
 mod tcp;
 mod tls;
 mod transport;

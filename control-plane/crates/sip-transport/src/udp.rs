@@ -90,6 +90,14 @@ async fn failed(shared: &Shared, error: &io::Error) {
 }
 
 impl Shared {
+    /// Sends something that is no SIP back to where it was asked for; lost when there is no room.
+    pub(crate) fn send_raw(&self, source: &Source, bytes: &[u8]) {
+        let udp = self.udp.iter().find(|udp| udp.flow == source.flow);
+        if udp.is_some_and(|udp| udp.socket.try_send_to(bytes, source.remote).is_err()) {
+            self.counters.drop(Drop::SendError);
+        }
+    }
+
     /// Sends a datagram through the socket that it leaves by.
     pub(crate) fn send_udp(&self, transmit: &Transmit) {
         let destination = transmit.destination;

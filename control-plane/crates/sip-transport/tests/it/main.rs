@@ -230,7 +230,8 @@ async fn what_is_not_sip_is_counted_and_not_answered() {
     let (transport, address) = listening(Protocol::Udp, |_| {});
     let client = client().await;
     let ack = request("ACK", "<sip:b@h>", "UDP a;rport").replace("CSeq: 1", "CSeq: x");
-    let binding = b"\0\x01\0\0\x21\x12\xA4\x42abcdefghijkl";
+    // A binding request without the cookie, as RFC 3489 had it.
+    let binding = b"\0\x01\0\0\x21\x12\xA4\x43abcdefghijkl";
     let noise: [&[u8]; 6] = [
         b"\r\n\r\n",
         binding,
@@ -259,6 +260,49 @@ async fn what_is_not_sip_is_counted_and_not_answered() {
     );
     let mut buffer = [0; 1];
     assert!(client.try_recv(&mut buffer).is_err(), "noise was answered");
+}
+
+/// RFC 5626 §8: over IPv4 and IPv6.
+#[tokio::test]
+async fn a_stun_binding_request_gets_the_address_that_it_came_from() {
+    for (local, last_id_byte) in [("127.0.0.1:0", 0), ("[::1]:0", 1)] {
+        let (transport, address) = listening(Protocol::Udp, |config| {
+            config.listen[0].address = local.parse().unwrap();
+        });
+        let client = UdpSocket::bind(local).await.unwrap();
+        let mut binding = *b"\0\x01\0\0\x21\x12\xA4\x42abcdefghijkl";
+        binding[19] = last_id_byte;
+        client.send_to(&binding, address).await.unwrap();
+        let mut answer = [0; 128];
+        let length = within("a binding", client.recv(&mut answer)).await.unwrap();
+        assert_eq!(answer[..2], [1, 1]);
+        assert_eq!(answer[4..20], binding[4..20]);
+        let port = u16::from_be_bytes([answer[26] ^ 0x21, answer[27] ^ 0x12]);
+        assert_eq!(port, client.local_addr().unwrap().port());
+        let ip: Vec<u8> = answer[28..length]
+            .iter()
+            .zip(&binding[4..])
+            .map(|(a, b)| a ^ b)
+            .collect();
+        match client.local_addr().unwrap().ip() {
+            std::net::IpAddr::V4(own) => assert_eq!(ip, own.octets()),
+            std::net::IpAddr::V6(own) => assert_eq!(ip, own.octets()),
+        }
+        let counters = transport.view().counters();
+        assert_eq!((counters.bindings, dropped(&transport, Drop::Stun)), (1, 0));
+    }
+}
+
+/// RFC 5626 §4.4.1, over TCP: two line ends are answered with one.
+#[tokio::test]
+async fn a_ping_on_a_connection_gets_its_pong() {
+    let (transport, address) = listening(Protocol::Tcp, |_| {});
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"\r\n\r\n").await.unwrap();
+    let mut pong = [0; 2];
+    within("a pong", stream.read_exact(&mut pong)).await.unwrap();
+    assert_eq!(&pong, b"\r\n");
+    assert_eq!(transport.view().counters().keep_alives, 1);
 }
 
 #[tokio::test]
