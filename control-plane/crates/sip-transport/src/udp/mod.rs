@@ -1,20 +1,26 @@
+mod batch;
+
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sip::{FlowId, Source, Transmit, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
+
+use batch::Batch;
 
 use crate::counters::Drop;
 use crate::transport::Shared;
 
-/// The largest payload that UDP has.
-const DATAGRAM_BYTES_MAX: usize = 65_535;
-
 /// How long to leave a socket alone that cannot be read.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// Datagrams of a turn that are taken each by its own system call, before batches begin.
+const ONE_BY_ONE: usize = 4;
 
 /// A bound UDP socket.
 #[derive(Debug)]
@@ -51,27 +57,35 @@ impl Udp {
             socket,
         })
     }
+
+    /// Where a datagram from `remote` came from.
+    const fn source(&self, remote: SocketAddr) -> Source {
+        Source {
+            transport: Transport::Udp,
+            flow: self.flow,
+            remote,
+            local: self.local,
+        }
+    }
 }
 
-/// Takes datagrams for ever: as many as there are, up to the configured number a turn.
+/// Takes datagrams for ever: as many as there are, up to the configured number a turn. One by one while few wait, and by
+/// batches as soon as that many were there.
 pub(crate) async fn receive(shared: Arc<Shared>, index: usize) {
     let udp = &shared.udp[index];
-    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    let mut batch = Batch::new();
     loop {
         if let Err(error) = udp.socket.readable().await {
             failed(&shared, &error).await;
         }
-        for _ in 0..shared.config.datagrams_per_turn {
-            match udp.socket.try_recv_from(&mut buffer) {
-                Ok((length, remote)) => {
-                    let source = Source {
-                        transport: Transport::Udp,
-                        flow: udp.flow,
-                        remote,
-                        local: udp.local,
-                    };
-                    shared.datagram(source, &buffer[..length]);
-                }
+        let mut count = 0;
+        while count < shared.config.datagrams_per_turn {
+            let taken = match count < ONE_BY_ONE {
+                true => take_one(&shared, udp, &mut batch),
+                false => take_batch(&shared, udp, &mut batch),
+            };
+            match taken {
+                Ok(number) => count += number,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     failed(&shared, &error).await;
@@ -81,6 +95,23 @@ pub(crate) async fn receive(shared: Arc<Shared>, index: usize) {
         }
         tokio::task::yield_now().await;
     }
+}
+
+fn take_one(shared: &Shared, udp: &Udp, batch: &mut Batch) -> io::Result<usize> {
+    let buffer = batch.single();
+    let (length, remote) = udp.socket.try_recv_from(buffer)?;
+    shared.datagram(udp.source(remote), &buffer[..length]);
+    Ok(1)
+}
+
+fn take_batch(shared: &Shared, udp: &Udp, batch: &mut Batch) -> io::Result<usize> {
+    let number = udp
+        .socket
+        .try_io(Interest::READABLE, || batch.take(udp.socket.as_fd()))?;
+    for (datagram, remote) in batch.taken() {
+        shared.datagram(udp.source(remote), datagram);
+    }
+    Ok(number)
 }
 
 async fn failed(shared: &Shared, error: &io::Error) {
