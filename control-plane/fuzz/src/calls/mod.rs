@@ -243,10 +243,11 @@ impl Stages {
             "something is left: {:?}",
             self.b2bua.counters()
         );
+        let counters = self.b2bua.counters();
         assert_eq!(
             self.ended.len() as u64,
-            self.b2bua.counters().calls_attempted,
-            "calls and records of their end"
+            counters.calls_attempted + counters.refusals_recorded,
+            "calls, refusals and records of their end"
         );
         self.node.check_all_deleted();
     }
