@@ -6,12 +6,14 @@
 
 mod calls;
 mod digest;
+mod register;
 mod session_description;
 mod sip_datagram;
 mod sip_stream;
 
 pub use calls::calls;
 pub use digest::digest;
+pub use register::register;
 pub use session_description::session_description;
 pub use sip_datagram::sip_datagram;
 pub use sip_stream::sip_stream;
@@ -33,6 +35,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "digest",
         run: digest,
+    },
+    Target {
+        name: "register",
+        run: register,
     },
     Target {
         name: "sdp",

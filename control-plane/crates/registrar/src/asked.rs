@@ -150,7 +150,7 @@ fn contact<'a>(
             .ok_or(Refusal::Malformed)?,
         None => 0,
     };
-    if address.uri.len() > config.contact_bytes_max || instance.len() > INSTANCE_BYTES_MAX {
+    if address.uri.len() > config.contact_bytes_max || !is_urn(&instance) {
         return Err(Refusal::Malformed);
     }
     Ok(Contact {
@@ -169,6 +169,13 @@ fn instance(value: &str) -> Cow<'_, str> {
         inner.unwrap_or(text).to_owned()
     };
     Cow::Owned(strip(&unquote(value)))
+}
+
+/// Whether an instance is none, or can be one: we print it in quoted strings and as the parameter of a URI (RFC 5627 §4.2),
+/// so it must be nothing that ends either.
+fn is_urn(instance: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()[]/:&+$".contains(&byte);
+    instance.len() <= INSTANCE_BYTES_MAX && instance.bytes().all(is_plain)
 }
 
 /// A `qvalue`: 0 to 1 with at most three decimals (RFC 3261 §25.1), in thousandths.

@@ -70,3 +70,12 @@ fn a_temporary_gruu_tells_nothing_and_ends_with_its_call_id() {
         assert_eq!(world.locate(broken), Located::Unknown);
     }
 }
+
+#[test]
+fn an_instance_that_is_no_urn_is_refused() {
+    let mut world = open(|_| {});
+    for broken in ["<a\\\"b>", "<a b>", "<a;b>", "<a%zz>", "<\u{fc}>"] {
+        let fields = format!("Contact: <sip:a@192.0.2.1>;+sip.instance=\"{broken}\"\r\n");
+        assert_eq!(world.status(&fields), 400, "{broken}");
+    }
+}
