@@ -17,7 +17,7 @@ mod routes;
 
 pub use account::Account;
 pub use b2bua::B2bua;
-pub use cause::{Cause, Released, q850_of_status};
+pub use cause::{Cause, Released, q850_of_status, status_of_q850};
 pub use cdr::{Cdr, LegQuality, Quality, Stage, Times};
 pub use config::{Config, MediaTimeout};
 pub use counters::Counters;

@@ -9,7 +9,7 @@ use super::headers;
 use super::hub::{Client, Hub};
 use super::leg::Bye;
 use super::side::Side;
-use crate::{Cause, Output, Released};
+use crate::{Cause, Output, Released, status_of_q850};
 
 /// How a call ends, and what the parties are told.
 #[derive(Debug)]
@@ -161,8 +161,14 @@ impl Call {
         } else {
             let mut cause = headers::bye_cause(side.released(), bye);
             if !self.record.is_answered() {
-                let status = if side == Side::Caller { 487 } else { 480 };
+                // RFC 3398 §7.2.4: what a gateway says in its BYE is what the caller would have got for the call.
+                let told = headers::q850(bye);
+                let status = match side {
+                    Side::Caller => 487,
+                    Side::Callee => told.map_or(480, status_of_q850),
+                };
                 cause = Cause::failed(side.released(), status, "Hung up before the answer");
+                cause.q850 = told.unwrap_or(cause.q850);
             }
             let reason = headers::reason(bye);
             self.end(

@@ -193,6 +193,27 @@ fn bye_of_the_callee_while_its_answer_is_told_to_the_node() {
 }
 
 #[test]
+fn the_cause_in_a_bye_before_the_answer_becomes_the_status() {
+    for (reason, status, q850) in [
+        ("Q.850;cause=17", 486, 17),
+        ("SIP;cause=200, Q.850;cause=34;text=\"no circuit\"", 503, 34),
+        ("Q.850;cause=16", 480, 16),
+        ("SIP;cause=600", 480, 18),
+    ] {
+        let mut world = World::invited();
+        world.node.delay = Duration::from_millis(500);
+        world.b.answer(world.now);
+        world.run_ms(100);
+        world.b.extra_field = Some(("Reason", reason));
+        world.b.bye(world.now);
+        world.finish();
+        assert_eq!(world.a.log, [format!("{status} INVITE")], "{reason}");
+        let cause = world.ended().cause.clone().unwrap();
+        assert_eq!((cause.sip_status, cause.q850), (status, q850), "{reason}");
+    }
+}
+
+#[test]
 fn the_callee_is_acknowledged_when_the_node_can_hear_it() {
     let mut world = World::invited();
     world.node.delay = Duration::from_millis(700);
