@@ -22,6 +22,7 @@ needs=(
     "/usr/include/linux/bpf.h|linux-libc-dev|kernel headers of the BPF programs"
     "ip|iproute2|namespaces and links of the tests that count packets at the receiver"
     "ethtool|ethtool|turns checksums by the device off on those links"
+    "openssl|openssl|the other end of the TLS tests"
     "sipp|sip-tester|SIP callers and callees of the tests and the demonstration, and the speech that they send"
     "/usr/share/postgresql-common/pg_wrapper|postgresql|the server that the tests of the store start for themselves"
     "setpriv|util-linux|starts the planes so that they end with the test that started them"
