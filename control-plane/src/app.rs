@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::config::{Config, Media, MediaNode};
 use crate::draining::Draining;
 use crate::metrics::{self, Sources};
+use crate::operators::Operators;
 use crate::registration;
 use crate::routing::{self, Table};
 use crate::shell::Shell;
@@ -30,7 +31,7 @@ const START_PATIENCE: Duration = Duration::from_millis(300);
 /// How long parties have to answer the BYEs of a stop, and nodes to give the last statistics.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// How long scrapes under way have.
+/// How long scrapes and operators' requests under way have.
 const LAST_SCRAPES: Duration = Duration::from_secs(1);
 
 /// Files that are no SIP connection: listeners, media nodes, the store, scrapes.
@@ -110,6 +111,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (client, reports) = media_client::start(config.media.client(random.next_u64()), &nodes)?;
     let healthy = client.healthy();
 
+    let admin = config.admin.as_ref().map(api::start).transpose()?;
+    let (admin, desk) = admin.unzip();
+
     let standing = Standing::default();
     let registry = metrics::registry(Sources {
         standing: standing.clone(),
@@ -117,6 +121,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         media: client.view(),
         journal: journal.clone(),
         lookups: table.lookups(),
+        admin: admin.as_ref().map(api::Server::counters).unwrap_or_default(),
     });
     let (readiness, watched) = watch::channel(Readiness::NotReady("starting".into()));
     let ops_listener = TcpListener::bind(config.ops.listen)
@@ -149,6 +154,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         ));
     }
     ops::process::say(&format!("listening ops http {ops_address}"));
+    if let Some(admin) = &admin {
+        ops::process::say(&format!("listening admin grpc {}", admin.address()));
+    }
     let mut first_node = healthy.clone();
     // Without a node the control plane serves all the same, and says so at /readyz.
     let _ = tokio::time::timeout(START_PATIENCE, first_node.wait_for(|&up| up > 0)).await;
@@ -168,6 +176,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         standing,
         readiness,
         reload,
+        operators: Operators::new(desk, clock.now()),
         clock,
         retry_after: Duration::from_secs(config.media.retry_after_s),
         stopping: false,
@@ -183,6 +192,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     refreshing.abort();
     // The transport goes first, so that nothing is begun any more; then the records are complete.
     drop(shell);
+    if let Some(admin) = admin
+        && let Err(error) = admin.stop(LAST_SCRAPES).await
+    {
+        tracing::warn!(%error, "the admin API");
+    }
     let _ = stop_ops.send(());
     if tokio::time::timeout(LAST_SCRAPES, ops_server).await.is_err() {
         tracing::debug!("scrapes cut off");

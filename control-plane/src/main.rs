@@ -8,6 +8,8 @@ mod config;
 mod draining;
 mod media;
 mod metrics;
+mod operators;
+mod overview;
 mod record;
 mod registration;
 mod routing;

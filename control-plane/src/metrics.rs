@@ -27,6 +27,8 @@ pub struct Sources {
     pub media: media_client::View,
     /// Call records.
     pub journal: Journal,
+    /// Operators.
+    pub admin: Arc<api::Counters>,
     /// Next hops without an address.
     pub lookups: Arc<Lookups>,
 }
@@ -73,7 +75,8 @@ impl Collector for Sources {
         self.registrations(&mut page)?;
         self.messages(&mut page)?;
         self.media(&mut page)?;
-        self.records(&mut page)
+        self.records(&mut page)?;
+        self.admin(&mut page)
     }
 }
 
@@ -420,6 +423,47 @@ impl Sources {
             counted.pending_records,
         )?;
         page.gauge("cdr_journal_bytes", "Size of the journal", counted.journal_bytes)
+    }
+
+    fn admin(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let counted = self.admin.counted();
+        let requests = counted
+            .requests
+            .iter()
+            .flat_map(|&(operation, succeeded, failed)| {
+                let of = |outcome| [operation.as_str(), outcome];
+                [(of("ok"), succeeded), (of("error"), failed)]
+            });
+        page.family(
+            "admin_requests",
+            "Requests of operators, by method and outcome",
+            ["method", "outcome"],
+            requests,
+        )?;
+        page.counter(
+            "admin_unauthenticated",
+            "Requests of operators without the right token",
+            counted.unauthenticated,
+        )?;
+        page.counters(
+            "admin_connections",
+            "Connections of operators",
+            "outcome",
+            &[
+                ("accepted", counted.connections),
+                ("refused", counted.connections_refused),
+            ],
+        )?;
+        page.counter(
+            "admin_watch_missed",
+            "Messages that watchers of calls were too slow for",
+            counted.missed,
+        )?;
+        page.gauge(
+            "admin_watchers",
+            "Lists and watches of calls under way",
+            counted.watchers,
+        )
     }
 }
 

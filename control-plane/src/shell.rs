@@ -12,6 +12,7 @@ use sip_transport::{Inbound, Transport};
 use store::{Journal, ReleasedBy};
 use tokio::sync::{mpsc, watch};
 
+use crate::operators::Operators;
 use crate::standing::{Registrations, Standing};
 use crate::{media, record, registration};
 
@@ -57,6 +58,8 @@ pub struct Shell {
     pub clock: MonotonicClock,
     /// What a caller waits after being refused for too many media requests.
     pub retry_after: Duration,
+    /// Who may ask and order.
+    pub operators: Operators,
     /// Set when the process is asked to stop.
     pub stopping: bool,
 }
@@ -71,7 +74,7 @@ impl Shell {
                 return;
             }
             let due = self.registrar.as_ref().and_then(Registrar::poll_timeout);
-            let wake = [self.b2bua.poll_timeout(), due]
+            let wake = [self.b2bua.poll_timeout(), due, self.operators.poll_timeout()]
                 .into_iter()
                 .flatten()
                 .min()
@@ -82,7 +85,8 @@ impl Shell {
                     None => std::future::pending().await,
                 }
             };
-            let waits_for_journal = !self.stopping && self.standing.now().refusing.is_some();
+            let waits_for_journal =
+                !self.stopping && !self.operators.drained && self.standing.now().refusing.is_some();
             let look_again = async {
                 match waits_for_journal {
                     true => tokio::time::sleep(JOURNAL_AGAIN).await,
@@ -94,6 +98,7 @@ impl Shell {
                 () = &mut until => return,
                 Ok(()) = self.routes.changed() => self.take_routes(),
                 () = self.reload.next() => self.transport.reload_tls(),
+                command = self.operators.receive() => self.take_command(command),
                 Some(report) = self.reports.recv() => self.take_report(report),
                 inbound = self.transport.receive() => self.take_inbound(inbound),
                 Some(users) = next_users(&mut self.users) => self.take_users(users),
@@ -126,6 +131,7 @@ impl Shell {
                 self.b2bua.handle_timeout(now);
                 self.carry_out();
             }
+            self.tell_watchers();
             tokio::task::yield_now().await;
         }
     }
@@ -221,7 +227,7 @@ impl Shell {
     }
 
     /// Does what the B2BUA decided, in its order: a record is in the journal before what is sent after it.
-    fn carry_out(&mut self) {
+    pub(crate) fn carry_out(&mut self) {
         let mut refused: VecDeque<MediaAnswer> = VecDeque::new();
         loop {
             while let Some(output) = self.b2bua.poll_output() {
@@ -263,11 +269,12 @@ impl Shell {
     }
 
     /// Tells how things stand, and whether new calls are taken.
-    fn settle(&mut self) {
-        let refusing = match (self.stopping, self.journal.has_room()) {
-            (true, _) => Some("stopping"),
-            (false, false) => Some("the journal of call records is nearly full"),
-            (false, true) => None,
+    pub(crate) fn settle(&mut self) {
+        let refusing = match (self.stopping, self.operators.drained, self.journal.has_room()) {
+            (true, ..) => Some("stopping"),
+            (false, true, _) => Some("drained by an operator"),
+            (false, false, false) => Some("the journal of call records is nearly full"),
+            (false, false, true) => None,
         };
         let mut now = self.standing.now();
         now.calls = self.b2bua.call_count();

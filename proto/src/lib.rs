@@ -1,5 +1,5 @@
-//! The gRPC contract between the planes: generated code, and its conversion to and from the plain types of
-//! `media-types`. Nothing left of this crate knows protobuf; nothing in it decides.
+//! The gRPC contracts between the planes and towards operators: generated code, and the conversion of the first to and
+//! from the plain types of `media-types`. Nothing left of this crate knows protobuf; nothing in it decides.
 #![forbid(unsafe_code)]
 
 pub mod convert;
@@ -8,6 +8,12 @@ pub mod convert;
 pub mod media_v1 {
     #![allow(missing_docs, clippy::all)]
     tonic::include_proto!("ringpath.media.v1");
+}
+
+/// Generated from `admin/v1/admin.proto`.
+pub mod admin_v1 {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("ringpath.admin.v1");
 }
 
 /// The encoded file descriptor set, for gRPC reflection.

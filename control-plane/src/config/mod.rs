@@ -40,6 +40,9 @@ pub struct Config {
     pub sip: Sip,
     /// How operators reach the control plane.
     pub ops: Ops,
+    /// How operators reach the control plane over gRPC; absent: not at all.
+    #[serde(default)]
+    pub admin: Option<api::Config>,
     /// Logs.
     #[serde(default)]
     pub log: LogConfig,
@@ -79,6 +82,9 @@ pub struct Ops {
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         problems.within("sip", &self.sip);
+        if let Some(admin) = &self.admin {
+            problems.within("admin", admin);
+        }
         problems.within("log", &self.log);
         problems.within("store", &self.store);
         if let Some(registrar) = &self.registrar {

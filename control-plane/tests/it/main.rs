@@ -1,5 +1,6 @@
 //! The real `ringpath-control`, with a real `ringpath-dataplane` where media is needed, on the loopback.
 
+mod admin;
 mod calls;
 mod configuration;
 mod dns;

@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use ops::connection::Connection;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 
-use super::connection::Connection;
 use crate::config::ListenAddress;
 use crate::node::Tally;
 

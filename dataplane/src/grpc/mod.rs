@@ -1,6 +1,5 @@
 //! The gRPC front of the node: where it listens, who may come in, and the service.
 
-mod connection;
 mod incoming;
 mod server;
 mod service;

@@ -6,6 +6,7 @@
 pub mod checksum;
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod http;
 pub mod logging;
 pub mod process;

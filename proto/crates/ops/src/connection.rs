@@ -1,3 +1,5 @@
+//! A connection of a gRPC client, from when it is accepted.
+
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
@@ -29,7 +31,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
+    /// A connection that was just accepted, which keeps its `place` until it ends; within a Tokio runtime.
+    pub fn new(
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         place: OwnedSemaphorePermit,
     ) -> Self {

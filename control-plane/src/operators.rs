@@ -1,0 +1,139 @@
+//! Where commands of operators reach the calls.
+
+use std::time::Duration;
+
+use api::{Command, Desk, HangUp};
+use media_types::CallId;
+use proto::admin_v1 as wire;
+use sans_io::Timestamp;
+
+use crate::overview::{self, Converter};
+use crate::shell::Shell;
+
+/// How often watchers are told what has changed, and how soon more follows when not all could be told at once: at most
+/// 25,600 calls a second, a few per cent of a core.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+const TELL_MORE: Duration = Duration::from_millis(5);
+const CALLS_PER_TELLING: usize = 128;
+
+/// The shell's end of the admin API.
+#[derive(Debug)]
+pub struct Operators {
+    /// `None` when the API is off.
+    desk: Option<Desk>,
+    /// When watchers are told next; `None` while nobody watches.
+    tell_at: Option<Timestamp>,
+    /// When the process was ready.
+    since: Timestamp,
+    /// Whether an operator wants no new calls.
+    pub drained: bool,
+}
+
+impl Operators {
+    /// For the desk of a server, if there is one.
+    pub fn new(desk: Option<Desk>, now: Timestamp) -> Self {
+        Self {
+            desk,
+            tell_at: None,
+            since: now,
+            drained: false,
+        }
+    }
+
+    /// The next command. Can be dropped at any time.
+    pub async fn receive(&mut self) -> Command {
+        match &mut self.desk {
+            Some(desk) => desk.receive().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// When [`Shell::tell_watchers`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.tell_at
+    }
+}
+
+impl Shell {
+    /// Does what an operator wants.
+    pub fn take_command(&mut self, command: Command) {
+        let now = self.clock.now();
+        // That nobody waits for an answer any more is no fault.
+        match command {
+            Command::Watch(on) => {
+                self.b2bua.watch(on);
+                self.operators.tell_at = on.then_some(now);
+            }
+            Command::Describe(reply) => drop(reply.send(self.describe(now))),
+            Command::HangUp(wanted) => self.hang_up(now, wanted),
+            Command::Trunks { max, reply } => {
+                let _ = reply.send(overview::trunks(&self.routes.borrow(), max));
+            }
+            Command::Drain { drain, reply } => {
+                self.operators.drained = drain;
+                self.settle();
+                let _ = reply.send(self.describe(now));
+            }
+        }
+    }
+
+    fn hang_up(&mut self, now: Timestamp, wanted: HangUp) {
+        let HangUp {
+            call_id,
+            q850,
+            text,
+            reply,
+        } = wanted;
+        let ended = CallId::new(&call_id)
+            .ok()
+            .and_then(|call| self.b2bua.hang_up(now, &call, q850, text));
+        // The record is kept before anybody is told.
+        self.carry_out();
+        let converter = Converter::new(&self.clock);
+        let _ = reply.send(ended.map(|call| converter.call(call)));
+    }
+
+    /// Tells watchers what has changed, when it is time and they have taken what they were told before.
+    pub fn tell_watchers(&mut self) {
+        let now = self.clock.now();
+        let operators = &mut self.operators;
+        let Some(desk) = operators
+            .desk
+            .as_ref()
+            .filter(|_| operators.tell_at.is_some_and(|at| at <= now))
+        else {
+            return;
+        };
+        let mut told = 0;
+        desk.tell(|| {
+            let changes = self.b2bua.poll_changes(CALLS_PER_TELLING)?;
+            told = changes.changed.len() + changes.gone.len();
+            Some(Converter::new(&self.clock).changes(changes))
+        });
+        let pause = if told >= CALLS_PER_TELLING {
+            TELL_MORE
+        } else {
+            TELL_EVERY
+        };
+        operators.tell_at = Some(now + pause);
+    }
+
+    fn describe(&self, now: Timestamp) -> wire::DescribeResponse {
+        let counters = self.b2bua.counters();
+        wire::DescribeResponse {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_s: now.saturating_since(self.operators.since).as_secs(),
+            calls: self.b2bua.call_count() as u64,
+            calls_max: self.b2bua.config().calls_max as u64,
+            dialogs: self.b2bua.dialog_count() as u64,
+            transactions: self.b2bua.transactions().len() as u64,
+            refusing: self.standing.now().refusing.unwrap_or_default().into(),
+            draining: self.operators.drained,
+            media_nodes_up: u32::try_from(*self.healthy.borrow()).unwrap_or(u32::MAX),
+            calls_attempted: counters.calls_attempted,
+            calls_answered: counters.calls_answered,
+            calls_ended: counters.calls_ended,
+            calls_refused_at_limit: counters.calls_refused_at_limit,
+        }
+    }
+}
