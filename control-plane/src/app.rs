@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use call::B2bua;
-use media_types::InterfaceName;
+use media_types::{InterfaceName, NodeName};
 use ops::clock::{MonotonicClock, wall_clock};
 use ops::http::{Ops, Readiness};
 use registrar::Registrar;
@@ -39,6 +39,9 @@ const OTHER_FILES: u64 = 128;
 
 /// The soft limit of open files that systems commonly have, for when it is not known.
 const FILES_UNKNOWN: u64 = 1_024;
+
+/// What call records have for a node when media goes from party to party.
+const DIRECT: &str = "direct";
 
 /// How much longer than the client's own deadline the B2BUA waits for it.
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
@@ -110,6 +113,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let nodes = nodes.map_err(|(key, reason)| anyhow!("media_node: {key} {reason}"))?;
     let (client, reports) = media_client::start(config.media.client(random.next_u64()), &nodes)?;
     let healthy = client.healthy();
+    let direct = (!config.media.anchored)
+        .then(|| NodeName::new(DIRECT))
+        .transpose()?;
 
     let admin = config.admin.as_ref().map(api::start).transpose()?;
     let (admin, desk) = admin.unzip();
@@ -158,8 +164,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         ops::process::say(&format!("listening admin grpc {}", admin.address()));
     }
     let mut first_node = healthy.clone();
-    // Without a node the control plane serves all the same, and says so at /readyz.
-    let _ = tokio::time::timeout(START_PATIENCE, first_node.wait_for(|&up| up > 0)).await;
+    if config.media.anchored {
+        // Without a node the control plane serves all the same, and says so at /readyz.
+        let _ = tokio::time::timeout(START_PATIENCE, first_node.wait_for(|&up| up > 0)).await;
+    }
     ops::process::say("ready");
     tracing::info!(media_nodes = nodes.len(), routes = config.routes.len(), "ready");
 
@@ -168,6 +176,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         transport,
         client,
         reports,
+        direct,
         healthy,
         journal,
         registrar,

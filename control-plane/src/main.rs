@@ -5,6 +5,7 @@
 mod app;
 mod arguments;
 mod config;
+mod direct;
 mod draining;
 mod media;
 mod metrics;

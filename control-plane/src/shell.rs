@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use call::{Asked, B2bua, Cdr, Contact, MediaAnswer, NextHop, Output, Placement, Stage};
 use media_client::{Client, Report};
+use media_types::NodeName;
 use ops::clock::MonotonicClock;
 use ops::http::Readiness;
 use registrar::{Located, Registrar, Target, Users};
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::operators::Operators;
 use crate::standing::{Registrations, Standing};
-use crate::{media, record, registration};
+use crate::{direct, media, record, registration};
 
 /// Messages handled before the sockets have their turn again. They read many more at a time, so that under overload
 /// messages wait in the transport's queues, where new requests are refused early, and not in the kernel's buffer, where
@@ -38,6 +39,8 @@ pub struct Shell {
     pub client: Client,
     /// What they tell.
     pub reports: mpsc::Receiver<Report>,
+    /// What stands for a node in records when media goes from party to party; then none is asked.
+    pub direct: Option<NodeName>,
     /// How many of them are up.
     pub healthy: watch::Receiver<usize>,
     /// Where call records go before anything that is sent after them.
@@ -228,7 +231,7 @@ impl Shell {
 
     /// Does what the B2BUA decided, in its order: a record is in the journal before what is sent after it.
     pub(crate) fn carry_out(&mut self) {
-        let mut refused: VecDeque<MediaAnswer> = VecDeque::new();
+        let mut answers: VecDeque<MediaAnswer> = VecDeque::new();
         loop {
             while let Some(output) = self.b2bua.poll_output() {
                 match output {
@@ -236,15 +239,18 @@ impl Shell {
                     Output::Cdr(cdr) => self.keep(&cdr),
                     Output::Register(asked) => self.register(&asked),
                     Output::Place(asked) => self.place(&asked),
-                    Output::Media(request) => {
-                        let id = request.id;
-                        if self.client.request(media::request(request)).is_err() {
-                            refused.push_back(media::overloaded(id, self.retry_after));
+                    Output::Media(request) => match &self.direct {
+                        Some(name) => answers.push_back(direct::answer(name, request)),
+                        None => {
+                            let id = request.id;
+                            if self.client.request(media::request(request)).is_err() {
+                                answers.push_back(media::overloaded(id, self.retry_after));
+                            }
                         }
-                    }
+                    },
                 }
             }
-            let Some(answer) = refused.pop_front() else { return };
+            let Some(answer) = answers.pop_front() else { return };
             self.b2bua.handle_media(self.clock.now(), answer);
         }
     }
@@ -301,7 +307,7 @@ impl Shell {
         drop(now);
         let readiness = match (refusing, *self.healthy.borrow_and_update()) {
             (Some(reason), _) => Readiness::NotReady(reason.into()),
-            (None, 0) => Readiness::NotReady("no media node takes calls".into()),
+            (None, 0) if self.direct.is_none() => Readiness::NotReady("no media node takes calls".into()),
             (None, _) => Readiness::Ready,
         };
         self.readiness.send_if_modified(|told| {

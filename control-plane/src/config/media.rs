@@ -12,6 +12,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Media {
+    /// Media goes through media nodes. Else each party is told the other's addresses, and no node is used.
+    pub anchored: bool,
     /// How long one attempt at one node may take before the next node is tried.
     pub attempt_timeout_ms: u64,
     /// How long a request may take in all.
@@ -43,6 +45,7 @@ pub struct Media {
 impl Default for Media {
     fn default() -> Self {
         Self {
+            anchored: true,
             attempt_timeout_ms: 500,
             deadline_ms: 2_000,
             lease_ms: 60_000,

@@ -94,8 +94,10 @@ impl Validate for Config {
         problems.within("dns", &self.dns);
         problems.within("limits", &self.limits);
         problems.within("shutdown", &self.shutdown);
-        if self.media_nodes.is_empty() {
-            problems.push("media_node", "is missing: at least one is needed");
+        match (self.media.anchored, self.media_nodes.is_empty()) {
+            (true, true) => problems.push("media_node", "is missing: at least one is needed"),
+            (false, false) => problems.push("media_node", "is of no use with media.anchored = false"),
+            _ => {}
         }
         if self.media_nodes.len() > NODES_MAX {
             problems.push("media_node", format!("has more than {NODES_MAX} entries"));

@@ -41,6 +41,20 @@ fn a_short_file_is_enough() {
 }
 
 #[test]
+fn media_nodes_are_there_when_they_are_used_and_only_then() {
+    let nodes = "[[media_node]]\nname = \"media-1\"\naddress = \"http://127.0.0.1:7100\"\n";
+    let direct = GOOD.replace(nodes, "[media]\nanchored = false\n");
+    assert!(!load(&direct).unwrap().media.anchored);
+    let error = load(&(direct + nodes)).unwrap_err();
+    assert!(
+        error.contains("is of no use with media.anchored = false"),
+        "{error}"
+    );
+    let error = load(&GOOD.replace(nodes, "")).unwrap_err();
+    assert!(error.contains("at least one is needed"), "{error}");
+}
+
+#[test]
 fn the_example_is_good() {
     let text = include_str!("../../control.example.toml");
     load(&text.replace("\"ringpath.sqlite\"", "\"FOLDER/ringpath.sqlite\"")).unwrap();

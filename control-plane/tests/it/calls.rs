@@ -8,7 +8,7 @@ use sip::message::RequestBuilder;
 use sip::{HeaderName, Message};
 
 use crate::phone::Phone;
-use crate::plane::{Control, LIMIT, Node};
+use crate::plane::{Control, LIMIT, Node, Plane, control_binary};
 
 #[test]
 fn options_is_answered_over_udp_and_tcp() {
@@ -164,6 +164,36 @@ fn without_a_media_node_a_call_gets_503_with_retry_after() {
         (Some(503), Some("5"))
     );
     plane.stop();
+}
+
+#[test]
+fn without_anchored_media_parties_get_each_others_addresses_and_no_node_is_needed() {
+    let (caller, callee) = (Phone::new("caller"), Phone::new("callee"));
+    let control = Control::new("", callee.address());
+    let node = "[[media_node]]\nname = \"media-1\"\naddress = \"\"\n";
+    assert!(control.text().contains(node));
+    let text = control.text().replace(node, "[media]\nanchored = false\n");
+    let plane = Plane::start(&control_binary(), control.folder.path(), &text, &[]);
+    plane.wait_for_readiness(200);
+    let to = plane.address("sip udp");
+    caller.send(caller.invite("1000", "direct").bytes(), to);
+    let (invite, from) = callee.take("INVITE");
+    let offer = String::from_utf8_lossy(invite.body()).into_owned();
+    assert!(
+        offer.contains("c=IN IP4 127.0.0.1\r\n") && offer.contains("m=audio 49170 "),
+        "{offer}"
+    );
+    callee.answer(&invite, 486, from);
+    assert_eq!(caller.final_of("INVITE").status(), Some(486));
+    caller.call(to, "1000", &callee, "whole").hang_up(&callee);
+    plane.stop();
+    let rows = crate::records::rows(&control.database());
+    assert_eq!(rows.len(), 2);
+    assert!(
+        rows.iter()
+            .any(|row| (row.status, row.node.as_deref()) == (Some(200), Some("direct"))),
+        "{rows:?}"
+    );
 }
 
 #[test]
