@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-PACKAGES := --package ringpath-dataplane --package ringpath-control --package ringpath-bench
+PACKAGES := --package ringpath-dataplane --package ringpath-control --package ringpathctl --package ringpath-bench
 
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -336,3 +336,59 @@ fn another_address_than_loopback_needs_more_than_trust() {
         "{problems}"
     );
 }
+
+#[test]
+fn ringpathctl_tells_what_there_is_and_its_exit_status_says_what_went_wrong() {
+    let binary = control_binary().with_file_name("ringpathctl");
+    if !binary.exists() {
+        let reason = format!(
+            "SKIP ringpathctl_tells_what_there_is_and_its_exit_status_says_what_went_wrong: {} is not built; run `make build`",
+            binary.display()
+        );
+        assert!(
+            std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
+            "{reason}"
+        );
+        eprintln!("{reason}");
+        return;
+    }
+    let mut control = Control::alone();
+    control.extra = ADMIN.into();
+    let plane = control.run();
+    let server = format!("http://{}", plane.address("admin grpc"));
+    let run = |server: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(&binary)
+            .args(["--server", server])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code().unwrap(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let (status, told, _) = run(&server, &["calls"]);
+    assert_eq!(
+        (status, &*told),
+        (0, "CALL  STATE  TIME  FROM  TO  NEXT HOP  CODEC  NODE\n")
+    );
+    let (status, told, _) = run(&server, &["trunks"]);
+    assert!(status == 0 && told.contains("127.0.0.1:9"), "{told}");
+    let (status, told, _) = run(&server, &["status", "--json"]);
+    assert!(status == 0 && told.contains("\"calls_max\": 5000"), "{told}");
+    let (status, told, _) = run(&server, &["drain"]);
+    assert_eq!((status, &*told), (0, "draining: 0 calls left\n"));
+    assert_eq!(run(&server, &["drain", "--cancel"]).0, 0);
+    assert_eq!(run(&server, &["call", "nobody"]).0, 4);
+    assert_eq!(run(&server, &["hangup", "nobody"]).0, 4);
+    assert_eq!(run(&server, &["hangup", "nobody", "--cause", "200"]).0, 2);
+    plane.stop();
+    let (status, _, reason) = run(&server, &["calls"]);
+    assert_eq!(status, 3);
+    assert!(
+        reason.starts_with(&format!("ringpathctl: no control plane answers at {server}")),
+        "{reason}"
+    );
+}
