@@ -192,7 +192,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     shell
         .run(
-            async { tracing::info!(signal = signal.await, "stopping") },
+            async {
+                // Not within the macro, which looks at nothing when the level is off.
+                let signal = signal.await;
+                tracing::info!(signal, "stopping");
+            },
             |_| false,
         )
         .await;

@@ -60,6 +60,29 @@ fn idle_memory_is_below_50_megabytes() {
     assert!(status < 50 * 1_024, "{status} KiB");
 }
 
+/// Once the wait for the signal was an argument of a log line, and not waited for when the line was filtered out.
+#[test]
+fn it_serves_whatever_the_log_leaves_out() {
+    for level in ["warn", "off"] {
+        let mut control = Control::alone();
+        control.extra = format!("[log]\nfilter = \"{level}\"\n");
+        let plane = control.run();
+        let phone = Phone::new("quiet");
+        let via = phone.address().to_string();
+        for number in 0..20 {
+            let call_id = format!("quiet-{number}");
+            let options = phone
+                .request("OPTIONS", "ping", &via, "", &call_id)
+                .build()
+                .unwrap();
+            phone.send(options.bytes(), plane.address("sip udp"));
+            assert_eq!(phone.final_of("OPTIONS").status(), Some(200), "{level}");
+        }
+        assert_eq!(plane.get("/healthz").0, 200, "{level}");
+        plane.stop();
+    }
+}
+
 #[test]
 fn a_stop_without_calls_is_quick_and_clean() {
     let control = Control::alone();
