@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap build release demo load run test sipp lint bench-memory bench-bootstrap bench-relay bench-setup \
-	bench-micro soak fuzz clean
+	bench-sip bench-micro soak fuzz clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -54,6 +54,9 @@ bench-relay: release ## Relays side by side, fifteen minutes, needs root; writes
 
 bench-setup: release ## Calls set up a second over gRPC, with and without steering; writes target/bench/setup.json
 	$(TARGET)/release/ringpath-kit setup $(ARGS)
+
+bench-sip: release ## Calls a second of SIP on one core, beside Kamailio; writes target/bench/sip.json
+	$(TARGET)/release/ringpath-kit sip-load $(ARGS)
 
 bench-micro: ## The functions on the way of a packet and of a message, by themselves (criterion)
 	$(CARGO) bench --package ringpath-bench --locked --bench micro $(if $(ARGS),-- $(ARGS))

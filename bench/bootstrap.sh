@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Installs what `make bench-relay` needs beyond `make bootstrap`: rtpengine, the peer that we are measured beside. Safe to run again. Needs root; rtpengine's service is neither started nor enabled, and its kernel
-# module is not installed.
+# Installs what `make bench-relay` and `make bench-sip` need beyond `make bootstrap`: rtpengine and Kamailio, the peers that we
+# are measured beside. Safe to run again. Needs root; their services are neither started nor enabled, and rtpengine's
+# kernel module is not installed.
 set -euo pipefail
 
 # command | Debian package
 needs=(
     "mount|mount"
     "rtpengine|rtpengine-daemon"
+    "kamailio|kamailio"
 )
 
 missing=()
@@ -37,8 +39,10 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet
 apt-get install --yes --no-install-recommends "${missing[@]}"
 
-# Its package enables the service for the next boot.
-if command -v systemctl >/dev/null && [[ " ${missing[*]} " == *" rtpengine-daemon "* ]]; then
-    systemctl disable rtpengine-daemon.service
-fi
+# The packages enable their services for the next boot.
+for package in rtpengine-daemon kamailio; do
+    if command -v systemctl >/dev/null && [[ " ${missing[*]} " == *" $package "* ]]; then
+        systemctl disable "$package.service"
+    fi
+done
 echo "bench-bootstrap: installed ${missing[*]}"

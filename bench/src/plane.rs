@@ -72,7 +72,16 @@ impl Plane {
 
     /// Starts a control plane and waits until it is ready.
     pub fn start_control(options: &ControlOptions, folder: &Path) -> anyhow::Result<Self> {
-        Self::start(&[], "ringpath-control", "control", &options.file(), folder)
+        Self::start_control_after(&[], options, folder)
+    }
+
+    /// Starts a control plane by way of other programs, as [`Plane::start_node_after`].
+    pub fn start_control_after(
+        before: &[OsString],
+        options: &ControlOptions,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        Self::start(before, "ringpath-control", "control", &options.file(), folder)
     }
 
     fn start(

@@ -210,7 +210,7 @@ fn is_bound(local: SocketAddr, transport: Transport) -> anyhow::Result<bool> {
 }
 
 /// The last line of SIPp's statistics.
-fn tally_of(table: &str) -> anyhow::Result<Tally> {
+pub(crate) fn tally_of(table: &str) -> anyhow::Result<Tally> {
     let mut lines = table.lines();
     let names: Vec<&str> = lines.next().context("no statistics")?.split(';').collect();
     let last: Vec<&str> = lines.last().context("no statistics")?.split(';').collect();

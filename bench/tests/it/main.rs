@@ -6,5 +6,6 @@ mod media;
 mod relay;
 mod scenarios;
 mod setup;
+mod sip_load;
 mod speech;
 mod talk;

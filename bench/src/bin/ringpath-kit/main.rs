@@ -9,6 +9,7 @@ mod memory;
 mod relay;
 mod run;
 mod setup;
+mod sip_load;
 mod soak;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ enum Command {
     Relay(relay::Arguments),
     Run(run::Arguments),
     Setup(setup::Arguments),
+    SipLoad(sip_load::Arguments),
     Soak(soak::Arguments),
 }
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Relay(arguments) => relay::run(arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Setup(arguments) => setup::run(&arguments),
+        Command::SipLoad(arguments) => sip_load::run(arguments),
         Command::Soak(arguments) => soak::run(&arguments),
     };
     match result {

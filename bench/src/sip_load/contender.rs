@@ -1,0 +1,216 @@
+//! The servers under test, each on one core.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+
+use crate::plane::{ControlOptions, NodeOptions, Plane};
+use crate::process::Process;
+use crate::relay::privilege;
+use crate::{usage, wait};
+
+const KAMAILIO: &str = "kamailio";
+const READY_WITHIN: Duration = Duration::from_secs(15);
+/// How long finished transactions are kept, by either: Kamailio's default (`wt_timer`).
+const LINGER_MS: u32 = 5_000;
+/// Two pairs of ports a call: as many as an address has.
+const MEDIA_CALLS_MAX: u32 = 10_000;
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum System {
+    /// The control plane: both legs, topology hiding, call records.
+    Ringpath,
+    /// Debian's package as a stateful, record-routing proxy.
+    Kamailio,
+}
+
+impl System {
+    /// As in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ringpath => "ringpath",
+            Self::Kamailio => "kamailio",
+        }
+    }
+}
+
+/// Where a server runs and whom it calls.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// Its core.
+    pub core: usize,
+    /// Where it takes SIP.
+    pub sip: SocketAddr,
+    /// Its next hop.
+    pub callee: SocketAddr,
+    /// Further addresses: metrics, then gRPC and metrics of a media node.
+    pub spare: [SocketAddr; 3],
+    /// What it writes goes there.
+    pub folder: &'a Path,
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub enum Contender {
+    /// The control plane, and its media node if there is one.
+    Ringpath(Box<(Plane, Option<Plane>)>),
+    /// Kamailio.
+    Kamailio(Process),
+}
+
+/// Whether Kamailio is installed.
+pub fn has_kamailio() -> bool {
+    privilege::is_installed(KAMAILIO)
+}
+
+/// What it says of its version.
+pub fn kamailio_version() -> anyhow::Result<String> {
+    let output = Command::new(KAMAILIO).arg("-v").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().next().context("kamailio says no version")?;
+    Ok(line.trim_start_matches("version: ").to_owned())
+}
+
+impl Contender {
+    /// Starts a server and waits until it is ready. `with_media`: media is allocated on a media node on the same core;
+    /// Kamailio has none.
+    pub fn start(system: System, with_media: bool, place: &Place<'_>) -> anyhow::Result<Self> {
+        match system {
+            System::Ringpath => ringpath(with_media, place),
+            System::Kamailio => kamailio(place),
+        }
+    }
+
+    /// Processor time of all its processes so far.
+    pub fn run_time(&self) -> anyhow::Result<Duration> {
+        match self {
+            Self::Ringpath(planes) => {
+                let node = planes.1.as_ref().map(|node| usage::run_time(node.id()));
+                Ok(usage::run_time(planes.0.id())? + node.transpose()?.unwrap_or_default())
+            }
+            Self::Kamailio(process) => {
+                let mut sum = usage::run_time(process.id())?;
+                for child in children(process.id())? {
+                    sum += usage::run_time(child)?;
+                }
+                Ok(sum)
+            }
+        }
+    }
+
+    /// Ends it well.
+    pub fn stop(self) -> anyhow::Result<()> {
+        match self {
+            Self::Ringpath(mut planes) => {
+                planes.0.stop()?;
+                planes.1.as_mut().map_or(Ok(()), Plane::stop)
+            }
+            Self::Kamailio(mut process) => process.stop(READY_WITHIN),
+        }
+    }
+}
+
+fn on_core(core: usize) -> Vec<OsString> {
+    ["taskset", "--cpu-list", &core.to_string()]
+        .map(OsString::from)
+        .into()
+}
+
+fn ringpath(with_media: bool, place: &Place<'_>) -> anyhow::Result<Contender> {
+    let [ops, grpc, node_ops] = place.spare;
+    let node = with_media
+        .then(|| {
+            let options = NodeOptions {
+                calls_max: MEDIA_CALLS_MAX,
+                quarantine: Duration::from_millis(500),
+                log_filter: "warn",
+                kernel: "off",
+                ..NodeOptions::new(
+                    "media-1",
+                    place.sip.ip().to_string().parse()?,
+                    10_000..=59_999,
+                    [grpc, node_ops],
+                )
+            };
+            Plane::start_node_after(&on_core(place.core), &options, place.folder)
+        })
+        .transpose()?;
+    let extra = format!(
+        "[limits]\ncalls_max = 100000\ntransactions_max = 1000000\n\n[media]\nanchored = {with_media}\n"
+    );
+    let store = place.folder.join("cdr.sqlite");
+    for old in ["cdr.sqlite", "cdr.sqlite-wal", "cdr.sqlite-shm"] {
+        let _ = fs::remove_file(place.folder.join(old));
+    }
+    let options = ControlOptions {
+        sip: place.sip,
+        ops,
+        store,
+        nodes: node.iter().map(|_| ("media-1".to_owned(), grpc)).collect(),
+        routes: vec![(String::new(), format!("sip:{};transport=udp", place.callee))],
+        extra,
+    };
+    let mut before = vec![
+        OsString::from("env"),
+        format!("RINGPATH_CONTROL__SIP__LINGER_MS={LINGER_MS}").into(),
+        "RINGPATH_CONTROL__LOG__FILTER=warn".into(),
+    ];
+    before.extend(on_core(place.core));
+    let control = Plane::start_control_after(&before, &options, place.folder)?;
+    Ok(Contender::Ringpath(Box::new((control, node))))
+}
+
+fn kamailio(place: &Place<'_>) -> anyhow::Result<Contender> {
+    let config = place.folder.join("kamailio.cfg");
+    let text = include_str!("kamailio.cfg").replace("CALLEE", &place.callee.to_string());
+    fs::write(&config, text)?;
+    let mut words = on_core(place.core);
+    words.extend([KAMAILIO, "-f"].map(OsString::from));
+    words.push(config.into());
+    words.push("-l".into());
+    words.push(format!("udp:{}", place.sip).into());
+    // In the foreground, its fast allocator for shared and private memory, 1 GB and 16 MB of them.
+    let fixed = [
+        "-DD", "-E", "-x", "fm", "-X", "fm", "-m", "1024", "-M", "16", "-w",
+    ];
+    words.extend(fixed.map(OsString::from));
+    words.push(place.folder.into());
+    words.push("-Y".into());
+    words.push(place.folder.into());
+    let mut process = Process::start(KAMAILIO, &words[0], &words[1..], &[], place.folder)?;
+    let ready = wait::until_true("kamailio to listen", READY_WITHIN, || {
+        ensure!(process.is_running()?, "kamailio ended at once");
+        is_bound(place.sip)
+    });
+    ready.with_context(|| process.tail())?;
+    // The children begin to read after the address is bound.
+    wait::pass(Duration::from_millis(500));
+    Ok(Contender::Kamailio(process))
+}
+
+/// Whether a UDP socket has this address of IPv4.
+pub fn is_bound(address: SocketAddr) -> anyhow::Result<bool> {
+    let std::net::IpAddr::V4(ip) = address.ip() else {
+        anyhow::bail!("on IPv4 only");
+    };
+    // The kernel prints the address as a number in the machine's byte order.
+    let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
+    Ok(fs::read_to_string("/proc/net/udp")?
+        .lines()
+        .any(|line| line.split_whitespace().nth(1) == Some(&wanted)))
+}
+
+/// The child processes of a process' threads.
+fn children(parent: u32) -> anyhow::Result<Vec<u32>> {
+    let text = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+        .with_context(|| format!("the kernel does not list the children of process {parent}"))?;
+    text.split_whitespace().map(|id| Ok(id.parse()?)).collect()
+}
