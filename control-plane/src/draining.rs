@@ -25,7 +25,8 @@ impl Draining {
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
+            // Time, and sockets: a database that was away is connected to again on this thread.
+            .enable_all()
             .build()?;
         std::thread::Builder::new().name("store".into()).spawn(move || {
             let result = runtime.block_on(drain.run(async {

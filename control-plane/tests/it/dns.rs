@@ -147,6 +147,9 @@ fn plane(node: &Node, server: &NameServer) -> (Control, Plane) {
     let text = control.text().replace("sip:127.0.0.1:9", "sip:carrier.test");
     let plane = Plane::start(&crate::plane::control_binary(), control.folder.path(), &text, &[]);
     plane.wait_for_readiness(200);
+    crate::plane::wait("the next hop is found", || {
+        plane.metric("ringpath_control_next_hops_unresolved", "") == 0.0
+    });
     (control, plane)
 }
 
@@ -163,9 +166,10 @@ fn a_call_finds_its_next_hop_and_passes_over_servers_that_do_not_serve() {
     let ports = [&silent, &busy, &callee].map(|phone| phone.address().port());
     let server = NameServer::start(domain(&ports));
     let (_control, plane) = plane(&node, &server);
-    assert_eq!(plane.metric("ringpath_control_next_hops_unresolved", ""), 0.0);
     let asked = server.asked.lock().unwrap().clone();
-    let kinds: Vec<u16> = asked.iter().map(|(_, kind)| *kind).collect();
+    let mut kinds: Vec<u16> = asked.iter().map(|(_, kind)| *kind).collect();
+    // A question whose answer is late is asked again.
+    kinds.dedup();
     assert_eq!(kinds[..3], [NAPTR, SRV, A], "{asked:?}");
 
     let refusing = std::thread::spawn(move || {
@@ -198,10 +202,10 @@ fn addresses_follow_the_domain_and_stay_when_it_is_gone() {
     let (_control, plane) = plane(&node, &server);
     let sip = plane.address("sip udp");
     caller.call(sip, "1000", &first, "one").hang_up(&first);
+    let changes = || plane.log().matches("addresses of next hops changed").count();
+    let before = changes();
     server.become_(Some(domain(&[second.address().port()])));
-    crate::plane::wait("the change is seen", || {
-        plane.log().matches("addresses of next hops changed").count() == 1
-    });
+    crate::plane::wait("the change is seen", || changes() > before);
     caller.call(sip, "1000", &second, "two").hang_up(&second);
     server.become_(Some(Zone::new()));
     plane.wait_for_metric("ringpath_control_dns_lookups_total", "nothing", 1.0);

@@ -61,7 +61,8 @@ impl<'a> Asked<'a> {
         let path: Vec<&str> = request.values(HeaderName::Path).collect();
         let is_readable = path.iter().all(|value| NameAddr::parse(value).is_ok());
         let path = path.join(",");
-        if !is_readable || path.len() > config.path_bytes_max {
+        // RFC 3261 allows a quoted NUL, which no answer of ours and no text of PostgreSQL can hold.
+        if !is_readable || path.contains('\0') || path.len() > config.path_bytes_max {
             return Err(Refusal::Malformed);
         }
         let mut asked = Self {

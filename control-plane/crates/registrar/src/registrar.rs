@@ -285,11 +285,20 @@ impl Registrar {
                 return Err(Refusal::FirstHop);
             }
         }
+        let from = source.remote.ip().to_canonical();
+        // The topmost Path is of the element that sent to us: of another one, it would aim our calls at whomever it names.
+        let next_hop = sip::message::Values::new(&asked.path).find(|path| !path.is_empty());
+        let next_hop = next_hop
+            .and_then(|path| NameAddr::parse(path).ok())
+            .and_then(|path| Uri::parse(path.uri).ok()?.host()?.ip());
+        let is_trusted = self.config.trusted.iter().any(|network| network.contains(from));
+        let is_elsewhere = next_hop.is_some_and(|hop| hop.to_canonical() != from);
+        if !self.config.foreign_contacts && !is_trusted && is_elsewhere {
+            return Err(Refusal::ForeignContact);
+        }
         let is_foreign = |contact: &&Contact<'_>| {
             let host = Uri::parse(contact.uri).ok().and_then(|uri| uri.host()?.ip());
-            host.is_some_and(|host| {
-                is_public(host) && host.to_canonical() != source.remote.ip().to_canonical()
-            })
+            host.is_some_and(|host| is_public(host) && host.to_canonical() != from)
         };
         let is_allowed = self.config.foreign_contacts || !asked.path.is_empty();
         if !is_allowed && contacts.iter().any(|contact| is_foreign(&contact)) {

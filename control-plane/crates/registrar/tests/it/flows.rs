@@ -10,6 +10,7 @@ const INSTANCE: &str = "+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000a95
 #[test]
 fn a_path_is_kept_echoed_and_used() {
     let mut world = open(|config| config.service_route = vec!["<sip:us.example.com;lr>".into()]);
+    world.source = source(Transport::Udp, "203.0.113.5:5070", 1);
     let path =
         "Path: <sip:203.0.113.5:5070;lr>, <sip:edge.example.net;lr;ob>\r\nContact: <sip:a@10.0.0.1>\r\n";
     let response = world.register(&format!("Supported: path\r\n{path}"));
@@ -39,7 +40,12 @@ fn a_path_is_kept_echoed_and_used() {
         "h".repeat(1_100)
     );
     assert_eq!(world.status(&long), 400);
+    let nul = "Supported: path\r\nPath: \"\\\0\" <sip:edge.example.net;lr>\r\nContact: <sip:a@10.0.0.1>\r\n";
+    assert_eq!(world.status(nul), 400);
     let mut lenient = open(|config| config.path_without_support = PathWithoutSupport::Accept);
+    // Whose calls would go to another machine than the one that asks.
+    assert_eq!(lenient.status(path), 403);
+    lenient.source = world.source;
     assert_eq!(lenient.status(path), 200);
 }
 
@@ -152,7 +158,7 @@ fn a_proxy_that_keeps_no_flow_is_told() {
     assert_eq!(world.status(&send("")), 439);
     assert_eq!(world.status(&send("Path: <sip:192.0.2.1;lr>\r\n")), 439);
     assert_eq!(
-        world.status(&send("Path: <sip:192.0.2.9;lr>, <sip:192.0.2.1;lr;ob>\r\n")),
+        world.status(&send("Path: <sip:192.0.2.1;lr>, <sip:192.0.2.9;lr;ob>\r\n")),
         200
     );
     let without = format!("Supported: path\r\n{second}{contact}");
