@@ -334,6 +334,7 @@ fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow:
         refusal_records_per_s_max: limits.refusal_records_per_s_max,
         max_forwards: limits.max_forwards,
         retry_after_s: limits.retry_after_s,
+        request_retries_max: limits.request_retries_max,
         next_hop_timeout: Duration::from_millis(limits.next_hop_timeout_ms),
         ring_timeout: Duration::from_millis(limits.ring_timeout_ms),
         reinvite_timeout: Duration::from_millis(limits.reinvite_timeout_ms),

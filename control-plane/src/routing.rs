@@ -195,7 +195,7 @@ impl Table {
                     server: target.server,
                     weight: target.weight,
                 },
-                account: self.routes[n].account(),
+                logins: self.routes[n].logins(),
             })
         };
         self.targets(hop).into_iter().filter_map(next_hop).collect()

@@ -338,6 +338,6 @@ fn next_hop(target: Target, host: &str) -> NextHop {
             routes: target.routes,
         }),
         place: call::Place::default(),
-        account: None,
+        logins: None,
     }
 }

@@ -22,6 +22,9 @@ pub struct Limits {
     pub retry_after_s: u32,
     /// `Max-Forwards` of what we send is at most this.
     pub max_forwards: u8,
+    /// How often an INVITE goes to the same next hop again because it challenged us or wants a longer session, and another
+    /// request of ours because it was challenged; beyond it the failure counts.
+    pub request_retries_max: u8,
     /// A next hop that says nothing for so long is left for the next of the same prefix.
     pub next_hop_timeout_ms: u64,
     /// A call must be answered within this time.
@@ -46,6 +49,7 @@ impl Default for Limits {
             urgent_queue: 10_000,
             retry_after_s: 5,
             max_forwards: 70,
+            request_retries_max: 5,
             next_hop_timeout_ms: 4_000,
             ring_timeout_ms: 180_000,
             reinvite_timeout_ms: 60_000,
@@ -69,6 +73,7 @@ impl Validate for Limits {
         problems.range("urgent_queue", self.urgent_queue, 1..=1_000_000);
         problems.range("retry_after_s", self.retry_after_s, 1..=3_600);
         problems.range("max_forwards", self.max_forwards, 1..=255);
+        problems.range("request_retries_max", self.request_retries_max, 1..=20);
         problems.range("next_hop_timeout_ms", self.next_hop_timeout_ms, 100..=32_000);
         problems.range("ring_timeout_ms", self.ring_timeout_ms, 1_000..=3_600_000);
         problems.range("reinvite_timeout_ms", self.reinvite_timeout_ms, 1_000..=600_000);

@@ -11,6 +11,9 @@ use sip_transport::dns::{Cache, Lifetimes, ResolveError, Resolver};
 /// The longest prefix: telephone numbers have 15 digits, names may be longer.
 const PREFIX_BYTES_MAX: usize = 128;
 
+/// The most realms of an account.
+const REALMS_MAX: usize = 100;
+
 /// One `[[route]]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,7 +26,7 @@ pub struct Route {
     /// The name of the listener that requests leave by.
     #[serde(default)]
     pub listener: Option<String>,
-    /// Who we are at the next hop, when it challenges our INVITE (RFC 3261 §22).
+    /// Who we are at the next hop and beyond, when our requests are challenged (RFC 3261 §22).
     #[serde(default)]
     pub account: Option<Account>,
 }
@@ -34,6 +37,9 @@ pub struct Route {
 pub struct Account {
     username: String,
     password: String,
+    /// The realms that the password is for; none: whichever asks.
+    #[serde(default)]
+    realms: Vec<String>,
 }
 
 impl std::fmt::Debug for Account {
@@ -43,14 +49,41 @@ impl std::fmt::Debug for Account {
     }
 }
 
+impl Account {
+    /// As calls use it.
+    fn login(&self) -> call::Login {
+        call::Login {
+            username: self.username.clone(),
+            password: self.password.clone(),
+            realms: self.realms.clone(),
+        }
+    }
+}
+
+impl Validate for Account {
+    fn validate(&self, problems: &mut Problems) {
+        let realms = self.realms.concat();
+        let has_control = |text: &String| text.contains(char::is_control);
+        if self.username.is_empty()
+            || [&self.username, &self.password, &realms]
+                .into_iter()
+                .any(has_control)
+        {
+            problems.push(
+                "username",
+                "must be there, and no control characters in an account",
+            );
+        }
+        if self.realms.len() > REALMS_MAX {
+            problems.push("realms", format!("has more than {REALMS_MAX} entries"));
+        }
+    }
+}
+
 impl Route {
     /// [`Self::account`] as calls use it.
-    pub fn account(&self) -> Option<Arc<call::Account>> {
-        let account = self.account.as_ref()?;
-        Some(Arc::new(call::Account {
-            username: account.username.clone(),
-            password: account.password.clone(),
-        }))
+    pub fn logins(&self) -> Option<Arc<[call::Login]>> {
+        Some([self.account.as_ref()?.login()].into())
     }
 }
 
@@ -129,11 +162,8 @@ impl NextHop {
 
 impl Validate for Route {
     fn validate(&self, problems: &mut Problems) {
-        if let Some(account) = &self.account
-            && (account.username.is_empty()
-                || format!("{}{}", account.username, account.password).contains(char::is_control))
-        {
-            problems.push("account", "must have a username, and no control characters");
+        if let Some(account) = &self.account {
+            problems.within("account", account);
         }
         let visible = self
             .prefix

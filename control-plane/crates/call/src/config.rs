@@ -32,6 +32,9 @@ pub struct Config {
     pub max_forwards: u8,
     /// `Retry-After` of a 503 of ours, in seconds, when nothing better is known.
     pub retry_after_s: u32,
+    /// How often an INVITE goes to the same next hop again because it challenged us or wants a longer session, and another
+    /// request of ours because it was challenged; beyond it the failure counts.
+    pub request_retries_max: u8,
     /// A next hop that said nothing for so long is left for the next one in the list. The last in the list has the
     /// whole of timer B.
     pub next_hop_timeout: Duration,
@@ -73,6 +76,7 @@ impl Default for Config {
             refusal_records_per_s_max: 100,
             max_forwards: 70,
             retry_after_s: 5,
+            request_retries_max: 5,
             next_hop_timeout: Duration::from_secs(4),
             ring_timeout: Duration::from_secs(180),
             reinvite_timeout: Duration::from_secs(60),

@@ -4,7 +4,6 @@
 //! [`B2bua::poll_output`] gives, in that order.
 #![forbid(unsafe_code)]
 
-mod account;
 mod b2bua;
 mod cause;
 mod cdr;
@@ -15,7 +14,6 @@ mod output;
 mod overview;
 mod routes;
 
-pub use account::Account;
 pub use b2bua::B2bua;
 pub use cause::{Cause, Released, q850_of_status, status_of_q850};
 pub use cdr::{Cdr, LegQuality, Quality, Stage, Times};
@@ -25,3 +23,4 @@ pub use media::{MediaAnswer, MediaError, MediaKind, MediaRequest, MediaRequestId
 pub use output::{Asked, Output, Placement};
 pub use overview::{Changes, Overview, Progress};
 pub use routes::{Contact, NextHop, Place, Route, Routes};
+pub use sip::digest::Login;

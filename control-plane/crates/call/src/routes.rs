@@ -3,8 +3,7 @@ use std::sync::Arc;
 
 use sans_io::Random;
 use sip::Destination;
-
-use crate::Account;
+use sip::digest::Login;
 
 /// A place to send calls to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +16,8 @@ pub struct NextHop {
     pub contact: Option<Contact>,
     /// Its place among the others of its route.
     pub place: Place,
-    /// Who we are there, when it challenges us.
-    pub account: Option<Arc<Account>>,
+    /// Who we are there and beyond, when we are challenged.
+    pub logins: Option<Arc<[Login]>>,
 }
 
 /// How a user wants to be asked for at a next hop.
@@ -143,7 +142,7 @@ mod tests {
             host: format!("192.0.2.1:{port}"),
             contact: None,
             place: Place::default(),
-            account: None,
+            logins: None,
         }
     }
 

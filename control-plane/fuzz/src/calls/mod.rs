@@ -74,7 +74,7 @@ impl Stages {
             host: CALLEE.to_owned(),
             contact: None,
             place: call::Place::default(),
-            account: None,
+            logins: None,
         };
         let config = Config {
             transactions: sip::transaction::Config::new(vec![Listener::new(Transport::Udp, address(US))]),

@@ -50,6 +50,8 @@ pub(super) struct Inbound {
     /// What `Max-Forwards` becomes in our INVITE.
     pub(super) max_forwards: u8,
     pub(super) reliability: Reliability,
+    /// How often the current next hop got our INVITE again because it wants a longer session.
+    pub(super) retries: u8,
     /// The description for our 2xx to the caller, which waits for a PRACK (RFC 3262 §3).
     pub(super) held: Option<Box<str>>,
 }

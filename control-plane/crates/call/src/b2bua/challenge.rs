@@ -1,89 +1,249 @@
-//! A next hop that asks who we are.
+//! Next hops that ask who we are (RFC 3261 §22): what they challenge is sent again with credentials before anybody hears
+//! of it. The parts of a call know a request by the key of its first copy, whichever copy is under way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use sans_io::Timestamp;
-use sip::digest::{self, Request};
+use sip::digest::{Challenges, Login, Request};
 use sip::message::RequestBuilder;
 use sip::transaction::ClientKey;
-use sip::{HeaderName, Message};
+use sip::{Destination, HeaderName, Message, Method};
 
-use super::attempt::Attempt;
+use super::B2bua;
 use super::call::Call;
-use super::hub::{Client, Hub};
+use super::hub::{Client, dialog_name, tag_of};
 use super::leg::cseq;
 
-impl Call {
-    /// Answers the 401 or 407 of the current next hop to our INVITE with the account that we have there: the same INVITE
-    /// with credentials and the next CSeq (RFC 3261 §22.2). False when there is nothing to answer with, or the account
-    /// was refused. The caller hears nothing of it.
-    pub(super) fn answer_challenge(
-        &mut self,
-        hub: &mut Hub,
-        now: Timestamp,
-        client: ClientKey,
-        response: &Message,
-    ) -> bool {
-        let place = self.outbound.next.checked_sub(1);
-        let hop = place.and_then(|place| self.outbound.hops.get(place));
-        let Some(account) = hop.and_then(|hop| hop.account.clone()) else {
-            return false;
-        };
-        let Some(Client::Attempt(attempt)) = hub.clients.get(&client) else {
-            return false;
-        };
-        let (invite, destination) = (attempt.invite.clone(), attempt.destination);
-        let cnonce = hub.tag();
-        let proofs = digest::answer(
-            response,
-            Request {
-                method: "INVITE",
-                uri: invite.request_uri().unwrap_or(""),
-                body: invite.body(),
-            },
-            digest::Account {
-                username: &account.username,
-                password: &account.password,
-            },
-            &cnonce,
-            invite.has(HeaderName::Authorization) || invite.has(HeaderName::ProxyAuthorization),
-        );
-        let proofs = match proofs {
-            Ok(proofs) => proofs,
-            Err(error) => {
-                tracing::warn!(%error, next_hop = %destination.remote, "our account is not let in");
-                return false;
-            }
-        };
-        let again = with_credentials(&invite, &proofs);
-        let key = self.key;
-        let client = hub.send(now, again, destination, |invite| {
-            Client::Attempt(Box::new(Attempt::new(key, invite.clone(), destination)))
-        });
-        self.outbound.current = client;
-        client.is_some()
+/// What we send in dialogs where we have an account.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    dialogs: HashMap<String, AtDialog>,
+    /// Requests that have no final response, by the key of their first copy.
+    pending: HashMap<ClientKey, Box<Pending>>,
+    /// The copy that is under way of those that were sent again, by the first; and the other way round.
+    latest: HashMap<ClientKey, ClientKey>,
+    firsts: HashMap<ClientKey, ClientKey>,
+}
+
+#[derive(Debug)]
+struct AtDialog {
+    logins: Arc<[Login]>,
+    shown: Option<Box<Shown>>,
+}
+
+/// What the latest INVITE of a dialog showed.
+#[derive(Debug)]
+struct Shown {
+    cseq: u32,
+    fields: Vec<(HeaderName, String)>,
+}
+
+/// A request that may be challenged.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// As it was given to the layer last, without Via.
+    request: Message,
+    destination: Destination,
+    logins: Arc<[Login]>,
+    challenges: Challenges,
+    retries: u8,
+    is_cancelled: bool,
+}
+
+impl Accounts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.dialogs.is_empty() && self.pending.is_empty() && self.latest.is_empty() && self.firsts.is_empty()
+    }
+
+    pub(super) fn add_dialog(&mut self, name: String, logins: Arc<[Login]>) {
+        self.dialogs.insert(name, AtDialog { logins, shown: None });
+    }
+
+    pub(super) fn remove_dialog(&mut self, name: &str) {
+        // Most calls are nobody's account.
+        if !self.dialogs.is_empty() {
+            self.dialogs.remove(name);
+        }
+    }
+
+    /// What has to be kept of a request that is about to be sent, if it may be challenged.
+    pub(super) fn keep(&self, request: &Message, destination: Destination) -> Option<Pending> {
+        if self.dialogs.is_empty() {
+            return None;
+        }
+        let dialog = self.dialogs.get(&name_of(request))?;
+        Some(Pending {
+            request: request.clone(),
+            destination,
+            logins: dialog.logins.clone(),
+            challenges: Challenges::default(),
+            retries: 0,
+            is_cancelled: false,
+        })
+    }
+
+    pub(super) fn sent(&mut self, key: ClientKey, pending: Pending) {
+        self.pending.insert(key, Box::new(pending));
+    }
+
+    /// The key by which the request is known that an event is about; `None` if a later copy has taken its place.
+    pub(super) fn first(&self, key: ClientKey) -> Option<ClientKey> {
+        match self.firsts.get(&key) {
+            Some(&first) => Some(first),
+            None => (!self.latest.contains_key(&key)).then_some(key),
+        }
+    }
+
+    /// The transaction is gone: the key of its request, if that is over, too.
+    pub(super) fn terminated(&mut self, key: ClientKey) -> Option<ClientKey> {
+        let first = self.first(key)?;
+        if self.firsts.remove(&key).is_some() {
+            self.latest.remove(&first);
+        }
+        self.pending.remove(&first);
+        Some(first)
+    }
+
+    /// Notes that nobody wants the request any more. Gives the key of its copy that is under way.
+    pub(super) fn cancelled(&mut self, first: ClientKey) -> ClientKey {
+        if let Some(pending) = self.pending.get_mut(&first) {
+            pending.is_cancelled = true;
+        }
+        self.latest.get(&first).copied().unwrap_or(first)
+    }
+
+    fn replaced(&mut self, first: ClientKey, copy: ClientKey) {
+        if let Some(before) = self.latest.insert(first, copy) {
+            self.firsts.remove(&before);
+        }
+        self.firsts.insert(copy, first);
+    }
+
+    /// An ACK for a 2xx shows what its INVITE showed (RFC 3261 §22.1).
+    pub(super) fn with_credentials_of_invite(&self, ack: Message) -> Message {
+        if self.dialogs.is_empty() {
+            return ack;
+        }
+        let shown = self.dialogs.get(&name_of(&ack)).and_then(|it| it.shown.as_ref());
+        match shown.filter(|shown| shown.cseq == cseq(&ack)) {
+            Some(shown) => again(&ack, shown.cseq, &shown.fields).build().unwrap_or(ack),
+            None => ack,
+        }
     }
 }
 
-/// The INVITE again, with the next CSeq, and these credentials in place of those it had.
-fn with_credentials(invite: &Message, proofs: &[(HeaderName, String)]) -> RequestBuilder {
-    let mut again = RequestBuilder::new("INVITE", invite.request_uri().unwrap_or(""));
-    for header in invite.headers() {
+impl B2bua {
+    /// Answers the 401 or 407 to a request of ours with the account that we have there: the same request with credentials
+    /// and the next CSeq (RFC 3261 §22.2). False when there is nothing to answer with, the account was refused, or it was
+    /// sent often enough: then the failure counts.
+    pub(super) fn answer_challenge(&mut self, now: Timestamp, key: ClientKey, response: &Message) -> bool {
+        let status = response.status().unwrap_or(0);
+        if status < 200 {
+            return false;
+        }
+        let Some(mut pending) = self.hub.accounts.pending.remove(&key) else {
+            return false;
+        };
+        if !matches!(status, 401 | 407) || pending.is_cancelled {
+            return false;
+        }
+        let remote = pending.destination.remote;
+        if pending.retries >= self.hub.config.request_retries_max {
+            tracing::warn!(next_hop = %remote, "challenged again and again");
+            return false;
+        }
+        if let Err(error) = pending.challenges.take(response, &pending.logins) {
+            tracing::warn!(%error, next_hop = %remote, "our account is not let in");
+            return false;
+        }
+        pending.retries += 1;
+        let cnonce = self.hub.tag();
+        let request = &pending.request;
+        let method = request.method().map_or("", |method| method.as_str());
+        let asked = Request {
+            method,
+            uri: request.request_uri().unwrap_or(""),
+            body: request.body(),
+        };
+        let fields = pending.challenges.credentials(asked, &pending.logins, &cnonce);
+        let seq = self.next_seq(request);
+        let Ok(copy) = again(request, seq, &fields).build() else {
+            return false;
+        };
+        if copy.method() == Some(Method::Invite)
+            && let Some(dialog) = self.hub.accounts.dialogs.get_mut(&name_of(&copy))
+        {
+            dialog.shown = Some(Box::new(Shown { cseq: seq, fields }));
+        }
+        let sent = self
+            .hub
+            .layer
+            .send_request(now, copy.clone(), pending.destination);
+        let Ok(latest) = sent else { return false };
+        self.hub.accounts.replaced(key, latest);
+        let mut invited = None;
+        if let Some(Client::Attempt(attempt)) = self.hub.clients.get_mut(&key) {
+            attempt.invite = copy.clone();
+            invited = Some(attempt.call);
+        }
+        pending.request = copy;
+        self.hub.accounts.pending.insert(key, pending);
+        if let Some(call) = invited {
+            self.with_call(call, |call, hub| call.invite_repeated(hub, now));
+        }
+        true
+    }
+
+    /// The CSeq number after that of `request`, in the order of its dialog if there is one yet.
+    fn next_seq(&mut self, request: &Message) -> u32 {
+        let (ours, theirs) = (tag_of(request, HeaderName::From), tag_of(request, HeaderName::To));
+        let found = self.hub.dialog(request.call_id().unwrap_or(""), ours);
+        let call = found.and_then(|(key, _)| self.calls.get_mut(&key));
+        let in_dialog = call.and_then(|call| call.next_seq(ours, theirs));
+        in_dialog.unwrap_or_else(|| cseq(request).saturating_add(1))
+    }
+}
+
+impl Call {
+    /// The next CSeq number in the dialog with these tags, early or confirmed.
+    fn next_seq(&mut self, local_tag: &str, remote_tag: &str) -> Option<u32> {
+        let early = self
+            .outbound
+            .forks
+            .iter_mut()
+            .flat_map(|fork| [fork.legs.caller.as_mut(), fork.legs.callee.as_mut()]);
+        let legs = [self.legs.caller.as_mut(), self.legs.callee.as_mut()];
+        let mut legs = legs.into_iter().chain(early).flatten();
+        let leg = legs.find(|leg| leg.local_tag() == local_tag && leg.remote_tag() == remote_tag)?;
+        Some(leg.dialog().next_seq())
+    }
+}
+
+/// The dialog that a request of ours is in or is to make.
+fn name_of(request: &Message) -> String {
+    dialog_name(request.call_id().unwrap_or(""), tag_of(request, HeaderName::From))
+}
+
+/// The request again with that CSeq number, and these credentials in place of those it had.
+fn again(request: &Message, seq: u32, fields: &[(HeaderName, String)]) -> RequestBuilder {
+    let method = request.method().map_or("", |method| method.as_str());
+    let mut again = RequestBuilder::new(method, request.request_uri().unwrap_or(""));
+    for header in request.headers() {
         again = match header.id {
             // The layer and the builder make theirs.
             HeaderName::Via | HeaderName::ContentLength | HeaderName::ContentType => again,
             HeaderName::Authorization | HeaderName::ProxyAuthorization => again,
-            HeaderName::CSeq => again.header(
-                HeaderName::CSeq,
-                format_args!("{} INVITE", cseq(invite).saturating_add(1)),
-            ),
+            HeaderName::CSeq => again.header(HeaderName::CSeq, format_args!("{seq} {method}")),
             HeaderName::Other => again.header(header.name, header.value),
             known => again.header(known, header.value),
         };
     }
-    again = proofs
+    again = fields
         .iter()
         .fold(again, |again, (name, value)| again.header(*name, value));
-    match invite.content_type() {
-        Some(content_type) => again.body(content_type, invite.body()),
+    match request.content_type() {
+        Some(content_type) => again.body(content_type, request.body()),
         None => again,
     }
 }

@@ -85,7 +85,7 @@ impl Call {
         self.abandon_exchange(hub, now);
         if let Some(client) = self.outbound.current.take() {
             // The transaction goes on without the call: a 2xx that crosses is acknowledged and hung up on.
-            let _ = hub.layer.cancel(now, client, Some(&reason));
+            hub.cancel(now, client, Some(&reason));
         }
         for side in Side::BOTH {
             if ending.gone == Some(side) {

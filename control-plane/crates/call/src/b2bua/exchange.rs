@@ -496,8 +496,7 @@ impl Call {
         };
         match exchange.client {
             Some(client) => {
-                // That the final response is there already is what §9.1 means by no effect.
-                let _ = hub.layer.cancel(now, client, headers::reason(cancel).as_deref());
+                hub.cancel(now, client, headers::reason(cancel).as_deref());
             }
             // The answer is being settled: too late.
             None if exchange.answer.is_some() || self.late.is_some() => {}
@@ -509,14 +508,14 @@ impl Call {
     pub(super) fn exchange_overdue(&mut self, hub: &mut Hub, now: Timestamp) {
         if let Some(client) = self.exchange.as_ref().and_then(|exchange| exchange.client) {
             // An UPDATE cannot be cancelled; its timer F ends it.
-            let _ = hub.layer.cancel(now, client, None);
+            hub.cancel(now, client, None);
         }
     }
 
     /// The call is over: an unanswered request gets 487 (RFC 3261 §15.1.2), and our copy of it is cancelled.
     pub(super) fn abandon_exchange(&mut self, hub: &mut Hub, now: Timestamp) {
         if let Some(client) = self.exchange.as_ref().and_then(|exchange| exchange.client) {
-            let _ = hub.layer.cancel(now, client, None);
+            hub.cancel(now, client, None);
         }
         self.fail_exchange(hub, now, 487, None);
     }

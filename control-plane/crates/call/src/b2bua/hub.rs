@@ -1,13 +1,16 @@
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use media_types::{CallId, NodeName};
 use sans_io::{Random, Timestamp};
 use sip::dialog::{new_call_id, new_tag};
+use sip::digest::Login;
 use sip::message::{RequestBuilder, ResponseBuilder};
 use sip::transaction::{ClientKey, Event, Layer, Listener, ServerKey};
 use sip::{Destination, HeaderName, Message, Source, Transport};
 
 use super::attempt::Attempt;
+use super::challenge::Accounts;
 use super::deadlines::Deadlines;
 use super::side::Side;
 use crate::{Config, Counters, MediaKind, MediaRequest, MediaRequestId, Output};
@@ -62,6 +65,8 @@ pub(super) struct Hub {
     pub(super) servers: HashMap<ServerKey, Server>,
     pub(super) media: HashMap<MediaRequestId, CallKey>,
     pub(super) media_calls: HashMap<CallId, CallKey>,
+    /// What may be challenged.
+    pub(super) accounts: Accounts,
     dialogs: HashMap<String, (CallKey, Side)>,
     media_requests: u64,
     outputs: VecDeque<Output>,
@@ -79,6 +84,7 @@ impl Hub {
             servers: HashMap::new(),
             media: HashMap::new(),
             media_calls: HashMap::new(),
+            accounts: Accounts::default(),
             dialogs: HashMap::new(),
             media_requests: 0,
             outputs: VecDeque::new(),
@@ -136,7 +142,15 @@ impl Hub {
     }
 
     pub(super) fn remove_dialog(&mut self, call_id: &str, local_tag: &str) {
-        self.dialogs.remove(&dialog_name(call_id, local_tag));
+        let name = dialog_name(call_id, local_tag);
+        self.accounts.remove_dialog(&name);
+        self.dialogs.remove(&name);
+    }
+
+    /// What we send in this dialog may be challenged, and is answered with `logins`. To be told before the first request.
+    pub(super) fn log_in(&mut self, call_id: &str, local_tag: &str, logins: &Arc<[Login]>) {
+        self.accounts
+            .add_dialog(dialog_name(call_id, local_tag), logins.clone());
     }
 
     /// How many dialogs are known, early ones included.
@@ -183,9 +197,13 @@ impl Hub {
             }
         };
         let client = client(&request);
+        let challengeable = self.accounts.keep(&request, destination);
         match self.layer.send_request(now, request, destination) {
             Ok(key) => {
                 self.clients.insert(key, client);
+                if let Some(pending) = challengeable {
+                    self.accounts.sent(key, pending);
+                }
                 Some(key)
             }
             Err(error) => {
@@ -193,6 +211,14 @@ impl Hub {
                 None
             }
         }
+    }
+
+    /// Cancels an INVITE of ours, whichever copy of it is under way (RFC 3261 §9.1). One that is challenged from now on is
+    /// not sent again.
+    pub(super) fn cancel(&mut self, now: Timestamp, client: ClientKey, reason: Option<&str>) {
+        let client = self.accounts.cancelled(client);
+        // That it has its final response, or is gone, is what §9.1 means by no effect.
+        let _ = self.layer.cancel(now, client, reason);
     }
 
     /// Sends an ACK for a 2xx and gives it back, to be sent again when the 2xx comes again.
@@ -205,6 +231,7 @@ impl Hub {
             .build()
             .inspect_err(|error| tracing::warn!(%error, "an ACK could not be built"))
             .ok()?;
+        let ack = self.accounts.with_credentials_of_invite(ack);
         let transmit = self.layer.ack(&ack, destination).ok()?;
         self.output(Output::Send(transmit.clone()));
         Some(transmit)
@@ -273,7 +300,7 @@ fn contact(transport: Transport, host: &str) -> String {
 }
 
 /// Neither part can hold a space (RFC 3261 §25.1).
-fn dialog_name(call_id: &str, tag: &str) -> String {
+pub(super) fn dialog_name(call_id: &str, tag: &str) -> String {
     format!("{call_id} {tag}")
 }
 

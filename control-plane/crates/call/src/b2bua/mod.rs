@@ -119,6 +119,7 @@ impl B2bua {
         self.calls.is_empty()
             && self.hub.layer.is_empty()
             && self.hub.clients.is_empty()
+            && self.hub.accounts.is_empty()
             && self.hub.servers.is_empty()
             && self.hub.media.is_empty()
             && self.hub.media_calls.is_empty()
@@ -288,11 +289,27 @@ impl B2bua {
                 }
                 None => {}
             },
-            Event::Response { key, message, .. } => self.handle_response(now, key, &message),
-            Event::TimedOut { key } => self.handle_lost(now, key, true),
-            Event::TransportFailed { key } => self.handle_lost(now, key, false),
+            Event::Response { key, message, .. } => {
+                if let Some(key) = self.hub.accounts.first(key)
+                    && !self.answer_challenge(now, key, &message)
+                {
+                    self.handle_response(now, key, &message);
+                }
+            }
+            Event::TimedOut { key } => {
+                if let Some(key) = self.hub.accounts.first(key) {
+                    self.handle_lost(now, key, true);
+                }
+            }
+            Event::TransportFailed { key } => {
+                if let Some(key) = self.hub.accounts.first(key) {
+                    self.handle_lost(now, key, false);
+                }
+            }
             Event::ClientTerminated { key } => {
-                self.hub.clients.remove(&key);
+                if let Some(key) = self.hub.accounts.terminated(key) {
+                    self.hub.clients.remove(&key);
+                }
             }
             Event::ServerTerminated { key } => {
                 self.hub.servers.remove(&key);

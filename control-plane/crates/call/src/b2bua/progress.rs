@@ -152,13 +152,6 @@ impl Call {
         if self.phase != Phase::Calling {
             return;
         }
-        if matches!(status, 401 | 407) && self.answer_challenge(hub, now, client, response) {
-            if self.has_next_hop() {
-                let at = now + hub.config.next_hop_timeout;
-                hub.deadlines.set(self.key, Deadline::NextHop, at);
-            }
-            return;
-        }
         let min_s = response.number(HeaderName::MinSe).ok().flatten();
         if status == 422
             && let Some(min_s) = min_s
@@ -219,6 +212,14 @@ impl Call {
             false => (503, "The next hop cannot be reached"),
         };
         self.call_next_hop(hub, now, status, text);
+    }
+
+    /// The current next hop gets the INVITE once more, with credentials: it has as long again to say something.
+    pub(super) fn invite_repeated(&self, hub: &mut Hub, now: Timestamp) {
+        if self.phase == Phase::Calling && self.has_next_hop() {
+            let at = now + hub.config.next_hop_timeout;
+            hub.deadlines.set(self.key, Deadline::NextHop, at);
+        }
     }
 
     fn has_next_hop(&self) -> bool {

@@ -272,6 +272,7 @@ impl B2bua {
                 offer,
                 max_forwards,
                 reliability: headers::reliability(invite),
+                retries: 0,
                 held: None,
             },
             hops,

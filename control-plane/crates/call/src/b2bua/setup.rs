@@ -133,9 +133,16 @@ impl Call {
             .next
             .checked_sub(1)
             .and_then(|place| self.outbound.hops.get(place));
-        let Some(hop) = hop.filter(|_| (self.outbound.session_s + 1..=LONGEST_S).contains(&min_s)) else {
+        let retries_max = hub.config.request_retries_max;
+        let retries = self.inbound.as_mut().map(|inbound| &mut inbound.retries);
+        let is_longer = (self.outbound.session_s + 1..=LONGEST_S).contains(&min_s);
+        let (Some(hop), Some(retries)) = (hop, retries.filter(|retries| **retries < retries_max)) else {
             return false;
         };
+        if !is_longer {
+            return false;
+        }
+        *retries += 1;
         let hop = hop.clone();
         self.outbound.session_s = min_s;
         let dialog = self.outbound.dialogs.last().cloned();
@@ -150,6 +157,9 @@ impl Call {
     pub(super) fn call_next_hop(&mut self, hub: &mut Hub, now: Timestamp, status: u16, text: &'static str) {
         while let Some(hop) = self.outbound.hops.get(self.outbound.next).cloned() {
             self.outbound.next += 1;
+            if let Some(inbound) = &mut self.inbound {
+                inbound.retries = 0;
+            }
             if self.send_invite(hub, now, &hop, None) {
                 return;
             }
@@ -190,10 +200,18 @@ impl Call {
             .invite_for(hub, hop, &invite, &call_id, &tag, body.as_deref())
             .header(HeaderName::CSeq, format_args!("{cseq} INVITE"));
         let (key, destination) = (self.key, hop.destination);
+        if let Some(logins) = &hop.logins {
+            hub.log_in(&call_id, &tag, logins);
+        }
         let client = hub.send(now, builder, destination, |invite| {
             Client::Attempt(Box::new(Attempt::new(key, invite.clone(), destination)))
         });
-        let Some(client) = client else { return false };
+        let Some(client) = client else {
+            if is_new {
+                hub.remove_dialog(&call_id, &tag);
+            }
+            return false;
+        };
         tracing::debug!(next_hop = %destination.remote, sip_call_id = %call_id, "calling");
         self.record.tried(destination.remote, &call_id);
         hub.add_dialog(&call_id, &tag, key, Side::Callee);
@@ -279,8 +297,7 @@ impl Call {
         }
         if let Some(client) = self.outbound.current.take() {
             tracing::warn!("the next hop is silent");
-            // That the transaction is gone already changes nothing.
-            let _ = hub.layer.cancel(now, client, None);
+            hub.cancel(now, client, None);
         }
         hub.counters.next_hops_skipped += 1;
         self.call_next_hop(hub, now, 408, "No next hop answered");

@@ -67,6 +67,8 @@ pub struct Ua {
     pub field: Option<String>,
     /// A header field for our responses to an INVITE.
     pub response_field: Option<(&'static str, &'static str)>,
+    /// `WWW-Authenticate` of a 401 to every request within a dialog that has no `Authorization`.
+    pub asks: Option<&'static str>,
     /// `Session-Expires` and `Allow` of our 2xx to INVITE and UPDATE.
     pub session: Option<&'static str>,
     pub allows: Option<&'static str>,
@@ -141,6 +143,7 @@ impl Ua {
             bye_reason: None,
             field: None,
             response_field: None,
+            asks: None,
             session: None,
             allows: None,
             extra_field: None,
@@ -575,6 +578,12 @@ impl Ua {
         if is_new && method == Method::Invite {
             self.last_invite = Some(request.clone());
             self.incoming = Some((key, source, request));
+            return;
+        }
+        if let Some(challenge) = self.asks.filter(|_| !request.has(HeaderName::Authorization)) {
+            let response = ResponseBuilder::for_request(&request, 401, "Unauthorized")
+                .header(HeaderName::WwwAuthenticate, challenge);
+            let _ = self.layer.respond(now, key, response.build().unwrap());
             return;
         }
         if method == Method::Prack {

@@ -50,7 +50,7 @@ pub fn hop(address: &str) -> NextHop {
         host: address.to_owned(),
         contact: None,
         place: call::Place::default(),
-        account: None,
+        logins: None,
     }
 }
 

@@ -175,10 +175,16 @@ impl Dialog {
     /// A new request in the dialog (§12.2.1.1), with the next CSeq: BYE, INVITE, INFO and so on. The caller adds
     /// Contact, body and the rest and gives it to `transaction::Layer`. For an ACK see [`ack`](Self::ack).
     pub fn request(&mut self, method: &str, max_forwards: u8) -> RequestBuilder {
+        let seq = self.next_seq();
+        self.request_with(method, seq, max_forwards)
+    }
+
+    /// The CSeq number of a request that is sent again, with credentials (§22.2): it counts as a new one.
+    pub fn next_seq(&mut self) -> u32 {
         // §8.1.1.5: below 2**31. Two thousand million requests in one dialog are not to be expected.
         let seq = self.local_seq.map_or(1, |seq| (seq + 1).min(CSeq::MAX));
         self.local_seq = Some(seq);
-        self.request_with(method, seq, max_forwards)
+        seq
     }
 
     /// The ACK for a 2xx to our INVITE with CSeq number `invite_seq` (§13.2.2.4): see

@@ -28,6 +28,9 @@ pub enum AnswerError {
     /// The credentials were refused: the challenge does not say that only the nonce is old.
     #[error("the credentials are refused")]
     Refused,
+    /// A realm asks in which we have no account.
+    #[error("no account in a realm that asks")]
+    NoAccount,
 }
 
 /// The credentials for the 401 or 407 `response` to a request of ours: a field for each realm, the first challenge of
@@ -65,7 +68,7 @@ pub fn answer(
                 refused = true;
                 continue;
             }
-            fields.push((header, credentials(&challenge, request, account, cnonce)));
+            fields.push((header, credentials(&challenge, request, account, cnonce, 1)));
         }
     }
     match (fields.is_empty(), refused) {
@@ -75,11 +78,13 @@ pub fn answer(
     }
 }
 
-fn credentials(
+/// The value of a field that answers `challenge`, whose nonce is used for the `count`th time.
+pub(super) fn credentials(
     challenge: &Challenge<'_>,
     request: Request<'_>,
     account: Account<'_>,
     cnonce: &str,
+    count: u32,
 ) -> String {
     let Challenge {
         realm,
@@ -98,7 +103,7 @@ fn credentials(
         .iter()
         .find(|&&qop| qop == Qop::Auth)
         .or(challenge.qop.first());
-    let protection = qop.map(|&qop| (qop, 1, cnonce));
+    let protection = qop.map(|&qop| (qop, count, cnonce));
     let proof = request_digest(algorithm, &ha1, nonce, protection, request);
     let mut text = format!(
         "Digest username={}, realm={}, nonce={}, uri={}, response=\"{proof}\", algorithm={algorithm}{}",
@@ -109,7 +114,7 @@ fn credentials(
         if challenge.is_session { "-sess" } else { "" },
     );
     if let Some(qop) = qop {
-        text += &format!(", qop={}, nc=00000001, cnonce={}", qop.name(), quoted(cnonce));
+        text += &format!(", qop={}, nc={count:08x}, cnonce={}", qop.name(), quoted(cnonce));
     }
     if let Some(opaque) = &challenge.opaque {
         text += &format!(", opaque={}", quoted(opaque));

@@ -65,6 +65,21 @@ impl<'a> Challenge<'a> {
     }
 }
 
+impl Challenge<'_> {
+    /// The same without a loan.
+    pub fn into_owned(self) -> Challenge<'static> {
+        Challenge {
+            realm: Cow::Owned(self.realm.into_owned()),
+            nonce: Cow::Owned(self.nonce.into_owned()),
+            opaque: self.opaque.map(|opaque| Cow::Owned(opaque.into_owned())),
+            algorithm: self.algorithm,
+            is_session: self.is_session,
+            qop: self.qop,
+            stale: self.stale,
+        }
+    }
+}
+
 impl fmt::Display for Challenge<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

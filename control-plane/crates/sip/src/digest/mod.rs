@@ -2,7 +2,8 @@
 //!
 //! - [`Authenticator`] challenges requests and checks their credentials. Nonces are stateless until they have been
 //!   used with success once; from then on their counts are remembered, in a table with a limit.
-//! - [`answer`] makes the credentials for a response that challenges a request of ours.
+//! - [`Challenges`] makes the credentials for responses that challenge a request of ours, one after the other, with the
+//!   [`Login`] of each realm; [`answer`] those for one response and one account.
 //!
 //! Sans-IO: time, randomness and users are arguments.
 
@@ -11,7 +12,9 @@ mod answer;
 mod auth_params;
 mod authenticator;
 mod challenge;
+mod challenges;
 mod credentials;
+mod login;
 mod nonce;
 mod replay;
 mod response;
@@ -21,5 +24,7 @@ pub use answer::{Account, AnswerError, answer};
 pub use auth_params::AuthParams;
 pub use authenticator::{Authenticator, Config, Front, Refusal, Users};
 pub use challenge::Challenge;
+pub use challenges::Challenges;
 pub use credentials::{Credentials, CredentialsError};
+pub use login::Login;
 pub use response::{Qop, Request, request_digest};
