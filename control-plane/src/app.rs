@@ -69,6 +69,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let transport = open_transport(&config, connections_max)?;
     let mut table = Table::new(
         &config.sip,
+        &config.trunks,
         &config.routes,
         transport.bound(),
         config.dns.resolver().context("dns")?,
@@ -80,8 +81,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     {
         tracing::warn!("next hops are still being looked up");
     }
-    let (tell_routes, routes) = watch::channel(table.routes());
-    let call_config = call_config(&config, &transport, &table)?;
+    let (tell_plan, plan) = watch::channel(table.plan());
+    let call_config = call_config(&config, &transport)?;
     let registrar = config.registrar.as_ref().map(|registrar| {
         let hosts = own_hosts(&call_config.transactions.listeners);
         let registrar = registrar.config(hosts, config.limits.retry_after_s);
@@ -103,7 +104,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let b2bua = B2bua::new(call_config, random.fork());
+    let mut b2bua = B2bua::new(call_config, random.fork());
+    b2bua.set_routes(call::Routes::new(plan.borrow().routes.clone()));
+    b2bua.set_trunks(&plan.borrow().limits());
 
     let nodes = config
         .media_nodes
@@ -149,7 +152,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         table,
         Duration::from_secs(config.dns.ttl_min_s),
         Duration::from_secs(config.dns.refresh_s),
-        tell_routes,
+        tell_plan,
     ));
 
     for bound in transport.bound() {
@@ -181,7 +184,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         journal,
         registrar,
         users,
-        routes,
+        plan,
         standing,
         readiness,
         reload,
@@ -286,7 +289,7 @@ async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
 }
 
 fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Transport> {
-    let peers = routing::tls_peers(&config.routes);
+    let peers = routing::tls_peers(&config.trunks, &config.routes);
     let (sip, tcp, limits) = (&config.sip, &config.sip.tcp, &config.limits);
     let listen = |listen: &crate::config::Listen| Listen {
         transport: listen.transport,
@@ -312,7 +315,7 @@ fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Tra
     Transport::bind(config).map_err(|error| anyhow!("sip.listen {error}"))
 }
 
-fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow::Result<call::Config> {
+fn call_config(config: &Config, transport: &Transport) -> anyhow::Result<call::Config> {
     let (limits, media) = (&config.limits, &config.media);
     let listeners = transport
         .bound()
@@ -328,7 +331,7 @@ fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow:
             retry_after_s: limits.retry_after_s,
             ..sip::transaction::Config::new(listeners)
         },
-        routes: call::Routes::new(table.routes()),
+        routes: call::Routes::default(),
         has_registrar: config.registrar.is_some(),
         calls_max: limits.calls_max,
         refusal_records_per_s_max: limits.refusal_records_per_s_max,
@@ -336,6 +339,7 @@ fn call_config(config: &Config, transport: &Transport, table: &Table) -> anyhow:
         retry_after_s: limits.retry_after_s,
         request_retries_max: limits.request_retries_max,
         next_hop_timeout: Duration::from_millis(limits.next_hop_timeout_ms),
+        rest_max: Duration::from_secs(limits.rest_max_s),
         ring_timeout: Duration::from_millis(limits.ring_timeout_ms),
         reinvite_timeout: Duration::from_millis(limits.reinvite_timeout_ms),
         duration_max: Duration::from_secs(limits.call_duration_max_s),

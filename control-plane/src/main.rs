@@ -11,6 +11,7 @@ mod media;
 mod metrics;
 mod operators;
 mod overview;
+mod plan;
 mod record;
 mod registration;
 mod routing;

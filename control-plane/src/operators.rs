@@ -67,7 +67,7 @@ impl Shell {
             Command::Describe(reply) => drop(reply.send(self.describe(now))),
             Command::HangUp(wanted) => self.hang_up(now, wanted),
             Command::Trunks { max, reply } => {
-                let _ = reply.send(overview::trunks(&self.routes.borrow(), max));
+                let _ = reply.send(overview::trunks(&self.plan.borrow().routes, max));
             }
             Command::Drain { drain, reply } => {
                 self.operators.drained = drain;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use call::TrunkId;
 use ops::clock::MonotonicClock;
 use sans_io::Timestamp;
 use sip::{Destination, FlowId, Transport};
@@ -17,6 +18,7 @@ use sip_transport::dns::{Goal, Resolver, Target};
 use tokio::sync::watch;
 
 use crate::config;
+use crate::plan::{Plan, TrunkPlan};
 
 /// How long the questions for one name may take together.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,14 +41,20 @@ pub struct Lookups {
     pub remembered: AtomicU64,
 }
 
-/// The routes of the configuration and the addresses of their names.
+/// The routes and trunks of the configuration and the addresses of their names.
 #[derive(Debug)]
 pub struct Table {
+    /// Numbers of trunks by their names; one that is gone keeps its own.
+    ids: HashMap<String, TrunkId>,
+    trunks: Vec<(TrunkId, Arc<config::Trunk>)>,
     routes: Vec<config::Route>,
+    /// The places of the trunks, then those of routes without one.
+    stops: Vec<Stop>,
+    /// Which of [`Self::stops`] each route leads to.
+    stop_of: Vec<usize>,
+    sip: config::Sip,
     /// Our listeners by their place: an address that none of them can send to is left out.
     listeners: Vec<Bound>,
-    /// The place of the listener that a route names.
-    named: Vec<Option<usize>>,
     /// [`tls_peers`].
     peers: Vec<String>,
     /// What we can send over, the preferred first, and whether to IPv4 and IPv6.
@@ -58,16 +66,32 @@ pub struct Table {
     lookups: Arc<Lookups>,
 }
 
+/// Where a trunk or a route leads.
+#[derive(Debug)]
+struct Stop {
+    next_hop: config::NextHop,
+    /// The place of the listener that it names.
+    listener: Option<usize>,
+    logins: Option<Arc<[call::Login]>>,
+    trunk: Option<TrunkId>,
+}
+
 impl Table {
-    /// The table of `routes`, for a transport that is bound to these addresses.
-    pub fn new(sip: &config::Sip, routes: &[config::Route], bound: &[Bound], resolver: Resolver) -> Self {
+    /// The table of these trunks and routes, for a transport that is bound to these addresses.
+    pub fn new(
+        sip: &config::Sip,
+        trunks: &[config::Trunk],
+        routes: &[config::Route],
+        bound: &[Bound],
+        resolver: Resolver,
+    ) -> Self {
         let can_verify = sip.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
         let is_spoken = |transport: &Transport| {
             let listens = bound.iter().any(|bound| bound.transport == *transport);
             listens && (*transport != Transport::Tls || can_verify)
         };
         let transports = [Transport::Udp, Transport::Tcp, Transport::Tls];
-        Self {
+        let mut table = Self {
             transports: transports.into_iter().filter(is_spoken).collect(),
             families: (
                 bound.iter().any(|bound| bound.local.is_ipv4()),
@@ -75,15 +99,59 @@ impl Table {
             ),
             resolver,
             clock: MonotonicClock::start(),
-            routes: routes.to_vec(),
+            ids: HashMap::new(),
+            trunks: Vec::new(),
+            routes: Vec::new(),
+            stops: Vec::new(),
+            stop_of: Vec::new(),
+            sip: sip.clone(),
             listeners: bound.to_vec(),
-            named: routes
-                .iter()
-                .map(|route| route.listener.as_deref().and_then(|name| sip.place_of(name)))
-                .collect(),
-            peers: tls_peers(routes),
+            peers: tls_peers(trunks, routes),
             known: HashMap::new(),
             lookups: Arc::default(),
+        };
+        table.set(trunks, routes);
+        table
+    }
+
+    /// Takes these trunks and routes instead of those it has. The names of trunks and next hops must be those that were
+    /// checked with the configuration.
+    fn set(&mut self, trunks: &[config::Trunk], routes: &[config::Route]) {
+        self.trunks.clear();
+        self.stops.clear();
+        for trunk in trunks {
+            let next = TrunkId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+            let id = *self.ids.entry(trunk.name.clone()).or_insert(next);
+            self.trunks.push((id, Arc::new(trunk.clone())));
+            let listener = trunk.listener.as_deref();
+            self.stops.push(Stop {
+                next_hop: trunk.next_hop.clone(),
+                listener: listener.and_then(|name| self.sip.place_of(name)),
+                logins: config::Account::logins(&trunk.accounts),
+                trunk: Some(id),
+            });
+        }
+        let by_name: HashMap<&str, usize> = trunks.iter().map(|trunk| &*trunk.name).zip(0..).collect();
+        self.routes.clear();
+        self.stop_of.clear();
+        for route in routes {
+            let stop = match (&route.next_hop, &route.trunk) {
+                (Some(next_hop), _) => {
+                    let listener = route.listener.as_deref();
+                    self.stops.push(Stop {
+                        next_hop: next_hop.clone(),
+                        listener: listener.and_then(|name| self.sip.place_of(name)),
+                        logins: config::Account::logins(route.account.as_slice()),
+                        trunk: None,
+                    });
+                    self.stops.len() - 1
+                }
+                (None, Some(name)) if by_name.contains_key(&**name) => by_name[&**name],
+                // The configuration was checked for that.
+                (None, _) => continue,
+            };
+            self.routes.push(route.clone());
+            self.stop_of.push(stop);
         }
     }
 
@@ -94,17 +162,17 @@ impl Table {
 
     /// Whether there is a name at all.
     pub fn has_names(&self) -> bool {
-        self.routes.iter().any(|route| route.next_hop.address.is_none())
+        self.stops.iter().any(|stop| stop.next_hop.address.is_none())
     }
 
     /// Looks every name up whose answers have lived their time. One that is not found keeps the addresses that it had. Gives
     /// when to look again; `None` for soon, since something failed.
     pub async fn look_up(&mut self) -> Option<Timestamp> {
         let mut names: Vec<Name> = self
-            .routes
+            .stops
             .iter()
-            .filter(|route| route.next_hop.address.is_none())
-            .map(|route| name(&route.next_hop))
+            .filter(|stop| stop.next_hop.address.is_none())
+            .map(|stop| name(&stop.next_hop))
             .collect();
         names.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         names.dedup();
@@ -140,8 +208,10 @@ impl Table {
             counter.fetch_add(1, Relaxed);
             again = again.zip(until).map(|(again, until)| again.min(until));
         }
-        let unresolved = (0..self.routes.len())
-            .filter(|&n| self.next_hops(n).is_empty())
+        let unresolved = self
+            .stops
+            .iter()
+            .filter(|stop| self.next_hops(stop).is_empty())
             .count();
         self.lookups.unresolved.store(unresolved as u64, Relaxed);
         let remembered = self.resolver.remembered() as u64;
@@ -150,12 +220,32 @@ impl Table {
     }
 
     /// The table as calls use it.
-    pub fn routes(&self) -> Vec<call::Route> {
-        let route = |(n, route): (usize, &config::Route)| call::Route {
-            prefix: route.prefix.clone(),
-            next_hops: self.next_hops(n),
+    pub fn plan(&self) -> Plan {
+        let hops: Vec<Vec<call::NextHop>> = self.stops.iter().map(|stop| self.next_hops(stop)).collect();
+        let route = |(route, &stop): (&config::Route, &usize)| {
+            let failover = route.failover();
+            let next_hop = |hop: &call::NextHop| call::NextHop {
+                failover: failover.clone(),
+                ..hop.clone()
+            };
+            call::Route {
+                prefix: route.prefix.clone(),
+                weight: route.weight,
+                next_hops: hops[stop].iter().map(next_hop).collect(),
+            }
         };
-        self.routes.iter().enumerate().map(route).collect()
+        // The trunks' stops come first.
+        let trunks = self.trunks.iter().zip(&hops);
+        Plan {
+            routes: self.routes.iter().zip(&self.stop_of).map(route).collect(),
+            trunks: trunks
+                .map(|((id, config), hops)| TrunkPlan {
+                    id: *id,
+                    config: config.clone(),
+                    next_hops: hops.clone(),
+                })
+                .collect(),
+        }
     }
 
     fn targets(&self, hop: &config::NextHop) -> Vec<Target> {
@@ -171,13 +261,13 @@ impl Table {
         }
     }
 
-    /// The next hops of the `n`th route.
-    fn next_hops(&self, n: usize) -> Vec<call::NextHop> {
-        let hop = &self.routes[n].next_hop;
+    /// The next hops that a trunk or route leads to.
+    fn next_hops(&self, stop: &Stop) -> Vec<call::NextHop> {
+        let hop = &stop.next_hop;
         let peer = self.peers.binary_search(&hop.host).ok();
         let peer = peer.and_then(|peer| u32::try_from(peer).ok());
         let next_hop = |target: Target| {
-            let place = self.listener(self.named[n], target.transport, target.address)?;
+            let place = self.listener(stop.listener, target.transport, target.address)?;
             let flow = match peer.filter(|_| target.transport == Transport::Tls) {
                 Some(peer) => FlowId::of_peer(place, peer),
                 None => FlowId::of_listener(place),
@@ -194,8 +284,11 @@ impl Table {
                     rank: target.rank,
                     server: target.server,
                     weight: target.weight,
+                    ..call::Place::default()
                 },
-                logins: self.routes[n].logins(),
+                logins: stop.logins.clone(),
+                trunk: stop.trunk,
+                failover: None,
             })
         };
         self.targets(hop).into_iter().filter_map(next_hop).collect()
@@ -231,8 +324,9 @@ fn name(hop: &config::NextHop) -> Name {
 
 /// The hosts that next hops over TLS have to prove to be (RFC 5922 §7.3), in order and each once: by its place a flow
 /// names one.
-pub fn tls_peers(routes: &[config::Route]) -> Vec<String> {
-    let hops = routes.iter().map(|route| &route.next_hop);
+pub fn tls_peers(trunks: &[config::Trunk], routes: &[config::Route]) -> Vec<String> {
+    let hops = routes.iter().filter_map(|route| route.next_hop.as_ref());
+    let hops = trunks.iter().map(|trunk| &trunk.next_hop).chain(hops);
     let mut peers: Vec<String> = hops
         .filter(|hop| hop.transport == Transport::Tls || hop.is_open())
         .map(|hop| hop.host.clone())
@@ -255,23 +349,18 @@ fn system_source(remote: SocketAddr) -> Option<IpAddr> {
 
 /// Looks the names of `table` up again and again when their answers have lived their time, `soonest` apart at the least and
 /// `latest` at the most, and tells when addresses changed.
-pub async fn refresh(
-    mut table: Table,
-    soonest: Duration,
-    latest: Duration,
-    tell: watch::Sender<Vec<call::Route>>,
-) {
+pub async fn refresh(mut table: Table, soonest: Duration, latest: Duration, tell: watch::Sender<Plan>) {
     if !table.has_names() {
         return std::future::pending().await;
     }
     loop {
         let again = table.look_up().await;
-        let routes = table.routes();
+        let plan = table.plan();
         tell.send_if_modified(|told| {
-            let changed = *told != routes;
+            let changed = *told != plan;
             if changed {
                 tracing::info!("addresses of next hops changed");
-                *told = routes;
+                *told = plan;
             }
             changed
         });
@@ -304,11 +393,16 @@ mod tests {
             .collect();
         Table::new(
             &sip,
+            &[],
             &[config::Route {
                 prefix: "1".into(),
-                next_hop,
+                trunk: None,
+                next_hop: Some(next_hop),
                 account: None,
                 listener: listener.map(str::to_owned),
+                weight: None,
+                failover_codes: Vec::new(),
+                attempt_timeout_ms: None,
             }],
             &bound,
             config::Dns::default().resolver().unwrap(),
@@ -318,7 +412,7 @@ mod tests {
     #[test]
     fn a_next_hop_is_reached_from_the_listener_that_faces_it() {
         let place = |table: &Table| {
-            let flow = table.routes()[0].next_hops[0].destination.flow;
+            let flow = table.plan().routes[0].next_hops[0].destination.flow;
             flow.map(FlowId::listener)
         };
         let loops = ["127.0.0.2:5060", "127.0.0.1:5060", "[::1]:5060", "127.0.0.1:5070"];
@@ -332,7 +426,7 @@ mod tests {
             Some(0)
         );
         assert!(
-            table_by("sip:[::1]", &loops, Some("0")).routes()[0]
+            table_by("sip:[::1]", &loops, Some("0")).plan().routes[0]
                 .next_hops
                 .is_empty()
         );
@@ -340,7 +434,7 @@ mod tests {
 
     fn hops(table: &Table) -> Vec<(String, String)> {
         let hop = |hop: &call::NextHop| (hop.destination.remote.to_string(), hop.host.clone());
-        table.routes()[0].next_hops.iter().map(hop).collect()
+        table.plan().routes[0].next_hops.iter().map(hop).collect()
     }
 
     #[tokio::test]
@@ -371,11 +465,11 @@ mod tests {
         assert_eq!(hops(&table), found);
         assert_eq!(table.lookups().unresolved.load(Relaxed), 0);
         // ".invalid" is never found (RFC 6761 §6.4).
-        let known = table.known.remove(&name(&table.routes[0].next_hop)).unwrap();
-        table.routes[0].next_hop.host = "gone.invalid".into();
+        let known = table.known.remove(&name(&table.stops[0].next_hop)).unwrap();
+        table.stops[0].next_hop.host = "gone.invalid".into();
         table.look_up().await;
         assert_eq!(table.lookups().unresolved.load(Relaxed), 1);
-        let gone = name(&table.routes[0].next_hop);
+        let gone = name(&table.stops[0].next_hop);
         table.known.insert(gone, known);
         table.look_up().await;
         assert_eq!(hops(&table), found);

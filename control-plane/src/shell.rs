@@ -14,6 +14,7 @@ use store::{Journal, ReleasedBy};
 use tokio::sync::{mpsc, watch};
 
 use crate::operators::Operators;
+use crate::plan::Plan;
 use crate::standing::{Registrations, Standing};
 use crate::{direct, media, record, registration};
 
@@ -49,8 +50,8 @@ pub struct Shell {
     pub registrar: Option<Registrar>,
     /// The users, whenever they change.
     pub users: Option<mpsc::Receiver<Users>>,
-    /// The routing table, whenever it changes.
-    pub routes: watch::Receiver<Vec<call::Route>>,
+    /// Routing table and trunks, whenever they change.
+    pub plan: watch::Receiver<Plan>,
     /// For metrics.
     pub standing: Standing,
     /// For `/readyz`.
@@ -99,7 +100,7 @@ impl Shell {
             tokio::select! {
                 biased;
                 () = &mut until => return,
-                Ok(()) = self.routes.changed() => self.take_routes(),
+                Ok(()) = self.plan.changed() => self.take_plan(),
                 () = self.reload.next() => self.transport.reload_tls(),
                 command = self.operators.receive() => self.take_command(command),
                 Some(report) = self.reports.recv() => self.take_report(report),
@@ -205,9 +206,10 @@ impl Shell {
         self.carry_out();
     }
 
-    fn take_routes(&mut self) {
-        let routes = self.routes.borrow_and_update().clone();
-        self.b2bua.set_routes(call::Routes::new(routes));
+    fn take_plan(&mut self) {
+        let plan = self.plan.borrow_and_update().clone();
+        self.b2bua.set_trunks(&plan.limits());
+        self.b2bua.set_routes(call::Routes::new(plan.routes));
     }
 
     fn take_report(&mut self, report: Report) {
@@ -239,6 +241,8 @@ impl Shell {
                     Output::Cdr(cdr) => self.keep(&cdr),
                     Output::Register(asked) => self.register(&asked),
                     Output::Place(asked) => self.place(&asked),
+                    // Nothing is sent by `send_request` yet.
+                    Output::Answered(_) => {}
                     Output::Media(request) => match &self.direct {
                         Some(name) => answers.push_back(direct::answer(name, request)),
                         None => {
@@ -339,5 +343,7 @@ fn next_hop(target: Target, host: &str) -> NextHop {
         }),
         place: call::Place::default(),
         logins: None,
+        trunk: None,
+        failover: None,
     }
 }

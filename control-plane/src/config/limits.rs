@@ -27,6 +27,8 @@ pub struct Limits {
     pub request_retries_max: u8,
     /// A next hop that says nothing for so long is left for the next of the same prefix.
     pub next_hop_timeout_ms: u64,
+    /// A next hop that answers 503 with `Retry-After` is left alone for as long as it says, at most this.
+    pub rest_max_s: u64,
     /// A call must be answered within this time.
     pub ring_timeout_ms: u64,
     /// A request that is passed on within a call must be answered within this time.
@@ -51,6 +53,7 @@ impl Default for Limits {
             max_forwards: 70,
             request_retries_max: 5,
             next_hop_timeout_ms: 4_000,
+            rest_max_s: 60,
             ring_timeout_ms: 180_000,
             reinvite_timeout_ms: 60_000,
             session_expires_s: 1_800,
@@ -75,6 +78,7 @@ impl Validate for Limits {
         problems.range("max_forwards", self.max_forwards, 1..=255);
         problems.range("request_retries_max", self.request_retries_max, 1..=20);
         problems.range("next_hop_timeout_ms", self.next_hop_timeout_ms, 100..=32_000);
+        problems.range("rest_max_s", self.rest_max_s, 1..=3_600);
         problems.range("ring_timeout_ms", self.ring_timeout_ms, 1_000..=3_600_000);
         problems.range("reinvite_timeout_ms", self.reinvite_timeout_ms, 1_000..=600_000);
         problems.range(

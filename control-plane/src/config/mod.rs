@@ -9,7 +9,9 @@ mod route;
 mod sip;
 mod store;
 mod tls;
+mod trunk;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use ops::config::{Problems, Validate};
@@ -24,13 +26,15 @@ pub use route::{Dns, NextHop, Route};
 pub use sip::Sip;
 pub use store::Store;
 pub use tls::Tls;
+pub use trunk::{Account, Trunk};
 
 /// The prefix of environment variables that override the file.
 pub const ENVIRONMENT_PREFIX: &str = "RINGPATH_CONTROL";
 
-/// The most media nodes and routes that a file may have.
+/// The most media nodes, routes and trunks that a file may have.
 const NODES_MAX: usize = 1_000;
 const ROUTES_MAX: usize = 100_000;
+const TRUNKS_MAX: usize = 1_000;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,6 +61,9 @@ pub struct Config {
     /// The media nodes.
     #[serde(rename = "media_node", default)]
     pub media_nodes: Vec<MediaNode>,
+    /// Where routes may lead.
+    #[serde(rename = "trunk", default)]
+    pub trunks: Vec<Trunk>,
     /// The routing table.
     #[serde(rename = "route", default)]
     pub routes: Vec<Route>,
@@ -117,40 +124,56 @@ impl Validate for Config {
                 );
             }
         }
+        if self.trunks.len() > TRUNKS_MAX {
+            problems.push("trunk", format!("has more than {TRUNKS_MAX} entries"));
+        }
+        Trunk::check_names(&self.trunks, problems);
+        for (n, trunk) in self.trunks.iter().enumerate().take(TRUNKS_MAX) {
+            let place = format!("trunk.{n}");
+            problems.within(&place, trunk);
+            self.check_next_hop(&place, &trunk.next_hop, trunk.listener.as_deref(), problems);
+        }
+        let names: HashSet<&str> = self.trunks.iter().map(|trunk| &*trunk.name).collect();
         for (n, route) in self.routes.iter().enumerate().take(ROUTES_MAX) {
-            problems.within(&format!("route.{n}"), route);
-            if route.next_hop.transport == ::sip::Transport::Tls
-                && self.sip.tls.as_ref().is_some_and(|tls| tls.ca.is_none())
-            {
-                problems.push(
-                    &format!("route.{n}.next_hop"),
-                    "goes over tls, and sip.tls has no ca to verify it by",
-                );
-            } else if let Some(name) = &route.listener
-                && !self
-                    .sip
-                    .place_of(name)
-                    .is_some_and(|place| self.sip.can_send(place, &route.next_hop))
-            {
-                problems.push(
-                    &format!("route.{n}.listener"),
-                    "is no listener's name, or that of one with another protocol or address family",
-                );
-            } else if !route.next_hop.is_open() && !self.sip.listens(route.next_hop.transport) {
-                let name = route.next_hop.transport.via_name().to_ascii_lowercase();
-                problems.push(
-                    &format!("route.{n}.next_hop"),
-                    format!("goes over {name}, and sip.listen has no address of {name}"),
-                );
-            } else if let Some(address) = route.next_hop.address
-                && !self.sip.reaches(route.next_hop.transport, address)
-            {
-                let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-                problems.push(
-                    &format!("route.{n}.next_hop"),
-                    format!("is an {family} address, and sip.listen has none of its protocol"),
-                );
+            let place = format!("route.{n}");
+            problems.within(&place, route);
+            if let Some(next_hop) = &route.next_hop {
+                self.check_next_hop(&place, next_hop, route.listener.as_deref(), problems);
             }
+            if route.trunk.as_deref().is_some_and(|name| !names.contains(name)) {
+                problems.push(&format!("{place}.trunk"), "is no trunk's name");
+            }
+        }
+    }
+}
+
+impl Config {
+    /// Whether a listener of ours reaches a next hop.
+    fn check_next_hop(&self, place: &str, hop: &NextHop, listener: Option<&str>, problems: &mut Problems) {
+        let next_hop = format!("{place}.next_hop");
+        if hop.transport == ::sip::Transport::Tls && self.sip.tls.as_ref().is_some_and(|tls| tls.ca.is_none())
+        {
+            problems.push(&next_hop, "goes over tls, and sip.tls has no ca to verify it by");
+        } else if let Some(name) = listener
+            && !self
+                .sip
+                .place_of(name)
+                .is_some_and(|place| self.sip.can_send(place, hop))
+        {
+            problems.push(
+                &format!("{place}.listener"),
+                "is no listener's name, or that of one with another protocol or address family",
+            );
+        } else if !hop.is_open() && !self.sip.listens(hop.transport) {
+            let name = hop.transport.via_name().to_ascii_lowercase();
+            let text = format!("goes over {name}, and sip.listen has no address of {name}");
+            problems.push(&next_hop, text);
+        } else if let Some(address) = hop.address
+            && !self.sip.reaches(hop.transport, address)
+        {
+            let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+            let text = format!("is an {family} address, and sip.listen has none of its protocol");
+            problems.push(&next_hop, text);
         }
     }
 }

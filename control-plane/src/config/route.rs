@@ -8,11 +8,13 @@ use sip::Transport;
 use sip::message::{Scheme, Uri};
 use sip_transport::dns::{Cache, Lifetimes, ResolveError, Resolver};
 
+use super::trunk::Account;
+
 /// The longest prefix: telephone numbers have 15 digits, names may be longer.
 const PREFIX_BYTES_MAX: usize = 128;
 
-/// The most realms of an account.
-const REALMS_MAX: usize = 100;
+/// The most codes of a route.
+const CODES_MAX: usize = 100;
 
 /// One `[[route]]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,69 +23,37 @@ pub struct Route {
     /// What the user part of the request URI begins with; empty for all. The longest that fits wins; several routes with
     /// the same prefix are tried in their order.
     pub prefix: String,
-    /// Where to: `sip:host[:port][;transport=udp|tcp|tls]`.
-    pub next_hop: NextHop,
-    /// The name of the listener that requests leave by.
+    /// Where to: the name of a trunk.
+    #[serde(default)]
+    pub trunk: Option<String>,
+    /// Or `sip:host[:port][;transport=udp|tcp|tls]`.
+    #[serde(default)]
+    pub next_hop: Option<NextHop>,
+    /// The name of the listener that requests to the next hop leave by.
     #[serde(default)]
     pub listener: Option<String>,
     /// Who we are at the next hop and beyond, when our requests are challenged (RFC 3261 §22).
     #[serde(default)]
     pub account: Option<Account>,
-}
-
-/// An account at a next hop.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Account {
-    username: String,
-    password: String,
-    /// The realms that the password is for; none: whichever asks.
+    /// Neighbouring routes of one prefix that have a weight share the calls by it; those without are tried in their order.
     #[serde(default)]
-    realms: Vec<String>,
-}
-
-impl std::fmt::Debug for Account {
-    /// The name alone.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Account({:?}, ***)", self.username)
-    }
-}
-
-impl Account {
-    /// As calls use it.
-    fn login(&self) -> call::Login {
-        call::Login {
-            username: self.username.clone(),
-            password: self.password.clone(),
-            realms: self.realms.clone(),
-        }
-    }
-}
-
-impl Validate for Account {
-    fn validate(&self, problems: &mut Problems) {
-        let realms = self.realms.concat();
-        let has_control = |text: &String| text.contains(char::is_control);
-        if self.username.is_empty()
-            || [&self.username, &self.password, &realms]
-                .into_iter()
-                .any(has_control)
-        {
-            problems.push(
-                "username",
-                "must be there, and no control characters in an account",
-            );
-        }
-        if self.realms.len() > REALMS_MAX {
-            problems.push("realms", format!("has more than {REALMS_MAX} entries"));
-        }
-    }
+    pub weight: Option<u16>,
+    /// Final responses after which the next route is tried, beside 503.
+    #[serde(default)]
+    pub failover_codes: Vec<u16>,
+    /// The next route is tried when this one has neither rung nor answered after this time, whatever else it says.
+    #[serde(default)]
+    pub attempt_timeout_ms: Option<u64>,
 }
 
 impl Route {
-    /// [`Self::account`] as calls use it.
-    pub fn logins(&self) -> Option<Arc<[call::Login]>> {
-        Some([self.account.as_ref()?.login()].into())
+    /// When a call leaves it for the next one; `None` for nothing beside the usual.
+    pub fn failover(&self) -> Option<Arc<call::Failover>> {
+        let failover = call::Failover {
+            codes: self.failover_codes.clone(),
+            attempt_timeout: self.attempt_timeout_ms.map(Duration::from_millis),
+        };
+        (failover != call::Failover::default()).then(|| Arc::new(failover))
     }
 }
 
@@ -162,8 +132,30 @@ impl NextHop {
 
 impl Validate for Route {
     fn validate(&self, problems: &mut Problems) {
+        if self.trunk.is_some() == self.next_hop.is_some() {
+            problems.push(
+                "next_hop",
+                "is missing, or there beside trunk: one of the two is needed",
+            );
+        }
+        if self.trunk.is_some() && (self.listener.is_some() || self.account.is_some()) {
+            problems.push("trunk", "has its own listener and accounts");
+        }
         if let Some(account) = &self.account {
             problems.within("account", account);
+        }
+        if let Some(weight) = self.weight {
+            problems.range("weight", weight, 1..=u16::MAX);
+        }
+        if let Some(timeout) = self.attempt_timeout_ms {
+            problems.range("attempt_timeout_ms", timeout, 100..=600_000);
+        }
+        let is_failure = |code: &u16| (300..700).contains(code);
+        if !self.failover_codes.iter().all(is_failure) || self.failover_codes.len() > CODES_MAX {
+            problems.push(
+                "failover_codes",
+                format!("must be up to {CODES_MAX} codes from 300 to 699"),
+            );
         }
         let visible = self
             .prefix

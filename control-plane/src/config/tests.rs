@@ -33,7 +33,7 @@ fn load(text: &str) -> Result<Config, String> {
 fn a_short_file_is_enough() {
     let config = load(GOOD).unwrap();
     assert_eq!(config.limits.calls_max, 5_000);
-    let hop = &config.routes[0].next_hop;
+    let hop = config.routes[0].next_hop.as_ref().unwrap();
     assert_eq!(
         (hop.transport, hop.port, hop.uri_host.as_str()),
         (::sip::Transport::Udp, 5070, "127.0.0.1:5070")
@@ -322,4 +322,52 @@ fn every_mistake_about_users_is_found() {
     ] {
         assert!(problems.contains(part), "{part} in {problems}");
     }
+}
+
+const TRUNK: &str = "[[trunk]]\nname = \"carrier\"\nnext_hop = \"sip:127.0.0.1:5071\"\ncalls_max = 10\n\
+    accounts = [{ username = \"us\", password = \"secret\", realms = [\"r\"] }]\n";
+
+#[test]
+fn a_route_leads_to_a_trunk_or_to_a_next_hop() {
+    let by_trunk = GOOD.replace(
+        "next_hop = \"sip:127.0.0.1:5070;transport=udp\"",
+        "trunk = \"carrier\"\nweight = 5\nfailover_codes = [486]\nattempt_timeout_ms = 500",
+    );
+    let good = format!("{by_trunk}{TRUNK}");
+    let config = load(&good).unwrap();
+    assert!(!format!("{config:?}").contains("secret"));
+    assert_eq!(config.routes[0].failover().unwrap().codes, [486]);
+    for (from, to, reason) in [
+        ("trunk = \"carrier\"", "trunk = \"other\"", "is no trunk's name"),
+        ("trunk = \"carrier\"", "", "one of the two is needed"),
+        (
+            "weight = 5",
+            "next_hop = \"sip:127.0.0.1\"",
+            "one of the two is needed",
+        ),
+        (
+            "weight = 5",
+            "listener = \"x\"",
+            "has its own listener and accounts",
+        ),
+        ("weight = 5", "weight = 0", "weight"),
+        ("[486]", "[200]", "codes from 300 to 699"),
+        ("= 500", "= 5", "attempt_timeout_ms"),
+        ("name = \"carrier\"", "name = \"a b\"", "must have 1 to 64"),
+        ("calls_max = 10", "calls_max = 0", "calls_max"),
+        ("\"us\"", "\"\"", "accounts.0.username"),
+        (
+            "127.0.0.1:5071",
+            "[::1]:5071",
+            "trunk.0.next_hop is an IPv6 address",
+        ),
+    ] {
+        let error = load(&good.replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(reason), "{to}: {error}");
+    }
+    let error = load(&format!("{good}{TRUNK}")).unwrap_err();
+    assert!(
+        error.contains("trunk.1.name is that of an earlier one"),
+        "{error}"
+    );
 }

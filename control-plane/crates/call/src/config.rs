@@ -38,6 +38,8 @@ pub struct Config {
     /// A next hop that said nothing for so long is left for the next one in the list. The last in the list has the
     /// whole of timer B.
     pub next_hop_timeout: Duration,
+    /// A next hop that answers 503 with `Retry-After` is left alone for as long as it says, at most this.
+    pub rest_max: Duration,
     /// The called party must answer within this time of the INVITE to it: else CANCEL, and 480 or 408 to the caller.
     pub ring_timeout: Duration,
     /// A re-INVITE that was passed on must be answered within this time.
@@ -78,6 +80,7 @@ impl Default for Config {
             retry_after_s: 5,
             request_retries_max: 5,
             next_hop_timeout: Duration::from_secs(4),
+            rest_max: Duration::from_secs(60),
             ring_timeout: Duration::from_secs(180),
             reinvite_timeout: Duration::from_secs(60),
             duration_max: Duration::from_secs(24 * 3_600),

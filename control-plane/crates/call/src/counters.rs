@@ -21,6 +21,10 @@ pub struct Counters {
     pub media_failures: u64,
     /// Next hops given up for the one after them.
     pub next_hops_skipped: u64,
+    /// Next hops passed over because their trunk had as many calls as it takes.
+    pub next_hops_at_limit: u64,
+    /// 503 with `Retry-After` after which a next hop was left alone for a while.
+    pub next_hops_rested: u64,
     /// 2xx answers of forks that lost: acknowledged and hung up.
     pub forks_dismissed: u64,
     /// Calls that ended because a session was not refreshed in time.

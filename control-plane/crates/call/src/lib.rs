@@ -13,6 +13,7 @@ mod media;
 mod output;
 mod overview;
 mod routes;
+mod trunk;
 
 pub use b2bua::B2bua;
 pub use cause::{Cause, Released, q850_of_status, status_of_q850};
@@ -20,7 +21,8 @@ pub use cdr::{Cdr, LegQuality, Quality, Stage, Times};
 pub use config::{Config, MediaTimeout};
 pub use counters::Counters;
 pub use media::{MediaAnswer, MediaError, MediaKind, MediaRequest, MediaRequestId};
-pub use output::{Asked, Output, Placement};
+pub use output::{Answered, Asked, Lost, Output, Placement};
 pub use overview::{Changes, Overview, Progress};
 pub use routes::{Contact, NextHop, Place, Route, Routes};
 pub use sip::digest::Login;
+pub use trunk::{Failover, TrunkId, TrunkLimits, TrunkUse};

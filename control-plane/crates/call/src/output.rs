@@ -17,6 +17,26 @@ pub enum Output {
     Register(Box<Asked>),
     /// An INVITE that would begin a call: say where it goes by [`B2bua::place`](crate::B2bua::place).
     Place(Box<Asked>),
+    /// What became of a request that was sent by [`B2bua::send_request`](crate::B2bua::send_request).
+    Answered(Box<Answered>),
+}
+
+/// The end of a request that is no call's.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The number that it was sent with.
+    pub id: u64,
+    /// The final response.
+    pub response: Result<Message, Lost>,
+}
+
+/// Why there is no final response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// None came in time (timer F).
+    TimedOut,
+    /// The transport could not send it, or the transaction layer is full.
+    NotSent,
 }
 
 /// A request that the shell decides on. The answer must come before the B2BUA is told of anything else.

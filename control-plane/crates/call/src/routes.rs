@@ -5,6 +5,8 @@ use sans_io::Random;
 use sip::Destination;
 use sip::digest::Login;
 
+use crate::{Failover, TrunkId};
+
 /// A place to send calls to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextHop {
@@ -18,6 +20,10 @@ pub struct NextHop {
     pub place: Place,
     /// Who we are there and beyond, when we are challenged.
     pub logins: Option<Arc<[Login]>>,
+    /// The trunk that it is a server of, if that has a name: its state and limits are those of the trunk.
+    pub trunk: Option<TrunkId>,
+    /// When the next one is tried, beside silence and 503.
+    pub failover: Option<Arc<Failover>>,
 }
 
 /// How a user wants to be asked for at a next hop.
@@ -32,7 +38,14 @@ pub struct Contact {
 /// Where a next hop stands in the order in which those of a call are tried (RFC 2782).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Next hops stand in the order of their ranks.
+    /// Counts the routes of one prefix. Those with the same number share the calls by their weights; else they are tried
+    /// in their order.
+    pub group: u32,
+    /// Tells the routes of a group apart.
+    pub route: u32,
+    /// The share of calls that a route gets first, among those of its group.
+    pub share: u16,
+    /// Next hops of one route stand in the order of their ranks.
     pub rank: u32,
     /// Next hops of one rank with the same number are addresses of one server: tried one after the other.
     pub server: u32,
@@ -45,6 +58,9 @@ pub struct Place {
 pub struct Route {
     /// What the user part of the request URI begins with; empty matches all.
     pub prefix: String,
+    /// Neighbours of one prefix with a weight share the calls by it: which is tried first is left to chance. Without one a
+    /// route has its place in the order.
+    pub weight: Option<u16>,
     /// Tried in this order.
     pub next_hops: Vec<NextHop>,
 }
@@ -57,23 +73,40 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Makes the table. Of two routes with the same prefix the later one's next hops come after the earlier one's.
+    /// Makes the table. Of two routes with the same prefix and without weights the later one's next hops come after the
+    /// earlier one's.
     pub fn new(routes: impl IntoIterator<Item = Route>) -> Self {
-        let mut hops: BTreeMap<Box<[u8]>, Vec<NextHop>> = BTreeMap::new();
+        let mut lines: BTreeMap<Box<[u8]>, Line> = BTreeMap::new();
         for route in routes {
-            let hops = hops.entry(route.prefix.into_bytes().into()).or_default();
-            // Ranks count within a route.
-            let first = hops.last().map_or(0, |last| last.place.rank + 1);
-            hops.extend(route.next_hops.into_iter().map(|mut hop| {
-                hop.place.rank += first;
+            let line = lines.entry(route.prefix.into_bytes().into()).or_default();
+            let shares = route.weight.is_some() && line.is_weighted;
+            line.group += u32::from(!shares && line.routes > 0);
+            line.is_weighted = route.weight.is_some();
+            let place = Place {
+                group: line.group,
+                route: line.routes,
+                share: route.weight.unwrap_or(0),
+                ..Place::default()
+            };
+            line.routes += 1;
+            line.hops.extend(route.next_hops.into_iter().map(|mut hop| {
+                let Place {
+                    rank, server, weight, ..
+                } = hop.place;
+                hop.place = Place {
+                    rank,
+                    server,
+                    weight,
+                    ..place
+                };
                 hop
             }));
         }
-        let longest = hops.keys().map(|prefix| prefix.len()).max().unwrap_or(0);
+        let longest = lines.keys().map(|prefix| prefix.len()).max().unwrap_or(0);
         Self {
-            by_prefix: hops
+            by_prefix: lines
                 .into_iter()
-                .map(|(prefix, hops)| (prefix, hops.into()))
+                .map(|(prefix, line)| (prefix, line.hops.into()))
                 .collect(),
             longest,
         }
@@ -91,38 +124,64 @@ impl Routes {
     }
 }
 
-/// The order in which a call tries `hops`: by rank, and within a rank by chance, each server first as often as its weight
-/// says (RFC 2782). Draws no number where there is no choice.
+/// The order in which a call tries `hops`: routes in theirs or by chance, as their weights say; those of a route by rank, and
+/// within a rank by chance, each server first as often as its weight says (RFC 2782). Draws no number where there is no
+/// choice.
 pub(crate) fn in_order_of_chance(hops: &[NextHop], random: &mut Random) -> Box<[NextHop]> {
     let mut ordered = Vec::with_capacity(hops.len());
-    for of_rank in hops.chunk_by(|a, b| a.place.rank == b.place.rank) {
-        let mut servers: Vec<&[NextHop]> = of_rank
-            .chunk_by(|a, b| a.place.server == b.place.server)
-            .collect();
-        while servers.len() > 1 {
-            let weight = |server: &[NextHop]| u64::from(server[0].place.weight);
-            let sum: u64 = servers.iter().map(|server| weight(server)).sum();
-            // Those without weight have a small chance when others have one, and the same chance among themselves.
-            let chosen = match sum {
-                0 => random.below(servers.len() as u64) as usize,
-                sum => {
-                    servers.sort_by_key(|server| server[0].place.weight != 0);
-                    let mut left = random.below(sum + 1);
-                    let reaches = |server: &&[NextHop]| {
-                        let is_it = left <= weight(server);
-                        left = left.saturating_sub(weight(server));
-                        is_it
-                    };
-                    servers.iter().position(reaches).unwrap_or(0)
+    for of_group in hops.chunk_by(|a, b| a.place.group == b.place.group) {
+        let routes = of_group.chunk_by(|a, b| a.place.route == b.place.route).collect();
+        for of_route in by_chance(routes, |hop| hop.place.share, random) {
+            for of_rank in of_route.chunk_by(|a, b| a.place.rank == b.place.rank) {
+                let servers = of_rank
+                    .chunk_by(|a, b| a.place.server == b.place.server)
+                    .collect();
+                for server in by_chance(servers, |hop| hop.place.weight, random) {
+                    ordered.extend_from_slice(server);
                 }
-            };
-            ordered.extend_from_slice(servers.remove(chosen));
+            }
         }
-        servers
-            .iter()
-            .for_each(|server| ordered.extend_from_slice(server));
     }
     ordered.into()
+}
+
+/// Puts `choices` in an order by chance: each comes first as often as its weight says among those that are left.
+fn by_chance<'a>(
+    mut choices: Vec<&'a [NextHop]>,
+    weight: impl Fn(&NextHop) -> u16,
+    random: &mut Random,
+) -> Vec<&'a [NextHop]> {
+    let weight = |choice: &[NextHop]| u64::from(weight(&choice[0]));
+    let mut ordered = Vec::with_capacity(choices.len());
+    while choices.len() > 1 {
+        let sum: u64 = choices.iter().map(|choice| weight(choice)).sum();
+        // Those without weight have a small chance when others have one, and the same chance among themselves.
+        let chosen = match sum {
+            0 => random.below(choices.len() as u64) as usize,
+            sum => {
+                choices.sort_by_key(|choice| weight(choice) != 0);
+                let mut left = random.below(sum + 1);
+                let reaches = |choice: &&[NextHop]| {
+                    let is_it = left <= weight(choice);
+                    left = left.saturating_sub(weight(choice));
+                    is_it
+                };
+                choices.iter().position(reaches).unwrap_or(0)
+            }
+        };
+        ordered.push(choices.remove(chosen));
+    }
+    ordered.append(&mut choices);
+    ordered
+}
+
+/// The routes of one prefix while the table is made.
+#[derive(Default)]
+struct Line {
+    hops: Vec<NextHop>,
+    routes: u32,
+    group: u32,
+    is_weighted: bool,
 }
 
 #[cfg(test)]
@@ -143,6 +202,8 @@ mod tests {
             contact: None,
             place: Place::default(),
             logins: None,
+            trunk: None,
+            failover: None,
         }
     }
 
@@ -160,18 +221,22 @@ mod tests {
         let routes = Routes::new([
             Route {
                 prefix: "".into(),
+                weight: None,
                 next_hops: vec![hop(1)],
             },
             Route {
                 prefix: "+49".into(),
+                weight: None,
                 next_hops: vec![hop(2), hop(3)],
             },
             Route {
                 prefix: "+4930".into(),
+                weight: None,
                 next_hops: vec![hop(4)],
             },
             Route {
                 prefix: "+49".into(),
+                weight: None,
                 next_hops: vec![hop(5)],
             },
         ]);
@@ -188,7 +253,12 @@ mod tests {
     #[test]
     fn servers_come_first_as_often_as_their_weight_says() {
         let placed = |port, rank, server, weight| NextHop {
-            place: Place { rank, server, weight },
+            place: Place {
+                rank,
+                server,
+                weight,
+                ..Place::default()
+            },
             ..hop(port)
         };
         let hops = [
@@ -235,6 +305,7 @@ mod tests {
     fn ranks_of_two_routes_with_one_prefix_are_kept_apart() {
         let route = |port| Route {
             prefix: "1".into(),
+            weight: None,
             next_hops: vec![hop(port)],
         };
         let routes = Routes::new([route(1), route(2)]);
@@ -246,14 +317,49 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_with_weights_share_the_calls_and_all_are_tried() {
+        let route = |port, weight| Route {
+            prefix: "1".into(),
+            weight,
+            next_hops: vec![hop(port), hop(port + 100)],
+        };
+        let routes = Routes::new([
+            route(1, Some(75)),
+            route(2, Some(25)),
+            route(3, None),
+            route(4, Some(1)),
+        ]);
+        let mut random = Random::from_number(1);
+        let mut first = [0; 5];
+        for _ in 0..4_000 {
+            let ordered = in_order_of_chance(routes.lookup("1").unwrap(), &mut random);
+            let ports: Vec<u16> = ordered
+                .iter()
+                .map(|hop| hop.destination.remote.port() % 100)
+                .collect();
+            first[usize::from(ports[0])] += 1;
+            // The servers of a route stay together.
+            assert!(ports[0] == ports[1] && ports[2] == ports[3], "{ports:?}");
+            assert_eq!(
+                ports[4..],
+                [3, 3, 4, 4],
+                "routes without a weight, and those after them, keep their order"
+            );
+        }
+        assert!((2_900..3_100).contains(&first[1]), "{first:?}");
+    }
+
+    #[test]
     fn no_match_is_not_a_route_without_next_hops() {
         let routes = Routes::new([
             Route {
                 prefix: "1".into(),
+                weight: None,
                 next_hops: vec![hop(1)],
             },
             Route {
                 prefix: "12".into(),
+                weight: None,
                 next_hops: vec![],
             },
         ]);

@@ -75,11 +75,14 @@ impl Stages {
             contact: None,
             place: call::Place::default(),
             logins: None,
+            trunk: None,
+            failover: None,
         };
         let config = Config {
             transactions: sip::transaction::Config::new(vec![Listener::new(Transport::Udp, address(US))]),
             routes: Routes::new([Route {
                 prefix: "1".to_owned(),
+                weight: None,
                 next_hops: vec![next_hop.clone(), next_hop],
             }]),
             calls_max: 4,
@@ -212,7 +215,9 @@ impl Stages {
                     party.receive(message);
                 }
                 Output::Media(request) => self.node.handle(request),
-                Output::Register(_) | Output::Place(_) => unreachable!("there is no registrar here"),
+                Output::Register(_) | Output::Place(_) | Output::Answered(_) => {
+                    unreachable!("there is no registrar here")
+                }
                 Output::Cdr(record) => match record.stage {
                     Stage::Answered => {
                         let before = self.answered.insert(record.call.clone(), record.stage);

@@ -12,6 +12,8 @@ pub(super) struct Attempt {
     /// As it was given to the layer, without Via.
     pub(super) invite: Message,
     pub(super) destination: Destination,
+    /// When it was sent first.
+    pub(super) began: Timestamp,
     /// The forks that answered with a 2xx, by their tag, and the ACK once it is known: the answer to a late offer
     /// makes it wait for the caller's.
     pub(super) answered: Vec<(String, Option<Transmit>)>,
@@ -21,11 +23,17 @@ pub(super) struct Attempt {
 const FORKS_MAX: usize = 32;
 
 impl Attempt {
-    pub(super) const fn new(call: CallKey, invite: Message, destination: Destination) -> Self {
+    pub(super) const fn new(
+        call: CallKey,
+        now: Timestamp,
+        invite: Message,
+        destination: Destination,
+    ) -> Self {
         Self {
             call,
             invite,
             destination,
+            began: now,
             answered: Vec::new(),
         }
     }

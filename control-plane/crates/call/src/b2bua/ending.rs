@@ -51,6 +51,7 @@ impl Call {
             ending.cause.sip_status = 500;
         }
         hub.counters.calls_ended += 1;
+        hub.trunks.release(self.key);
         let Ending { cause, .. } = &ending;
         tracing::info!(
             released = cause.released.as_str(),

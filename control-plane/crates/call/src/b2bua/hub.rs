@@ -13,6 +13,7 @@ use super::attempt::Attempt;
 use super::challenge::Accounts;
 use super::deadlines::Deadlines;
 use super::side::Side;
+use super::trunks::Trunks;
 use crate::{Config, Counters, MediaKind, MediaRequest, MediaRequestId, Output};
 
 /// Names a call within the process; never used again.
@@ -42,6 +43,8 @@ pub(super) enum Client {
     Relay { server: ServerKey, request: Message },
     /// A BYE to a fork that lost: nobody waits for the response.
     Farewell,
+    /// A request that is no call's, with the number that its sender knows it by.
+    Outside(u64),
 }
 
 /// What a server transaction that has no final response yet is for.
@@ -67,6 +70,7 @@ pub(super) struct Hub {
     pub(super) media_calls: HashMap<CallId, CallKey>,
     /// What may be challenged.
     pub(super) accounts: Accounts,
+    pub(super) trunks: Trunks,
     dialogs: HashMap<String, (CallKey, Side)>,
     media_requests: u64,
     outputs: VecDeque<Output>,
@@ -85,6 +89,7 @@ impl Hub {
             media: HashMap::new(),
             media_calls: HashMap::new(),
             accounts: Accounts::default(),
+            trunks: Trunks::default(),
             dialogs: HashMap::new(),
             media_requests: 0,
             outputs: VecDeque::new(),

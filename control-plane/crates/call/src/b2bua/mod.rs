@@ -21,14 +21,17 @@ mod requests;
 mod session;
 mod setup;
 mod side;
+mod trunks;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use media_types::{CallId, EndCause, EventKind, NodeName};
 use sans_io::{Random, Timestamp};
 use sip::transaction::{ClientKey, Event, ServerKey};
-use sip::{Destination, HeaderName, Message, Source};
+use sip::{Destination, HeaderName, Message, Method, Source, Transport};
 
 use attempt::dismiss;
 use call::{Call, Phase};
@@ -37,7 +40,10 @@ use ending::Ending;
 use hub::{CallKey, Client, Hub, Server, tag_of};
 use refusals::RefusalRecords;
 
-use crate::{Cause, Changes, Config, Counters, MediaAnswer, MediaTimeout, Output, Overview, Released};
+use crate::{
+    Answered, Cause, Changes, Config, Counters, Lost, MediaAnswer, MediaTimeout, Output, Overview, Released,
+    TrunkId, TrunkLimits, TrunkUse,
+};
 
 /// The back-to-back user agent: takes calls from callers, places them with callees by the routing table, and has a
 /// media node relay between the two.
@@ -120,6 +126,7 @@ impl B2bua {
             && self.hub.layer.is_empty()
             && self.hub.clients.is_empty()
             && self.hub.accounts.is_empty()
+            && self.hub.trunks.is_idle()
             && self.hub.servers.is_empty()
             && self.hub.media.is_empty()
             && self.hub.media_calls.is_empty()
@@ -222,6 +229,50 @@ impl B2bua {
     pub fn place(&mut self, now: Timestamp, asked: &crate::Asked, placement: crate::Placement) {
         self.place_call(now, asked, placement);
         self.handle_events(now);
+    }
+
+    /// Takes these trunks with their limits and forgets others; those that stay keep their state. Servers of a trunk count as up
+    /// until [`set_server_up`](Self::set_server_up) says else.
+    pub fn set_trunks(&mut self, trunks: &[(TrunkId, TrunkLimits)]) {
+        self.hub.trunks.set(trunks);
+    }
+
+    /// Whether a server of a trunk is there: calls pass it over while it is not, unless none is.
+    pub fn set_server_up(&mut self, trunk: TrunkId, transport: Transport, remote: SocketAddr, up: bool) {
+        self.hub.trunks.set_up(trunk, transport, remote, up);
+    }
+
+    /// The `Route` values that calls to a trunk have (RFC 3608 §5).
+    pub fn set_service_route(&mut self, trunk: TrunkId, route: Arc<[String]>) {
+        self.hub.trunks.set_service_route(trunk, route);
+    }
+
+    /// How much of our calls a trunk has.
+    pub fn trunk_use(&self, trunk: TrunkId) -> TrunkUse {
+        self.hub.trunks.used(trunk)
+    }
+
+    /// How we name ourselves towards `destination`: `host` or `host:port`; and our Contact.
+    pub fn names_towards(&self, destination: &Destination) -> (&str, String) {
+        (self.hub.host_towards(destination), self.hub.contact(destination))
+    }
+
+    /// Sends a request that is no call's, in a transaction of its own: any method but INVITE, ACK and CANCEL, complete but
+    /// for its Via. What becomes of it comes out once as [`Output::Answered`] with `id`.
+    pub fn send_request(&mut self, now: Timestamp, id: u64, request: Message, destination: Destination) {
+        let sent = match request.method() {
+            Some(Method::Invite) => None,
+            _ => self.hub.layer.send_request(now, request, destination).ok(),
+        };
+        match sent {
+            Some(key) => drop(self.hub.clients.insert(key, Client::Outside(id))),
+            None => self.answered(id, Err(Lost::NotSent)),
+        }
+    }
+
+    fn answered(&mut self, id: u64, response: Result<Message, Lost>) {
+        let answered = Answered { id, response };
+        self.hub.output(Output::Answered(Box::new(answered)));
     }
 
     /// Takes the answer to a media request. One that was given up meanwhile is ignored.
@@ -372,7 +423,9 @@ impl B2bua {
                 let (server, request) = (*server, request.clone());
                 requests::relay_response(&mut self.hub, now, server, &request, response);
             }
-            Some(Client::Bye { .. } | Client::Relay { .. } | Client::Farewell) | None => {}
+            Some(&Client::Outside(id)) if status >= 200 => self.answered(id, Ok(response.clone())),
+            Some(Client::Bye { .. } | Client::Relay { .. } | Client::Farewell | Client::Outside(_))
+            | None => {}
         }
     }
 
@@ -422,6 +475,10 @@ impl B2bua {
             Some(Client::Relay { server, request }) if !timed_out => {
                 let (server, request) = (*server, request.clone());
                 self.hub.refuse(now, server, &request, status);
+            }
+            Some(&Client::Outside(id)) => {
+                let lost = if timed_out { Lost::TimedOut } else { Lost::NotSent };
+                self.answered(id, Err(lost));
             }
             Some(Client::Relay { .. } | Client::Farewell) | None => {}
         }

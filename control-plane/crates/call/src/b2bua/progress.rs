@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use sans_io::Timestamp;
 use sip::dialog::{ProvisionalOrder, Received, reliable_rseq};
 use sip::message::ResponseBuilder;
@@ -8,11 +10,12 @@ use super::call::{Answer, Call, Fork, Phase, Reliability, by_side};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
-use super::hub::{Hub, tag_of};
+use super::hub::{Client, Hub, tag_of};
 use super::leg::cseq;
 use super::media::Step;
+use super::setup::attempt_timeout;
 use super::side::{Both, Side};
-use crate::{Cause, Released};
+use crate::{Cause, NextHop, Released};
 
 /// Early dialogs of one call at most; provisional responses of further forks are not passed on.
 const FORKS_MAX: usize = 32;
@@ -34,6 +37,7 @@ impl Call {
         let status = response.status().unwrap_or(100);
         // 199 tells of a fork that is gone; it is for those who asked for it (RFC 6228 §4).
         if matches!(status, 100 | 199) {
+            self.await_progress(hub, client);
             return;
         }
         let Some(fork) = self.fork(hub, client, tag_of(response, HeaderName::To)) else {
@@ -159,10 +163,27 @@ impl Call {
         {
             return;
         }
-        if status == 503 && self.has_next_hop() {
+        let hop = self.current_hop();
+        let goes_on = status == 503
+            || hop
+                .and_then(|hop| hop.failover.as_ref())
+                .is_some_and(|failover| failover.codes.contains(&status));
+        if let Some(seconds) = headers::retry_after(response).filter(|_| status == 503)
+            && let Some(hop) = hop.filter(|hop| hop.contact.is_none())
+        {
+            let rest = Duration::from_secs(seconds.into()).min(hub.config.rest_max);
+            hub.counters.next_hops_rested += 1;
+            hub.trunks.rest(&hop.destination, now + rest);
+        }
+        if goes_on && self.has_next_hop() {
             hub.counters.next_hops_skipped += 1;
             self.leave_early(hub, now);
-            self.call_next_hop(hub, now, 503, "All next hops are out of service");
+            self.call_next_hop(
+                hub,
+                now,
+                headers::failure_status(status),
+                "No next hop took the call",
+            );
             return;
         }
         let passed = headers::failure_status(status);
@@ -220,6 +241,21 @@ impl Call {
             let at = now + hub.config.next_hop_timeout;
             hub.deadlines.set(self.key, Deadline::NextHop, at);
         }
+    }
+
+    /// A next hop has the INVITE, and nobody rings yet: it has a limit of its own for that, if there is another.
+    fn await_progress(&self, hub: &mut Hub, client: ClientKey) {
+        let limit = self.current_hop().and_then(attempt_timeout);
+        if let Some(limit) = limit.filter(|_| self.has_next_hop() && self.outbound.forks.is_empty())
+            && let Some(Client::Attempt(attempt)) = hub.clients.get(&client)
+        {
+            let at = attempt.began + limit;
+            hub.deadlines.set(self.key, Deadline::NextHop, at);
+        }
+    }
+
+    fn current_hop(&self) -> Option<&NextHop> {
+        self.outbound.hops.get(self.outbound.next.checked_sub(1)?)
     }
 
     fn has_next_hop(&self) -> bool {

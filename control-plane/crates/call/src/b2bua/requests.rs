@@ -198,7 +198,7 @@ impl B2bua {
                 return;
             }
         };
-        match self.admit(key, asked.source, request, hops) {
+        match self.admit(now, key, asked.source, request, hops) {
             Err(refusal) => self.refuse_invite(now, key, asked.source, request, refusal),
             Ok((inbound, hops)) => {
                 self.calls_begun += 1;
@@ -236,6 +236,7 @@ impl B2bua {
     /// The checks of RFC 3261 §8.2, in its order, then those of our own.
     fn admit(
         &mut self,
+        now: Timestamp,
         server: ServerKey,
         source: Source,
         invite: &Message,
@@ -262,7 +263,7 @@ impl B2bua {
         let hops = match hops {
             Some(contacts) if contacts.is_empty() => return Err(Refusal::of(480)),
             Some(contacts) => contacts.into(),
-            None => self.routed(&uri)?,
+            None => self.routed(now, &uri)?,
         };
         Ok((
             Inbound {
@@ -280,7 +281,7 @@ impl B2bua {
     }
 
     /// The next hops of the routing table for `uri`.
-    fn routed(&mut self, uri: &Uri<'_>) -> Result<Box<[NextHop]>, Refusal> {
+    fn routed(&mut self, now: Timestamp, uri: &Uri<'_>) -> Result<Box<[NextHop]>, Refusal> {
         let user = uri.user_decoded();
         let hops = self.hub.config.routes.lookup(user.as_deref().unwrap_or(""));
         let hops = hops.ok_or_else(|| Refusal::of(404))?;
@@ -288,7 +289,12 @@ impl B2bua {
             // The route is there, and the name of its next hop has no address that we can send to.
             return Err(Refusal::unavailable(&self.hub));
         }
-        Ok(in_order_of_chance(hops, &mut self.hub.random))
+        let hops = self.hub.trunks.usable(now, hops).map_err(|wait| {
+            // All have said when it is worth trying again.
+            let seconds = wait.as_secs().max(1);
+            Refusal::with(503, HeaderName::RetryAfter, seconds.to_string())
+        })?;
+        Ok(in_order_of_chance(&hops, &mut self.hub.random))
     }
 
     /// Whether the INVITE is one of ours that has come back for the same user: a loop (RFC 3261 §16.3). With another

@@ -154,11 +154,25 @@ impl Call {
         )
     }
 
-    pub(super) fn call_next_hop(&mut self, hub: &mut Hub, now: Timestamp, status: u16, text: &'static str) {
+    pub(super) fn call_next_hop(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        mut status: u16,
+        mut text: &'static str,
+    ) {
+        let is_first = self.outbound.next == 0;
         while let Some(hop) = self.outbound.hops.get(self.outbound.next).cloned() {
             self.outbound.next += 1;
             if let Some(inbound) = &mut self.inbound {
                 inbound.retries = 0;
+            }
+            if !hub.trunks.admit(now, self.key, &hop) {
+                hub.counters.next_hops_at_limit += 1;
+                if is_first {
+                    (status, text) = (503, "The trunk has as many calls as it takes");
+                }
+                continue;
             }
             if self.send_invite(hub, now, &hop, None) {
                 return;
@@ -204,7 +218,7 @@ impl Call {
             hub.log_in(&call_id, &tag, logins);
         }
         let client = hub.send(now, builder, destination, |invite| {
-            Client::Attempt(Box::new(Attempt::new(key, invite.clone(), destination)))
+            Client::Attempt(Box::new(Attempt::new(key, now, invite.clone(), destination)))
         });
         let Some(client) = client else {
             if is_new {
@@ -227,8 +241,9 @@ impl Call {
             hub.deadlines.set(key, Deadline::Ring, now + ring);
         }
         if self.outbound.next < self.outbound.hops.len() {
-            hub.deadlines
-                .set(key, Deadline::NextHop, now + hub.config.next_hop_timeout);
+            let silence = hub.config.next_hop_timeout;
+            let silence = attempt_timeout(hop).map_or(silence, |limit| limit.min(silence));
+            hub.deadlines.set(key, Deadline::NextHop, now + silence);
         }
         true
     }
@@ -277,7 +292,8 @@ impl Call {
             .header(HeaderName::Allow, headers::ALLOW)
             .header(HeaderName::SessionExpires, self.outbound.session_s)
             .header(HeaderName::MinSe, hub.config.session.min_s);
-        let routes = hop.contact.iter().flat_map(|contact| &contact.routes);
+        let service_route = hub.trunks.service_route(hop).iter();
+        let routes = service_route.chain(hop.contact.iter().flat_map(|contact| &contact.routes));
         let builder = routes.fold(builder, |builder, route| builder.header(HeaderName::Route, route));
         let builder = headers::pass_through(builder, invite);
         match body {
@@ -324,4 +340,9 @@ impl Call {
             self.end(hub, now, Ending::of(Cause::failed(Released::Us, status, text)));
         }
     }
+}
+
+/// How long `hop` has to ring or answer before the next one is tried.
+pub(super) fn attempt_timeout(hop: &NextHop) -> Option<Duration> {
+    hop.failover.as_ref()?.attempt_timeout
 }

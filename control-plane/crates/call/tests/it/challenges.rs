@@ -19,6 +19,7 @@ fn trunk(login: Option<Login>) -> Config {
     Config {
         routes: Routes::new([Route {
             prefix: "1".into(),
+            weight: None,
             next_hops: vec![next_hop],
         }]),
         ..config(&[B])

@@ -18,5 +18,6 @@ mod refusals;
 mod reliable;
 mod sessions;
 mod table;
+mod trunks;
 mod ua;
 mod world;

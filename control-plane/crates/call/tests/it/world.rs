@@ -35,6 +35,8 @@ pub struct World {
     pub sent: Vec<Transmit>,
     /// Addresses that nothing is delivered to.
     pub deaf: Vec<SocketAddr>,
+    /// What became of requests that are no call's.
+    pub answered: Vec<call::Answered>,
     /// What the B2BUA got, and from whom.
     pub tape: Vec<(SocketAddr, Bytes)>,
 }
@@ -51,12 +53,15 @@ pub fn hop(address: &str) -> NextHop {
         contact: None,
         place: call::Place::default(),
         logins: None,
+        trunk: None,
+        failover: None,
     }
 }
 
 pub fn config(hops: &[&str]) -> Config {
     let route = Route {
         prefix: "1".into(),
+        weight: None,
         next_hops: hops.iter().map(|address| hop(address)).collect(),
     };
     let listener = Listener::new(Transport::Udp, US.parse().unwrap());
@@ -89,6 +94,7 @@ impl World {
             trace: Vec::new(),
             sent: Vec::new(),
             deaf: Vec::new(),
+            answered: Vec::new(),
             tape: Vec::new(),
         }
     }
@@ -143,6 +149,7 @@ impl World {
                 self.node.handle(self.now, request);
             }
             Output::Register(_) | Output::Place(_) => unreachable!("there is no registrar here"),
+            Output::Answered(answered) => self.answered.push(*answered),
             Output::Cdr(cdr) => {
                 self.trace.push(format!("record {:?}", cdr.stage));
                 self.records.push(*cdr);

@@ -1,0 +1,33 @@
+use std::sync::Arc;
+
+use call::TrunkId;
+
+use crate::config;
+
+/// Where calls go, with the addresses that names have now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The routing table.
+    pub routes: Vec<call::Route>,
+    /// The trunks in the order of the configuration.
+    pub trunks: Vec<TrunkPlan>,
+}
+
+/// A trunk and its servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrunkPlan {
+    /// Its number, the same for as long as there is a trunk of that name.
+    pub id: TrunkId,
+    /// What the configuration says.
+    pub config: Arc<config::Trunk>,
+    /// Its servers; none while its name is not found.
+    pub next_hops: Vec<call::NextHop>,
+}
+
+impl Plan {
+    /// How much the trunks take.
+    pub fn limits(&self) -> Vec<(TrunkId, call::TrunkLimits)> {
+        let trunks = self.trunks.iter();
+        trunks.map(|trunk| (trunk.id, trunk.config.limits())).collect()
+    }
+}
