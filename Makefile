@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build release demo load run test sipp lint bench-memory bench-bootstrap bench-relay bench-setup \
+.PHONY: help bootstrap build release demo load run test test-e2e lint bench-memory bench-bootstrap bench-relay bench-setup \
 	bench-sip bench-micro soak fuzz clean
 
 CARGO ?= cargo
@@ -10,7 +10,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PACKAGES := --package ringpath-dataplane --package ringpath-control --package ringpathctl --package ringpath-bench
 
 help: ## This list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bootstrap: ## Install the Debian packages that are missing (tuning/bootstrap.sh)
 	@tuning/bootstrap.sh
@@ -34,7 +34,7 @@ run: release ## Both planes in the foreground with the example configuration; Ct
 test: build ## The whole suite: unit, property, simulation, fuzz corpus, SIPp against the real binaries
 	$(CARGO) test --workspace --locked
 
-sipp: build ## Only the end-to-end tests of bench/tests/it: SIPp against the real binaries
+test-e2e: build ## Only the end-to-end tests of bench/tests/it: SIPp against the real binaries
 	$(CARGO) test --package ringpath-bench --locked --test it
 
 lint: ## Format, clippy with warnings as errors, licences and bans of dependencies
