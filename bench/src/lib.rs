@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod g711;
 pub mod ground;
 pub mod host;
+pub mod median;
 pub mod memory;
 pub mod metrics;
 pub mod node_client;

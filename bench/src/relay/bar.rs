@@ -47,16 +47,18 @@ pub const HALF_LOAD: (&str, &str) = ("ringpath", "uring");
 /// The systems that ours is compared with.
 pub const OTHERS: [&str; 3] = ["bare-xdp-echo", "bare-epoll", "rtpengine"];
 
-/// Gives the rows of ours their ratios to the others' at the same number of calls.
+/// Gives the rows of ours their ratios to the others' at the same number of calls. None to rows that lost packets, ours or
+/// theirs: a relay that drops is not cheap.
 pub fn relate(rows: &mut [Row]) {
     let of = |rows: &[Row], system: &str, calls: u32| {
         rows.iter()
             .find(|row| row.system == system && row.calls == calls && row.load == Load::Same)
+            .filter(|row| row.lost_all_rounds == 0)
             .map(|row| row.cpu_ns_per_packet)
             .filter(|cpu| *cpu > 0.0)
     };
     for place in 0..rows.len() {
-        if rows[place].load != Load::Same {
+        if rows[place].load != Load::Same || rows[place].lost_all_rounds > 0 {
             continue;
         }
         let (calls, cpu) = (rows[place].calls, rows[place].cpu_ns_per_packet);
@@ -105,6 +107,7 @@ pub fn bars(rows: &[Row]) -> Vec<Bar> {
         row.load == Load::Half
             && (row.system, row.path) == HALF_LOAD
             && row.max_lossless_limit == Some(Limit::Relay)
+            && row.lost_all_rounds == 0
     };
     if let Some(row) = rows.iter().find(half) {
         // What of it is the bed's: the middle of what the echo takes, which its p99 is not below.
@@ -186,6 +189,28 @@ mod tests {
         );
         rows[5].max_lossless_limit = Some(Limit::Generator);
         assert_eq!(met(&rows).len(), 3, "half of the generator's limit has no bar");
+    }
+
+    #[test]
+    fn rows_that_lost_packets_decide_no_bar() {
+        let whole = [
+            row(System::Ringpath("uring"), 2_000, Load::Same, 3_000.0),
+            row(System::BareEpoll, 2_000, Load::Same, 6_000.0),
+            row(System::Ringpath("uring"), 400, Load::Half, 3_000.0),
+        ];
+        let found = |lossy: Option<usize>| {
+            let mut rows = whole.to_vec();
+            rows[2].max_lossless_limit = Some(Limit::Relay);
+            if let Some(place) = lossy {
+                rows[place].lost_all_rounds = 1;
+            }
+            relate(&mut rows);
+            bars(&rows).iter().map(|bar| bar.calls).collect::<Vec<_>>()
+        };
+        assert_eq!(found(None), [2_000, 400, 400]);
+        assert_eq!(found(Some(0)), [400, 400]);
+        assert_eq!(found(Some(1)), [400, 400], "theirs lost");
+        assert_eq!(found(Some(2)), [2_000]);
     }
 
     #[test]

@@ -26,8 +26,9 @@ fn of_row(row: &Row, wanted: u32) -> Vec<String> {
         let at = row.dropped_all_rounds;
         notes.push(format!(
             "{name} lost {}; of these the kernel dropped {} at the veth's end of the relay, {} at that of the load, {} at the \
-             relay's sockets, {} at the load's.",
-            row.lost_all_rounds, at.veth_relay, at.veth_load, at.relay_sockets, at.load_sockets
+             relay's sockets, {} at the load's.{}",
+            row.lost_all_rounds, at.veth_relay, at.veth_load, at.relay_sockets, at.load_sockets,
+            if row.load == Load::Long { "" } else { " It decides no bar." }
         ));
     }
     if row.holds_all_rounds > 0 {

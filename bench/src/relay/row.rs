@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::median::median;
 use crate::relay::contender::{System, Work};
 use crate::relay::drops::Drops;
 use crate::relay::outcome::Outcome;
@@ -202,8 +203,10 @@ pub struct Row {
 impl Row {
     /// Of at least one round.
     pub fn new(system: System, calls: u32, load: Load, rounds: Vec<Round>) -> Self {
-        let float = |of: fn(&Round) -> f64| median(rounds.iter().map(of).collect(), f64::total_cmp);
-        let whole = |of: fn(&Round) -> u64| median(rounds.iter().map(of).collect(), u64::cmp);
+        let float = |of: fn(&Round) -> f64| median(rounds.iter().map(of).collect());
+        let whole = |of: fn(&Round) -> u64| {
+            median(rounds.iter().map(|round| of(round) as f64).collect()).round() as u64
+        };
         let cpu = rounds.iter().map(|round| round.cpu_ns_per_packet);
         let p99 = rounds.iter().map(|round| round.latency_us_p99);
         Self {
@@ -246,13 +249,6 @@ impl Row {
     }
 }
 
-/// The middle value; of an even number the lower of the two, so that it is one that occurred. Zero of none.
-fn median<T: Copy + Default>(mut values: Vec<T>, order: fn(&T, &T) -> std::cmp::Ordering) -> T {
-    values.sort_unstable_by(order);
-    let middle = values.len().saturating_sub(1) / 2;
-    values.get(middle).copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,6 +270,21 @@ mod tests {
         assert_eq!(row.cpu_ns_per_packet_range, [5_000.0, 9_000.0]);
         assert_eq!((row.lost, row.lost_all_rounds), (0, 7));
         assert!(row.generator_fell_behind());
+    }
+
+    #[test]
+    fn the_median_of_two_rounds_is_the_mean_of_both() {
+        let row = Row::new(
+            System::BareEpoll,
+            100,
+            Load::Same,
+            vec![round(9_000.0, 1), round(5_000.0, 8)],
+        );
+        assert_eq!(
+            (row.cpu_ns_per_packet, row.lost),
+            (7_000.0, 5),
+            "4.5 lost are rounded"
+        );
     }
 
     #[test]

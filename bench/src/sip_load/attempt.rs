@@ -7,12 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use ops::clock::MonotonicClock;
 
 use crate::binary;
 use crate::process::Process;
 use crate::sip_load::contender::{Contender, is_bound};
 use crate::sipp::{Tally, tally_of};
-use crate::wait;
+use crate::{usage, wait};
 
 /// Calls that are not over by then, after the last was begun, have failed. A retransmission comes after half a second.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -22,6 +23,10 @@ const BUFFER_BYTES: &str = "8388608";
 const CALLS_AT_ONCE: &str = "15000";
 /// What SIPp must begin of the rate that it was asked for.
 const PACE: f64 = 0.97;
+/// How often SIPp writes a line of statistics.
+const STATISTICS_EVERY: &str = "200ms";
+/// The part of a run over which [`Outcome::busy`] is taken.
+const BUSY_PART: f64 = 0.9;
 
 /// Who sends what to whom.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +58,7 @@ pub struct Outcome {
     pub rate: u32,
     /// Processor time of the server by call.
     pub cpu_us_per_call: f64,
-    /// How busy the server's core was, and the load's, of one.
+    /// Processor time of the server's processes, and of both SIPp, by time that passed, while calls were begun.
     pub busy: [f64; 2],
 }
 
@@ -70,8 +75,8 @@ impl Outcome {
 }
 
 impl Offer<'_> {
-    /// Runs it. `server_core` is for the account of time.
-    pub fn run(&self, contender: &Contender, server_core: usize) -> anyhow::Result<Outcome> {
+    /// Runs it.
+    pub fn run(&self, contender: &Contender) -> anyhow::Result<Outcome> {
         let calls = u64::from(self.rate) * self.duration.as_millis() as u64 / 1_000;
         let [caller, callee] = self.parties;
         let mut uas = self.sipp("uas", callee, &[])?;
@@ -82,7 +87,9 @@ impl Offer<'_> {
         let statistics = self.folder.join("uac.csv");
         let _ = fs::remove_file(&statistics);
         let (rate, count) = (self.rate.to_string(), calls.to_string());
-        let before = (contender.run_time()?, Cores::read(server_core, self.core)?);
+        let clock = MonotonicClock::start();
+        let begun = clock.now();
+        let before = [contender.run_time()?, usage::run_time(uas.id())?];
         let mut uac = self.sipp(
             "uac",
             caller,
@@ -98,13 +105,20 @@ impl Offer<'_> {
                 "-stf",
                 &statistics.display().to_string(),
                 "-fd",
-                "1",
+                STATISTICS_EVERY,
             ],
         )?;
+        // While SIPp still begins calls: what follows is waiting, and would make the cores look idle.
+        wait::pass(self.duration.mul_f64(BUSY_PART));
+        let server = contender.run_time()?.saturating_sub(before[0]);
+        let mut load = usage::run_time(uas.id())?.saturating_sub(before[1]);
+        if uac.is_running()? {
+            load += usage::run_time(uac.id())?;
+        }
+        let passed = clock.now().saturating_since(begun).as_secs_f64();
         // A run that is not over by then is killed, and the calls that it still had have failed.
         let _ = uac.wait(self.duration + PATIENCE);
-        let work = contender.run_time()?.saturating_sub(before.0);
-        let busy = Cores::read(server_core, self.core)?.busy_since(&before.1);
+        let work = contender.run_time()?.saturating_sub(before[0]);
         uas.kill()?;
         let table = fs::read_to_string(&statistics)
             .with_context(|| format!("SIPp gave no statistics\n{}", uac.tail()))?;
@@ -113,10 +127,10 @@ impl Offer<'_> {
         Ok(Outcome {
             calls,
             tally,
-            pace: pace_of(&table).unwrap_or(0.0),
+            pace: pace_of(&table, calls).unwrap_or(0.0),
             rate: self.rate,
             cpu_us_per_call: work.as_micros() as f64 / tally.successful.max(1) as f64,
-            busy,
+            busy: [server, load].map(|work| work.as_secs_f64() / passed),
         })
     }
 
@@ -147,50 +161,25 @@ impl Offer<'_> {
     }
 }
 
-/// The rate at which SIPp began calls: the median of its seconds but the first and the last, which are not whole; of
-/// the whole run when it had no others.
-fn pace_of(table: &str) -> Option<f64> {
+/// The rate at which SIPp began calls: from the first line of its statistics with a call to the last at which it had not
+/// begun all. What one begins too late it begins soon after, so a short delay in between makes no difference. One call
+/// more is allowed for the ends.
+fn pace_of(table: &str, calls: u64) -> Option<f64> {
     let mut lines = table.lines();
     let names: Vec<&str> = lines.next()?.split(';').collect();
-    let place = names.iter().position(|name| *name == "CallRate(P)")?;
-    let mut rates: Vec<f64> = lines
-        .filter_map(|line| line.split(';').nth(place)?.parse().ok())
-        .filter(|rate| *rate > 0.0)
-        .collect();
-    if rates.len() > 2 {
-        rates = rates[1..rates.len() - 1].to_vec();
-    }
-    rates.sort_unstable_by(f64::total_cmp);
-    rates.get(rates.len().checked_sub(1)? / 2).copied()
-}
-
-/// Ticks of two cores: all, and those with nothing to do.
-struct Cores([[u64; 2]; 2]);
-
-impl Cores {
-    fn read(server: usize, load: usize) -> anyhow::Result<Self> {
-        let text = fs::read_to_string("/proc/stat")?;
-        let ticks = |core: usize| -> anyhow::Result<[u64; 2]> {
-            let name = format!("cpu{core} ");
-            let line = text.lines().find_map(|line| line.strip_prefix(&name));
-            let fields: Vec<u64> = line
-                .with_context(|| format!("/proc/stat has no core {core}"))?
-                .split_whitespace()
-                .map_while(|field| field.parse().ok())
-                .collect();
-            // user nice system idle iowait irq softirq steal; the guests' after them are in user already.
-            let idle = fields.iter().skip(3).take(2).sum();
-            Ok([fields.iter().take(8).sum(), idle])
-        };
-        Ok(Self([ticks(server)?, ticks(load)?]))
-    }
-
-    fn busy_since(&self, before: &Self) -> [f64; 2] {
-        [0, 1].map(|core| {
-            let [all, idle] = [0, 1].map(|field| self.0[core][field].saturating_sub(before.0[core][field]));
-            1.0 - idle as f64 / all.max(1) as f64
+    let place = |wanted: &str| names.iter().position(|name| *name == wanted);
+    let (time, begun) = (place("CurrentTime")?, place("TotalCallCreated")?);
+    let points: Vec<(f64, u64)> = lines
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split(';').collect();
+            // Date, time of day and seconds since 1970.
+            let seconds = fields.get(time)?.split('\t').next_back()?.parse().ok()?;
+            Some((seconds, fields.get(begun)?.parse().ok()?))
         })
-    }
+        .filter(|(_, begun)| (1..calls).contains(begun))
+        .collect();
+    let ((from, first), (to, last)) = (points.first()?, points.last()?);
+    (to > from).then(|| (last - first + 1) as f64 / (to - from))
 }
 
 #[cfg(test)]
@@ -216,17 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn the_pace_is_that_of_whole_seconds() {
-        let table = "CallRate(P);x\n3;1\n100;1\n101;1\n99;1\n2;1\n";
-        assert_eq!(pace_of(table), Some(100.0));
-        assert_eq!(pace_of("CallRate(P)\n"), None);
-    }
-
-    #[test]
-    fn cores_have_ticks() {
-        let first = crate::relay::privilege::allowed_cores().unwrap()[0];
-        let now = Cores::read(first, first).unwrap();
-        assert!(now.0[0][0] > now.0[0][1]);
-        assert_eq!(now.busy_since(&now), [1.0, 1.0]);
+    fn the_pace_is_that_between_the_ends() {
+        let table = "CurrentTime;TotalCallCreated;\n\
+                     a\tb\t10.0;0;\n\
+                     a\tb\t10.2;7;\n\
+                     a\tb\t10.4;7;\n\
+                     a\tb\t11.2;46;\n\
+                     a\tb\t19.0;50;\n";
+        assert_eq!(pace_of(table, 50).map(f64::round), Some(40.0));
+        assert_eq!(pace_of("CurrentTime;TotalCallCreated\n", 50), None);
     }
 }

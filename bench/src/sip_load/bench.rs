@@ -86,7 +86,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             system, false, options, &mut host, server, parties[1], &logs,
         )?);
     }
-    search(&mut candidates, options, parties, [server, load], &logs)?;
+    search(&mut candidates, options, parties, load, &logs)?;
     tell(&candidates, &mut report);
     for candidate in candidates {
         candidate.contender.stop()?;
@@ -101,7 +101,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             parties[1],
             &logs,
         )?];
-        search(&mut media, options, parties, [server, load], &logs)?;
+        search(&mut media, options, parties, load, &logs)?;
         tell(&media, &mut report);
         for candidate in media {
             candidate.contender.stop()?;
@@ -163,7 +163,7 @@ fn search(
     candidates: &mut [Candidate],
     options: &Options,
     parties: [std::net::SocketAddr; 2],
-    [server_core, load]: [usize; 2],
+    load: usize,
     logs: &Path,
 ) -> anyhow::Result<()> {
     loop {
@@ -181,9 +181,9 @@ fn search(
                 duration: options.duration,
                 folder: logs,
             };
-            let outcome = offer.run(&candidate.contender, server_core)?;
+            let outcome = offer.run(&candidate.contender)?;
             println!(
-                "{:<9}{} {rate:>6}/s: {} of {} calls, {} retransmissions, {:.0} begun a second, {:.0} us a call; cores busy: server {:.0} %, load {:.0} %",
+                "{:<9}{} {rate:>6}/s: {} of {} calls, {} retransmissions, {:.0} begun a second, {:.0} us a call; busy: server {:.0} %, load {:.0} %",
                 candidate.system.name(),
                 if candidate.with_media { " with media" } else { "" },
                 outcome.tally.successful,
@@ -259,7 +259,7 @@ fn limit(candidate: &Candidate, name: &str) -> String {
         "the server"
     };
     format!(
-        "{system}, {name}: at {}/s {} of {} calls failed with the server's core {server:.0} % and the load's {load:.0} % busy: {what} limits.",
+        "{system}, {name}: at {}/s {} of {} calls failed with the server's processes {server:.0} % and the load's {load:.0} % of a core busy: {what} limits.",
         failed.rate, failed.tally.failed, failed.calls
     )
 }

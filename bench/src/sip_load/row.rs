@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::median::median;
 use crate::sip_load::contender::System;
 
 /// What is measured.
@@ -54,14 +55,13 @@ pub struct Row {
 }
 
 impl Row {
-    /// The median of `values`, the lower of two; `None` without any.
+    /// The median of `values`; `None` without any.
     pub fn of(system: System, metric: Metric, mut values: Vec<f64>) -> Option<Self> {
         values.sort_unstable_by(f64::total_cmp);
-        let value = *values.get(values.len().checked_sub(1)? / 2)?;
         Some(Self {
             system,
             metric,
-            value,
+            value: median(values.clone()),
             unit: metric.unit(),
             runs: values.len(),
             spread: [*values.first()?, *values.last()?],

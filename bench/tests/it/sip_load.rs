@@ -21,8 +21,8 @@ fn a_rate_that_every_server_holds_becomes_its_rows() {
     std::fs::create_dir_all(&folder).unwrap();
     let arguments = [
         "sip-load",
-        "--first=40",
-        "--rate-max=40",
+        "--first=10",
+        "--rate-max=10",
         "--time-s=1",
         "--without-media",
     ];
@@ -48,7 +48,7 @@ fn a_rate_that_every_server_holds_becomes_its_rows() {
         let rate = row("cps_signalling");
         assert_eq!(
             (&rate["value"], &rate["runs"]),
-            (&40.0.into(), &3.into()),
+            (&10.0.into(), &3.into()),
             "{rate}"
         );
         assert!(row("cpu_us_per_call")["value"].as_f64().unwrap() > 0.0);
