@@ -47,20 +47,28 @@ impl PinDirectory {
 
     /// Those below `root` of relays of other layouts, which other builds have pinned: none of them can be taken over.
     pub fn of_other_layouts(root: &Path) -> Result<Vec<Self>, Error> {
-        let failed = |source| Error::kernel("reading the directories of pins", source);
         let own = directory_name();
-        let mut others = Vec::new();
-        for entry in fs::read_dir(root).map_err(failed)? {
+        Self::below(root, |name| name != own)
+    }
+
+    fn below(root: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Self>, Error> {
+        let failed = |source| Error::kernel("reading the directories of pins", source);
+        let entries = match fs::read_dir(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
-            let is_other = name
+            if name
                 .to_str()
-                .is_some_and(|name| name.starts_with(PREFIX) && name != own);
-            if is_other {
-                others.push(Self { path: entry.path() });
+                .is_some_and(|name| name.starts_with(PREFIX) && is_wanted(name))
+            {
+                found.push(Self { path: entry.path() });
             }
         }
-        Ok(others)
+        Ok(found)
     }
 
     /// Where the pins are.
@@ -103,6 +111,11 @@ impl PinDirectory {
         link::pin(attachment.link.as_fd(), &self.attachment(attachment))
     }
 
+    /// Whether an attachment is pinned here.
+    pub fn has_attachment(&self, attachment: &Attachment) -> bool {
+        self.attachment(attachment).exists()
+    }
+
     /// Takes an attachment's pin away; it ends with the last process that holds it.
     pub fn unpin_attachment(&self, attachment: &Attachment) -> Result<(), Error> {
         fs::remove_file(self.attachment(attachment)).map_err(|source| Error::kernel("removing a pin", source))
@@ -136,10 +149,18 @@ impl PinDirectory {
         Ok(attachments)
     }
 
+    /// Those below `root` in which a relay may be pinned, of whichever layout; none where there is no such directory.
+    pub fn of_all_layouts(root: &Path) -> Result<Vec<Self>, Error> {
+        Self::below(root, |_| true)
+    }
+
     /// Detaches what is attached, so that interfaces are free at once, and removes every pin and the directory.
+    ///
+    /// Whoever owns the pins may remove them without being allowed to open them: what is attached then ends with its pin.
     pub fn discard(self) -> Result<(), Error> {
-        for attachment in self.attachments()? {
-            attachment.detach()?;
+        for attachment in self.attachments().unwrap_or_default() {
+            // The interface may be gone.
+            let _ = attachment.detach();
         }
         self.remove()
     }

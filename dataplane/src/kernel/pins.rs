@@ -22,15 +22,10 @@ impl Pins {
     /// # Errors
     /// When another process has them.
     pub(super) fn open(config: &Config, inherited: Option<&OwnedFd>) -> Result<Option<Self>, String> {
-        let root = &config.kernel.pin_directory;
-        if root.as_os_str().is_empty() {
+        if config.kernel.pin_directory.as_os_str().is_empty() {
             return Ok(None);
         }
-        // BPF file systems take no dots in names.
-        let name = config
-            .node_id
-            .replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
-        let root = root.join(name);
+        let root = root_of(config);
         let directory = match PinDirectory::new(&root) {
             Ok(directory) => directory,
             Err(error) => {
@@ -69,6 +64,58 @@ impl Pins {
     pub(super) fn has(&self, lock: &OwnedFd) -> bool {
         is_of(lock, &self.directory)
     }
+}
+
+/// What an earlier process has pinned and this one does not go on with; locked. It forwards until it is discarded.
+#[derive(Debug, Default)]
+pub(super) struct Abandoned(Vec<Pins>);
+
+impl Abandoned {
+    /// What there is of any layout. What another process has is not among it.
+    pub(super) fn find(config: &Config) -> Self {
+        let root = root_of(config);
+        if config.kernel.pin_directory.as_os_str().is_empty() {
+            return Self::default();
+        }
+        let found = PinDirectory::of_all_layouts(&root).unwrap_or_else(|error| {
+            tracing::warn!(pin_directory = %root.display(), %error, "an earlier process may have left a relay");
+            Vec::new()
+        });
+        let mut abandoned = Vec::new();
+        for directory in found {
+            match lock(&directory) {
+                Ok(lock) => abandoned.push(Pins { directory, lock }),
+                Err(error) => tracing::warn!(error, "an earlier relay stays as it is"),
+            }
+        }
+        Self(abandoned)
+    }
+
+    /// Ends it: from now on packets come to user space.
+    pub(super) fn discard(&self) {
+        for Pins { directory, .. } in &self.0 {
+            let path = directory.path().display();
+            match directory.clone().discard() {
+                Ok(()) => {
+                    tracing::warn!(%path, "the relay of an earlier process is removed: its calls go on in user space")
+                }
+                Err(error) => tracing::error!(
+                    %path,
+                    %error,
+                    "the relay of an earlier process goes on forwarding packets of its calls: remove its pins"
+                ),
+            }
+        }
+    }
+}
+
+/// Where the pins of a node are, of any layout.
+fn root_of(config: &Config) -> PathBuf {
+    // BPF file systems take no dots in names.
+    let name = config
+        .node_id
+        .replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "_");
+    config.kernel.pin_directory.join(name)
 }
 
 /// Where the pins are whose lock this is.

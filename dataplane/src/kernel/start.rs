@@ -17,7 +17,7 @@ use super::copies::Copies;
 use super::interfaces::{Held, KernelInterface, holding};
 use super::keeper::Keeper;
 use super::netlink::Netlink;
-use super::pins::{self, Pins};
+use super::pins::{self, Abandoned, Pins};
 use super::status::Status;
 use super::table::SharedTable;
 use super::terms::{Attached, Terms};
@@ -32,6 +32,7 @@ const LOOPBACK: &str = "loopback is left to user space";
 pub struct Kernel {
     interfaces: Vec<KernelInterface>,
     running: Option<Running>,
+    abandoned: Abandoned,
 }
 
 /// A relay that is attached to one interface at least.
@@ -64,9 +65,10 @@ impl Kernel {
         let held = Netlink::open()
             .and_then(|mut netlink| holding(&mut netlink, &config.interfaces))
             .context("the kernel does not say which interfaces hold the media addresses")?;
-        let kernel = Self::try_start(config, &held, inherited).unwrap_or_else(|reason| Self {
+        let mut kernel = Self::try_start(config, &held, inherited).unwrap_or_else(|reason| Self {
             interfaces: held.iter().map(|held| off(held, &reason)).collect(),
             running: None,
+            abandoned: Abandoned::default(),
         });
         if let Some(lock) = inherited {
             let pins = kernel.running.as_ref().and_then(|running| running.pins.as_ref());
@@ -96,15 +98,19 @@ impl Kernel {
                 "kernel.mode is \"require\", and no interface but loopback has a media address"
             );
         }
+        if kernel.running.is_none() {
+            kernel.abandoned = Abandoned::find(config);
+        }
         Ok(kernel)
     }
 
     /// No relay, and no interface that could have one.
     #[cfg(test)]
-    pub const fn none() -> Self {
+    pub fn none() -> Self {
         Self {
             interfaces: Vec::new(),
             running: None,
+            abandoned: Abandoned::default(),
         }
     }
 
@@ -141,12 +147,7 @@ impl Kernel {
             .collect();
         for (_, attachment) in pinned {
             // Of an interface that has no media address any more.
-            let unpinned = pins
-                .as_ref()
-                .map_or(Ok(()), |pins| pins.directory.unpin_attachment(&attachment));
-            if let Err(error) = unpinned.and_then(|()| attachment.detach()) {
-                tracing::warn!(%error, "a program of an earlier process stays attached");
-            }
+            taken.end(attachment);
         }
         let Taken {
             attachments,
@@ -158,6 +159,7 @@ impl Kernel {
             return Ok(Self {
                 interfaces,
                 running: None,
+                abandoned: Abandoned::default(),
             });
         }
         let terms = Terms::new(&config.kernel, attached, addresses);
@@ -169,7 +171,11 @@ impl Kernel {
             pins,
             shared,
         });
-        Ok(Self { interfaces, running })
+        Ok(Self {
+            interfaces,
+            running,
+            abandoned: Abandoned::default(),
+        })
     }
 
     /// What became of each interface that holds a media address.
@@ -244,8 +250,10 @@ impl Kernel {
         Ok(Some(KernelTaps::new(relay.table().clone(), ring)))
     }
 
-    /// Takes out of the table what no worker has taken over: flows and ports of an earlier process.
+    /// Takes out of the table what no worker has taken over: flows and ports of an earlier process. Without a relay of this one,
+    /// ends that of an earlier process, which has forwarded until the ports of its calls are open again.
     pub fn sweep(&self) {
+        self.abandoned.discard();
         if let Some(running) = &self.running {
             running.shared.sweep();
         }
@@ -331,17 +339,40 @@ fn begin(config: &Config, flows_max: u32, pins: Option<&Pins>) -> Result<Relay, 
 }
 
 impl Taken<'_> {
-    /// Attaches the relay to an interface, unless it is there already, and says which ports are its own.
+    /// Takes an attachment off its interface for good.
+    fn end(&self, attachment: Attachment) {
+        // One that is new may not be pinned.
+        let unpinned = self
+            .pins
+            .filter(|pins| pins.directory.has_attachment(&attachment))
+            .map_or(Ok(()), |pins| pins.directory.unpin_attachment(&attachment));
+        if let Err(error) = unpinned.and_then(|()| attachment.detach()) {
+            tracing::warn!(%error, "a program of an earlier process stays attached");
+        }
+    }
+
+    /// Attaches the relay to an interface, unless it is there already, and says which ports are its own. A relay that an earlier
+    /// process attached in another way than is wanted now, or where it cannot be any more, is taken off.
     fn attach(&mut self, config: &Config, held: &Held, pinned: Option<Attachment>) -> KernelInterface {
-        if held.link.is_loopback {
-            return off(held, LOOPBACK);
-        }
-        if held.link.mac.is_none() {
-            return off(held, "it is not Ethernet");
-        }
         let wanted = modes(config, held);
-        let attachment = match pinned.filter(|pinned| wanted.modes.contains(&pinned.mode())) {
-            Some(pinned) => pinned,
+        let barred = match (held.link.is_loopback, held.link.mac) {
+            (true, _) => Some(LOOPBACK),
+            (_, None) => Some("it is not Ethernet"),
+            _ => None,
+        };
+        let mut adopted = None;
+        if let Some(pinned) = pinned {
+            if barred.is_none() && wanted.modes.contains(&pinned.mode()) {
+                adopted = Some(pinned);
+            } else {
+                self.end(pinned);
+            }
+        }
+        if let Some(reason) = barred {
+            return off(held, reason);
+        }
+        let attachment = match adopted {
+            Some(adopted) => adopted,
             None => match self.relay.attach(&held.link.name, &wanted.modes) {
                 Ok(attachment) => {
                     if let Some(pins) = self.pins
@@ -357,6 +388,7 @@ impl Taken<'_> {
         for address in &held.addresses {
             let set = range(config, *address).map_or(Ok(()), |range| self.relay.set_range(&range));
             if let Err(error) = set {
+                self.end(attachment);
                 return off(held, &error.to_string());
             }
         }

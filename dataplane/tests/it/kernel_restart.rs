@@ -340,3 +340,103 @@ fn pins_of_another_layout_end_at_the_start() {
         node.stop().await;
     });
 }
+
+/// A process was killed, and the next one cannot or may not have the kernel path: nothing forwards without a process.
+#[test]
+fn a_start_without_the_kernel_path_ends_the_relay_that_was_left() {
+    let name = "a_start_without_the_kernel_path_ends_the_relay_that_was_left";
+    let Some(pins) = BpfFs::mount(name) else { return };
+    run(name, async |bed: Bed| {
+        let state = tempfile::tempdir().expect("a directory");
+        let settings = kept(&pinned(&pins), &state);
+        let off = Settings {
+            more: settings.more.replace("mode = \"require\"", "mode = \"off\""),
+            ..settings.clone()
+        };
+        let unable = Settings {
+            more: settings.more.replace("mode = \"require\"", "mode = \"auto\""),
+            ..settings.clone()
+        };
+        for (is_able, other) in [(true, off), (false, unable)] {
+            let mut node = Node::with(Backend::Uring, settings.clone()).await;
+            let call = Call::in_kernel(&bed, &mut node, "kept").await;
+            let (call, from_a, from_b) = speaking(call).await;
+            from_a.goes_on(50).await;
+            node.process.signal(Signal::KILL);
+            node.process.ended().await;
+            from_a.goes_on(50).await;
+            let config = tempfile::NamedTempFile::new().expect("a file");
+            std::fs::write(config.path(), other.toml()).expect("written");
+            let mut node = if is_able {
+                Node::with(Backend::Uring, other).await
+            } else {
+                // Of the same user, who may remove the pins and do nothing else with them.
+                crate::unprivileged::node_without_capabilities(config.path()).await
+            };
+            let told = node.kernel.join("\n");
+            assert!(told.starts_with("r0: off: "), "{told}");
+            let left = std::fs::read_dir(pins.path().join("media-it")).expect("the node's");
+            assert_eq!(left.count(), 0, "{}", node.process.log());
+            assert!(
+                node.process.log().contains("is removed"),
+                "{}",
+                node.process.log()
+            );
+            from_a.goes_on(50).await;
+            let counted = call.line(&mut node, 0).await;
+            assert_eq!(counted.path(), wire::Path::Uring);
+            assert!(counted.streams[0].packets >= 50, "{counted:?}");
+            // The relay has forwarded until the ports were open again.
+            let heard = tokio::join!(from_a.all_heard(), from_b.all_heard());
+            println!("{name}: {heard:?} packets, none lost");
+            let delete = crate::node::delete(call.id);
+            node.client.delete_call(delete).await.expect("deleted");
+            node.stop().await;
+        }
+    });
+}
+
+/// Attached in one way by the process that was killed, and wanted in another.
+#[test]
+fn a_start_with_another_way_of_attaching_takes_the_old_one_off() {
+    let name = "a_start_with_another_way_of_attaching_takes_the_old_one_off";
+    let Some(pins) = BpfFs::mount(name) else { return };
+    run(name, async |bed: Bed| {
+        let state = tempfile::tempdir().expect("a directory");
+        let settings = kept(&pinned(&pins), &state);
+        let mut node = Node::with(Backend::Uring, settings.clone()).await;
+        let mut call = Call::in_kernel(&bed, &mut node, "kept").await;
+        for attach in ["generic", "tc", "native"] {
+            node.process.signal(Signal::KILL);
+            node.process.ended().await;
+            let other = Settings {
+                more: settings
+                    .more
+                    .replace("[kernel]\n", &format!("[kernel]\nattach = [\"{attach}\"]\n")),
+                ..settings.clone()
+            };
+            node = Node::with(Backend::Uring, other).await;
+            let told = node.kernel.join("\n");
+            assert!(!told.contains("adopted") && !told.contains("off"), "{told}");
+            let directory = std::fs::read_dir(pins.path().join("media-it"));
+            let directory = directory.expect("there").next().expect("one").expect("readable");
+            let links: Vec<String> = std::fs::read_dir(directory.path())
+                .expect("there")
+                .map(|entry| {
+                    entry
+                        .expect("readable")
+                        .file_name()
+                        .to_string_lossy()
+                        .into_owned()
+                })
+                .filter(|name| name.starts_with("link-"))
+                .collect();
+            assert_eq!(links.len(), 1, "{links:?}");
+            assert!(links[0].starts_with(&format!("link-{attach}-")), "{links:?}");
+            call.exchange(20).await;
+            assert_eq!(call.line(&mut node, 0).await.path(), wire::Path::Kernel);
+        }
+        call.end(&mut node).await;
+        node.stop().await;
+    });
+}
