@@ -7,6 +7,9 @@ use serde::Deserialize;
 /// A week: what `proto` takes at most for a lease.
 const LEASE_MS_MAX: u64 = proto::convert::LEASE_MS_MAX;
 
+/// The longest [`Limits::takeover_ms`]. Parties notice far less.
+pub const TAKEOVER_MS_MAX: u64 = 15_000;
+
 /// What the node holds at most, and how long.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -126,7 +129,7 @@ impl Validate for Limits {
         problems.range("tombstone_ms", self.tombstone_ms, 0..=3_600_000);
         problems.range("command_queue", self.command_queue, 1..=65_536);
         problems.range("event_queue", self.event_queue, 1..=1 << 20);
-        problems.range("takeover_ms", self.takeover_ms, 10..=60_000);
+        problems.range("takeover_ms", self.takeover_ms, 10..=TAKEOVER_MS_MAX);
         problems.range("taps_max", self.taps_max, 0..=64);
         problems.range("tap_seconds_max", self.tap_seconds_max, 1..=86_400);
         problems.range("tap_packets_max", self.tap_packets_max, 1..=1_000_000_000);

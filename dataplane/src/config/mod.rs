@@ -21,7 +21,7 @@ pub use interface::{Address, Interface};
 pub use io::{Io, SteeringMode};
 pub use kernel::{Attach, Kernel, Mode, Policy};
 pub use learning::Learning;
-pub use limits::{Limits, Shutdown};
+pub use limits::{Limits, Shutdown, TAKEOVER_MS_MAX};
 
 /// The prefix of environment variables that override the file.
 pub const ENVIRONMENT_PREFIX: &str = "RINGPATH_DATAPLANE";

@@ -60,6 +60,10 @@ fn every_mistake_has_its_line_and_reason() {
             "x.toml:10: limits.lease_default_ms must be 100 to 1000, not 60000",
         ),
         (
+            with("[limits]\ntakeover_ms = 15001\n"),
+            "x.toml:11: limits.takeover_ms must be 10 to 15000, not 15001",
+        ),
+        (
             with("[limits]\ncall_max = 5\n"),
             "x.toml:11: unknown field `call_max`",
         ),

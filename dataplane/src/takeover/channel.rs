@@ -13,12 +13,14 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use crate::config::TAKEOVER_MS_MAX;
+
 /// The largest message: a call of two legs with eight lines of four streams takes a tenth of it.
 pub const MESSAGE_MAX: usize = 256 * 1024;
 /// Descriptors of one message at most (`SCM_MAX_FD` of the kernel).
 pub const DESCRIPTORS_MAX: usize = 253;
-/// How long either side waits for the other.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long either side waits for the other: as long as any takeover may take.
+const PATIENCE: Duration = Duration::from_millis(TAKEOVER_MS_MAX);
 
 /// One end: a Unix socket that keeps messages apart (SOCK_SEQPACKET), which Tokio need not know.
 #[derive(Debug)]
