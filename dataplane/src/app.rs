@@ -152,7 +152,13 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
             match journal {
                 Ok(journal) => *node.journal() = journal,
                 // The other process has let go: calls that cannot outlive this one are better than none.
-                Err(error) => tracing::error!(%error, "no journal: calls end with this process"),
+                Err(error) => {
+                    tracing::error!(%error, "no journal: calls end with this process");
+                    // The other process's would be read at the next start, with calls that have ended by then.
+                    if let Err(error) = journal::discard(directory) {
+                        tracing::error!(%error, "the journal of the other process stays: remove it before the next start");
+                    }
+                }
             }
         }
         node.go_on().await;

@@ -72,7 +72,15 @@ impl Found {
             records,
             set_aside,
             left_out,
+            not_kept,
         } = opened;
+        if let Some(error) = &not_kept {
+            tracing::warn!(path, error, "a damaged journal cannot be kept as {DAMAGED}");
+        }
+        let kept = match not_kept {
+            None => format!("; the whole is kept as {DAMAGED}"),
+            Some(_) => String::new(),
+        };
         let calls = records.len();
         let line = match (set_aside, left_out) {
             (None, None) => format!("state {path}: {calls} calls left there"),
@@ -84,7 +92,7 @@ impl Found {
                     "the end of the journal is left out: calls may be missing, or be as they were"
                 );
                 format!(
-                    "state {path}: {calls} calls left there, before {bytes} bytes that are left out: {reason}; the whole is kept as {DAMAGED}"
+                    "state {path}: {calls} calls left there, before {bytes} bytes that are left out: {reason}{kept}"
                 )
             }
             (Some(reason), _) => {

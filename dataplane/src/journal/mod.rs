@@ -25,8 +25,8 @@ pub use directory::StateDirectory;
 pub use found::Found;
 pub use record::Record;
 
-pub use open::begin;
 use open::{Opened, open};
+pub use open::{begin, discard};
 
 /// The calls of the node, in memory as in the file.
 #[derive(Debug)]
@@ -153,7 +153,7 @@ impl Journal {
         self.calls.clear();
         self.live_bytes = 0;
         if let Some(file) = &mut self.file {
-            file.rewrite(&self.calls, &mut self.counters);
+            file.clear(&mut self.counters);
         }
     }
 

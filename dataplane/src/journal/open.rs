@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use media_types::CallId;
 use prost::Message as _;
 
 use super::record::{Change, Entry, Head, Record, RecordError, address};
-use super::{Counters, Journal, JournalFile, StateDirectory, frame};
+use super::{Counters, Journal, JournalFile, StateDirectory, frame, written};
 
 /// The name of the file.
 const NAME: &str = "journal";
@@ -24,6 +25,8 @@ pub struct Opened {
     pub set_aside: Option<String>,
     /// The end of the journal that was not read. The whole file lies beside the new one, under another name.
     pub left_out: Option<LeftOut>,
+    /// Why the whole file could not be kept, for people.
+    pub not_kept: Option<String>,
 }
 
 /// The end of a file, from an entry on that is not whole or makes no sense.
@@ -59,15 +62,11 @@ pub fn open(directory: &StateDirectory, node_id: &str, bytes_max: u64) -> io::Re
             (Read::default(), Some(reason))
         }
     };
-    if read.left_out.is_some() {
-        let damaged = directory.file(DAMAGED);
-        match fs::remove_file(&damaged) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        // A second name, so that at no moment there is no journal.
-        fs::hard_link(&path, damaged)?;
-    }
+    let not_kept = match read.left_out {
+        // Only people read it: no reason to go without the calls that can be read.
+        Some(_) => keep(&path, &directory.file(DAMAGED)).err(),
+        None => None,
+    };
     let mut records: Vec<Record> = read.calls.into_values().collect();
     records.sort_unstable_by(|a, b| a.spec.id.cmp(&b.spec.id));
     // Written anew: what was left out would hide what follows.
@@ -78,7 +77,26 @@ pub fn open(directory: &StateDirectory, node_id: &str, bytes_max: u64) -> io::Re
         records,
         set_aside,
         left_out: read.left_out,
+        not_kept: not_kept.map(|error| error.to_string()),
     })
+}
+
+/// Keeps a file under a second name, so that at no moment there is no journal; as a copy where files have one name only.
+fn keep(path: &Path, kept: &Path) -> io::Result<()> {
+    match fs::remove_file(kept) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::hard_link(path, kept).or_else(|_| fs::copy(path, kept).map(drop))
+}
+
+/// Ends the journal of a process that has left its calls, when this one cannot write one: what it says is not true any more. An empty
+/// file is as good as none.
+///
+/// # Errors
+/// When it stays as it is.
+pub fn discard(directory: &StateDirectory) -> io::Result<()> {
+    written::empty(&directory.file(NAME))
 }
 
 /// A journal with these calls, in the place of one that is there.

@@ -125,6 +125,21 @@ impl JournalFile {
         }
     }
 
+    /// Takes everything out. Where no new file can be written, as on a full disk, this one is emptied: nobody may make calls again
+    /// that have ended.
+    pub(super) fn clear(&mut self, counters: &mut Counters) {
+        if self.rewrite(&HashMap::new(), counters) {
+            return;
+        }
+        match empty(&self.path) {
+            // It has no head: nothing may come behind it before it is written anew.
+            Ok(()) => (self.bytes, self.is_behind, self.is_torn) = (0, true, true),
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), %error, "the journal keeps calls that have ended: remove it before the next start");
+            }
+        }
+    }
+
     #[cfg(test)]
     pub(super) const fn head(&self) -> &Head {
         &self.head
@@ -151,6 +166,15 @@ fn write_anew(path: &Path, head: &Head, calls: &HashMap<CallId, Box<[u8]>>) -> i
     file.write_all(&bytes)?;
     fs::rename(&beside, path)?;
     Ok((file, bytes.len() as u64))
+}
+
+/// Empties the file at `path`, or removes it.
+pub(super) fn empty(path: &Path) -> io::Result<()> {
+    let emptied = OpenOptions::new().write(true).truncate(true).open(path);
+    match emptied.map(drop).or_else(|_| fs::remove_file(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        emptied => emptied,
+    }
 }
 
 pub(super) fn encode(change: Change, bytes: &mut Vec<u8>) {

@@ -30,6 +30,23 @@ fn a_torn_entry_costs_nothing_but_itself() {
     }
 }
 
+#[test]
+fn a_damaged_file_that_cannot_be_kept_is_read_all_the_same() {
+    let root = Root::new();
+    let mut journal = root.open(BYTES_MAX).journal;
+    create(&mut journal, "first");
+    let whole = journal.bytes();
+    create(&mut journal, "second");
+    drop(journal);
+    let file = OpenOptions::new().write(true).open(root.path()).expect("opens");
+    file.set_len(whole + 5).expect("cut");
+    // In the way of its second name: a directory.
+    fs::create_dir(root.file(DAMAGED)).expect("made");
+    let opened = root.open(BYTES_MAX);
+    assert_eq!((opened.set_aside, opened.records.len()), (None, 1));
+    assert!(opened.left_out.is_some() && opened.not_kept.is_some());
+}
+
 /// The length of the file after each call's entry.
 fn ends(root: &Root, names: &[&str]) -> Vec<usize> {
     let mut journal = root.open(BYTES_MAX).journal;

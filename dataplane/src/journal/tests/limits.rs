@@ -196,6 +196,37 @@ fn a_file_that_is_mostly_over_takes_the_entry_at_hand_when_it_cannot_be_written_
 }
 
 #[test]
+fn a_stop_leaves_no_call_in_a_file_that_cannot_be_written_anew() {
+    let root = Root::new();
+    let mut journal = root.open(BYTES_MAX).journal;
+    create(&mut journal, "first");
+    let beside = root.file("journal.new");
+    fs::create_dir(&beside).expect("made");
+    journal.clear();
+    assert_eq!(journal.counters().rewrite_errors, 1);
+    // Late words do no harm.
+    create(&mut journal, "late");
+    drop(journal);
+    fs::remove_dir(&beside).expect("removed");
+    let opened = root.open(BYTES_MAX);
+    assert_eq!((opened.set_aside, opened.records.len()), (None, 0));
+}
+
+#[test]
+fn the_journal_of_another_process_can_be_discarded() {
+    let root = Root::new();
+    let mut journal = root.open(BYTES_MAX).journal;
+    create(&mut journal, "first");
+    drop(journal);
+    for _ in 0..2 {
+        super::discard(&root.directory()).expect("emptied");
+    }
+    assert_eq!(root.open(BYTES_MAX).records.len(), 0);
+    fs::remove_file(root.path()).expect("there");
+    super::discard(&root.directory()).expect("there is none");
+}
+
+#[test]
 fn who_has_left_the_file_does_not_write_it() {
     let root = Root::new();
     let mut journal = root.open(BYTES_MAX).journal;

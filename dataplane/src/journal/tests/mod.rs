@@ -99,8 +99,11 @@ impl Root {
     }
 
     fn open(&self, bytes_max: u64) -> Opened {
-        let directory = StateDirectory::lock(self.0.path(), "m").expect("free");
-        open(&directory, "m", bytes_max).expect("opens")
+        open(&self.directory(), "m", bytes_max).expect("opens")
+    }
+
+    fn directory(&self) -> StateDirectory {
+        StateDirectory::lock(self.0.path(), "m").expect("free")
     }
 
     fn path(&self) -> PathBuf {
