@@ -180,8 +180,9 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
         .copies()
         .context("copies of RTCP cannot be read")?
         .map(|copies| {
-            let node = node.clone();
-            tokio::spawn(copies.run(move |worker, copies| node.read_rtcp(worker, copies)))
+            let (tells, holds) = (node.clone(), node.clone());
+            let tell = move |worker, copies| tells.read_rtcp(worker, copies);
+            tokio::spawn(copies.run(tell, move || holds.is_held()))
         });
     let measuring = tokio::spawn({
         let node = node.clone();

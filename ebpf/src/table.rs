@@ -135,7 +135,7 @@ pub enum TableError {
 }
 
 impl FlowTable {
-    /// The table of these maps, with the flows that are in them. What was tapped no longer is.
+    /// The table of these maps, with the flows that are in them. What another process has tapped still is: see [`Self::end_taps`].
     pub(crate) fn new(maps: FlowMaps) -> Result<Self, Error> {
         let copy = |map: &MapHandle| {
             MapHandle::try_from(map).map_err(|error| Error::libbpf("copying a descriptor", &error))
@@ -306,6 +306,16 @@ impl FlowTable {
         }
     }
 
+    /// Ends the taps that another process has left in the maps.
+    pub fn end_taps(&self) {
+        let book = self.shared.book();
+        for (key, owner) in &book.by_key {
+            if let Owner::Flow { flow, .. } = owner {
+                self.shared.flag_tap(*flow, book.tapped.contains(key));
+            }
+        }
+    }
+
     /// The keys that are tapped.
     pub fn tapped(&self) -> Vec<FlowKey> {
         self.shared.book().tapped.iter().copied().collect()
@@ -337,7 +347,6 @@ impl Shared {
                         continue;
                     };
                     (*flow_used, *state_used) = (true, true);
-                    self.flag_tap(flow, false);
                 }
                 book.by_key
                     .insert(FlowKey::new(SocketAddr::new(address, port)), owner);

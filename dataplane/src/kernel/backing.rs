@@ -11,6 +11,7 @@ pub(super) trait Backing: std::fmt::Debug + Send + Sync {
     fn read(&self, key: FlowKey) -> Option<FlowReading>;
     fn add_aside(&self, key: FlowKey, ssrc: u32, packets: u32, bytes: u32) -> bool;
     fn reload(&self);
+    fn end_taps(&self);
     fn flows(&self) -> Vec<InstalledFlow>;
     fn keys(&self) -> Vec<(FlowKey, bool)>;
     fn len(&self) -> usize;
@@ -44,6 +45,10 @@ impl Backing for FlowTable {
 
     fn reload(&self) {
         self.reload();
+    }
+
+    fn end_taps(&self) {
+        self.end_taps();
     }
 
     fn flows(&self) -> Vec<InstalledFlow> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ebpf::{RtcpCopies, RtcpCopy};
 use tokio::io::Interest;
@@ -12,6 +13,9 @@ use super::table::{Counts, SharedTable};
 
 /// Copies that are taken before other tasks of the control thread have their turn.
 const COPIES_PER_TURN: usize = 256;
+
+/// Between two looks whether the workers are held still, which ends within `limits.takeover_ms`.
+const HELD_PAUSE: Duration = Duration::from_millis(10);
 
 /// The reader of copies, a task of the control thread.
 #[derive(Debug)]
@@ -32,10 +36,19 @@ impl Copies {
     }
 
     /// Hands copies to `tell` with the number of the worker whose port they came to, as long as the ring can be read. `tell`
-    /// answers whether the worker has taken them.
-    pub async fn run(mut self, tell: impl Fn(usize, Vec<RtcpCopy>) -> bool) -> io::Result<()> {
+    /// answers whether the worker has taken them. While `is_held` they stay in the ring, for whichever process goes on.
+    pub async fn run(
+        mut self,
+        tell: impl Fn(usize, Vec<RtcpCopy>) -> bool,
+        is_held: impl Fn() -> bool,
+    ) -> io::Result<()> {
         loop {
             let mut ready = self.ring.readable_mut().await?;
+            if is_held() {
+                drop(ready);
+                tokio::time::sleep(HELD_PAUSE).await;
+                continue;
+            }
             let mut shares: HashMap<usize, Vec<RtcpCopy>> = HashMap::new();
             let mut taken = 0;
             while taken < COPIES_PER_TURN {

@@ -163,8 +163,8 @@ impl Kernel {
             });
         }
         let terms = Terms::new(&config.kernel, attached, addresses);
-        let shared =
-            SharedTable::new(Box::new(relay.table().clone()), terms).map_err(|error| error.to_string())?;
+        let shared = SharedTable::new(Box::new(relay.table().clone()), terms, inherited.is_some())
+            .map_err(|error| error.to_string())?;
         let running = Some(Running {
             relay: Arc::new(relay),
             _attachments: attachments,

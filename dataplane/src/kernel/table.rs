@@ -22,8 +22,8 @@ pub struct SharedTable {
     /// Tells the keeper that ways are to be asked for.
     pub(super) asked: Notify,
     pub(super) counts: Counts,
-    /// Another process is about to write the table, or does.
-    pub(super) held: AtomicBool,
+    /// Another process may have the table: this one is about to give it, or to take it.
+    held: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -63,15 +63,16 @@ impl Counts {
 }
 
 impl SharedTable {
-    /// Of a table with the flows that are in it; each of them gets the next hop that is found for it.
-    pub(super) fn new(table: Box<dyn Backing>, terms: Terms) -> Result<Arc<Self>, ebpf::Error> {
+    /// Of a table with the flows that are in it; each of them gets the next hop that is found for it. `held`: another process has it
+    /// still, see [`super::PortTable::hold`].
+    pub(super) fn new(table: Box<dyn Backing>, terms: Terms, held: bool) -> Result<Arc<Self>, ebpf::Error> {
         let shared = Self {
             table,
             terms,
             book: Mutex::default(),
             asked: Notify::new(),
             counts: Counts::default(),
-            held: AtomicBool::new(false),
+            held: AtomicBool::new(held),
         };
         shared.read();
         Ok(Arc::new(shared))
@@ -117,13 +118,23 @@ impl SharedTable {
         self.terms.addresses()
     }
 
+    /// See [`super::PortTable::hold`].
+    pub(super) fn hold(&self, hold: bool) {
+        self.held.store(hold, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// The worker that has a port open.
     pub(super) fn owner(&self, key: FlowKey) -> Option<usize> {
         self.book().owners.get(&key).copied()
     }
 
-    /// Takes out flows and ports of an earlier process that no worker has taken over.
+    /// Takes out flows and ports of an earlier process that no worker has taken over, and ends its taps.
     pub(super) fn sweep(&self) {
+        self.table.end_taps();
         let mut book = self.book();
         for (key, _) in self.table.keys() {
             if book.owners.contains_key(&key) {
@@ -140,7 +151,7 @@ impl SharedTable {
 
     /// Tries again to take out what the table has kept. An open port goes to user space, as its engine believes.
     pub(super) fn retry_removals(&self) {
-        if self.held.load(Ordering::Relaxed) {
+        if self.is_held() {
             return;
         }
         let mut book = self.book();
@@ -166,7 +177,7 @@ impl SharedTable {
     /// Gives every flow the next hop that is known now; one that has no way any more is left to user space, whose engine finds
     /// it gone. The book is let go of between two flows, for workers that wait.
     pub(super) fn refresh(&self) {
-        if self.held.load(Ordering::Relaxed) {
+        if self.is_held() {
             self.book().hops.set_changed();
             return;
         }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use ebpf::{FlowKey, FlowSpec, Media, TableError};
 use media_engine::{
@@ -49,8 +48,8 @@ pub trait PortTable: Flows {
     /// A port is about to be closed.
     fn closing(&mut self, port: PortId);
 
-    /// Another process is about to write the table in place of this one, or, with `false`, is not: until then nothing here may
-    /// write it.
+    /// Another process may have the table, or, with `false`, has not: until then nothing here changes where its packets go, so that
+    /// either of the two can go on. What is taken out meanwhile stays, and goes then.
     fn hold(&mut self, hold: bool);
 }
 
@@ -107,6 +106,10 @@ impl PortTable for WorkerFlows {
         book.flows.remove(&key);
         book.ended.remove(&key);
         self.rtcp.remove(&key);
+        if self.shared.is_held() {
+            // Of a call that could not be made again here: the other process may have to go on with it.
+            return;
+        }
         if let Err(error) = self.shared.table.remove(key) {
             Counts::count(&self.shared.counts.failed);
             book.kept.insert(key);
@@ -115,7 +118,7 @@ impl PortTable for WorkerFlows {
     }
 
     fn hold(&mut self, hold: bool) {
-        self.shared.held.store(hold, Ordering::Relaxed);
+        self.shared.hold(hold);
     }
 }
 
@@ -202,6 +205,14 @@ impl Flows for WorkerFlows {
     fn remove(&mut self, local: SocketAddr) -> Option<FlowReading> {
         let key = FlowKey::new(local);
         let mut book = self.shared.book();
+        if self.shared.is_held() {
+            book.flows.remove(&key);
+            book.kept.insert(key);
+            let reading = self.shared.table.read(key)?;
+            let reading = self.reading(key, &reading);
+            self.rtcp.remove(&key);
+            return Some(reading);
+        }
         let removed = if book.owners.contains_key(&key) {
             self.shared.table.leave_to_user_space(key)
         } else {
@@ -234,12 +245,11 @@ impl Flows for WorkerFlows {
         Some(self.reading(key, &reading))
     }
 
+    /// Also of a table that is held: the other process reads it when every worker has told that it stands still.
     fn keep_aside(&mut self, local: SocketAddr, ssrc: Ssrc, aside: Aside) -> bool {
-        !self.shared.held.load(Ordering::Relaxed)
-            && self
-                .shared
-                .table
-                .add_aside(FlowKey::new(local), ssrc.0, aside.packets, aside.bytes)
+        self.shared
+            .table
+            .add_aside(FlowKey::new(local), ssrc.0, aside.packets, aside.bytes)
     }
 }
 

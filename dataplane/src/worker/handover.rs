@@ -13,6 +13,7 @@ use net_io::{PacketIo, PortId};
 use sans_io::Timestamp;
 
 use super::Worker;
+use super::shell::Surroundings;
 
 /// Turns in which everything that was received must have been sent.
 const FLUSH_TURNS: u32 = 1_000;
@@ -85,17 +86,21 @@ impl<Io: PacketIo> Worker<Io> {
         }
     }
 
-    /// Lets go of the sockets and sends everything that was received: what comes from now on waits in them.
+    /// Lets go of the sockets and sends everything that was received: what comes from now on waits in them. After an error the
+    /// worker is held all the same, until [`Handover::GoOn`] has it receive again.
     fn hold(&mut self) -> io::Result<()> {
-        self.io.stop_receiving()?;
-        self.flows.hold(true);
         let ports = self.io.socket_ports().into_iter().collect();
         self.held = Some(Held { ports });
+        self.flows.hold(true);
+        self.io.stop_receiving()?;
         for _ in 0..FLUSH_TURNS {
             let more = self.handle_packets(self.clock.now());
             self.io.poll(Some(Duration::ZERO))?;
             let frames = self.io.frames();
             if !more && frames.received == 0 && frames.sending == 0 {
+                // Of a stream that has a flow, the next process hears from the table alone.
+                let mut shell = Surroundings::new(&mut self.io, &mut *self.flows, false);
+                self.engine.keep_asides(&mut shell);
                 return Ok(());
             }
         }

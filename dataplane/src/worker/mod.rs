@@ -284,3 +284,6 @@ fn too_late(command: Command) -> Answer {
         Command::Stop => Answer::Stopped,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -256,6 +256,7 @@ fn a_pinned_relay_outlives_its_owner_and_is_adopted_and_upgraded_without_a_lost_
     pins.pin_attachment(&bed.attachment).unwrap();
     let sockets = bed.sockets(&call);
     assert_relayed(&call, &sockets, 1);
+    bed.relay.table().set_tap(call.spec.key(), true);
 
     // The owner ends without a word.
     let Bed {
@@ -277,12 +278,19 @@ fn a_pinned_relay_outlives_its_owner_and_is_adopted_and_upgraded_without_a_lost_
         u64::from(2 * PACKETS),
         "counted in between"
     );
+    // The owner could still be there, to go on: its taps are not ended by a look.
+    let mut taps = adopted.taps().unwrap();
+    let mut tapped = || std::iter::from_fn(|| taps.next_record().unwrap()).count();
+    assert!(tapped() > 0);
+    adopted.table().end_taps();
+    assert_relayed(&call, &sockets, 1 + 2 * PACKETS);
+    assert_eq!(tapped(), 0);
     drop(adopted);
 
     let upgraded = Relay::upgrade(&pins).unwrap().expect("it was pinned");
-    assert_relayed(&call, &sockets, 1 + 2 * PACKETS);
+    assert_relayed(&call, &sockets, 1 + 3 * PACKETS);
     let reading = bench::reading(&upgraded, &call.spec);
-    assert_eq!(reading.rtp_packets(), u64::from(3 * PACKETS));
+    assert_eq!(reading.rtp_packets(), u64::from(4 * PACKETS));
     assert_eq!(reading.streams().next().unwrap().lost(), 0);
     // The flow's place is taken and the others are free.
     let mut other = call.spec.clone();
@@ -290,7 +298,7 @@ fn a_pinned_relay_outlives_its_owner_and_is_adopted_and_upgraded_without_a_lost_
     upgraded.table().install(&other, &[]).unwrap();
     assert_eq!(
         bench::reading(&upgraded, &call.spec).rtp_packets(),
-        u64::from(3 * PACKETS)
+        u64::from(4 * PACKETS)
     );
 
     let attachments = pins.attachments().unwrap();

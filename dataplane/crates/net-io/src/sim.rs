@@ -46,6 +46,8 @@ struct WireState {
     refusals: HashMap<SocketAddr, OpenError>,
     /// Destinations that can't be sent to, and why.
     unreachable: HashMap<SocketAddr, SendError>,
+    /// The sockets are not let go of: a stop of receiving fails, and may have stopped some.
+    refuses_stop: bool,
     /// The last port number given for port 0.
     ephemeral: u16,
 }
@@ -98,6 +100,11 @@ impl Wire {
         };
     }
 
+    /// From now on [`PacketIo::stop_receiving`] fails after it has stopped, or with `false` works again.
+    pub fn refuse_stop(&self, refuses: bool) {
+        self.state().refuses_stop = refuses;
+    }
+
     /// From now on nothing can be sent to `to`, or with `None` it can again.
     pub fn refuse_send(&self, to: SocketAddr, error: Option<SendError>) {
         match error {
@@ -116,6 +123,8 @@ pub struct Simulated {
     by_local: HashMap<SocketAddr, PortId>,
     sending: VecDeque<(PortId, u32, SocketAddr, Extent)>,
     counters: IoCounters,
+    /// Nothing is received: see [`PacketIo::stop_receiving`].
+    stopped: bool,
 }
 
 impl Simulated {
@@ -133,11 +142,15 @@ impl Simulated {
             by_local: HashMap::new(),
             sending: VecDeque::with_capacity(config.frames as usize),
             counters: IoCounters::default(),
+            stopped: false,
         })
     }
 
     /// Moves datagrams from the wire into frames until either runs out.
     fn take_arrivals(&mut self) {
+        if self.stopped {
+            return;
+        }
         let mut state = self.wire.state();
         let mut starved = false;
         while let Some((local, source, payload)) = state.arriving.pop_front() {
@@ -306,5 +319,17 @@ impl PacketIo for Simulated {
 
     fn local_address(&self, port: PortId) -> Option<SocketAddr> {
         self.ports.at(port).copied()
+    }
+
+    fn stop_receiving(&mut self) -> io::Result<()> {
+        self.stopped = true;
+        match self.wire.state().refuses_stop {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn start_receiving(&mut self) {
+        self.stopped = false;
     }
 }

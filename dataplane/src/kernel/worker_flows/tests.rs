@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ebpf::{FlowTable, InstalledFlow, Relay, RelayConfig};
 use rtp::{BurstSums, PayloadType, StatisticsState};
@@ -64,6 +64,10 @@ impl Backing for Stubborn {
         self.table.reload();
     }
 
+    fn end_taps(&self) {
+        self.table.end_taps();
+    }
+
     fn flows(&self) -> Vec<InstalledFlow> {
         self.table.flows()
     }
@@ -117,7 +121,7 @@ impl Bench {
             table: relay.table().clone(),
             refuses: refuses.clone(),
         };
-        let shared = SharedTable::new(Box::new(table), terms).expect("an empty table");
+        let shared = SharedTable::new(Box::new(table), terms, false).expect("an empty table");
         let ends = Ends {
             from: LOCAL,
             to: PEER,
@@ -340,4 +344,24 @@ fn entries_of_an_earlier_process_that_the_table_keeps_are_taken_out_later() {
     bench.refuse(false);
     bench.shared.retry_removals();
     assert_eq!((bench.entry(), bench.errors()), (None, 1));
+}
+
+#[test]
+fn a_table_that_another_process_may_have_keeps_its_flows() {
+    let Some(mut bench) = Bench::new("a_table_that_another_process_may_have_keeps_its_flows") else {
+        return;
+    };
+    let local = bench.flow.local;
+    bench.shared.hold(true);
+    // The engine of the next process does not want it, or cannot make the call again.
+    assert_eq!(packets(bench.worker.remove(local)), Some(10));
+    bench.shared.retry_removals();
+    assert_eq!(bench.entry(), Some(true));
+    bench.worker.closing(PortId(0));
+    assert_eq!(bench.entry(), Some(true), "the process before may have to go on");
+    // It is this one's now.
+    bench.worker.hold(false);
+    bench.shared.sweep();
+    assert_eq!((bench.entry(), bench.errors()), (None, 0));
+    assert!(bench.shared.book().owners.is_empty());
 }

@@ -388,8 +388,9 @@ impl Engine {
         }
     }
 
-    /// Has the table keep what came past it. A batch has few such packets: the table's lock is not taken for each.
-    pub(super) fn keep_asides(&mut self, shell: &mut impl Shell) {
+    /// Has the table keep what came past it: with every timeout, and before another process reads the table. A batch has few such
+    /// packets: the table's lock is not taken for each.
+    pub fn keep_asides(&mut self, shell: &mut impl Shell) {
         while let Some(key) = self.asides.pop() {
             let line = self.line_mut(key);
             line.has_aside = false;
