@@ -274,6 +274,7 @@ async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
         records,
         torn_bytes,
         unreadable,
+        refused,
         calls_closed,
     } = opened.recovery;
     if opened.recovery != store::Recovery::default() {
@@ -281,6 +282,7 @@ async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
             records,
             torn_bytes,
             unreadable,
+            refused,
             calls_closed,
             "recovered from a hard stop"
         );

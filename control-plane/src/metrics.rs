@@ -412,6 +412,11 @@ impl Sources {
             counted.database_errors,
         )?;
         page.counter(
+            "cdr_store_refused_records",
+            "Records that the database refused for what is in them, and that are left out",
+            counted.refused,
+        )?;
+        page.counter(
             "cdr_journal_unreadable",
             "Journal frames without a record",
             counted.unreadable,

@@ -10,6 +10,7 @@ pub struct Counters {
     pub(crate) stored: AtomicU64,
     pub(crate) batches: AtomicU64,
     pub(crate) database_errors: AtomicU64,
+    pub(crate) refused: AtomicU64,
     pub(crate) unreadable: AtomicU64,
     pub(crate) torn_bytes: AtomicU64,
     pub(crate) pending_records: AtomicU64,
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub batches: u64,
     /// Transactions that failed and were tried again.
     pub database_errors: u64,
+    /// Records that the database refused for what is in them, and that are left out.
+    pub refused: u64,
     /// Whole frames whose content was no record.
     pub unreadable: u64,
     /// Bytes skipped because they were no whole frame.
@@ -54,6 +57,7 @@ impl Counters {
             stored: self.stored.load(Relaxed),
             batches: self.batches.load(Relaxed),
             database_errors: self.database_errors.load(Relaxed),
+            refused: self.refused.load(Relaxed),
             unreadable: self.unreadable.load(Relaxed),
             torn_bytes: self.torn_bytes.load(Relaxed),
             pending_records: self.pending_records.load(Relaxed),

@@ -1,25 +1,37 @@
-use std::collections::HashMap;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
 
-use crate::calls::{CLOSE_OPEN, upsert};
+use crate::batch::Batch;
+use crate::calls::{CLOSE_OPEN, UPSERT, bind_call};
 use crate::entry::Entry;
+use crate::insert::Insert;
 use crate::{BindingChange, BindingRecord, Options, StoreError, UserRecord};
 
 /// How long a statement waits for another process that writes, such as an operator's `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-const PUT_BINDING: &str = "\
-INSERT INTO binding (id, username, contact, call_id, cseq, q_permille, reg_id, instance, path, transport, remote, expires_at_ms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-ON CONFLICT (id) DO UPDATE SET
-    username = excluded.username, contact = excluded.contact, call_id = excluded.call_id, cseq = excluded.cseq,
-    q_permille = excluded.q_permille, reg_id = excluded.reg_id, instance = excluded.instance, path = excluded.path,
-    transport = excluded.transport, remote = excluded.remote, expires_at_ms = excluded.expires_at_ms";
+const BINDING_COLUMNS: [&str; 12] = [
+    "id",
+    "username",
+    "contact",
+    "call_id",
+    "cseq",
+    "q_permille",
+    "reg_id",
+    "instance",
+    "path",
+    "transport",
+    "remote",
+    "expires_at_ms",
+];
+
+static PUT_BINDINGS: LazyLock<Insert> =
+    LazyLock::new(|| Insert::new("binding", &BINDING_COLUMNS, |column| format!("excluded.{column}")));
 
 const REMOVE_BINDING: &str = "DELETE FROM binding WHERE id = $1";
 
@@ -79,6 +91,45 @@ macro_rules! with_connection {
     };
 }
 
+/// Binds a row of [`PUT_BINDINGS`] to a query, for whichever database the place where it stands wants.
+macro_rules! bind_binding {
+    ($query:expr, $binding:expr) => {{
+        let binding: &BindingRecord = $binding;
+        $query
+            .bind(binding.id)
+            .bind(binding.username.clone())
+            .bind(binding.contact.clone())
+            .bind(binding.call_id.clone())
+            .bind(i64::from(binding.cseq))
+            .bind(i64::from(binding.q_permille))
+            .bind(i64::from(binding.reg_id))
+            .bind(binding.instance.clone())
+            .bind(binding.path.clone())
+            .bind(binding.transport.clone())
+            .bind(binding.remote.clone())
+            .bind(binding.expires_at_ms)
+    }};
+}
+
+/// Whether the database refuses a row for what is in it, and will do so for ever: a class of SQLSTATE about data or
+/// constraints, an index that cannot hold a value, and SQLite's words for these.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    /// SQLite's primary result codes `TOOBIG`, `CONSTRAINT` and `MISMATCH`. An extended code has its primary in the low byte.
+    const SQLITE: [u32; 3] = [18, 19, 20];
+    let error = match error {
+        sqlx::Error::Encode(_) => return true,
+        sqlx::Error::Database(error) => error,
+        _ => return false,
+    };
+    let Some(code) = error.code() else { return false };
+    if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+        return code
+            .parse()
+            .is_ok_and(|code: u32| SQLITE.contains(&(code & 0xff)));
+    }
+    code.starts_with("22") || code.starts_with("23") || code == "54000"
+}
+
 impl Database {
     /// Opens the database, makes it when there is none (SQLite), and brings its schema up to date.
     ///
@@ -117,56 +168,84 @@ impl Database {
         })
     }
 
-    /// Merges `entries` into the tables, in order, all or none. Of several changes of one contact only the last is
-    /// carried out: it has all that the others had.
-    pub(crate) async fn store(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
-        let mut last: HashMap<i64, usize> = HashMap::new();
-        for (place, entry) in entries.iter().enumerate() {
-            if let Entry::Binding { binding } = entry {
-                last.insert(binding.id(), place);
-            }
+    /// Merges `entries` into the tables, in order. All or none, but for entries that the database refuses for what is in them:
+    /// those are left out. Returns how many.
+    pub(crate) async fn store(&mut self, entries: &[Entry]) -> Result<u64, StoreError> {
+        match self.store_batch(&Batch::of(entries)).await {
+            Err(StoreError::Database(error)) if is_refusal(&error) => self.store_each(entries).await,
+            done => done.map(|()| 0),
         }
-        let is_last = |place: usize, id: i64| last.get(&id) == Some(&place);
+    }
+
+    /// By statements of many rows: switching to the thread of the database and back costs more than a row does.
+    async fn store_batch(&mut self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        let postgresql = matches!(self.connection, Connection::Postgres { .. });
         with_connection!(self, |connection| {
             let mut transaction = connection.begin().await?;
-            for (place, entry) in entries.iter().enumerate() {
-                match entry {
-                    Entry::Call(record) => {
-                        upsert!(record).execute(&mut *transaction).await?;
-                    }
-                    Entry::Binding { binding } if !is_last(place, binding.id()) => {}
-                    Entry::Binding {
-                        binding: BindingChange::Remove(id),
-                    } => {
-                        sqlx::query(REMOVE_BINDING)
-                            .bind(*id)
-                            .execute(&mut *transaction)
-                            .await?;
-                    }
-                    Entry::Binding {
-                        binding: BindingChange::Put(binding),
-                    } => {
-                        sqlx::query(PUT_BINDING)
-                            .bind(binding.id)
-                            .bind(binding.username.clone())
-                            .bind(binding.contact.clone())
-                            .bind(binding.call_id.clone())
-                            .bind(i64::from(binding.cseq))
-                            .bind(i64::from(binding.q_permille))
-                            .bind(i64::from(binding.reg_id))
-                            .bind(binding.instance.clone())
-                            .bind(binding.path.clone())
-                            .bind(binding.transport.clone())
-                            .bind(binding.remote.clone())
-                            .bind(binding.expires_at_ms)
-                            .execute(&mut *transaction)
-                            .await?;
-                    }
+            let mut left = batch.calls.as_slice();
+            while !left.is_empty() {
+                let (statement, rows) = UPSERT.of(left.len(), postgresql);
+                let (taken, rest) = left.split_at(rows);
+                let mut query = sqlx::query(statement);
+                for record in taken {
+                    query = bind_call!(query, record);
                 }
+                query.execute(&mut *transaction).await?;
+                left = rest;
+            }
+            let mut left = batch.put.as_slice();
+            while !left.is_empty() {
+                let (statement, rows) = PUT_BINDINGS.of(left.len(), postgresql);
+                let (taken, rest) = left.split_at(rows);
+                let mut query = sqlx::query(statement);
+                for binding in taken {
+                    query = bind_binding!(query, binding);
+                }
+                query.execute(&mut *transaction).await?;
+                left = rest;
+            }
+            for id in &batch.removed {
+                let query = sqlx::query(REMOVE_BINDING).bind(*id);
+                query.execute(&mut *transaction).await?;
             }
             transaction.commit().await
         })?;
         Ok(())
+    }
+
+    /// Entry by entry, and without those that the database refuses.
+    async fn store_each(&mut self, entries: &[Entry]) -> Result<u64, StoreError> {
+        let postgresql = matches!(self.connection, Connection::Postgres { .. });
+        let refused = with_connection!(self, |connection| {
+            let mut refused = 0;
+            let mut transaction = connection.begin().await?;
+            for entry in entries {
+                // A savepoint: in PostgreSQL a refusal ends the transaction otherwise.
+                let mut one = transaction.begin().await?;
+                let query = match entry {
+                    Entry::Call(record) => bind_call!(sqlx::query(UPSERT.of(1, postgresql).0), record),
+                    Entry::Binding {
+                        binding: BindingChange::Put(binding),
+                    } => bind_binding!(sqlx::query(PUT_BINDINGS.of(1, postgresql).0), binding),
+                    Entry::Binding {
+                        binding: BindingChange::Remove(id),
+                    } => sqlx::query(REMOVE_BINDING).bind(*id),
+                };
+                match query.execute(&mut *one).await {
+                    Ok(_) => one.commit().await?,
+                    Err(error) if is_refusal(&error) => {
+                        one.rollback().await?;
+                        refused += 1;
+                        // The entry itself, so that the log has it if nothing else does.
+                        tracing::error!(%error, ?entry, "refused by the database and left out");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            transaction.commit().await?;
+            Ok(refused)
+        })?;
+        Ok(refused)
     }
 
     /// Gives every call without an end the end `at_ms` and `cause`. Returns how many there were.

@@ -64,7 +64,7 @@ impl Drain {
 
     /// Moves records as they come, until `stop` is ready; then the rest, and closes the database.
     ///
-    /// Meant for a thread of its own: a batch of hundreds of statements shall not come between two SIP messages.
+    /// Meant for a thread of its own: a batch of hundreds of rows shall not come between two SIP messages.
     ///
     /// A transaction that fails is tried again for ever while running (the journal holds the records meanwhile). After
     /// `stop` it is tried once more: what is not stored then stays in the journal for the next start.
@@ -122,10 +122,13 @@ impl Drain {
             if place.offset < front.length {
                 let batch = read_batch(&place.file, place.offset, front.length, &self.shared.counters)
                     .map_err(StoreError::file(&front.path))?;
-                self.database.store(&batch.records).await?;
+                let refused = self.database.store(&batch.records).await?;
                 place.offset += batch.bytes;
                 let counters = &self.shared.counters;
-                counters.stored.fetch_add(batch.records.len() as u64, Relaxed);
+                counters
+                    .stored
+                    .fetch_add(batch.records.len() as u64 - refused, Relaxed);
+                counters.refused.fetch_add(refused, Relaxed);
                 counters.batches.fetch_add(1, Relaxed);
                 counters.pending_records.fetch_sub(batch.frames, Relaxed);
             }

@@ -15,6 +15,7 @@
 //! Absent from this crate: SIP, media, clocks. Times are arguments.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod binding;
 mod calls;
 mod counters;
@@ -23,6 +24,7 @@ mod drain;
 mod entry;
 mod error;
 mod frame;
+mod insert;
 mod journal;
 mod open;
 mod record;

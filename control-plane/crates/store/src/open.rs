@@ -43,6 +43,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Whole frames whose content was no record.
     pub unreadable: u64,
+    /// Records that the database refused for what is in them, and that are left out.
+    pub refused: u64,
     /// Calls that had been answered and had no end.
     pub calls_closed: u64,
 }
@@ -65,6 +67,7 @@ pub async fn open(options: &Options, now_ms: i64) -> Result<Store, StoreError> {
         records: counted.stored,
         torn_bytes: counted.torn_bytes,
         unreadable: counted.unreadable,
+        refused: counted.refused,
         calls_closed: database.close_open(now_ms, CAUSE_RESTARTED).await?,
     };
     let bindings = database.bindings(now_ms).await?;
@@ -104,8 +107,11 @@ async fn replay(path: &Path, database: &mut Database, counters: &Counters) -> Re
     let mut offset = 0;
     while offset < length {
         let batch = drain::read_batch(&file, offset, length, counters).map_err(StoreError::file(path))?;
-        database.store(&batch.records).await?;
-        counters.stored.fetch_add(batch.records.len() as u64, Relaxed);
+        let refused = database.store(&batch.records).await?;
+        counters
+            .stored
+            .fetch_add(batch.records.len() as u64 - refused, Relaxed);
+        counters.refused.fetch_add(refused, Relaxed);
         offset += batch.bytes;
     }
     fs::remove_file(path).map_err(StoreError::file(path))

@@ -51,6 +51,38 @@ pub struct CallRecord {
     pub callee: Party,
 }
 
+impl CallRecord {
+    /// Takes over what `later`, of the same call, knows, as the database does.
+    pub(crate) fn merge(&mut self, later: &Self) {
+        /// A field that is present replaces the one before.
+        fn take<T: Clone>(field: &mut Option<T>, later: &Option<T>) {
+            if later.is_some() {
+                field.clone_from(later);
+            }
+        }
+        take(&mut self.node, &later.node);
+        take(&mut self.started_at_ms, &later.started_at_ms);
+        take(&mut self.ringing_at_ms, &later.ringing_at_ms);
+        take(&mut self.answered_at_ms, &later.answered_at_ms);
+        take(&mut self.ended_at_ms, &later.ended_at_ms);
+        take(&mut self.request_uri, &later.request_uri);
+        take(&mut self.status, &later.status);
+        take(&mut self.q850, &later.q850);
+        take(&mut self.cause, &later.cause);
+        take(&mut self.released_by, &later.released_by);
+        take(&mut self.codec, &later.codec);
+        for (party, later) in [
+            (&mut self.caller, &later.caller),
+            (&mut self.callee, &later.callee),
+        ] {
+            take(&mut party.user, &later.user);
+            take(&mut party.sip_call_id, &later.sip_call_id);
+            take(&mut party.address, &later.address);
+            take(&mut party.quality, &later.quality);
+        }
+    }
+}
+
 /// Who ended a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

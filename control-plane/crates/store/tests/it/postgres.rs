@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
-use store::{BindingChange, open};
+use store::{BindingChange, CallRecord, open};
 
 use crate::contacts::{NOW_MS, options, survives};
 
@@ -176,4 +176,53 @@ async fn contacts_and_users_survive_in_postgresql() {
     drop(journal);
     let store = open(&options, NOW_MS + 2_000).await.unwrap();
     assert_eq!((store.bindings.len(), store.users.len()), (0, 2));
+}
+
+/// Every record of a call that a batch has is one row of its statement, and text that PostgreSQL cannot hold (a NUL) is left
+/// out alone.
+#[tokio::test]
+async fn calls_are_stored_by_the_batch_in_postgresql() {
+    let Some(server) = Server::start("calls_are_stored_by_the_batch_in_postgresql").await else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(&folder, Some(server.url()));
+    let store = open(&options, NOW_MS).await.unwrap();
+    let record = |call: usize, cause: Option<&str>| CallRecord {
+        call_id: format!("c{call}"),
+        ended_at_ms: cause.map(|_| NOW_MS),
+        cause: cause.map(Into::into),
+        status: Some(200),
+        ..CallRecord::default()
+    };
+    for call in 0..150 {
+        store.journal.append(&record(call, None)).unwrap();
+        store.journal.append(&record(call, Some("normal"))).unwrap();
+    }
+    let journal = store.journal.clone();
+    store.drain.run(async {}).await.unwrap();
+    assert_eq!(journal.counters().snapshot().stored, 300);
+    assert_eq!(
+        journal.counters().snapshot().database_errors,
+        0,
+        "no statement has a call twice"
+    );
+    drop((store.journal, journal));
+
+    let store = open(&options, NOW_MS).await.unwrap();
+    for call in 150..160 {
+        let cause = if call == 155 { "a\0b" } else { "normal" };
+        store.journal.append(&record(call, Some(cause))).unwrap();
+    }
+    let journal = store.journal.clone();
+    store.drain.run(async {}).await.unwrap();
+    let counted = journal.counters().snapshot();
+    assert_eq!((counted.stored, counted.refused), (9, 1));
+    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM cdr WHERE ended_at_ms IS NOT NULL AND cause = 'normal'")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(rows, 159);
 }

@@ -431,3 +431,64 @@ async fn every_field_is_in_its_column() {
     }
     assert_eq!(row.len(), 28);
 }
+
+/// Rows that the database will never take must not hold up those that it takes: neither while running, nor at a start.
+#[tokio::test]
+async fn a_record_that_the_database_refuses_is_left_out_and_counted() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.database());
+    let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query(
+        "CREATE TRIGGER refuse BEFORE INSERT ON cdr WHEN NEW.cause = 'refused'
+         BEGIN SELECT RAISE(ABORT, 'no such cause'); END",
+    )
+    .execute(&mut other)
+    .await
+    .unwrap();
+    other.close().await.unwrap();
+    let refused = |call: &str| CallRecord {
+        cause: Some("refused".into()),
+        ..ended(call)
+    };
+    let batch = |journal: &store::Journal| {
+        for record in [
+            answered("c1"),
+            ended("c1"),
+            answered("c2"),
+            refused("c2"),
+            ended("c3"),
+            refused("c4"),
+        ] {
+            journal.append(&record).unwrap();
+        }
+    };
+    batch(&store.journal);
+    let counters = store.journal.clone();
+    store.drain.run(async {}).await.unwrap();
+    let counted = counters.counters().snapshot();
+    assert_eq!(
+        (counted.stored, counted.refused, counted.journal_bytes),
+        (4, 2, 0)
+    );
+    drop((store.journal, counters));
+    let expected = |c2: Option<i64>, cause: Option<&str>| {
+        vec![
+            ("c1".into(), Some(9_000), Some("normal".into()), None),
+            // What was known of it before is kept.
+            ("c2".into(), c2, cause.map(Into::into), None),
+            ("c3".into(), Some(9_000), Some("normal".into()), None),
+        ]
+    };
+    assert_eq!(folder.rows().await, expected(None, None));
+    folder.forget().await;
+
+    let store = folder.open().await;
+    batch(&store.journal);
+    die(store);
+    let store = folder.open().await;
+    assert_eq!((store.recovery.records, store.recovery.refused), (4, 2));
+    assert_eq!(store.recovery.calls_closed, 1);
+    let closed = expected(Some(NOW_MS), Some("control plane restarted"));
+    assert_eq!(folder.rows().await, closed);
+}
