@@ -22,6 +22,7 @@ use crate::registration;
 use crate::routing::{self, Table};
 use crate::shell::Shell;
 use crate::standing::Standing;
+use crate::trunks::TrunkDesk;
 use crate::users;
 
 /// How long the start waits for names of next hops, and for a first media node. Without them it goes on: `/readyz` says
@@ -104,9 +105,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let mut b2bua = B2bua::new(call_config, random.fork());
-    b2bua.set_routes(call::Routes::new(plan.borrow().routes.clone()));
-    b2bua.set_trunks(&plan.borrow().limits());
+    let b2bua = B2bua::new(call_config, random.fork());
 
     let nodes = config
         .media_nodes
@@ -184,6 +183,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         journal,
         registrar,
         users,
+        trunks: TrunkDesk::new(random.fork()),
         plan,
         standing,
         readiness,
@@ -193,6 +193,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         retry_after: Duration::from_secs(config.media.retry_after_s),
         stopping: false,
     };
+    shell.take_plan();
     shell
         .run(
             async {
@@ -225,7 +226,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 /// Lets calls end for `grace` or until a second signal, then ends those that are left.
 async fn stop(shell: &mut Shell, grace: Duration) -> anyhow::Result<()> {
     shell.stopping = true;
-    let no_calls = |b2bua: &B2bua| b2bua.call_count() == 0;
+    // Trunks first: they send no more calls then.
+    shell.leave_trunks();
+    let no_calls = |shell: &Shell| shell.b2bua.call_count() == 0;
+    let is_over = |shell: &Shell| no_calls(shell) && shell.trunks.is_gone();
     let second = ops::signal::terminated()?;
     let until = async {
         tokio::select! {
@@ -233,12 +237,15 @@ async fn stop(shell: &mut Shell, grace: Duration) -> anyhow::Result<()> {
             signal = second => tracing::info!(signal, "the grace ends"),
         }
     };
-    shell.run(until, no_calls).await;
+    shell.run(until, is_over).await;
     let left = shell.b2bua.call_count();
     if left > 0 {
         tracing::warn!(calls = left, "calls are hung up");
         shell.end_all();
-        shell.run(tokio::time::sleep(LAST_ANSWERS), no_calls).await;
+    }
+    shell.run(tokio::time::sleep(LAST_ANSWERS), is_over).await;
+    if !shell.trunks.is_gone() {
+        tracing::warn!("not every trunk has answered that we leave");
     }
     shell.transport.flush(LAST_ANSWERS).await;
     Ok(())

@@ -17,6 +17,7 @@ mod registration;
 mod routing;
 mod shell;
 mod standing;
+mod trunks;
 mod users;
 
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! What `/metrics` shows. Counters are read where they are kept, at each scrape: nothing is counted twice.
 
+mod trunks;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -73,6 +75,7 @@ impl Collector for Sources {
         let mut page = Page(&mut encoder);
         self.calls(&mut page)?;
         self.registrations(&mut page)?;
+        self.trunks(&mut page)?;
         self.messages(&mut page)?;
         self.media(&mut page)?;
         self.records(&mut page)?;

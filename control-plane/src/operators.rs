@@ -7,7 +7,7 @@ use media_types::CallId;
 use proto::admin_v1 as wire;
 use sans_io::Timestamp;
 
-use crate::overview::{self, Converter};
+use crate::overview::Converter;
 use crate::shell::Shell;
 
 /// How often watchers are told what has changed, and how soon more follows when not all could be told at once: at most
@@ -67,7 +67,9 @@ impl Shell {
             Command::Describe(reply) => drop(reply.send(self.describe(now))),
             Command::HangUp(wanted) => self.hang_up(now, wanted),
             Command::Trunks { max, reply } => {
-                let _ = reply.send(overview::trunks(&self.plan.borrow().routes, max));
+                let standing = self.standing.now().trunks.clone();
+                let told = Converter::new(&self.clock).trunks(&self.plan.borrow(), &standing, max);
+                let _ = reply.send(told);
             }
             Command::Drain { drain, reply } => {
                 self.operators.drained = drain;

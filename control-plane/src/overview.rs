@@ -1,11 +1,15 @@
 //! The B2BUA's view of a call, for operators: monotonic times become wall-clock times, and types those of the contract.
 
+use std::collections::{HashMap, HashSet};
 use std::time::UNIX_EPOCH;
 
-use call::{Cause, Changes, Overview, Progress, Released};
+use call::{Cause, Changes, Overview, Progress, Released, TrunkId};
 use ops::clock::MonotonicClock;
 use proto::admin_v1 as wire;
 use sans_io::Timestamp;
+
+use crate::plan::{Plan, TrunkPlan};
+use crate::trunks::TrunkStanding;
 
 /// Converts many calls with one look at the clocks.
 #[derive(Clone, Copy, Debug)]
@@ -96,21 +100,94 @@ fn end(cause: Cause) -> wire::End {
     }
 }
 
-/// The routing table, at most `max` next hops of it.
-pub fn trunks(routes: &[call::Route], max: usize) -> wire::GetTrunksResponse {
-    let mut routes: Vec<&call::Route> = routes.iter().collect();
-    // A stable sort: of two routes with the same prefix the earlier one is tried first.
-    routes.sort_by(|one, other| one.prefix.cmp(&other.prefix));
-    let trunks = routes.iter().flat_map(|route| {
-        route.next_hops.iter().map(|hop| wire::Trunk {
-            prefix: route.prefix.clone(),
-            host: hop.host.clone(),
-            transport: hop.destination.transport.via_name().to_ascii_lowercase(),
-            address: hop.destination.remote.to_string(),
-        })
-    });
-    wire::GetTrunksResponse {
-        trunks: trunks.take(max).collect(),
-        total: routes.iter().map(|route| route.next_hops.len() as u64).sum(),
+impl Converter {
+    /// The routing table and the trunks, at most `max` lines.
+    pub fn trunks(&self, plan: &Plan, standing: &[TrunkStanding], max: usize) -> wire::GetTrunksResponse {
+        let mut routes: Vec<&call::Route> = plan.routes.iter().collect();
+        // A stable sort: of two routes with the same prefix the earlier one is tried first.
+        routes.sort_by(|one, other| one.prefix.cmp(&other.prefix));
+        let by_number: HashMap<u32, &TrunkStanding> = standing
+            .iter()
+            .map(|stands| (stands.status.number, stands))
+            .collect();
+        let known: HashMap<TrunkId, (&TrunkPlan, Option<&TrunkStanding>)> = plan
+            .trunks
+            .iter()
+            .map(|trunk| (trunk.id, (trunk, by_number.get(&trunk.id.0).copied())))
+            .collect();
+        let of_hop = |prefix: &str, hop: &call::NextHop| {
+            let line = wire::Trunk {
+                prefix: prefix.to_owned(),
+                host: hop.host.clone(),
+                transport: hop.destination.transport.via_name().to_ascii_lowercase(),
+                address: hop.destination.remote.to_string(),
+                ..wire::Trunk::default()
+            };
+            match hop.trunk.and_then(|trunk| known.get(&trunk)) {
+                Some((trunk, stands)) => self.of_trunk(line, trunk, *stands, Some(hop)),
+                None => line,
+            }
+        };
+        let routed = routes
+            .iter()
+            .flat_map(|route| route.next_hops.iter().map(|hop| of_hop(&route.prefix, hop)));
+        let hops = routes.iter().flat_map(|route| &route.next_hops);
+        let with_route: HashSet<TrunkId> = hops.filter_map(|hop| hop.trunk).collect();
+        let unrouted: Vec<wire::Trunk> = plan
+            .trunks
+            .iter()
+            .filter(|trunk| !with_route.contains(&trunk.id))
+            .flat_map(|trunk| {
+                let mut lines: Vec<_> = trunk.next_hops.iter().map(|hop| of_hop("", hop)).collect();
+                if lines.is_empty() {
+                    let line = wire::Trunk {
+                        host: trunk.config.next_hop.uri_host.clone(),
+                        ..wire::Trunk::default()
+                    };
+                    lines.push(self.of_trunk(line, trunk, known[&trunk.id].1, None));
+                }
+                lines.iter_mut().for_each(|line| line.unrouted = true);
+                lines
+            })
+            .collect();
+        let of_routes: u64 = routes.iter().map(|route| route.next_hops.len() as u64).sum();
+        let total = of_routes + unrouted.len() as u64;
+        wire::GetTrunksResponse {
+            trunks: routed.chain(unrouted).take(max).collect(),
+            total,
+        }
+    }
+
+    /// Adds what is known of a trunk, and of its server at `hop`.
+    fn of_trunk(
+        &self,
+        line: wire::Trunk,
+        trunk: &TrunkPlan,
+        stands: Option<&TrunkStanding>,
+        hop: Option<&call::NextHop>,
+    ) -> wire::Trunk {
+        let server = stands.zip(hop).and_then(|(stands, hop)| {
+            let mut servers = stands.status.servers.iter();
+            servers.find(|server| server.destination == hop.destination)
+        });
+        let state = match server {
+            Some(server) if trunk.config.options.is_some() => match server.up {
+                true => wire::ServerState::Up,
+                false => wire::ServerState::Down,
+            },
+            _ => wire::ServerState::Unspecified,
+        };
+        let registration = stands.and_then(|stands| stands.status.registration.as_ref());
+        wire::Trunk {
+            trunk: trunk.config.name.clone(),
+            state: state.into(),
+            registration: registration.map(|registration| wire::Registration {
+                until_unix_ms: registration.until.map_or(0, |until| self.unix_ms(until)),
+                failure: registration.failure.clone().unwrap_or_default(),
+            }),
+            calls: stands.map_or(0, |stands| stands.used.calls),
+            calls_max: trunk.config.calls_max.unwrap_or(0),
+            ..line
+        }
     }
 }

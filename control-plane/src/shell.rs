@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use crate::operators::Operators;
 use crate::plan::Plan;
 use crate::standing::{Registrations, Standing};
+use crate::trunks::TrunkDesk;
 use crate::{direct, media, record, registration};
 
 /// Messages handled before the sockets have their turn again. They read many more at a time, so that under overload
@@ -50,6 +51,8 @@ pub struct Shell {
     pub registrar: Option<Registrar>,
     /// The users, whenever they change.
     pub users: Option<mpsc::Receiver<Users>>,
+    /// Registrations at trunks, and whether their servers are there.
+    pub trunks: TrunkDesk,
     /// Routing table and trunks, whenever they change.
     pub plan: watch::Receiver<Plan>,
     /// For metrics.
@@ -69,16 +72,22 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Runs until `until` completes, or `done` says of the calls that there is nothing left to wait for.
-    pub async fn run(&mut self, until: impl Future<Output = ()>, done: impl Fn(&B2bua) -> bool) {
+    /// Runs until `until` completes, or `done` says that there is nothing left to wait for.
+    pub async fn run(&mut self, until: impl Future<Output = ()>, done: impl Fn(&Self) -> bool) {
         let mut until = pin!(until);
         loop {
             self.settle();
-            if done(&self.b2bua) {
+            if done(self) {
                 return;
             }
             let due = self.registrar.as_ref().and_then(Registrar::poll_timeout);
-            let wake = [self.b2bua.poll_timeout(), due, self.operators.poll_timeout()]
+            let wakes = [
+                self.b2bua.poll_timeout(),
+                due,
+                self.operators.poll_timeout(),
+                self.trunks.poll_timeout(),
+            ];
+            let wake = wakes
                 .into_iter()
                 .flatten()
                 .min()
@@ -135,6 +144,7 @@ impl Shell {
                 self.b2bua.handle_timeout(now);
                 self.carry_out();
             }
+            self.run_trunks(now);
             self.tell_watchers();
             tokio::task::yield_now().await;
         }
@@ -206,12 +216,6 @@ impl Shell {
         self.carry_out();
     }
 
-    fn take_plan(&mut self) {
-        let plan = self.plan.borrow_and_update().clone();
-        self.b2bua.set_trunks(&plan.limits());
-        self.b2bua.set_routes(call::Routes::new(plan.routes));
-    }
-
     fn take_report(&mut self, report: Report) {
         let now = self.clock.now();
         match report {
@@ -241,8 +245,7 @@ impl Shell {
                     Output::Cdr(cdr) => self.keep(&cdr),
                     Output::Register(asked) => self.register(&asked),
                     Output::Place(asked) => self.place(&asked),
-                    // Nothing is sent by `send_request` yet.
-                    Output::Answered(_) => {}
+                    Output::Answered(answered) => self.take_answer(&answered),
                     Output::Media(request) => match &self.direct {
                         Some(name) => answers.push_back(direct::answer(name, request)),
                         None => {
@@ -280,6 +283,7 @@ impl Shell {
 
     /// Tells how things stand, and whether new calls are taken.
     pub(crate) fn settle(&mut self) {
+        self.settle_trunks();
         let refusing = match (self.stopping, self.operators.drained, self.journal.has_room()) {
             (true, ..) => Some("stopping"),
             (false, true, _) => Some("drained by an operator"),

@@ -6,6 +6,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use store::ReleasedBy;
 
 use crate::record;
+use crate::trunks::TrunkStanding;
 
 /// Seconds from the INVITE to ringing or answer.
 const SETUP_BUCKETS: [f64; 12] = [
@@ -40,6 +41,8 @@ pub struct Now {
     pub transactions: usize,
     /// The registrar's figures, if there is one.
     pub registrar: Option<Registrations>,
+    /// The trunks.
+    pub trunks: Vec<TrunkStanding>,
     /// What the B2BUA counts.
     pub call_counters: call::Counters,
     /// What the transaction layer counts.

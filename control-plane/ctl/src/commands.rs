@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 use clap::CommandFactory as _;
 use proto::admin_v1::{
     Call, DescribeRequest, DescribeResponse, DrainRequest, GetActiveCallsRequest, GetActiveCallsResponse,
-    GetTrunksRequest, HangupCallRequest,
+    GetTrunksRequest, HangupCallRequest, ServerState, Trunk,
 };
 use serde_json::{Value, json};
 use tonic::Streaming;
@@ -163,25 +163,56 @@ async fn trunks(client: &mut Client, as_json: bool) -> Result<(), Error> {
     if as_json {
         return print_json(&told.trunks.iter().map(json::trunk).collect());
     }
-    let rows: Vec<Vec<String>> = told
-        .trunks
-        .iter()
-        .map(|trunk| {
-            let prefix = if trunk.prefix.is_empty() {
-                "(all)"
-            } else {
-                &trunk.prefix
-            };
-            [prefix, &trunk.host, &trunk.transport, &trunk.address]
-                .map(printable)
-                .to_vec()
-        })
-        .collect();
-    print(&table(&["PREFIX", "HOST", "TRANSPORT", "ADDRESS"], &rows))?;
+    let rows: Vec<Vec<String>> = told.trunks.iter().map(trunk_row).collect();
+    let columns = [
+        "PREFIX",
+        "HOST",
+        "TRANSPORT",
+        "ADDRESS",
+        "TRUNK",
+        "STATE",
+        "REGISTERED",
+        "CALLS",
+    ];
+    print(&table(&columns, &rows))?;
     match told.total.saturating_sub(told.trunks.len() as u64) {
         0 => Ok(()),
         left => print(&format!("and {left} more\n")),
     }
+}
+
+/// A next hop; `-` for what it has not.
+fn trunk_row(trunk: &Trunk) -> Vec<String> {
+    let or = |text: &str, other: &str| match text {
+        "" => other.to_owned(),
+        text => printable(text),
+    };
+    let prefix = if trunk.unrouted { "-" } else { "(all)" };
+    let state = match trunk.state() {
+        ServerState::Unspecified => "-",
+        ServerState::Up => "up",
+        ServerState::Down => "down",
+    };
+    let registered = match &trunk.registration {
+        None => "-".to_owned(),
+        Some(registration) if registration.until_unix_ms > 0 => "yes".to_owned(),
+        Some(registration) => format!("no: {}", or(&registration.failure, "not yet")),
+    };
+    let calls = match (trunk.trunk.is_empty(), trunk.calls_max) {
+        (true, _) => "-".to_owned(),
+        (false, 0) => trunk.calls.to_string(),
+        (false, max) => format!("{} of {max}", trunk.calls),
+    };
+    vec![
+        or(&trunk.prefix, prefix),
+        printable(&trunk.host),
+        or(&trunk.transport, "-"),
+        or(&trunk.address, "-"),
+        or(&trunk.trunk, "-"),
+        state.to_owned(),
+        registered,
+        calls,
+    ]
 }
 
 /// How the control plane stands, a line a fact.

@@ -1,4 +1,4 @@
-use proto::admin_v1::{Call, DescribeResponse, DrainResponse, Party, Trunk};
+use proto::admin_v1::{Call, DescribeResponse, DrainResponse, Party, ServerState, Trunk};
 use serde_json::{Value, json};
 
 use crate::calls::{released_by, state};
@@ -60,11 +60,27 @@ pub fn standing(told: &DescribeResponse) -> Value {
 
 /// A next hop.
 pub fn trunk(trunk: &Trunk) -> Value {
+    let state = match trunk.state() {
+        ServerState::Unspecified => "",
+        ServerState::Up => "up",
+        ServerState::Down => "down",
+    };
+    let registration = trunk.registration.as_ref().map(|registration| {
+        json!({
+            "until_unix_ms": registration.until_unix_ms,
+            "failure": known(&registration.failure),
+        })
+    });
     json!({
-        "prefix": trunk.prefix,
+        "prefix": (!trunk.unrouted).then_some(&trunk.prefix),
         "host": trunk.host,
         "transport": trunk.transport,
         "address": trunk.address,
+        "trunk": known(&trunk.trunk),
+        "state": known(state),
+        "registration": registration,
+        "calls": trunk.calls,
+        "calls_max": trunk.calls_max,
     })
 }
 

@@ -12,3 +12,4 @@ mod plane;
 mod records;
 mod registrar;
 mod tls;
+mod trunks;

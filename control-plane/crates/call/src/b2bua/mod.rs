@@ -252,9 +252,14 @@ impl B2bua {
         self.hub.trunks.used(trunk)
     }
 
-    /// How we name ourselves towards `destination`: `host` or `host:port`; and our Contact.
-    pub fn names_towards(&self, destination: &Destination) -> (&str, String) {
-        (self.hub.host_towards(destination), self.hub.contact(destination))
+    /// Whether [`trunk_use`](Self::trunk_use) of any trunk has changed since this was asked last.
+    pub fn trunks_have_changed(&mut self) -> bool {
+        self.hub.trunks.have_changed()
+    }
+
+    /// How we name ourselves towards `destination`: `host` or `host:port`.
+    pub fn host_towards(&self, destination: &Destination) -> &str {
+        self.hub.host_towards(destination)
     }
 
     /// Sends a request that is no call's, in a transaction of its own: any method but INVITE, ACK and CANCEL, complete but

@@ -27,6 +27,7 @@ pub(super) struct Trunks {
     resting: HashMap<Server, Timestamp>,
     /// At which trunk a call is.
     calls: HashMap<CallKey, TrunkId>,
+    has_changed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +78,10 @@ impl Trunks {
     pub(super) fn service_route(&self, hop: &NextHop) -> &[String] {
         let trunk = hop.trunk.and_then(|trunk| self.trunks.get(&trunk));
         trunk.map_or(&[], |trunk| &trunk.service_route)
+    }
+
+    pub(super) fn have_changed(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
     }
 
     pub(super) fn used(&self, trunk: TrunkId) -> TrunkUse {
@@ -147,6 +152,7 @@ impl Trunks {
             .is_some_and(|interval| trunk.due.saturating_since(now) + interval > Duration::from_secs(1));
         if is_full || is_fast {
             trunk.used.passed_over_at_limit += 1;
+            self.has_changed = true;
             return false;
         }
         if let Some(interval) = interval {
@@ -155,6 +161,7 @@ impl Trunks {
         trunk.used.calls += 1;
         trunk.used.attempts += 1;
         self.calls.insert(call, id);
+        self.has_changed = true;
         true
     }
 
@@ -167,6 +174,7 @@ impl Trunks {
             && let Some(trunk) = self.trunks.get_mut(&id)
         {
             trunk.used.calls = trunk.used.calls.saturating_sub(1);
+            self.has_changed = true;
         }
     }
 }
