@@ -67,6 +67,8 @@ struct Known {
     is_valid: bool,
     needs_probe: bool,
     probed: Option<Timestamp>,
+    /// The kernel may have said something else meanwhile, which was not heard.
+    is_doubted: bool,
 }
 
 impl Hops {
@@ -132,7 +134,7 @@ impl Hops {
             hop,
             is_answered: true,
         };
-        hop.filter(|hop| !self.neighbours.contains_key(hop))
+        hop.filter(|hop| self.neighbours.get(hop).is_none_or(|known| known.is_doubted))
     }
 
     /// What the kernel says of a next hop; `None`: it has never heard of it.
@@ -142,7 +144,9 @@ impl Hops {
             is_valid: false,
             needs_probe: false,
             probed: None,
+            is_doubted: false,
         });
+        known.is_doubted = false;
         let mac = neighbour.and_then(|neighbour| neighbour.mac);
         self.changed |= mac.is_some() && mac != known.mac;
         known.is_valid = mac.is_some();
@@ -164,6 +168,14 @@ impl Hops {
     /// Every way may be another now.
     pub(super) fn forget_ways(&mut self) {
         self.unasked.extend(self.ways.keys());
+    }
+
+    /// Word of changes was lost: every way and every neighbour may be another now.
+    pub(super) fn doubt(&mut self) {
+        self.forget_ways();
+        for known in self.neighbours.values_mut() {
+            known.is_doubted = true;
+        }
     }
 
     /// The next hops to which a datagram must go so that the kernel asks who has their address: nobody has answered yet, or
@@ -294,6 +306,29 @@ mod tests {
         assert_eq!(hops.find(ends()), Err(Missing::Way));
         hops.forget_ways();
         assert_eq!(hops.take_unasked(8), [ends()]);
+    }
+
+    #[test]
+    fn a_neighbour_is_asked_for_again_when_word_was_lost() {
+        let (mut hops, hop) = on_the_way();
+        hops.set_neighbour(hop, Some(heard(Some(MAC), false)));
+        let route = Route {
+            ifindex: index(),
+            next_hop: GATEWAY,
+        };
+        hops.forget_ways();
+        assert_eq!(hops.take_unasked(8), [ends()]);
+        assert_eq!(hops.set_way(ends(), Some(route)), None, "nothing was said of it");
+        hops.doubt();
+        assert_eq!(hops.take_unasked(8), [ends()]);
+        assert!(hops.find(ends()).is_ok(), "as it was until there is an answer");
+        assert_eq!(hops.set_way(ends(), Some(route)), Some(hop));
+        let other = [2, 0, 0, 0, 0, 10];
+        hops.take_changed();
+        hops.set_neighbour(hop, Some(heard(Some(other), false)));
+        assert!(hops.take_changed());
+        assert_eq!(hops.find(ends()).map(|found| found.address), Ok(other));
+        assert_eq!(hops.set_way(ends(), Some(route)), None, "asked for once");
     }
 
     #[test]

@@ -127,21 +127,25 @@ impl Keeper {
             ready.clear_ready();
             return Ok(());
         }
-        let mut ways = false;
+        let (mut ways, mut lost) = (false, false);
         {
             let mut book = self.shared.book();
             for change in changes {
                 match change {
                     Change::Neighbour(neighbour) => book.hops.hear(neighbour),
                     Change::Ways => ways = true,
+                    Change::Lost => lost = true,
                 }
             }
         }
-        if ways {
+        if ways || lost {
             let links = self.netlink.links()?;
             let mut book = self.shared.book();
             book.hops.set_links(links);
             book.hops.forget_ways();
+            if lost {
+                book.hops.doubt();
+            }
         }
         Ok(())
     }

@@ -59,6 +59,8 @@ pub(super) enum Change {
     Neighbour(Neighbour),
     /// An interface or a route: every way may be another now.
     Ways,
+    /// Word was lost: whatever may have changed has.
+    Lost,
 }
 
 impl Netlink {
@@ -119,12 +121,11 @@ impl Changes {
         let length = match recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::TRUNC) {
             Ok((_, length)) => length,
             Err(rustix::io::Errno::AGAIN) => return Ok(Vec::new()),
-            // Some word was lost: whatever may have changed has.
-            Err(rustix::io::Errno::NOBUFS) => return Ok(vec![Change::Ways]),
+            Err(rustix::io::Errno::NOBUFS) => return Ok(vec![Change::Lost]),
             Err(error) => return Err(error.into()),
         };
         let Some(received) = self.buffer.get(..length) else {
-            return Ok(vec![Change::Ways]);
+            return Ok(vec![Change::Lost]);
         };
         let changes = Messages(received).filter_map(|message| match message.kind {
             RTM_NEWNEIGH => neighbour(message.body).map(Change::Neighbour),
