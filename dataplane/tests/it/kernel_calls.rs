@@ -155,10 +155,12 @@ async fn heard_again(call: &mut Call, within: Duration) {
     tokio::time::timeout(within, heard)
         .await
         .expect("the call goes on");
-    // What is still on its way.
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    call.a.drain();
-    call.b.drain();
+    // What is still on its way comes before a last packet.
+    let last = (call.a.next_sequence(), call.b.next_sequence());
+    call.a.send(call.for_a, 1).await;
+    call.b.send(call.for_b, 1).await;
+    while call.b.sequence_in().await.expect("a's last packet arrives") != last.0 {}
+    while call.a.sequence_in().await.expect("b's last packet arrives") != last.1 {}
 }
 
 #[test]

@@ -1,15 +1,14 @@
-//! The terms of the kernel path: how it is attached, what limits flows, what is said where it cannot be had, what is left behind.
+//! The terms of the kernel path: how it is attached, what is said where it cannot be had, what is left behind.
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use proto::media_v1 as wire;
 use rustix::process::Signal;
 
 use crate::node::{Backend, Node, Settings};
 use crate::party::{Party, rtp};
-use crate::process::{PATIENCE, Process, command};
+use crate::process::{Process, command};
 use crate::wire::{Bed, BpfFs, Call, PTIME, UNPINNED, node, pinned, run, run_unready, settings};
 
 #[test]
@@ -73,44 +72,6 @@ fn where_the_machine_forwards_its_routes_are_asked() {
     );
 }
 
-#[test]
-fn a_flow_has_no_more_packets_than_it_may() {
-    run("a_flow_has_no_more_packets_than_it_may", async |bed: Bed| {
-        let mut node = node(&format!("{UNPINNED}packets_per_s_max = 250\ndscp = 46\n")).await;
-        // A call of 200 packets a second each way is within the limit.
-        let mut call = Call::in_kernel(&bed, &mut node, "rate").await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let before = call.line(&mut node, 0).await;
-        call.a.send(call.for_a, 1_000).await;
-        let dropped = async {
-            loop {
-                let line = call.line(&mut node, 0).await;
-                let dropped = line.drops.get("packet_rate").copied().unwrap_or_default();
-                let forwarded = line.streams[0].packets - before.streams[0].packets;
-                if dropped + forwarded == 1_000 {
-                    return (dropped, forwarded);
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let (dropped, forwarded) = tokio::time::timeout(PATIENCE, dropped)
-            .await
-            .expect("all are counted");
-        // The bucket holds a fifth of a second; sending takes its time as well.
-        assert!(
-            (50..400).contains(&forwarded),
-            "{forwarded} forwarded, {dropped} dropped"
-        );
-        node.metric_becomes(
-            "ringpath_dataplane_kernel_packets_dropped_total",
-            "reason=\"packet_rate\"",
-            dropped,
-        )
-        .await;
-        node.stop().await;
-    });
-}
-
 /// A party's packets with loss, repetition and reordering in them, as offsets of sequence numbers.
 fn rough_speech() -> Vec<u16> {
     let mut random = sans_io::Random::from_number(7);
@@ -139,6 +100,9 @@ async fn counted(bed: &Bed, kernel: &str, path: wire::Path) -> wire::StreamStati
     let mut node = Node::with(Backend::Uring, settings(kernel)).await;
     let mut call = Call::new(bed, &mut node, "rough").await;
     call.becomes(&mut node, path).await;
+    // A packet that came to user space while the flow was put in is lost to the kernel's sums of bursts: more than 16 packets lie between
+    // it and the first loss, so that it is of a gap (RFC 3611 §4.7.2).
+    call.exchange(20).await;
     let before = call.line(&mut node, 0).await.streams[0];
     let first = call.a.next_sequence();
     let speech = rough_speech();

@@ -8,6 +8,7 @@ mod front;
 mod kernel;
 mod kernel_attacks;
 mod kernel_calls;
+mod kernel_limits;
 mod kernel_restart;
 mod kernel_terms;
 mod leases;
