@@ -188,8 +188,7 @@ impl Shell {
                     Located::Unknown => Placement::Routed,
                     Located::Away => Placement::To(Vec::new()),
                     Located::At(targets) => {
-                        let hop = |target| next_hop(target, host.map_or("invalid", String::as_str));
-                        Placement::To(targets.into_iter().map(hop).collect())
+                        Placement::To(next_hops(targets, host.map_or("invalid", String::as_str)))
                     }
                 }
             }
@@ -336,8 +335,33 @@ async fn next_users(users: &mut Option<mpsc::Receiver<Users>>) -> Option<Users> 
     }
 }
 
-/// A user's contact as a next hop. `host` stands in `To`: what was called is the address-of-record.
-fn next_hop(target: Target, host: &str) -> NextHop {
+/// A user's contacts as next hops: those of one preference are called at once, those of one device in turn (RFC 5626 §6).
+/// `host` stands in `To`: what was called is the address-of-record.
+fn next_hops(targets: Vec<Target>, host: &str) -> Vec<NextHop> {
+    let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+    let mut devices: Vec<String> = Vec::new();
+    let mut hops: Vec<NextHop> = Vec::with_capacity(targets.len());
+    for target in targets {
+        let known = devices
+            .iter()
+            .position(|device| !device.is_empty() && *device == target.instance);
+        let device = known.unwrap_or_else(|| {
+            devices.push(target.instance.clone());
+            devices.len() - 1
+        });
+        let place = call::Place {
+            rank: u32::from(1_000 - target.q_permille.min(1_000)),
+            server: number(device),
+            ..call::Place::default()
+        };
+        hops.push(next_hop(target, place, host));
+    }
+    // The live one of two flows of a device comes first, and the sort keeps that order.
+    hops.sort_by_key(|hop| (hop.place.rank, hop.place.server));
+    hops
+}
+
+fn next_hop(target: Target, place: call::Place, host: &str) -> NextHop {
     NextHop {
         destination: target.destination,
         host: host.to_owned(),
@@ -345,7 +369,7 @@ fn next_hop(target: Target, host: &str) -> NextHop {
             uri: target.uri,
             routes: target.routes,
         }),
-        place: call::Place::default(),
+        place,
         logins: None,
         trunk: None,
         failover: None,

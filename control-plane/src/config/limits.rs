@@ -29,6 +29,12 @@ pub struct Limits {
     pub next_hop_timeout_ms: u64,
     /// A next hop that answers 503 with `Retry-After` is left alone for as long as it says, at most this.
     pub rest_max_s: u64,
+    /// Contacts of a user that one call is tried at, the preferred first; further ones are left out.
+    pub branches_max: usize,
+    /// How many branches a call may have at once, there and beyond (RFC 5393); more get 440.
+    pub max_breadth: u32,
+    /// Contacts that have not answered within this time are left for those of the next lower preference.
+    pub branch_ring_timeout_ms: u64,
     /// A call must be answered within this time.
     pub ring_timeout_ms: u64,
     /// A request that is passed on within a call must be answered within this time.
@@ -54,6 +60,9 @@ impl Default for Limits {
             request_retries_max: 5,
             next_hop_timeout_ms: 4_000,
             rest_max_s: 60,
+            branches_max: 16,
+            max_breadth: 60,
+            branch_ring_timeout_ms: 20_000,
             ring_timeout_ms: 180_000,
             reinvite_timeout_ms: 60_000,
             session_expires_s: 1_800,
@@ -79,6 +88,13 @@ impl Validate for Limits {
         problems.range("request_retries_max", self.request_retries_max, 1..=20);
         problems.range("next_hop_timeout_ms", self.next_hop_timeout_ms, 100..=32_000);
         problems.range("rest_max_s", self.rest_max_s, 1..=3_600);
+        problems.range("branches_max", self.branches_max, 1..=32);
+        problems.range("max_breadth", self.max_breadth, 1..=10_000);
+        problems.range(
+            "branch_ring_timeout_ms",
+            self.branch_ring_timeout_ms,
+            1_000..=3_600_000,
+        );
         problems.range("ring_timeout_ms", self.ring_timeout_ms, 1_000..=3_600_000);
         problems.range("reinvite_timeout_ms", self.reinvite_timeout_ms, 1_000..=600_000);
         problems.range(

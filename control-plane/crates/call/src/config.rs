@@ -40,6 +40,12 @@ pub struct Config {
     pub next_hop_timeout: Duration,
     /// A next hop that answers 503 with `Retry-After` is left alone for as long as it says, at most this.
     pub rest_max: Duration,
+    /// Contacts of a user that one call is tried at, the preferred first; further ones are left out.
+    pub branches_max: usize,
+    /// How many branches a call may have at once, there and beyond, when its INVITE does not say fewer (RFC 5393 §5.3).
+    pub max_breadth: u32,
+    /// Contacts that have not answered within this time are left for those with the next lower preference.
+    pub branch_ring_timeout: Duration,
     /// The called party must answer within this time of the INVITE to it: else CANCEL, and 480 or 408 to the caller.
     pub ring_timeout: Duration,
     /// A re-INVITE that was passed on must be answered within this time.
@@ -81,6 +87,9 @@ impl Default for Config {
             request_retries_max: 5,
             next_hop_timeout: Duration::from_secs(4),
             rest_max: Duration::from_secs(60),
+            branches_max: 16,
+            max_breadth: 60,
+            branch_ring_timeout: Duration::from_secs(20),
             ring_timeout: Duration::from_secs(180),
             reinvite_timeout: Duration::from_secs(60),
             duration_max: Duration::from_secs(24 * 3_600),

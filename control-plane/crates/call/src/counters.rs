@@ -25,6 +25,8 @@ pub struct Counters {
     pub next_hops_at_limit: u64,
     /// 503 with `Retry-After` after which a next hop was left alone for a while.
     pub next_hops_rested: u64,
+    /// Contacts of users that were not called because there were too many.
+    pub branches_left_out: u64,
     /// 2xx answers of forks that lost: acknowledged and hung up.
     pub forks_dismissed: u64,
     /// Calls that ended because a session was not refreshed in time.

@@ -35,7 +35,8 @@ pub struct Contact {
     pub routes: Vec<String>,
 }
 
-/// Where a next hop stands in the order in which those of a call are tried (RFC 2782).
+/// Where a next hop stands in the order in which those of a call are tried (RFC 2782). Contacts of one rank are called at
+/// once, each device by one of its contacts at a time (RFC 3261 §16.6, RFC 5626 §6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// Counts the routes of one prefix. Those with the same number share the calls by their weights; else they are tried
@@ -47,7 +48,8 @@ pub struct Place {
     pub share: u16,
     /// Next hops of one route stand in the order of their ranks.
     pub rank: u32,
-    /// Next hops of one rank with the same number are addresses of one server: tried one after the other.
+    /// Next hops of one rank with the same number are addresses of one server, or flows to one device: tried one after the
+    /// other.
     pub server: u32,
     /// The share of calls that the server gets first, among those of its rank.
     pub weight: u16,

@@ -5,7 +5,8 @@ use sip::transaction::ClientKey;
 use sip::{HeaderName, Message, Transmit};
 
 use super::attempt::Attempt;
-use super::call::{Answer, Call, Late, Phase, Unacknowledged, by_side};
+use super::branch::Branch;
+use super::call::{Answer, Call, Fork, Late, Phase, Unacknowledged, by_side};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
@@ -19,7 +20,8 @@ use crate::{Cause, MediaError, Output, Released};
 impl Call {
     /// Whether a 2xx of this transaction is the answer that the call waits for.
     pub(super) fn wants_answer(&self, client: ClientKey) -> bool {
-        self.phase == Phase::Calling && self.outbound.current == Some(client)
+        let is_of_it = |branch: &Branch| branch.client == client;
+        self.phase == Phase::Calling && self.outbound.branches.iter().any(is_of_it)
     }
 
     /// The first 2xx of the callee. Gives the ACK if it was sent: it is, at once, unless the media node has to be told
@@ -32,16 +34,28 @@ impl Call {
         attempt: &Attempt,
         response: &Message,
     ) -> Option<Transmit> {
-        hub.deadlines.clear(self.key, Deadline::NextHop);
-        hub.deadlines.clear(self.key, Deadline::Ring);
-        self.outbound.current = None;
+        for deadline in [Deadline::NextHop, Deadline::Branch, Deadline::Ring] {
+            hub.deadlines.clear(self.key, deadline);
+        }
         self.phase = Phase::Answering;
+        self.choose(hub, now, client);
         self.accepted = Some(Box::new(response.clone()));
         let fork = tag_of(response, HeaderName::To);
         let place = self.outbound.place(client, fork);
         let has_agreed = place.is_some_and(|place| self.outbound.forks[place].has_agreed);
         if self.outbound.adopted != place {
-            self.leave_early(hub, now);
+            self.abandon_exchange(hub, now);
+            match place.and_then(|place| Some((place, self.outbound.forks[place].agreed.clone()?))) {
+                Some((place, agreed)) => self.adopt(place, agreed),
+                None => self.leave_early(hub, now),
+            }
+        }
+        // The others were told to stop before the node hears of this one: whoever is behind a NAT is learned by what it
+        // sends, and may still be sending.
+        match place {
+            Some(place) => self.note_relayed(place),
+            None if self.outbound.relayed().is_some() => self.media.relearn_callee(),
+            None => {}
         }
         let early_leg = place.and_then(|place| self.early_slot(place, Side::Callee).take());
         let leg = match early_leg {
@@ -116,7 +130,7 @@ impl Call {
             None => by_side(Side::Caller, &agreement),
         };
         self.answer = Some(Box::new(Answer { session, agreement }));
-        if self.media.lines() == &*lines && self.media.is_idle() {
+        if self.media.has(&lines) {
             let sent = self.send_ack(hub, &unacknowledged);
             self.answer_settled(hub, now, Ok(()));
             return sent;
@@ -124,6 +138,19 @@ impl Call {
         self.unacknowledged = Some(Box::new(unacknowledged));
         self.media.update(hub, now, Step::Answer, lines);
         None
+    }
+
+    /// One branch has answered: it is the callee, and the others are told to stop.
+    fn choose(&mut self, hub: &mut Hub, now: Timestamp, client: ClientKey) {
+        let Some(branch) = self.outbound.take_branch(client) else {
+            return;
+        };
+        let hop = self.outbound.hops.get(branch.hop);
+        let dialog = self.outbound.dialogs.get(branch.dialog);
+        if let (Some(hop), Some((call_id, _))) = (hop, dialog) {
+            self.record.tried(hop.destination.remote, call_id);
+        }
+        self.cancel_losers(hub, now);
     }
 
     fn send_ack(&self, hub: &mut Hub, unacknowledged: &Unacknowledged) -> Option<Transmit> {
@@ -216,7 +243,7 @@ impl Call {
             .outbound
             .forks
             .iter()
-            .position(|fork| self.is_answered_fork(&fork.callee_tag));
+            .position(|fork| self.is_answered_fork(fork));
         let fork = place.map(|place| &mut self.outbound.forks[place]);
         let tag = fork.as_ref().map(|fork| fork.caller_tag.clone());
         let mut provisionals = fork.and_then(|fork| fork.provisionals.take());
@@ -313,11 +340,12 @@ impl Call {
         tracing::info!("answered");
     }
 
-    fn is_answered_fork(&self, callee_tag: &str) -> bool {
-        self.legs
-            .callee
-            .as_ref()
-            .is_some_and(|leg| leg.remote_tag() == callee_tag)
+    fn is_answered_fork(&self, fork: &Fork) -> bool {
+        let ours = self.outbound.dialogs.get(fork.dialog);
+        let is_it = |leg: &Leg| {
+            leg.remote_tag() == fork.callee_tag && ours.is_some_and(|(_, tag)| leg.local_tag() == tag)
+        };
+        self.legs.callee.as_ref().is_some_and(is_it)
     }
 
     /// An ACK for a 2xx of ours.

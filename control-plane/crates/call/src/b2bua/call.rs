@@ -7,6 +7,7 @@ use sip::dialog::{ProvisionalOrder, ReliableProvisionals};
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{Message, Source};
 
+use super::branch::{Branch, Failure};
 use super::deadlines::Deadline;
 use super::exchange::Exchange;
 use super::hub::{CallKey, Hub};
@@ -50,8 +51,11 @@ pub(super) struct Inbound {
     /// What `Max-Forwards` becomes in our INVITE.
     pub(super) max_forwards: u8,
     pub(super) reliability: Reliability,
-    /// How often the current next hop got our INVITE again because it wants a longer session.
-    pub(super) retries: u8,
+    /// How many branches it may have at once, there and beyond (RFC 5393 §5.3), and whether it says so itself.
+    pub(super) breadth: u32,
+    pub(super) is_breadth_told: bool,
+    /// What it gets when nobody answers, as far as is known.
+    pub(super) failure: Option<Failure>,
     /// The description for our 2xx to the caller, which waits for a PRACK (RFC 3262 §3).
     pub(super) held: Option<Box<str>>,
 }
@@ -67,16 +71,16 @@ pub(super) enum Reliability {
     Required,
 }
 
-/// Our INVITE to the callee, next hop by next hop.
+/// Our INVITE to the callee, next hop by next hop, or to several contacts at once.
 #[derive(Debug)]
 pub(super) struct Outbound {
     pub(super) hops: Box<[NextHop]>,
     /// The session interval that our INVITE asks for, in seconds: longer after a 422.
     pub(super) session_s: u32,
-    /// The place in `hops` of the one to try next.
+    /// The place in `hops` of the first that has not had its turn.
     pub(super) next: usize,
-    /// The transaction at the current hop, until its final response.
-    pub(super) current: Option<ClientKey>,
+    /// Those that have the INVITE, until their final responses.
+    pub(super) branches: Vec<Branch>,
     /// The early dialogs: each fork of the callee has a dialog of its own with the caller.
     pub(super) forks: Vec<Fork>,
     /// The place in `forks` of the early dialogs that an UPDATE has moved to the call's `legs`.
@@ -89,6 +93,8 @@ pub(super) struct Outbound {
 #[derive(Debug)]
 pub(super) struct Fork {
     pub(super) client: ClientKey,
+    /// The place of its branch's `Call-ID` and tag of ours among the call's.
+    pub(super) dialog: usize,
     pub(super) callee_tag: String,
     /// Our tag in the early dialog with the caller.
     pub(super) caller_tag: String,
@@ -100,6 +106,12 @@ pub(super) struct Fork {
     pub(super) has_agreed: bool,
     /// Our reliable provisional responses to the caller in this fork's early dialog.
     pub(super) provisionals: Option<Box<ReliableProvisionals>>,
+    /// The media node has its description.
+    pub(super) is_relayed: bool,
+    /// Its INVITE has failed, and its early dialogs with it.
+    pub(super) is_over: bool,
+    /// The lines that an UPDATE has made of its answer, while another fork's dialogs are the call's.
+    pub(super) agreed: Option<Lines>,
     /// The early dialogs, from the first request within them or the first reliable response on.
     pub(super) legs: Both<Option<Leg>>,
 }
@@ -157,9 +169,9 @@ pub(super) struct Call {
     /// The lines that both parties agreed on last.
     pub(super) agreed: Lines,
     /// `Call-ID` of the caller and our tags in its dialogs, early ones included.
-    pub(super) caller_call_id: String,
+    pub(super) caller_call_id: Box<str>,
     pub(super) caller_tags: Vec<String>,
-    pub(super) caller_tag: String,
+    pub(super) caller_tag: Box<str>,
 }
 
 impl Call {
@@ -195,6 +207,7 @@ impl Call {
     pub(super) fn handle_deadline(&mut self, hub: &mut Hub, now: Timestamp, deadline: Deadline) {
         match deadline {
             Deadline::NextHop => self.next_hop_silent(hub, now),
+            Deadline::Branch => self.branches_unanswered(hub, now),
             Deadline::Ring => self.not_answered(hub, now),
             Deadline::Provisional => self.repeat_provisionals(hub, now),
             Deadline::Exchange => self.exchange_overdue(hub, now),

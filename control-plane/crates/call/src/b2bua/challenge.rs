@@ -190,7 +190,7 @@ impl B2bua {
         pending.request = copy;
         self.hub.accounts.pending.insert(key, pending);
         if let Some(call) = invited {
-            self.with_call(call, |call, hub| call.invite_repeated(hub, now));
+            self.with_call(call, |call, hub| call.invite_repeated(hub, now, key));
         }
         true
     }

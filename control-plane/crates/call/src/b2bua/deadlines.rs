@@ -10,6 +10,8 @@ use super::side::Side;
 pub(super) enum Deadline {
     /// The next hop has said nothing: try the one after it.
     NextHop,
+    /// Contacts have not answered: try those with the next lower preference.
+    Branch,
     /// The callee has not answered.
     Ring,
     /// A reliable provisional response has no PRACK: send it again, or give up.
@@ -51,9 +53,10 @@ impl Deadlines {
 
     /// Takes all deadlines of a call back.
     pub(super) fn clear_all(&mut self, call: CallKey) {
-        use Deadline::{Accept, Duration, Exchange, Media, NextHop, Provisional, Ring, Session};
+        use Deadline::{Accept, Branch, Duration, Exchange, Media, NextHop, Provisional, Ring, Session};
         for deadline in [
             NextHop,
+            Branch,
             Ring,
             Provisional,
             Exchange,

@@ -5,11 +5,12 @@ use sip::message::ResponseBuilder;
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{HeaderName, Message, Source};
 
-use super::call::{Call, Outbound, by_side};
+use super::call::{Call, Fork, Inbound, Outbound, Reliability, by_side};
 use super::exchange::Exchange;
 use super::headers;
 use super::hub::{Hub, tag_of};
 use super::leg::Leg;
+use super::media::{Lines, Step};
 use super::requests::{Refusal, check, offer};
 use super::side::{Both, Side};
 
@@ -19,6 +20,11 @@ impl Outbound {
         self.forks
             .iter()
             .position(|fork| fork.client == client && fork.callee_tag == callee_tag)
+    }
+
+    /// The place of the fork whose description the media node has.
+    pub(super) fn relayed(&self) -> Option<usize> {
+        self.forks.iter().position(|fork| fork.is_relayed)
     }
 }
 
@@ -40,15 +46,24 @@ impl Call {
     /// The fork whose early dialog a request is in.
     pub(super) fn early_fork(&self, side: Side, request: &Message) -> Option<usize> {
         let (theirs, ours) = (tag_of(request, HeaderName::From), tag_of(request, HeaderName::To));
-        self.outbound.forks.iter().position(|fork| match side {
+        let is_it = |fork: &Fork| match side {
             Side::Caller => fork.caller_tag == ours,
-            Side::Callee => fork.callee_tag == theirs,
-        })
+            // Two branches may have chosen one tag.
+            Side::Callee => {
+                let dialog = self.outbound.dialogs.get(fork.dialog);
+                fork.callee_tag == theirs && dialog.is_some_and(|(_, tag)| tag == ours)
+            }
+        };
+        self.outbound
+            .forks
+            .iter()
+            .position(|fork| !fork.is_over && is_it(fork))
     }
 
     /// An UPDATE before the INVITE is answered. Without an offer it brings its sender's address, which is ours to know.
     /// An offer goes to the other party once the first one is answered reliably on both sides (RFC 3311 §5.1); else it
-    /// is early for it. One pair of early dialogs may have such offers.
+    /// is early for it. Each fork's early dialogs may have such offers, one at a time; the media node has the lines of the
+    /// latest.
     pub(super) fn take_early_update(
         &mut self,
         hub: &mut Hub,
@@ -83,21 +98,16 @@ impl Call {
             .provisionals
             .as_ref()
             .is_some_and(|it| it.is_described() && !it.holds_success());
-        let is_other = self.outbound.adopted.is_some_and(|adopted| adopted != place);
         let first = self.inbound.as_ref().and_then(|inbound| inbound.offer.as_ref());
         let first = first
             .zip(fork.answer.as_ref())
             .and_then(|(offer, answer)| sdp::agree(offer, answer).ok());
-        let Some(first) = first.filter(|_| fork.has_agreed && is_answered && !is_other) else {
+        let Some(first) = first.filter(|_| fork.has_agreed && is_answered) else {
             return Err(Refusal::later(hub));
         };
         let lines = by_side(Side::Caller, &first);
-        if self.outbound.adopted.is_none() {
-            let fork = &mut self.outbound.forks[place];
-            self.legs = std::mem::take(&mut fork.legs);
-            self.outbound.adopted = Some(place);
-            self.agreed = lines;
-        }
+        self.adopt(place, lines);
+        self.note_relayed(place);
         self.handle_exchange(
             hub,
             now,
@@ -115,6 +125,107 @@ impl Call {
             },
         );
         Ok(())
+    }
+
+    /// Makes the early dialogs of a fork those of the call. What it has agreed on is `lines`, unless an UPDATE has changed
+    /// that.
+    pub(super) fn adopt(&mut self, place: usize, lines: Lines) {
+        if self.outbound.adopted == Some(place) {
+            return;
+        }
+        if let Some(before) = self.outbound.adopted.replace(place) {
+            let fork = &mut self.outbound.forks[before];
+            fork.legs = std::mem::take(&mut self.legs);
+            fork.agreed = Some(self.agreed.clone());
+        }
+        let fork = &mut self.outbound.forks[place];
+        self.legs = std::mem::take(&mut fork.legs);
+        self.agreed = fork.agreed.take().unwrap_or(lines);
+    }
+
+    /// Notes that the media node is about to have the lines of a fork. When it had another one's, what it has learned of
+    /// where that one sends from is no longer right, even if both say that they are at one address: two phones behind
+    /// their NATs may.
+    pub(super) fn note_relayed(&mut self, fork: usize) {
+        if let Some(before) = self.outbound.relayed().filter(|&before| before != fork) {
+            self.outbound.forks[before].is_relayed = false;
+            self.media.relearn_callee();
+        }
+        self.outbound.forks[fork].is_relayed = true;
+    }
+
+    /// Has the media node relay a fork, if it does not already.
+    pub(super) fn relay_fork(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        fork: usize,
+        step: Step,
+        lines: Lines,
+    ) {
+        self.note_relayed(fork);
+        if !self.media.has(&lines) {
+            self.media.update(hub, now, step, lines);
+        }
+    }
+
+    /// An INVITE of ours has failed while others go on: its early dialogs are over, and the caller is told so if it wants
+    /// to know (RFC 6228). When the media node relayed one of them, the next one with a description has its turn.
+    pub(super) fn forks_over(&mut self, hub: &mut Hub, now: Timestamp, client: ClientKey, status: u16) {
+        let is_of_it = |fork: &Fork| fork.client == client && !fork.is_over;
+        if !self.outbound.forks.iter().any(is_of_it) {
+            return;
+        }
+        let adopted = self.outbound.adopted;
+        if adopted.is_some_and(|place| is_of_it(&self.outbound.forks[place])) {
+            self.leave_early(hub, now);
+        }
+        for place in 0..self.outbound.forks.len() {
+            let fork = &mut self.outbound.forks[place];
+            if is_of_it(fork) {
+                fork.is_over = true;
+                fork.provisionals = None;
+                fork.answer = None;
+                fork.legs = Both::default();
+                self.tell_gone(hub, now, place, status);
+            }
+        }
+        self.await_prack(hub);
+        let is_relayed_over = self
+            .outbound
+            .relayed()
+            .is_some_and(|place| self.outbound.forks[place].is_over);
+        let offer = self.inbound.as_ref().and_then(|inbound| inbound.offer.as_ref());
+        let described = |fork: &Fork| sdp::agree(offer?, fork.answer.as_ref()?).ok();
+        let next = self
+            .outbound
+            .forks
+            .iter()
+            .enumerate()
+            .filter(|_| is_relayed_over)
+            .find_map(|(place, fork)| Some((place, fork.agreed.clone(), described(fork)?)));
+        if let Some((place, agreed, described)) = next {
+            let lines = agreed.unwrap_or_else(|| by_side(Side::Caller, &described));
+            self.relay_fork(hub, now, place, Step::Early, lines);
+        }
+    }
+
+    /// Tells the caller that the early dialog with a fork is over.
+    fn tell_gone(&self, hub: &mut Hub, now: Timestamp, fork: usize, status: u16) {
+        let wants = |inbound: &&Inbound| {
+            // To a caller that demands it, it would have to be reliable; it has nothing that could get lost.
+            inbound.reliability != Reliability::Required
+                && inbound.invite.has_token(HeaderName::Supported, "199")
+        };
+        let Some(inbound) = self.inbound.as_deref().filter(wants) else {
+            return;
+        };
+        let response = ResponseBuilder::for_request(&inbound.invite, 199, "Early Dialog Terminated")
+            .to_tag(&self.outbound.forks[fork].caller_tag)
+            .record_routes()
+            .header(HeaderName::Contact, hub.contact_at(&inbound.source))
+            .header(HeaderName::Reason, format_args!("SIP;cause={status}"));
+        hub.respond(now, inbound.server, response);
     }
 
     /// The early dialogs that UPDATEs were in are no more: their INVITE failed, or another fork answered it. An UPDATE

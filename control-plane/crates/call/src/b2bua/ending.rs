@@ -64,6 +64,7 @@ impl Call {
         hub.output(Output::Cdr(self.record.ended(now, ending.cause.clone())));
         for deadline in [
             Deadline::NextHop,
+            Deadline::Branch,
             Deadline::Ring,
             Deadline::Provisional,
             Deadline::Exchange,
@@ -84,10 +85,7 @@ impl Call {
         self.refuse_invite(hub, now, &ending);
         self.leave_early(hub, now);
         self.abandon_exchange(hub, now);
-        if let Some(client) = self.outbound.current.take() {
-            // The transaction goes on without the call: a 2xx that crosses is acknowledged and hung up on.
-            hub.cancel(now, client, Some(&reason));
-        }
+        self.cancel_branches(hub, now, Some(&reason));
         for side in Side::BOTH {
             if ending.gone == Some(side) {
                 self.hung_up(hub, side);

@@ -274,7 +274,7 @@ impl Call {
                 };
                 let lines = by_side(exchange.from, &answer.agreement);
                 exchange.answer = Some(answer);
-                if self.media.lines() == &*lines && self.media.is_idle() {
+                if self.media.has(&lines) {
                     self.settled(hub, now, Ok(()));
                 } else {
                     self.media.update(hub, now, Step::Settle, lines);

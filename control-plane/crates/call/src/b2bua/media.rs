@@ -48,6 +48,8 @@ pub(super) struct Media {
     locals: Both<Vec<Option<LocalLine>>>,
     /// The most lines that the node was ever asked for: none are taken away again.
     line_count: usize,
+    /// The callee's source is to be learned anew with the next update: another party is behind the leg.
+    relearns_callee: bool,
     quality: Option<Quality>,
 }
 
@@ -85,6 +87,7 @@ impl Media {
             lines: Lines::default(),
             locals: Both::default(),
             line_count: 0,
+            relearns_callee: false,
             quality: None,
         }
     }
@@ -114,7 +117,18 @@ impl Media {
             return;
         }
         let legs = Side::BOTH.map(|side| self.leg(hub, side, &lines)).to_vec();
+        self.relearns_callee = false;
         self.ask(hub, now, step, lines, MediaKind::Update(legs));
+    }
+
+    /// Another party is behind the callee's leg from the next update on.
+    pub(super) const fn relearn_callee(&mut self) {
+        self.relearns_callee = true;
+    }
+
+    /// Whether the node has these lines, and nothing else is to be told to it.
+    pub(super) fn has(&self, lines: &Both<Vec<LineSpec>>) -> bool {
+        self.lines() == lines && self.is_idle() && !self.relearns_callee
     }
 
     /// Frees the ports, once nothing is under way. Does so once, however often it is called.
@@ -215,6 +229,7 @@ impl Media {
             .iter()
             .map(|line| LineSpec {
                 latching,
+                relearn: line.relearn || side == Side::Callee && self.relearns_callee,
                 ..line.clone()
             })
             .collect();

@@ -2,6 +2,7 @@
 
 mod answer;
 mod attempt;
+mod branch;
 mod call;
 mod challenge;
 mod changes;

@@ -140,7 +140,7 @@ impl Call {
     }
 
     /// Sets the clock for what waits for a PRACK.
-    fn await_prack(&self, hub: &mut Hub) {
+    pub(super) fn await_prack(&self, hub: &mut Hub) {
         let due = |fork: &super::call::Fork| fork.provisionals.as_ref()?.poll_timeout();
         match self.outbound.forks.iter().filter_map(due).min() {
             Some(at) if self.inbound.is_some() => hub.deadlines.set(self.key, Deadline::Provisional, at),

@@ -6,6 +6,7 @@ use sip::message::ResponseBuilder;
 use sip::transaction::ClientKey;
 use sip::{HeaderName, Message};
 
+use super::branch::Failure;
 use super::call::{Answer, Call, Fork, Phase, Reliability, by_side};
 use super::deadlines::Deadline;
 use super::ending::Ending;
@@ -15,7 +16,7 @@ use super::leg::cseq;
 use super::media::Step;
 use super::setup::attempt_timeout;
 use super::side::{Both, Side};
-use crate::{Cause, NextHop, Released};
+use crate::{Cause, Released};
 
 /// Early dialogs of one call at most; provisional responses of further forks are not passed on.
 const FORKS_MAX: usize = 32;
@@ -30,17 +31,21 @@ impl Call {
         client: ClientKey,
         response: &Message,
     ) {
-        if self.phase != Phase::Calling || self.outbound.current != Some(client) {
+        let Some(branch) = self
+            .outbound
+            .branch(client)
+            .filter(|_| self.phase == Phase::Calling)
+        else {
             return;
-        }
-        hub.deadlines.clear(self.key, Deadline::NextHop);
+        };
+        let dialog = branch.dialog;
         let status = response.status().unwrap_or(100);
+        self.note_word(hub, client, status);
         // 199 tells of a fork that is gone; it is for those who asked for it (RFC 6228 §4).
         if matches!(status, 100 | 199) {
-            self.await_progress(hub, client);
             return;
         }
-        let Some(fork) = self.fork(hub, client, tag_of(response, HeaderName::To)) else {
+        let Some(fork) = self.fork(hub, client, dialog, tag_of(response, HeaderName::To)) else {
             return;
         };
         let rseq = reliable_rseq(response);
@@ -88,7 +93,7 @@ impl Call {
     }
 
     /// The place of a fork, new or known; `None` when there are too many.
-    fn fork(&mut self, hub: &mut Hub, client: ClientKey, callee_tag: &str) -> Option<usize> {
+    fn fork(&mut self, hub: &mut Hub, client: ClientKey, dialog: usize, callee_tag: &str) -> Option<usize> {
         if let Some(place) = self.outbound.place(client, callee_tag) {
             return Some(place);
         }
@@ -99,12 +104,16 @@ impl Call {
         self.add_caller_tag(hub, caller_tag.clone());
         self.outbound.forks.push(Fork {
             client,
+            dialog,
             callee_tag: callee_tag.to_owned(),
             caller_tag,
             answer: None,
             order: ProvisionalOrder::default(),
             has_agreed: false,
             provisionals: None,
+            is_relayed: false,
+            is_over: false,
+            agreed: None,
             legs: Both::default(),
         });
         Some(self.outbound.forks.len() - 1)
@@ -117,7 +126,7 @@ impl Call {
     }
 
     /// The description in a provisional response, if it is a usable answer to the caller's offer. The media node is
-    /// told, and nobody waits for it.
+    /// told, and nobody waits for it: of several forks it relays the first that has a description.
     fn early_answer(
         &mut self,
         hub: &mut Hub,
@@ -132,14 +141,18 @@ impl Call {
         let session = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok()?;
         let agreement = sdp::agree(offer, &session).ok()?;
         let lines = by_side(Side::Caller, &agreement);
-        if self.media.lines() != &*lines {
-            self.media.update(hub, now, Step::Early, lines);
+        let relayed = self
+            .outbound
+            .relayed()
+            .filter(|&it| !self.outbound.forks[it].is_over);
+        if relayed.is_none_or(|relayed| relayed == fork) {
+            self.relay_fork(hub, now, fork, Step::Early, lines);
         }
         self.outbound.forks[fork].answer = Some(session.clone());
         Some(Answer { session, agreement })
     }
 
-    /// A failure of the callee: the next hop's turn if this one is out of service, else the caller's answer.
+    /// A failure of the callee: the caller's answer, unless others are still asked or have their turn now.
     pub(super) fn handle_failure(
         &mut self,
         hub: &mut Hub,
@@ -147,11 +160,9 @@ impl Call {
         client: ClientKey,
         response: &Message,
     ) {
-        if self.outbound.current != Some(client) {
+        let Some(branch) = self.outbound.take_branch(client) else {
             return;
-        }
-        self.outbound.current = None;
-        hub.deadlines.clear(self.key, Deadline::NextHop);
+        };
         let status = response.status().unwrap_or(500);
         if self.phase != Phase::Calling {
             return;
@@ -159,32 +170,24 @@ impl Call {
         let min_s = response.number(HeaderName::MinSe).ok().flatten();
         if status == 422
             && let Some(min_s) = min_s
-            && self.lengthen_session(hub, now, min_s, cseq(response))
+            && self.lengthen_session(hub, now, &branch, min_s, cseq(response))
         {
             return;
         }
-        let hop = self.current_hop();
+        let hop = self.outbound.hops.get(branch.hop);
+        let is_contact = hop.is_some_and(|hop| hop.contact.is_some());
+        // RFC 5626 §5.3: 430 says that a flow has failed, and nothing of the device at its end.
         let goes_on = status == 503
+            || is_contact && status == 430
             || hop
                 .and_then(|hop| hop.failover.as_ref())
                 .is_some_and(|failover| failover.codes.contains(&status));
         if let Some(seconds) = headers::retry_after(response).filter(|_| status == 503)
-            && let Some(hop) = hop.filter(|hop| hop.contact.is_none())
+            && let Some(hop) = hop.filter(|_| !is_contact)
         {
             let rest = Duration::from_secs(seconds.into()).min(hub.config.rest_max);
             hub.counters.next_hops_rested += 1;
             hub.trunks.rest(&hop.destination, now + rest);
-        }
-        if goes_on && self.has_next_hop() {
-            hub.counters.next_hops_skipped += 1;
-            self.leave_early(hub, now);
-            self.call_next_hop(
-                hub,
-                now,
-                headers::failure_status(status),
-                "No next hop took the call",
-            );
-            return;
         }
         let passed = headers::failure_status(status);
         // A phrase that belongs to another status would mislead.
@@ -197,19 +200,17 @@ impl Call {
         cause.q850 = q850.unwrap_or(cause.q850);
         let reason = q850.map(|_| cause.reason_header());
         let retry_after = headers::retry_after(response);
-        self.end(
-            hub,
-            now,
-            Ending {
-                phrase: Some(phrase),
-                reason,
-                retry_after,
-                ..Ending::of(cause)
-            },
-        );
+        let ending = Ending {
+            phrase: Some(phrase),
+            reason,
+            retry_after,
+            ..Ending::of(cause)
+        };
+        let failure = Failure { ending, at: None };
+        self.branch_failed(hub, now, &branch, failure, goes_on);
     }
 
-    /// No response at all from the current next hop (timer B), or the transport could not reach it.
+    /// No response at all from a next hop (timer B), or the transport could not reach it.
     pub(super) fn handle_lost_attempt(
         &mut self,
         hub: &mut Hub,
@@ -217,48 +218,50 @@ impl Call {
         client: ClientKey,
         timed_out: bool,
     ) {
-        if self.outbound.current != Some(client) {
+        let Some(branch) = self.outbound.take_branch(client) else {
             return;
-        }
-        self.outbound.current = None;
-        hub.deadlines.clear(self.key, Deadline::NextHop);
+        };
         if self.phase != Phase::Calling {
             return;
-        }
-        if self.has_next_hop() {
-            hub.counters.next_hops_skipped += 1;
         }
         let (status, text) = match timed_out {
             true => (408, "No response from the callee"),
             false => (503, "The next hop cannot be reached"),
         };
-        self.call_next_hop(hub, now, status, text);
+        let failure = Failure::of(Cause::failed(Released::Us, status, text));
+        self.branch_failed(hub, now, &branch, failure, true);
     }
 
-    /// The current next hop gets the INVITE once more, with credentials: it has as long again to say something.
-    pub(super) fn invite_repeated(&self, hub: &mut Hub, now: Timestamp) {
-        if self.phase == Phase::Calling && self.has_next_hop() {
-            let at = now + hub.config.next_hop_timeout;
-            hub.deadlines.set(self.key, Deadline::NextHop, at);
+    /// A next hop gets the INVITE once more, with credentials: it has as long again to say something.
+    pub(super) fn invite_repeated(&mut self, hub: &mut Hub, now: Timestamp, client: ClientKey) {
+        if self.phase == Phase::Calling
+            && let Some(branch) = self.outbound.branch(client)
+        {
+            branch.is_heard = false;
+            self.await_word(hub, now);
         }
     }
 
-    /// A next hop has the INVITE, and nobody rings yet: it has a limit of its own for that, if there is another.
-    fn await_progress(&self, hub: &mut Hub, client: ClientKey) {
-        let limit = self.current_hop().and_then(attempt_timeout);
-        if let Some(limit) = limit.filter(|_| self.has_next_hop() && self.outbound.forks.is_empty())
+    /// A next hop has the INVITE. One that has a limit of its own for ringing is not heard before it rings.
+    fn note_word(&mut self, hub: &mut Hub, client: ClientKey, status: u16) {
+        let Some(branch) = self.outbound.branch(client) else {
+            return;
+        };
+        let (hop, was_heard) = (branch.hop, branch.is_heard);
+        let limit = self.outbound.hops.get(hop).and_then(attempt_timeout);
+        let has_next = self.outbound.has_next();
+        if let Some(limit) = limit.filter(|_| status == 100 && !was_heard && has_next)
             && let Some(Client::Attempt(attempt)) = hub.clients.get(&client)
         {
             let at = attempt.began + limit;
             hub.deadlines.set(self.key, Deadline::NextHop, at);
+            return;
         }
-    }
-
-    fn current_hop(&self) -> Option<&NextHop> {
-        self.outbound.hops.get(self.outbound.next.checked_sub(1)?)
-    }
-
-    fn has_next_hop(&self) -> bool {
-        self.outbound.next < self.outbound.hops.len()
+        if let Some(branch) = self.outbound.branch(client) {
+            branch.is_heard = true;
+        }
+        if self.outbound.branches.iter().all(|branch| branch.is_heard) {
+            hub.deadlines.clear(self.key, Deadline::NextHop);
+        }
     }
 }

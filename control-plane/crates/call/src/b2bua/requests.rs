@@ -6,6 +6,7 @@ use sip::transaction::ServerKey;
 use sip::{HeaderName, Message, Method, Source};
 
 use super::B2bua;
+use super::branch;
 use super::call::{Call, Inbound, Phase};
 use super::exchange::Exchange;
 use super::headers::{self, ALLOW};
@@ -262,9 +263,23 @@ impl B2bua {
         }
         let hops = match hops {
             Some(contacts) if contacts.is_empty() => return Err(Refusal::of(480)),
-            Some(contacts) => contacts.into(),
+            Some(mut contacts) => {
+                let branches_max = self.hub.config.branches_max;
+                let left_out = contacts.len().saturating_sub(branches_max);
+                self.hub.counters.branches_left_out += left_out as u64;
+                contacts.truncate(branches_max);
+                contacts.into()
+            }
             None => self.routed(now, &uri)?,
         };
+        let breadth_max = self.hub.config.max_breadth;
+        let breadth = invite.number(HeaderName::MaxBreadth).ok().flatten();
+        let breadth = breadth.map(|breadth| breadth.min(breadth_max));
+        let wanted = branch::breadth(&hops);
+        if u32::try_from(wanted).unwrap_or(u32::MAX) > breadth.unwrap_or(breadth_max) {
+            // RFC 5393 §5.3.3: what may not be done at once is not done at all.
+            return Err(Refusal::of(440));
+        }
         Ok((
             Inbound {
                 server,
@@ -273,7 +288,9 @@ impl B2bua {
                 offer,
                 max_forwards,
                 reliability: headers::reliability(invite),
-                retries: 0,
+                breadth: breadth.unwrap_or(breadth_max),
+                is_breadth_told: breadth.is_some(),
+                failure: None,
                 held: None,
             },
             hops,
@@ -368,7 +385,7 @@ impl Call {
         match (&self.legs[side], side) {
             (Some(leg), _) if leg.remote_tag() == theirs && leg.local_tag() == ours => true,
             (Some(_), _) if self.outbound.adopted.is_none() => false,
-            (_, Side::Caller) => self.caller_tag == theirs,
+            (_, Side::Caller) => *self.caller_tag == *theirs,
             (_, Side::Callee) => self.early_leg(side, request).is_some(),
         }
     }

@@ -6,6 +6,7 @@ use sip::message::RequestBuilder;
 use sip::{HeaderName, Message};
 
 use super::attempt::Attempt;
+use super::branch::Branch;
 use super::call::{Call, Inbound, Outbound, Phase, by_side};
 use super::deadlines::Deadline;
 use super::ending::Ending;
@@ -15,6 +16,16 @@ use super::media::{Lines, Media};
 use super::record::Record;
 use super::side::{Both, Side};
 use crate::{Cause, MediaError, NextHop, Released};
+
+/// An INVITE that is sent in place of one that was refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    /// The place of its dialog to be among the call's.
+    dialog: usize,
+    cseq: u32,
+    /// How often that has happened, this time included.
+    retries: u8,
+}
 
 impl Call {
     /// A new call from an INVITE that has passed all checks. It asks for ports, or calls the callee at once when the
@@ -42,7 +53,7 @@ impl Call {
                 hops: hops.into(),
                 session_s: hub.config.session.interval_s,
                 next: 0,
-                current: None,
+                branches: Vec::new(),
                 forks: Vec::new(),
                 adopted: None,
                 dialogs: Vec::new(),
@@ -58,9 +69,9 @@ impl Call {
                 callee: origin(hub),
             },
             agreed: Lines::default(),
-            caller_call_id: inbound.invite.call_id().unwrap_or("").to_owned(),
+            caller_call_id: inbound.invite.call_id().unwrap_or("").into(),
             caller_tags: Vec::new(),
-            caller_tag: super::hub::tag_of(&inbound.invite, HeaderName::From).to_owned(),
+            caller_tag: super::hub::tag_of(&inbound.invite, HeaderName::From).into(),
             inbound: Some(Box::new(inbound)),
         };
         call.reserve_or_call(hub, now);
@@ -70,7 +81,7 @@ impl Call {
     fn reserve_or_call(&mut self, hub: &mut Hub, now: Timestamp) {
         let offer = self.inbound.as_ref().and_then(|inbound| inbound.offer.as_ref());
         let Some(offer) = offer else {
-            self.call_next_hop(hub, now, 503, "No next hop can be reached");
+            self.call_next(hub, now);
             return;
         };
         let proposal = sdp::propose(offer);
@@ -97,7 +108,7 @@ impl Call {
     /// The ports are there, or not.
     pub(super) fn reserved(&mut self, hub: &mut Hub, now: Timestamp, result: Result<(), MediaError>) {
         match result {
-            Ok(()) => self.call_next_hop(hub, now, 503, "No next hop can be reached"),
+            Ok(()) => self.call_next(hub, now),
             Err(error) => self.end_without_media(hub, now, error),
         }
     }
@@ -123,82 +134,46 @@ impl Call {
         );
     }
 
-    /// Sends the INVITE to the next hop in the list; when there is none left the call ends with `status`.
-    /// The next hop wants a session of at least `min_s` (RFC 4028 §7.4): it gets the INVITE once more, in the same
-    /// dialog to be. False if it has had as much.
-    pub(super) fn lengthen_session(&mut self, hub: &mut Hub, now: Timestamp, min_s: u32, cseq: u32) -> bool {
-        const LONGEST_S: u32 = 86_400;
-        let hop = self
-            .outbound
-            .next
-            .checked_sub(1)
-            .and_then(|place| self.outbound.hops.get(place));
-        let retries_max = hub.config.request_retries_max;
-        let retries = self.inbound.as_mut().map(|inbound| &mut inbound.retries);
-        let is_longer = (self.outbound.session_s + 1..=LONGEST_S).contains(&min_s);
-        let (Some(hop), Some(retries)) = (hop, retries.filter(|retries| **retries < retries_max)) else {
-            return false;
-        };
-        if !is_longer {
-            return false;
-        }
-        *retries += 1;
-        let hop = hop.clone();
-        self.outbound.session_s = min_s;
-        let dialog = self.outbound.dialogs.last().cloned();
-        self.send_invite(
-            hub,
-            now,
-            &hop,
-            dialog.map(|(call_id, tag)| (call_id, tag, cseq + 1)),
-        )
-    }
-
-    pub(super) fn call_next_hop(
+    /// The next hop of `branch` wants a session of at least `min_s` (RFC 4028 §7.4): it gets the INVITE once more, in the
+    /// same dialog to be. False if it has had as much.
+    pub(super) fn lengthen_session(
         &mut self,
         hub: &mut Hub,
         now: Timestamp,
-        mut status: u16,
-        mut text: &'static str,
-    ) {
-        let is_first = self.outbound.next == 0;
-        while let Some(hop) = self.outbound.hops.get(self.outbound.next).cloned() {
-            self.outbound.next += 1;
-            if let Some(inbound) = &mut self.inbound {
-                inbound.retries = 0;
-            }
-            if !hub.trunks.admit(now, self.key, &hop) {
-                hub.counters.next_hops_at_limit += 1;
-                if is_first {
-                    (status, text) = (503, "The trunk has as many calls as it takes");
-                }
-                continue;
-            }
-            if self.send_invite(hub, now, &hop, None) {
-                return;
-            }
-        }
-        let cause = Cause::failed(Released::Us, status, text);
-        let retry_after = (status == 503).then_some(hub.config.retry_after_s);
-        self.end(
-            hub,
-            now,
-            Ending {
-                retry_after,
-                ..Ending::of(cause)
-            },
-        );
-    }
-
-    /// `again` has `Call-ID`, tag and CSeq of an INVITE that is sent in place of one that was refused.
-    fn send_invite(
-        &mut self,
-        hub: &mut Hub,
-        now: Timestamp,
-        hop: &NextHop,
-        again: Option<(String, String, u32)>,
+        branch: &Branch,
+        min_s: u32,
+        cseq: u32,
     ) -> bool {
-        let Some(invite) = self.inbound.as_ref().map(|inbound| inbound.invite.clone()) else {
+        const LONGEST_S: u32 = 86_400;
+        let is_longer = (branch.session_s + 1..=LONGEST_S).contains(&min_s);
+        if !is_longer || branch.retries >= hub.config.request_retries_max {
+            return false;
+        }
+        // Another branch may have made it longer meanwhile.
+        self.outbound.session_s = self.outbound.session_s.max(min_s);
+        let again = Again {
+            dialog: branch.dialog,
+            cseq: cseq + 1,
+            retries: branch.retries + 1,
+        };
+        let is_sent = self.send_invite(hub, now, branch.hop, branch.breadth, Some(again));
+        if is_sent {
+            self.await_word(hub, now);
+        }
+        is_sent
+    }
+
+    /// Sends the INVITE to a next hop, which is a branch then. False if it cannot be sent.
+    pub(super) fn send_invite(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        hop: usize,
+        breadth: Option<u32>,
+        again: Option<Again>,
+    ) -> bool {
+        let invite = self.inbound.as_ref().map(|inbound| inbound.invite.clone());
+        let (Some(invite), Some(next_hop)) = (invite, self.outbound.hops.get(hop).cloned()) else {
             return false;
         };
         let offer = self.inbound.as_mut().and_then(|inbound| inbound.offer.take());
@@ -208,20 +183,29 @@ impl Call {
         if let Some(inbound) = &mut self.inbound {
             inbound.offer = offer;
         }
-        let is_new = again.is_none();
-        let (call_id, tag, cseq) = again.unwrap_or_else(|| (hub.sip_call_id(), hub.tag(), 1));
-        let builder = self
-            .invite_for(hub, hop, &invite, &call_id, &tag, body.as_deref())
+        let known = again
+            .as_ref()
+            .and_then(|again| self.outbound.dialogs.get(again.dialog));
+        let (call_id, tag) = match known {
+            Some(known) => known.clone(),
+            None => (hub.sip_call_id(), hub.tag()),
+        };
+        let cseq = again.as_ref().map_or(1, |again| again.cseq);
+        let mut builder = self
+            .invite_for(hub, &next_hop, &invite, &call_id, &tag, body.as_deref())
             .header(HeaderName::CSeq, format_args!("{cseq} INVITE"));
-        let (key, destination) = (self.key, hop.destination);
-        if let Some(logins) = &hop.logins {
+        if let Some(breadth) = breadth {
+            builder = builder.header(HeaderName::MaxBreadth, breadth);
+        }
+        let (key, destination) = (self.key, next_hop.destination);
+        if let Some(logins) = &next_hop.logins {
             hub.log_in(&call_id, &tag, logins);
         }
         let client = hub.send(now, builder, destination, |invite| {
             Client::Attempt(Box::new(Attempt::new(key, now, invite.clone(), destination)))
         });
         let Some(client) = client else {
-            if is_new {
+            if again.is_none() {
                 hub.remove_dialog(&call_id, &tag);
             }
             return false;
@@ -229,21 +213,27 @@ impl Call {
         tracing::debug!(next_hop = %destination.remote, sip_call_id = %call_id, "calling");
         self.record.tried(destination.remote, &call_id);
         hub.add_dialog(&call_id, &tag, key, Side::Callee);
-        if is_new {
+        let dialog = again
+            .as_ref()
+            .map_or(self.outbound.dialogs.len(), |again| again.dialog);
+        if again.is_none() {
             self.outbound.dialogs.push((call_id, tag));
         }
-        self.outbound.current = Some(client);
+        self.outbound.branches.push(Branch {
+            client,
+            hop,
+            dialog,
+            retries: again.map_or(0, |again| again.retries),
+            session_s: self.outbound.session_s,
+            breadth,
+            is_heard: false,
+        });
         if self.phase != Phase::Calling {
             self.phase = Phase::Calling;
             let ring = self.expires().map_or(hub.config.ring_timeout, |expires| {
                 expires.min(hub.config.ring_timeout)
             });
             hub.deadlines.set(key, Deadline::Ring, now + ring);
-        }
-        if self.outbound.next < self.outbound.hops.len() {
-            let silence = hub.config.next_hop_timeout;
-            let silence = attempt_timeout(hop).map_or(silence, |limit| limit.min(silence));
-            hub.deadlines.set(key, Deadline::NextHop, now + silence);
         }
         true
     }
@@ -303,20 +293,6 @@ impl Call {
                 .body("application/sdp", body.as_bytes()),
             None => builder.header(HeaderName::Supported, TIMER),
         }
-    }
-
-    /// The current next hop has said nothing for its time: the one after it gets the call. The old transaction is
-    /// cancelled, and a 2xx that still comes from there is acknowledged and hung up on.
-    pub(super) fn next_hop_silent(&mut self, hub: &mut Hub, now: Timestamp) {
-        if self.phase != Phase::Calling {
-            return;
-        }
-        if let Some(client) = self.outbound.current.take() {
-            tracing::warn!("the next hop is silent");
-            hub.cancel(now, client, None);
-        }
-        hub.counters.next_hops_skipped += 1;
-        self.call_next_hop(hub, now, 408, "No next hop answered");
     }
 
     /// How long the caller wants to wait (RFC 3261 §13.2.1).

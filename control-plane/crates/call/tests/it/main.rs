@@ -1,6 +1,8 @@
 //! The B2BUA between two simulated user agents and a simulated media node.
 
 mod acks;
+mod branches;
+mod breadth;
 mod calls;
 mod challenges;
 mod early;

@@ -16,15 +16,19 @@ pub const A: &str = "10.1.0.1:5060";
 pub const B: &str = "10.2.0.1:5060";
 /// The callee's second address, for lists of next hops.
 pub const B2: &str = "10.2.0.2:5060";
+pub const B3: &str = "10.2.0.3:5060";
 pub const US: &str = "198.51.100.1:5060";
 
-/// A caller, a callee (and a second one), a media node, and the B2BUA between them, over a simulated network.
+/// A caller, a callee (and two more), a media node, and the B2BUA between them, over a simulated network.
 pub struct World {
     pub now: Timestamp,
     pub b2bua: B2bua,
     pub a: Ua,
     pub b: Ua,
     pub b2: Ua,
+    pub b3: Ua,
+    /// Where calls go when there is a registrar.
+    pub contacts: Vec<NextHop>,
     pub node: Node,
     pub network: Network<SocketAddr, Bytes>,
     pub records: Vec<Cdr>,
@@ -58,6 +62,22 @@ pub fn hop(address: &str) -> NextHop {
     }
 }
 
+/// A contact of a user, of the `rank`th preference, on the `device`th device.
+pub fn contact(address: &str, rank: u32, device: u32) -> NextHop {
+    NextHop {
+        contact: Some(call::Contact {
+            uri: format!("sip:phone@{address}"),
+            routes: Vec::new(),
+        }),
+        place: call::Place {
+            rank,
+            server: device,
+            ..call::Place::default()
+        },
+        ..hop(address)
+    }
+}
+
 pub fn config(hops: &[&str]) -> Config {
     let route = Route {
         prefix: "1".into(),
@@ -87,6 +107,8 @@ impl World {
             a: Ua::new(A, us, random.fork()),
             b: Ua::new(B, us, random.fork()),
             b2: Ua::new(B2, us, random.fork()),
+            b3: Ua::new(B3, us, random.fork()),
+            contacts: Vec::new(),
             node: Node::new(),
             network: Network::new(conditions, random.fork()),
             records: Vec::new(),
@@ -99,6 +121,17 @@ impl World {
         }
     }
 
+    /// Calls go to these contacts.
+    pub fn with_contacts(contacts: &[NextHop], conditions: Conditions, seed: u64) -> Self {
+        let config = Config {
+            has_registrar: true,
+            ..config(&[B])
+        };
+        let mut world = Self::with(config, conditions, seed);
+        world.contacts = contacts.to_vec();
+        world
+    }
+
     /// Carries out everything that is due now.
     pub fn settle(&mut self) {
         loop {
@@ -107,7 +140,7 @@ impl World {
                 moved = true;
                 self.carry_out(output);
             }
-            for ua in [&mut self.a, &mut self.b, &mut self.b2] {
+            for ua in [&mut self.a, &mut self.b, &mut self.b2, &mut self.b3] {
                 while let Some(transmit) = ua.poll_transmit() {
                     moved = true;
                     self.network
@@ -148,8 +181,12 @@ impl World {
                 self.requests.push(request.clone());
                 self.node.handle(self.now, request);
             }
-            Output::Register(_) | Output::Place(_) => unreachable!("there is no registrar here"),
+            Output::Register(_) => unreachable!("nobody registers here"),
             Output::Answered(answered) => self.answered.push(*answered),
+            Output::Place(asked) => {
+                let placement = call::Placement::To(self.contacts.clone());
+                self.b2bua.place(self.now, &asked, placement);
+            }
             Output::Cdr(cdr) => {
                 self.trace.push(format!("record {:?}", cdr.stage));
                 self.records.push(*cdr);
@@ -195,6 +232,7 @@ impl World {
             self.a.poll_timeout(),
             self.b.poll_timeout(),
             self.b2.poll_timeout(),
+            self.b3.poll_timeout(),
             self.node.poll_timeout(),
             self.network.poll_timeout(),
         ]
@@ -215,7 +253,7 @@ impl World {
             self.deliver(from, to, bytes);
         }
         self.b2bua.handle_timeout(self.now);
-        for ua in [&mut self.a, &mut self.b, &mut self.b2] {
+        for ua in [&mut self.a, &mut self.b, &mut self.b2, &mut self.b3] {
             ua.handle_timeout(self.now);
         }
         self.settle();
@@ -236,7 +274,7 @@ impl World {
             self.tape.push((from, bytes.clone()));
             let message = Message::parse_datagram(bytes).expect("user agents send readable messages");
             self.b2bua.handle_message(self.now, source, message);
-        } else if let Some(ua) = [&mut self.a, &mut self.b, &mut self.b2]
+        } else if let Some(ua) = [&mut self.a, &mut self.b, &mut self.b2, &mut self.b3]
             .into_iter()
             .find(|ua| ua.address == to)
         {
@@ -285,7 +323,9 @@ impl World {
     /// The invariants at the end of every story among honest parties.
     fn check_end(&self) {
         assert_eq!(self.next(), None, "a timer runs for nothing");
-        let is_talking = [&self.a, &self.b, &self.b2].iter().any(|ua| ua.is_talking());
+        let is_talking = [&self.a, &self.b, &self.b2, &self.b3]
+            .iter()
+            .any(|ua| ua.is_talking());
         assert!(!is_talking, "a party believes it is in a call");
         self.check_left();
     }
