@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::config;
 use crate::plan::{Plan, TrunkPlan};
 
-/// How long the questions for one name may take together.
+/// How long the questions for one name may take together at the least.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a next hop says about itself: what is looked up once for all routes that say the same.
@@ -186,8 +186,9 @@ impl Table {
                 families: self.families,
             };
             let host = name.0.clone();
+            let patience = self.resolver.patience().max(LOOKUP_TIMEOUT);
             let looking = self.resolver.resolve(self.clock.now(), goal);
-            let (counter, until) = match tokio::time::timeout(LOOKUP_TIMEOUT, looking).await {
+            let (counter, until) = match tokio::time::timeout(patience, looking).await {
                 Ok(Ok((targets, until))) if targets.is_empty() => {
                     tracing::warn!(host, "next hop not found");
                     (&self.lookups.nothing, until)

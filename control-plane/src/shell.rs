@@ -188,7 +188,9 @@ impl Shell {
                     Located::Unknown => Placement::Routed,
                     Located::Away => Placement::To(Vec::new()),
                     Located::At(targets) => {
-                        Placement::To(next_hops(targets, host.map_or("invalid", String::as_str)))
+                        let host = host.map_or("invalid", String::as_str);
+                        let is_there = |target: &Target| self.transport.is_connected(&target.destination);
+                        Placement::To(next_hops(targets, host, is_there))
                     }
                 }
             }
@@ -336,8 +338,10 @@ async fn next_users(users: &mut Option<mpsc::Receiver<Users>>) -> Option<Users> 
 }
 
 /// A user's contacts as next hops: those of one preference are called at once, those of one device in turn (RFC 5626 §6).
-/// `host` stands in `To`: what was called is the address-of-record.
-fn next_hops(targets: Vec<Target>, host: &str) -> Vec<NextHop> {
+/// Devices whose connection has ended come last, whatever their preference: another one would wait for a connection that is
+/// rarely to be had, behind a NAT never. `host` stands in `To`: what was called is the address-of-record.
+fn next_hops(targets: Vec<Target>, host: &str, is_there: impl Fn(&Target) -> bool) -> Vec<NextHop> {
+    const LAST: u32 = 1_001;
     let number = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
     let mut devices: Vec<String> = Vec::new();
     let mut hops: Vec<NextHop> = Vec::with_capacity(targets.len());
@@ -350,7 +354,7 @@ fn next_hops(targets: Vec<Target>, host: &str) -> Vec<NextHop> {
             devices.len() - 1
         });
         let place = call::Place {
-            rank: u32::from(1_000 - target.q_permille.min(1_000)),
+            rank: u32::from(1_000 - target.q_permille.min(1_000)) + if is_there(&target) { 0 } else { LAST },
             server: number(device),
             ..call::Place::default()
         };

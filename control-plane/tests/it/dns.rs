@@ -8,6 +8,7 @@ use crate::phone::Phone;
 use crate::plane::{Control, Node, Plane};
 
 const A: u16 = 1;
+const AAAA: u16 = 28;
 const SOA: u16 = 6;
 const SRV: u16 = 33;
 const NAPTR: u16 = 35;
@@ -20,6 +21,8 @@ struct NameServer {
     address: SocketAddr,
     zone: Arc<Mutex<Option<Zone>>>,
     asked: Arc<Mutex<Vec<(String, u16)>>>,
+    /// Types of questions that it never answers.
+    deaf_to: Arc<Mutex<Vec<u16>>>,
 }
 
 impl NameServer {
@@ -29,12 +32,16 @@ impl NameServer {
         let address = socket.local_addr().unwrap();
         let zone = Arc::new(Mutex::new(Some(zone)));
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (its_zone, its_asked) = (zone.clone(), asked.clone());
+        let deaf_to: Arc<Mutex<Vec<u16>>> = Arc::default();
+        let (its_zone, its_asked, its_deaf_to) = (zone.clone(), asked.clone(), deaf_to.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 512];
             while let Ok((length, client)) = socket.recv_from(&mut buffer) {
                 let (question, name, kind) = parse(&buffer[..length]);
                 its_asked.lock().unwrap().push((name.clone(), kind));
+                if its_deaf_to.lock().unwrap().contains(&kind) {
+                    continue;
+                }
                 let zone = its_zone.lock().unwrap();
                 let Some(zone) = &*zone else { continue };
                 let found = zone
@@ -45,7 +52,12 @@ impl NameServer {
                 let _ = socket.send_to(&answer, client);
             }
         });
-        Self { address, zone, asked }
+        Self {
+            address,
+            zone,
+            asked,
+            deaf_to,
+        }
     }
 
     fn become_(&self, zone: Option<Zone>) {
@@ -215,4 +227,28 @@ fn addresses_follow_the_domain_and_stay_when_it_is_gone() {
     assert!(plane.metric("ringpath_control_dns_lookups_total", "found") >= 2.0);
     plane.stop();
     node.plane.stop();
+}
+
+/// A name whose NAPTR and AAAA questions go unanswered has what the others bring, and is asked for again.
+#[test]
+fn a_question_without_an_answer_does_not_cost_the_name() {
+    let callee = Phone::new("callee");
+    let server = NameServer::start(domain(&[callee.address().port()]));
+    *server.deaf_to.lock().unwrap() = vec![NAPTR, AAAA];
+    let mut control = Control::alone();
+    control.listen = "\"udp:127.0.0.1:0\", \"udp:[::1]:0\"".into();
+    control.extra = format!(
+        "[dns]\nservers = [\"{}\"]\nttl_min_s = 1\nrefresh_s = 5\ntimeout_ms = 100\n",
+        server.address
+    );
+    let text = control.text().replace("sip:127.0.0.1:9", "sip:carrier.test");
+    let plane = Plane::start(&crate::plane::control_binary(), control.folder.path(), &text, &[]);
+    plane.wait_for_metric("ringpath_control_dns_lookups_total", "found", 2.0);
+    assert_eq!(plane.metric("ringpath_control_next_hops_unresolved", ""), 0.0);
+    let asked = server.asked.lock().unwrap().clone();
+    assert!(asked.iter().any(|(_, kind)| *kind == AAAA), "{asked:?}");
+    // Without the servers of the service the host alone is no answer.
+    server.deaf_to.lock().unwrap().push(SRV);
+    plane.wait_for_metric("ringpath_control_dns_lookups_total", "failed", 1.0);
+    plane.stop();
 }

@@ -1,5 +1,7 @@
 //! Users: imported, registered, found again after a kill, and called.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 
 use sip::digest::{Account, Request, answer};
@@ -172,5 +174,45 @@ fn without_a_registrar_register_is_refused() {
     );
     assert_eq!(response.status(), Some(405));
     assert!(response.has(HeaderName::Allow));
+    plane.stop();
+}
+
+/// A device whose connection has ended does not keep a call from the user's other one, though it is preferred.
+#[test]
+fn a_call_passes_over_a_device_whose_connection_has_ended() {
+    let plane = with_users("authentication = false").run();
+    let sip = plane.address("sip tcp");
+    let mut device = TcpStream::connect(sip).unwrap();
+    device.set_read_timeout(Some(crate::plane::LIMIT)).unwrap();
+    let local = device.local_addr().unwrap();
+    write!(
+        device,
+        "REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/TCP {local};branch=z9hG4bKgone\r\n\
+         From: <sip:alice@{DOMAIN}>;tag=1\r\nTo: <sip:alice@{DOMAIN}>\r\nCall-ID: gone\r\nCSeq: 1 REGISTER\r\n\
+         Contact: <sip:gone@{local};transport=tcp>;q=1.0\r\nContent-Length: 0\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = [0; 4_096];
+    let length = device.read(&mut answer).unwrap();
+    assert!(answer[..length].starts_with(b"SIP/2.0 200"));
+    let desk = Phone::new("alice");
+    let at_desk = request(&desk, "REGISTER", "alice", "desk").build().unwrap();
+    desk.send(at_desk.bytes(), plane.address("sip udp"));
+    assert_eq!(desk.final_of("REGISTER").status(), Some(200));
+    drop(device);
+    plane.wait_for_metric("ringpath_control_registrations", "", 1.0);
+    crate::plane::wait("the connection is gone", || {
+        plane.metric("ringpath_control_sip_connections", "") == 0.0
+    });
+    let caller = Phone::new("caller");
+    let invite = request(&caller, "INVITE", "alice", "call").build().unwrap();
+    caller.send(invite.bytes(), plane.address("sip udp"));
+    let (invite, from) = desk.take("INVITE");
+    desk.answer(&invite, 486, from);
+    assert_eq!(caller.final_of("INVITE").status(), Some(486));
+    assert_eq!(
+        plane.metric("ringpath_control_call_events_total", "next_hop_skipped"),
+        0.0
+    );
     plane.stop();
 }

@@ -434,7 +434,15 @@ impl Registrar {
         }
         // By preference, and of equal ones that which was heard of last: of two flows of a device the live one.
         bindings.sort_by_key(|binding| std::cmp::Reverse((binding.q_permille, binding.expires)));
-        Located::At(bindings.into_iter().map(Target::of).collect())
+        let targets: Vec<Target> = bindings
+            .into_iter()
+            .map(Target::of)
+            .filter(Target::is_as_secure_as_asked)
+            .collect();
+        match targets.is_empty() {
+            true => Located::Away,
+            false => Located::At(targets),
+        }
     }
 
     /// Takes out bindings that have run out.

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use sip::message::{NameAddr, Uri};
+use sip::message::{NameAddr, Scheme, Uri};
 use sip::{Destination, Transport};
 
 use crate::Binding;
@@ -36,6 +36,14 @@ impl Target {
     }
 }
 
+impl Target {
+    /// A `sips:` contact is called over TLS or not at all (RFC 5630 §4).
+    pub(crate) fn is_as_secure_as_asked(&self) -> bool {
+        let is_sips = Uri::parse(&self.uri).is_ok_and(|uri| uri.scheme() == Scheme::Sips);
+        !is_sips || self.destination.transport == Transport::Tls
+    }
+}
+
 /// The first Path's address, if there is one. Else the contact's own when it is the host that registered and no
 /// connection has to be used; and in all other cases, such as behind a NAT, where the REGISTER came from.
 fn destination(binding: &Binding) -> Destination {
@@ -50,6 +58,8 @@ fn destination(binding: &Binding) -> Destination {
         return received;
     };
     let transport = match uri.param("transport") {
+        // RFC 3261 §26.2.2: TLS, and `transport=tcp` says what is below it.
+        _ if uri.scheme() == Scheme::Sips => Transport::Tls,
         Some(name) => match Transport::of_uri_param(name) {
             Some(transport) => transport,
             None => return received,

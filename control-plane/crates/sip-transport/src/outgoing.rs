@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use sip::{Destination, FlowId, Transmit, Transport};
 use tokio::sync::watch;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::class::Class;
 use crate::counters::Drop;
@@ -86,22 +87,36 @@ impl Shared {
         self.config.large_requests_over_tcp && transmit.bytes.len() > large::UDP_REQUEST_BYTES_MAX
     }
 
+    /// Whether something for `destination` would leave at once: over UDP, or a connection that there is.
+    pub(crate) fn is_connected(&self, destination: &Destination) -> bool {
+        let Some(place) = self.place(destination) else {
+            return false;
+        };
+        let (group, name) = self.group(place, destination);
+        !destination.transport.is_reliable() || self.table().find(group, destination, name.as_ref()).is_some()
+    }
+
+    /// Whose connections are for `destination`, and what the peer has to prove.
+    fn group(&self, place: u16, destination: &Destination) -> (FlowId, Option<ServerName<'static>>) {
+        // Over TLS the connection belongs to who has proven the name.
+        let (group, name) = match destination.transport {
+            Transport::Tls => {
+                let number = destination.flow.and_then(FlowId::peer);
+                let group = number.map(|number| FlowId::of_peer(place, number));
+                (group, Some(self.peer_name(destination)))
+            }
+            _ => (None, None),
+        };
+        (group.unwrap_or(FlowId::of_listener(place)), name)
+    }
+
     /// Queues for the connection, which is made if there is none.
     fn send_stream(&self, destination: Destination, outgoing: Box<Outgoing>) {
         let Some(place) = self.place(&destination) else {
             self.counters.drop(Drop::NoListener);
             return self.unsent(*outgoing);
         };
-        // Over TLS the connection belongs to who has proven the name.
-        let (group, name) = match destination.transport {
-            Transport::Tls => {
-                let number = destination.flow.and_then(FlowId::peer);
-                let group = number.map(|number| FlowId::of_peer(place, number));
-                (group, Some(self.peer_name(&destination)))
-            }
-            _ => (None, None),
-        };
-        let group = group.unwrap_or(FlowId::of_listener(place));
+        let (group, name) = self.group(place, &destination);
         let found = self.table().find(group, &destination, name.as_ref());
         let Some((flow, handle)) = found else {
             return self.connect(group, destination.remote, name, outgoing);

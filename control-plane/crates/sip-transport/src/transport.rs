@@ -231,6 +231,11 @@ impl Transport {
         self.shared.send(transmit);
     }
 
+    /// Whether something for `destination` would leave at once: over UDP, or over a connection that there is.
+    pub fn is_connected(&self, destination: &Destination) -> bool {
+        self.shared.is_connected(destination)
+    }
+
     /// Takes the TLS files as they are now, for connections from now on. Files that cannot be used are told in the log and in
     /// [`Snapshot::reloads`], and nothing changes. Does nothing without TLS.
     pub fn reload_tls(&self) {

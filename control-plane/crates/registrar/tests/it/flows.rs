@@ -208,3 +208,52 @@ fn preference_decides_who_is_tried_first() {
         ]
     );
 }
+
+/// RFC 5630 §4, RFC 3261 §26.2.2.
+#[test]
+fn a_sips_contact_is_called_over_tls_or_not_at_all() {
+    for (transport, from, contact, expected) in [
+        // The connection that it registered over.
+        (
+            Transport::Tls,
+            "192.0.2.1:40000",
+            "sips:a@192.0.2.1",
+            Some("192.0.2.1:40000"),
+        ),
+        // At the address that it names itself.
+        (
+            Transport::Tcp,
+            "192.0.2.1:40000",
+            "sips:a@192.0.2.1",
+            Some("192.0.2.1:5061"),
+        ),
+        (
+            Transport::Udp,
+            "192.0.2.1:5060",
+            "sips:a@192.0.2.1:5071;transport=tcp",
+            Some("192.0.2.1:5071"),
+        ),
+        // Behind a NAT there is no way but the one it came, and that is not secret.
+        (Transport::Udp, "203.0.113.5:4000", "sips:a@10.0.0.1", None),
+        (
+            Transport::Tls,
+            "203.0.113.5:4000",
+            "sips:a@10.0.0.1",
+            Some("203.0.113.5:4000"),
+        ),
+    ] {
+        let mut world = open(|_| {});
+        world.source = source(transport, from, 1);
+        assert_eq!(world.status(&format!("Contact: <{contact}>\r\n")), 200);
+        let located = world.locate("sip:alice@example.com");
+        match (located, expected) {
+            (Located::At(targets), Some(address)) => {
+                let destination = targets[0].destination;
+                assert_eq!(destination.transport, Transport::Tls, "{contact} from {from}");
+                assert_eq!(destination.remote, address.parse().unwrap());
+            }
+            (Located::Away, None) => {}
+            other => panic!("{contact} over {transport:?}: {other:?}"),
+        }
+    }
+}

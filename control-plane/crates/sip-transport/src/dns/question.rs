@@ -13,6 +13,18 @@ pub enum Question {
     Aaaa(String),
 }
 
+impl Question {
+    /// The answer that there is nothing.
+    pub fn nothing(&self) -> Answer {
+        match self {
+            Self::Naptr(_) => Answer::Naptr(Vec::new()),
+            Self::Srv(_) => Answer::Srv(Vec::new()),
+            Self::A(_) => Answer::A(Vec::new()),
+            Self::Aaaa(_) => Answer::Aaaa(Vec::new()),
+        }
+    }
+}
+
 /// What the DNS answers. That there is nothing is an answer, with an empty list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {

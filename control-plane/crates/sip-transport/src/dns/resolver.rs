@@ -15,11 +15,18 @@ use super::{Answer, Cache, Goal, Question, Resolution, Step, Target};
 /// Questions that one name may need: a cut of all that [`Resolution`] could ask.
 const QUESTIONS_MAX: usize = 100;
 
+/// How often a question is asked.
+const ATTEMPTS: u32 = 2;
+
+/// Questions about one name that may all be answered late.
+const SLOW_QUESTIONS: u32 = 4;
+
 /// Asks the DNS, or what is remembered of it.
 #[derive(Debug)]
 pub struct Resolver {
     resolver: TokioResolver,
     cache: Cache,
+    timeout: Duration,
 }
 
 /// Why a name has no targets for now. That it leads nowhere is no error.
@@ -53,18 +60,29 @@ impl Resolver {
         };
         let options: &mut ResolverOpts = builder.options_mut();
         options.timeout = timeout;
-        options.attempts = 2;
+        options.attempts = ATTEMPTS as usize;
         // What is remembered is in the one cache that has limits.
         options.cache_size = 0;
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         let resolver = builder.build().map_err(ResolveError::Setup)?;
-        Ok(Self { resolver, cache })
+        Ok(Self {
+            resolver,
+            cache,
+            timeout,
+        })
     }
 
-    /// The targets of `goal`, and until when they hold at the least.
+    /// How long a name takes at the most whose answers come as late as they may: what it needs beside those is rarely
+    /// asked for.
+    pub fn patience(&self) -> Duration {
+        self.timeout * ATTEMPTS * SLOW_QUESTIONS
+    }
+
+    /// The targets of `goal`, and until when they hold at the least; `None` for not at all, since a question went
+    /// unanswered. One about services (NAPTR) or addresses of one family is done without: what comes of the others counts.
     ///
     /// # Errors
-    /// When a question has no answer. That what is asked for is not there is an answer.
+    /// When a question has no answer, and nothing is found without it. That what is asked for is not there is an answer.
     pub async fn resolve(
         &mut self,
         now: Timestamp,
@@ -72,19 +90,35 @@ impl Resolver {
     ) -> Result<(Vec<Target>, Option<Timestamp>), ResolveError> {
         let mut resolution = Resolution::new(goal);
         let mut holds: Option<Timestamp> = None;
+        let mut unanswered = None;
         for _ in 0..QUESTIONS_MAX {
             let question = match resolution.poll() {
                 Step::Ask(question) => question,
-                Step::Done(targets) => return Ok((targets, holds)),
+                Step::Done(targets) => {
+                    return match unanswered {
+                        None => Ok((targets, holds)),
+                        Some(error) if targets.is_empty() => Err(error),
+                        Some(_) => Ok((targets, None)),
+                    };
+                }
             };
             let known = self.cache.find(now, &question);
             let (answer, until) = match known {
                 Some((answer, until)) => (answer.clone(), until),
-                None => {
-                    let (answer, ttl) = self.ask(&question).await?;
-                    let until = self.cache.keep(now, question, answer.clone(), ttl);
-                    (answer, until)
-                }
+                None => match (self.ask(&question).await, &question) {
+                    (Ok((answer, ttl)), _) => {
+                        let until = self.cache.keep(now, question, answer.clone(), ttl);
+                        (answer, until)
+                    }
+                    // That a service is at certain servers cannot be guessed: the host itself may be another machine.
+                    (Err(error), Question::Srv(_)) => return Err(error),
+                    (Err(error), _) => {
+                        tracing::debug!(%error, "done without");
+                        unanswered.get_or_insert(error);
+                        resolution.answer(question.nothing());
+                        continue;
+                    }
+                },
             };
             holds = Some(holds.map_or(until, |before| before.min(until)));
             resolution.answer(answer);

@@ -502,6 +502,7 @@ async fn a_request_connects_once_and_a_response_without_its_connection_connects_
     let (mut first, _) = within("a connection", peer.accept()).await.unwrap();
     streamed(&mut first).await;
     streamed(&mut first).await;
+    assert!(transport.is_connected(&to(Protocol::Tcp, address, None)));
     first
         .write_all(request("BYE", "<sip:b@h>;tag=2", "TCP a").as_bytes())
         .await
@@ -514,6 +515,7 @@ async fn a_request_connects_once_and_a_response_without_its_connection_connects_
         }
     };
     within("the connection is forgotten", gone).await;
+    assert!(!transport.is_connected(&to(Protocol::Tcp, address, Some(source.flow))));
     transport.send(Transmit {
         destination: to(Protocol::Tcp, address, Some(source.flow)),
         bytes,
