@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::process::Process;
 use crate::{binary, usage};
@@ -122,6 +122,25 @@ impl Plane {
     /// What it said at its start.
     pub fn announcement(&self) -> &Announcement {
         &self.announcement
+    }
+
+    /// Puts users into a control plane's database, `name;password` a line.
+    ///
+    /// # Errors
+    /// What the program said.
+    pub fn import_users(&self, users: &Path) -> anyhow::Result<()> {
+        let imported = std::process::Command::new(binary::find("ringpath-control")?)
+            .arg("--config")
+            .arg(&self.config)
+            .arg("--import-users")
+            .arg(users)
+            .output()?;
+        ensure!(
+            imported.status.success(),
+            "{}",
+            String::from_utf8_lossy(&imported.stderr)
+        );
+        Ok(())
     }
 
     /// SIGTERM; it must end with status 0 in time.

@@ -36,6 +36,8 @@ pub enum Transport {
     Udp,
     /// One connection for all calls.
     Tcp,
+    /// A connection for each call of a caller.
+    TcpEach,
 }
 
 /// How to run a scenario of `sipp-scenarios`.
@@ -98,8 +100,13 @@ impl Script<'_> {
             match self.transport {
                 Transport::Udp => &"u1",
                 Transport::Tcp => &"t1",
+                Transport::TcpEach => &"tn",
             },
         ]);
+        if self.transport == Transport::TcpEach {
+            // Its default is more than a process may open.
+            add(&[&"-max_socket", &(self.calls + 10)]);
+        }
         add(&[
             &"-m",
             &self.calls,
@@ -202,7 +209,7 @@ fn is_bound(local: SocketAddr, transport: Transport) -> anyhow::Result<bool> {
     let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), local.port());
     let table = fs::read_to_string(match transport {
         Transport::Udp => "/proc/net/udp",
-        Transport::Tcp => "/proc/net/tcp",
+        Transport::Tcp | Transport::TcpEach => "/proc/net/tcp",
     })?;
     Ok(table
         .lines()
@@ -211,21 +218,23 @@ fn is_bound(local: SocketAddr, transport: Transport) -> anyhow::Result<bool> {
 
 /// The last line of SIPp's statistics.
 pub(crate) fn tally_of(table: &str) -> anyhow::Result<Tally> {
-    let mut lines = table.lines();
-    let names: Vec<&str> = lines.next().context("no statistics")?.split(';').collect();
-    let last: Vec<&str> = lines.last().context("no statistics")?.split(';').collect();
-    let value = |name: &str| -> anyhow::Result<u64> {
-        let place = names.iter().position(|n| *n == name);
-        let text = place
-            .and_then(|place| last.get(place))
-            .context(format!("no column {name}"))?;
-        text.parse().with_context(|| format!("{name} is {text:?}"))
-    };
     Ok(Tally {
-        successful: value("SuccessfulCall(C)")?,
-        failed: value("FailedCall(C)")?,
-        retransmissions: value("Retransmissions(C)")?,
+        successful: value_of(table, "SuccessfulCall(C)")?,
+        failed: value_of(table, "FailedCall(C)")?,
+        retransmissions: value_of(table, "Retransmissions(C)")?,
     })
+}
+
+/// A column of the last line of SIPp's statistics.
+pub(crate) fn value_of(table: &str, name: &str) -> anyhow::Result<u64> {
+    let mut lines = table.lines();
+    let mut names = lines.next().context("no statistics")?.split(';');
+    let mut last = lines.last().context("no statistics")?.split(';');
+    let place = names.position(|column| column == name);
+    let text = place
+        .and_then(|place| last.nth(place))
+        .context(format!("no column {name}"))?;
+    text.parse().with_context(|| format!("{name} is {text:?}"))
 }
 
 #[cfg(test)]

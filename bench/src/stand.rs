@@ -100,7 +100,7 @@ impl Stand {
         let store = folder.join("cdr.sqlite");
         let transport = match options.callee_transport {
             Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
+            Transport::Tcp | Transport::TcpEach => "tcp",
         };
         let control_ops = host.address()?;
         let control = ControlOptions {
@@ -200,17 +200,7 @@ impl Stand {
     pub fn import_users(&self, users: &str, count: u64) -> anyhow::Result<()> {
         let file = self.folder.join("import.csv");
         std::fs::write(&file, users)?;
-        let imported = std::process::Command::new(crate::binary::find("ringpath-control")?)
-            .arg("--config")
-            .arg(self.folder.join("control.toml"))
-            .arg("--import-users")
-            .arg(&file)
-            .output()?;
-        ensure!(
-            imported.status.success(),
-            "{}",
-            String::from_utf8_lossy(&imported.stderr)
-        );
+        self.control.import_users(&file)?;
         wait::until_true("the users to be known", Duration::from_secs(10), || {
             let known = self.control_metrics()?.value("ringpath_control_users", "");
             Ok(known.is_some_and(|known| known >= count as f64))

@@ -93,6 +93,20 @@ fn a_call_over_tcp_on_both_sides() {
 }
 
 #[test]
+fn long_messages_of_many_calls_share_a_connection() {
+    let expected = Expected {
+        status: 200,
+        released_by: "callee",
+    };
+    run("tcp/one-connection", Transport::Tcp, &expected);
+}
+
+#[test]
+fn each_call_may_have_its_connection() {
+    run("tcp/connection-a-call", Transport::TcpEach, &CALLER_HANGS_UP);
+}
+
+#[test]
 fn early_media_reaches_the_caller() {
     run("early-media/ringback", Transport::Udp, &CALLER_HANGS_UP);
 }
