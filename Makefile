@@ -55,7 +55,8 @@ bench-relay: release ## Relays side by side, fifteen minutes, needs root; writes
 bench-setup: release ## Calls set up a second over gRPC, with and without steering; writes target/bench/setup.json
 	$(TARGET)/release/ringpath-kit setup $(ARGS)
 
-bench-sip: release ## Calls a second of SIP on one core, beside Kamailio; writes target/bench/sip.json
+# ARGS adds to it, such as ARGS="--metrics cps_signalling,cpu_us_per_call --systems ringpath"; see ringpath-kit sip-load --help.
+bench-sip: release ## SIP on one core, beside Kamailio, twelve minutes: rates, memory, overload; writes target/bench/sip.json
 	$(TARGET)/release/ringpath-kit sip-load $(ARGS)
 
 bench-micro: ## The functions on the way of a packet and of a message, by themselves (criterion)

@@ -1,5 +1,5 @@
-//! Calls a second that a SIP server takes, and what a call costs it: this control plane beside Debian's Kamailio
-//! (`make bench-sip`).
+//! Calls and registrations a second that a SIP server takes, what they cost it in time and memory, and what it does beyond:
+//! this control plane beside Debian's Kamailio (`make bench-sip`).
 //!
 //! The server has one core, SIPp as caller and callee another. Everything is on an address of loopback of its own.
 
@@ -7,4 +7,11 @@ pub mod attempt;
 pub mod bench;
 pub mod ceiling;
 pub mod contender;
+pub mod footprint;
+pub mod loader;
+pub mod outage;
+pub mod probe;
 pub mod row;
+pub mod search;
+pub mod site;
+pub mod strain;

@@ -16,6 +16,18 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     Ok(kilobytes * 1_024)
 }
 
+/// Resident memory in bytes, what is shared with other processes counted in proportion: sums over processes count nothing
+/// twice.
+pub fn proportional_bytes(pid: u32) -> anyhow::Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .context("no Pss")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1_024)
+}
+
 /// Time that the scheduler gave to the threads that the process, or kernel thread, has now. Exact to the nanosecond,
 /// where `/proc/<pid>/stat` counts in hundredths of a second; threads that have ended are not in it.
 pub fn run_time(pid: u32) -> anyhow::Result<Duration> {
@@ -38,6 +50,7 @@ mod tests {
     #[test]
     fn this_process_has_memory_and_has_run() {
         assert!(resident_bytes(std::process::id()).unwrap() > 100_000);
+        assert!(proportional_bytes(std::process::id()).unwrap() > 100_000);
         let before = run_time(std::process::id()).unwrap();
         let mut sum = 0u64;
         while run_time(std::process::id()).unwrap() == before {

@@ -1,54 +1,57 @@
-//! One run of SIPp against a server: so many calls a second for so long.
+//! One run of SIPp against a server: so many calls, or registrations, a second for so long.
 
-use std::ffi::OsString;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
 use ops::clock::MonotonicClock;
 
-use crate::binary;
-use crate::process::Process;
-use crate::sip_load::contender::{Contender, is_bound};
+use crate::sip_load::contender::Contender;
+use crate::sip_load::loader::Loader;
 use crate::sipp::{Tally, tally_of};
 use crate::{usage, wait};
 
 /// Calls that are not over by then, after the last was begun, have failed. A retransmission comes after half a second.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// SIPp needs it above 2,000 calls a second; the kernel caps it.
-const BUFFER_BYTES: &str = "8388608";
-/// SIPp's own limit of calls at once, below that of its open files.
-const CALLS_AT_ONCE: &str = "15000";
 /// What SIPp must begin of the rate that it was asked for.
 const PACE: f64 = 0.97;
-/// How often SIPp writes a line of statistics.
-const STATISTICS_EVERY: &str = "200ms";
-/// The part of a run over which [`Outcome::busy`] is taken.
-const BUSY_PART: f64 = 0.9;
+/// The parts of a run at which memory is looked at; the latter ends the account of [`Outcome::busy`], too.
+const MOMENTS: [f64; 2] = [0.6, 0.9];
+
+/// What SIPp does again and again.
+#[derive(Clone, Copy, Debug)]
+pub enum Work<'a> {
+    /// A call that ends at once.
+    Call,
+    /// A registration of the next user of the file, without a challenge.
+    Register(&'a Path),
+    /// The same with digest: two REGISTERs.
+    RegisterDigest(&'a Path),
+}
 
 /// Who sends what to whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
-    /// The core of both SIPp.
-    pub core: usize,
+    /// Where both SIPp run.
+    pub loader: Loader<'a>,
+    /// What they do.
+    pub work: Work<'a>,
     /// Caller's and callee's addresses.
     pub parties: [SocketAddr; 2],
     /// The server's.
     pub server: SocketAddr,
-    /// Calls a second.
+    /// Calls, or registrations, a second.
     pub rate: u32,
-    /// For how long.
-    pub duration: Duration,
-    /// What SIPp writes goes there.
-    pub folder: &'a Path,
+    /// How many.
+    pub calls: u64,
+    /// Whether to look at the server's memory meanwhile.
+    pub weigh: bool,
 }
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Calls that were asked for.
+    /// Calls, or registrations, that were asked for.
     pub calls: u64,
     /// SIPp's account.
     pub tally: Tally,
@@ -60,6 +63,8 @@ pub struct Outcome {
     pub cpu_us_per_call: f64,
     /// Processor time of the server's processes, and of both SIPp, by time that passed, while calls were begun.
     pub busy: [f64; 2],
+    /// Memory of the server's processes in bytes when six tenths, and nine tenths, of the time were over; zero if not asked for.
+    pub memory: [u64; 2],
 }
 
 impl Outcome {
@@ -75,89 +80,70 @@ impl Outcome {
 }
 
 impl Offer<'_> {
+    /// How long SIPp begins calls.
+    pub fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.calls as f64 / f64::from(self.rate.max(1)))
+    }
+
     /// Runs it.
     pub fn run(&self, contender: &Contender) -> anyhow::Result<Outcome> {
-        let calls = u64::from(self.rate) * self.duration.as_millis() as u64 / 1_000;
         let [caller, callee] = self.parties;
-        let mut uas = self.sipp("uas", callee, &[])?;
-        wait::until_true("SIPp to listen", Duration::from_secs(10), || {
-            ensure!(uas.is_running()?, "SIPp ended at once\n{}", uas.tail());
-            is_bound(callee)
-        })?;
-        let statistics = self.folder.join("uac.csv");
-        let _ = fs::remove_file(&statistics);
-        let (rate, count) = (self.rate.to_string(), calls.to_string());
+        let (scenario, users) = match self.work {
+            Work::Call => ("load/call", None),
+            Work::Register(users) => ("load/register", Some(users)),
+            Work::RegisterDigest(users) => ("load/register-digest", Some(users)),
+        };
+        let mut uas = match self.work {
+            Work::Call => Some(self.loader.callee(scenario, callee, Duration::ZERO)?),
+            Work::Register(_) | Work::RegisterDigest(_) => None,
+        };
+        let answering = || {
+            uas.as_ref()
+                .map_or(Ok(Duration::ZERO), |uas| usage::run_time(uas.process.id()))
+        };
         let clock = MonotonicClock::start();
         let begun = clock.now();
-        let before = [contender.run_time()?, usage::run_time(uas.id())?];
-        let mut uac = self.sipp(
-            "uac",
-            caller,
-            &[
-                &self.server.to_string(),
-                "-r",
-                &rate,
-                "-m",
-                &count,
-                "-d",
-                "0",
-                "-trace_stat",
-                "-stf",
-                &statistics.display().to_string(),
-                "-fd",
-                STATISTICS_EVERY,
-            ],
-        )?;
+        let before = [contender.run_time()?, answering()?];
+        let users = users.map(|users| users.display().to_string());
+        let fields = users.as_ref().map(|users| ["-inf", users.as_str()]);
+        let mut more = vec!["-d", "0"];
+        more.extend(fields.iter().flatten());
+        let mut uac = self
+            .loader
+            .caller(scenario, [caller, self.server], self.rate, self.calls, &more)?;
         // While SIPp still begins calls: what follows is waiting, and would make the cores look idle.
-        wait::pass(self.duration.mul_f64(BUSY_PART));
+        let duration = self.duration();
+        let mut memory = [0; 2];
+        for (moment, memory) in MOMENTS.into_iter().zip(&mut memory) {
+            wait::pass((begun + duration.mul_f64(moment)).saturating_since(clock.now()));
+            if self.weigh {
+                *memory = contender.memory_bytes()?;
+            }
+        }
         let server = contender.run_time()?.saturating_sub(before[0]);
-        let mut load = usage::run_time(uas.id())?.saturating_sub(before[1]);
-        if uac.is_running()? {
-            load += usage::run_time(uac.id())?;
+        let mut load = answering()?.saturating_sub(before[1]);
+        if uac.process.is_running()? {
+            load += usage::run_time(uac.process.id())?;
         }
         let passed = clock.now().saturating_since(begun).as_secs_f64();
         // A run that is not over by then is killed, and the calls that it still had have failed.
-        let _ = uac.wait(self.duration + PATIENCE);
+        let _ = uac.process.wait(duration + PATIENCE);
         let work = contender.run_time()?.saturating_sub(before[0]);
-        uas.kill()?;
-        let table = fs::read_to_string(&statistics)
-            .with_context(|| format!("SIPp gave no statistics\n{}", uac.tail()))?;
+        if let Some(uas) = &mut uas {
+            uas.process.kill()?;
+        }
+        let table = uac.statistics()?;
         let mut tally = tally_of(&table)?;
-        tally.failed = tally.failed.max(calls.saturating_sub(tally.successful));
+        tally.failed = tally.failed.max(self.calls.saturating_sub(tally.successful));
         Ok(Outcome {
-            calls,
+            calls: self.calls,
             tally,
-            pace: pace_of(&table, calls).unwrap_or(0.0),
+            pace: pace_of(&table, self.calls).unwrap_or(0.0),
             rate: self.rate,
             cpu_us_per_call: work.as_micros() as f64 / tally.successful.max(1) as f64,
             busy: [server, load].map(|work| work.as_secs_f64() / passed),
+            memory,
         })
-    }
-
-    fn sipp(&self, side: &str, local: SocketAddr, more: &[&str]) -> anyhow::Result<Process> {
-        let scenario = binary::scenarios().join("load/call").join(format!("{side}.xml"));
-        let (core, ip, port) = (
-            self.core.to_string(),
-            local.ip().to_string(),
-            local.port().to_string(),
-        );
-        let mut words: Vec<OsString> = ["--cpu-list", &core, "sipp", "-sf"].map(OsString::from).into();
-        words.push(scenario.into());
-        let fixed = [
-            "-i",
-            &ip,
-            "-p",
-            &port,
-            "-mi",
-            &ip,
-            "-nostdin",
-            "-buff_size",
-            BUFFER_BYTES,
-            "-l",
-            CALLS_AT_ONCE,
-        ];
-        words.extend(fixed.iter().chain(more).map(OsString::from));
-        Process::start(side, "taskset", words, &[], self.folder)
     }
 }
 

@@ -7,28 +7,28 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 
 use crate::plane::{ControlOptions, NodeOptions, Plane};
 use crate::process::Process;
 use crate::relay::privilege;
+use crate::sip_load::probe;
 use crate::{usage, wait};
 
 const KAMAILIO: &str = "kamailio";
+const REALM: &str = "example.com";
 const READY_WITHIN: Duration = Duration::from_secs(15);
-/// How long finished transactions are kept, by either: Kamailio's default (`wt_timer`).
-const LINGER_MS: u32 = 5_000;
 /// Two pairs of ports a call: as many as an address has.
 const MEDIA_CALLS_MAX: u32 = 10_000;
 
 /// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum System {
     /// The control plane: both legs, topology hiding, call records.
     Ringpath,
-    /// Debian's package as a stateful, record-routing proxy.
+    /// Debian's package: a stateful, record-routing proxy, or a registrar that keeps users in memory.
     Kamailio,
 }
 
@@ -42,6 +42,34 @@ impl System {
     }
 }
 
+/// What a server is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Calls, without a media node.
+    Calls,
+    /// Calls whose media is allocated on a media node on the same core; Kamailio has none.
+    Media,
+    /// The same as `Calls`, but Kamailio keeps dialogs, as it must for a call to take anything at all.
+    Dialogs,
+    /// Registrations of whoever asks.
+    Registrar,
+    /// Registrations with digest, MD5.
+    Digest,
+}
+
+impl Role {
+    /// As in names of folders.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Media => "media",
+            Self::Dialogs => "dialogs",
+            Self::Registrar => "registrar",
+            Self::Digest => "digest",
+        }
+    }
+}
+
 /// Where a server runs and whom it calls.
 #[derive(Clone, Debug)]
 pub struct Place<'a> {
@@ -51,8 +79,14 @@ pub struct Place<'a> {
     pub sip: SocketAddr,
     /// Its next hop.
     pub callee: SocketAddr,
+    /// Its next hop for the probe's calls.
+    pub probe: SocketAddr,
+    /// How long finished transactions are kept.
+    pub linger: Duration,
     /// Further addresses: metrics, then gRPC and metrics of a media node.
     pub spare: [SocketAddr; 3],
+    /// Its users, `name;password` a line, for [`Role::Digest`].
+    pub users: &'a Path,
     /// What it writes goes there.
     pub folder: &'a Path,
 }
@@ -80,29 +114,61 @@ pub fn kamailio_version() -> anyhow::Result<String> {
 }
 
 impl Contender {
-    /// Starts a server and waits until it is ready. `with_media`: media is allocated on a media node on the same core;
-    /// Kamailio has none.
-    pub fn start(system: System, with_media: bool, place: &Place<'_>) -> anyhow::Result<Self> {
+    /// Starts a server and waits until it is ready.
+    pub fn start(system: System, role: Role, place: &Place<'_>) -> anyhow::Result<Self> {
         match system {
-            System::Ringpath => ringpath(with_media, place),
-            System::Kamailio => kamailio(place),
+            System::Ringpath => ringpath(role, place),
+            System::Kamailio => kamailio(role, place),
+        }
+    }
+
+    /// Kills the control plane and starts it again, for what it still knows. Not for Kamailio, which keeps nothing.
+    pub fn crash(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Ringpath(planes) => {
+                planes.0.kill()?;
+                planes.0.restart()
+            }
+            Self::Kamailio(_) => bail!("Kamailio keeps its registrations in memory here"),
         }
     }
 
     /// Processor time of all its processes so far.
     pub fn run_time(&self) -> anyhow::Result<Duration> {
+        self.processes()?.into_iter().map(usage::run_time).sum()
+    }
+
+    /// Memory of all its processes in bytes, what they share counted once. That of a media node is not the call's here.
+    pub fn memory_bytes(&self) -> anyhow::Result<u64> {
         match self {
-            Self::Ringpath(planes) => {
-                let node = planes.1.as_ref().map(|node| usage::run_time(node.id()));
-                Ok(usage::run_time(planes.0.id())? + node.transpose()?.unwrap_or_default())
-            }
+            Self::Ringpath(planes) => usage::proportional_bytes(planes.0.id()),
+            Self::Kamailio(_) => self.processes()?.into_iter().map(usage::proportional_bytes).sum(),
+        }
+    }
+
+    fn processes(&self) -> anyhow::Result<Vec<u32>> {
+        match self {
+            Self::Ringpath(planes) => Ok([Some(planes.0.id()), planes.1.as_ref().map(Plane::id)]
+                .into_iter()
+                .flatten()
+                .collect()),
             Self::Kamailio(process) => {
-                let mut sum = usage::run_time(process.id())?;
-                for child in children(process.id())? {
-                    sum += usage::run_time(child)?;
-                }
-                Ok(sum)
+                let mut all = vec![process.id()];
+                all.extend(children(process.id())?);
+                Ok(all)
             }
+        }
+    }
+
+    /// Ends it in mid-work.
+    pub fn kill(self) -> anyhow::Result<()> {
+        match self {
+            Self::Ringpath(mut planes) => {
+                planes.0.kill()?;
+                planes.1.as_mut().map_or(Ok(()), Plane::kill)
+            }
+            // Its children do not outlive a SIGTERM to the first of them; a SIGKILL they would.
+            Self::Kamailio(mut process) => process.stop(READY_WITHIN),
         }
     }
 
@@ -124,7 +190,8 @@ fn on_core(core: usize) -> Vec<OsString> {
         .into()
 }
 
-fn ringpath(with_media: bool, place: &Place<'_>) -> anyhow::Result<Contender> {
+fn ringpath(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
+    let with_media = role == Role::Media;
     let [ops, grpc, node_ops] = place.spare;
     let node = with_media
         .then(|| {
@@ -143,9 +210,16 @@ fn ringpath(with_media: bool, place: &Place<'_>) -> anyhow::Result<Contender> {
             Plane::start_node_after(&on_core(place.core), &options, place.folder)
         })
         .transpose()?;
-    let extra = format!(
+    let mut extra = format!(
         "[limits]\ncalls_max = 100000\ntransactions_max = 1000000\n\n[media]\nanchored = {with_media}\n"
     );
+    if let Role::Registrar | Role::Digest = role {
+        // SIPp asks at our own address, which counts as the domain; what it has of digest is MD5 with qop=auth.
+        extra += &format!(
+            "\n[registrar]\ndomains = [\"{REALM}\"]\nauthentication = {}\nalgorithms = [\"MD5\"]\nauth_int = false\n",
+            role == Role::Digest
+        );
+    }
     let store = place.folder.join("cdr.sqlite");
     for old in ["cdr.sqlite", "cdr.sqlite-wal", "cdr.sqlite-shm"] {
         let _ = fs::remove_file(place.folder.join(old));
@@ -155,22 +229,43 @@ fn ringpath(with_media: bool, place: &Place<'_>) -> anyhow::Result<Contender> {
         ops,
         store,
         nodes: node.iter().map(|_| ("media-1".to_owned(), grpc)).collect(),
-        routes: vec![(String::new(), format!("sip:{};transport=udp", place.callee))],
+        routes: vec![
+            (String::new(), format!("sip:{};transport=udp", place.callee)),
+            (
+                probe::PREFIX.to_owned(),
+                format!("sip:{};transport=udp", place.probe),
+            ),
+        ],
         extra,
     };
     let mut before = vec![
         OsString::from("env"),
-        format!("RINGPATH_CONTROL__SIP__LINGER_MS={LINGER_MS}").into(),
+        format!("RINGPATH_CONTROL__SIP__LINGER_MS={}", place.linger.as_millis()).into(),
         "RINGPATH_CONTROL__LOG__FILTER=warn".into(),
     ];
     before.extend(on_core(place.core));
-    let control = Plane::start_control_after(&before, &options, place.folder)?;
+    let mut control = Plane::start_control_after(&before, &options, place.folder)?;
+    if role == Role::Digest {
+        // Read at its start; while it runs it would look for changes twice a minute.
+        control.stop()?;
+        control.import_users(place.users)?;
+        control.restart()?;
+    }
     Ok(Contender::Ringpath(Box::new((control, node))))
 }
 
-fn kamailio(place: &Place<'_>) -> anyhow::Result<Contender> {
+fn kamailio(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
     let config = place.folder.join("kamailio.cfg");
-    let text = include_str!("kamailio.cfg").replace("CALLEE", &place.callee.to_string());
+    let text = match role {
+        Role::Calls | Role::Media | Role::Dialogs => include_str!("kamailio.cfg"),
+        Role::Registrar | Role::Digest => include_str!("kamailio-registrar.cfg"),
+    };
+    let text = text
+        .replace("CALLEE", &place.callee.to_string())
+        .replace("PROBE_PREFIX", probe::PREFIX)
+        .replace("PROBE", &place.probe.to_string())
+        .replace("LINGER_MS", &place.linger.as_millis().to_string())
+        .replace("REALM", REALM);
     fs::write(&config, text)?;
     let mut words = on_core(place.core);
     words.extend([KAMAILIO, "-f"].map(OsString::from));
@@ -183,6 +278,11 @@ fn kamailio(place: &Place<'_>) -> anyhow::Result<Contender> {
     ];
     words.extend(fixed.map(OsString::from));
     words.push(place.folder.into());
+    match role {
+        Role::Dialogs => words.extend(["-A", "WITH_DIALOGS"].map(OsString::from)),
+        Role::Digest => words.extend(["-A", "WITH_DIGEST"].map(OsString::from)),
+        Role::Calls | Role::Media | Role::Registrar => {}
+    }
     words.push("-Y".into());
     words.push(place.folder.into());
     let mut process = Process::start(KAMAILIO, &words[0], &words[1..], &[], place.folder)?;

@@ -1,12 +1,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use ringpath_bench::sip_load::bench::{self, Options};
+use ringpath_bench::sip_load::contender::System;
+use ringpath_bench::sip_load::row::Metric;
+use ringpath_bench::sip_load::search::Rates;
 
-/// Calls a second of the control plane and of Kamailio on one core, with SIPp on another; writes sip.json
+/// What SIP costs the control plane and Kamailio on one core, with SIPp on another; writes sip.json
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The first rate, in calls a second
+    /// What to measure, with commas between; everything by default
+    #[arg(long, value_delimiter = ',', value_enum)]
+    metrics: Vec<Metric>,
+    /// Of what, with commas between; both by default
+    #[arg(long, value_delimiter = ',', value_enum)]
+    systems: Vec<System>,
+    /// The first rate, in calls a second; with media half of it
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     first: u32,
     /// Steps of the search, in calls a second
@@ -15,12 +25,30 @@ pub struct Arguments {
     /// The highest rate that is tried
     #[arg(long, default_value_t = 9_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate_max: u32,
+    /// The first rate of registrations a second
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    register_first: u32,
+    /// Steps of their search
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    register_step: u32,
+    /// The highest rate of theirs that is tried
+    #[arg(long, default_value_t = 16_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    register_max: u32,
     /// Seconds of one run
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
     time_s: u64,
-    /// Leaves out the search with a media node
-    #[arg(long)]
-    without_media: bool,
+    /// How often a ceiling must hold
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
+    runs: u8,
+    /// Seconds for which servers keep finished transactions; Kamailio's default
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=32))]
+    linger_s: u64,
+    /// Users that register
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    users: u32,
+    /// Registrations, ringing and held calls whose memory is measured
+    #[arg(long, default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(10..=9_000))]
+    held: u32,
     /// Folder of results
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
@@ -28,12 +56,34 @@ pub struct Arguments {
 
 /// Measures and prints.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let metrics = if arguments.metrics.is_empty() {
+        Metric::value_variants().to_vec()
+    } else {
+        arguments.metrics
+    };
+    let systems = if arguments.systems.is_empty() {
+        System::value_variants().to_vec()
+    } else {
+        arguments.systems
+    };
     let report = bench::run(&Options {
-        first: arguments.first,
-        step: arguments.step,
-        rate_max: arguments.rate_max,
+        metrics,
+        systems,
+        calls: Rates {
+            first: arguments.first,
+            step: arguments.step,
+            max: arguments.rate_max,
+        },
+        registrations: Rates {
+            first: arguments.register_first,
+            step: arguments.register_step,
+            max: arguments.register_max,
+        },
         duration: Duration::from_secs(arguments.time_s),
-        with_media: !arguments.without_media,
+        runs: arguments.runs.into(),
+        linger: Duration::from_secs(arguments.linger_s),
+        users: arguments.users,
+        held: arguments.held,
         folder: arguments.folder,
     })?;
     println!("\n| system | metric | value | runs | spread |\n|---|---|---:|---:|---:|");
