@@ -1,7 +1,7 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use media_types::{CallId, CallReport, CallSpec, IdempotencyKey, NodeName};
+use media_types::{CallId, CallReport, CallSpec, IdempotencyKey, NodeName, Refusal};
 use proto::convert::{FieldError, Problem, create_to_wire, report_from_wire};
 use tokio::time::Instant;
 
@@ -9,9 +9,10 @@ use crate::choose::{Candidate, order};
 use crate::client::Context;
 use crate::node::{Health, Node};
 use crate::outcome::{Outcome, attempt};
+use crate::pauses::Pauses;
 use crate::{Failure, Operation, orphans};
 
-/// Makes a call on the first node that takes it. When a delete came meanwhile, the call is noted to be deleted.
+/// Makes a call on the first node that takes it; nodes that are busy are asked again. When a delete came meanwhile, the call is noted to be deleted.
 pub(crate) async fn create(
     context: &Context,
     key: &IdempotencyKey,
@@ -42,6 +43,7 @@ async fn make(
     }
     let until = Instant::now() + context.config.deadline;
     let mut unclear: Vec<Arc<Node>> = Vec::new();
+    let mut busy: VecDeque<Arc<Node>> = VecDeque::new();
     let mut refused = None;
     let mut made = None;
     for node in context.candidates(only) {
@@ -53,13 +55,18 @@ async fn make(
                 made = Some((node, report));
                 break;
             }
+            // It passes, within milliseconds as a rule, and says nothing of how full the node is.
+            Outcome::Refused(Refusal::Busy) => {
+                refused = Some(Refusal::Busy);
+                busy.push_back(node);
+            }
             Outcome::Refused(refusal) => {
                 // A node without the interface that is wanted may stand beside one that has it, so the others are
                 // asked whatever the refusal is, except where they would find the same.
                 refused = Some(refusal);
                 if refusal.is_capacity() {
                     node.state().full();
-                } else if !matches!(refusal, media_types::Refusal::UnknownInterface) {
+                } else if refusal != Refusal::UnknownInterface {
                     break;
                 }
                 tracing::info!(call = %spec.id, node = %node.name, reason = refusal.reason(), "media node passed over");
@@ -79,9 +86,23 @@ async fn make(
         let node = unclear.remove(0);
         match once(context, &node, key, &spec, until).await {
             Outcome::Done(report) => made = Some((node, report)),
-            Outcome::Refused(refusal) => refused = Some(refusal),
+            Outcome::Refused(refusal) if refusal != Refusal::Busy => refused = Some(refusal),
             // A node that cannot be reached now may still have it from the attempt before.
-            Outcome::NotReached { .. } | Outcome::Unclear => orphans::note(context, &node, &spec.id),
+            _ => orphans::note(context, &node, &spec.id),
+        }
+    }
+    let mut pauses = Pauses::default();
+    while made.is_none()
+        && !busy.is_empty()
+        && pauses.wait_before(until).await
+        && let Some(node) = busy.pop_front()
+    {
+        match once(context, &node, key, &spec, until).await {
+            Outcome::Done(report) => made = Some((node, report)),
+            Outcome::Refused(Refusal::Busy) => busy.push_back(node),
+            Outcome::Refused(refusal) => refused = Some(refusal),
+            Outcome::NotReached { .. } => context.suspect(&node),
+            Outcome::Unclear => unclear.push(node),
         }
     }
     for node in &unclear {

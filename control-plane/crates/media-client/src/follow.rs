@@ -9,10 +9,8 @@ use tokio::time::Instant;
 use crate::client::Context;
 use crate::node::Node;
 use crate::outcome::{Outcome, attempt};
+use crate::pauses::Pauses;
 use crate::{Failure, Operation, orphans};
-
-/// How long to wait before asking a node again that was busy or could not be reached.
-const PAUSE: Duration = Duration::from_millis(50);
 
 type Done = Result<(NodeName, CallReport), Failure>;
 
@@ -92,6 +90,7 @@ async fn again<F>(until: Instant, mut once: impl FnMut() -> F) -> Outcome<CallRe
 where
     F: Future<Output = Outcome<CallReport>>,
 {
+    let mut pauses = Pauses::default();
     loop {
         let outcome = once().await;
         let final_one = match outcome {
@@ -99,10 +98,9 @@ where
             Outcome::Refused(refusal) => refusal != Refusal::Busy,
             Outcome::NotReached { .. } | Outcome::Unclear => false,
         };
-        if final_one || Instant::now() + PAUSE >= until {
+        if final_one || !pauses.wait_before(until).await {
             return outcome;
         }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -23,6 +23,7 @@ mod health;
 mod node;
 mod orphans;
 mod outcome;
+mod pauses;
 mod renew;
 mod request;
 mod watch;

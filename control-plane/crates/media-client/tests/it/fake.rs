@@ -24,6 +24,8 @@ use tonic::{Request, Response, Status};
 pub enum Create {
     Take,
     Refuse(Refusal),
+    /// Is busy so many times, then takes it.
+    BusyTimes(u32),
     /// Takes it and answers too late.
     TakeAndBeSilent,
     /// Takes the first and is silent, then answers as usual.
@@ -260,6 +262,14 @@ impl MediaNode for Fake {
         let behaviour = self.with(|state| {
             state.seen.creates += 1;
             let behaviour = state.create;
+            let behaviour = match behaviour {
+                Create::BusyTimes(0) => Create::Take,
+                Create::BusyTimes(times) => {
+                    state.create = Create::BusyTimes(times - 1);
+                    Create::Refuse(Refusal::Busy)
+                }
+                other => other,
+            };
             if let Create::TakeAndBeSilentOnce = behaviour {
                 state.create = Create::Take;
             }
@@ -272,7 +282,7 @@ impl MediaNode for Fake {
             behaviour
         });
         match behaviour {
-            Create::Take => Ok(Response::new(CreateCallResponse {
+            Create::Take | Create::BusyTimes(_) => Ok(Response::new(CreateCallResponse {
                 call: call(&request.call_id),
             })),
             Create::Refuse(refusal) => Err(refusal_to_status(refusal)),

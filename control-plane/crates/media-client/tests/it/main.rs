@@ -172,6 +172,32 @@ async fn a_node_that_refuses_for_capacity_is_passed_over() {
     }
 }
 
+/// At 1,000 set-ups a second a worker has as many commands as it takes now and then, for milliseconds.
+#[tokio::test]
+async fn a_busy_node_is_asked_again_when_no_other_takes_the_call() {
+    let (busy, full) = (Fake::new(100), Fake::new(1));
+    busy.with(|state| state.create = Create::BusyTimes(4));
+    full.with(|state| state.create = Create::Refuse(Refusal::NoPorts));
+    let (a, b) = (busy.serve().await, full.serve().await);
+    let (client, mut reports) =
+        start(config(), &[node("busy", &a.address), node("full", &b.address)]).unwrap();
+    healthy(&client, 2).await;
+    assert_eq!(name_of(ask(&client, &mut reports, create(1, "c1")).await), "busy");
+    let seen = |fake: &Fake| fake.with(|state| state.seen.creates);
+    assert_eq!((seen(&busy), seen(&full)), (5, 1));
+}
+
+#[tokio::test]
+async fn a_node_that_stays_busy_is_given_up_in_time() {
+    let fake = Fake::new(100);
+    fake.with(|state| state.create = Create::BusyTimes(u32::MAX));
+    let (_running, client, mut reports) = alone(&fake, config()).await;
+    let result = ask(&client, &mut reports, create(1, "c1")).await;
+    assert!(matches!(result, Err(Failure::NoNode { .. })), "{result:?}");
+    assert!(fake.with(|state| state.seen.creates) > 1);
+    assert_eq!(client.view().counters().answers[&"no_node"], 1);
+}
+
 #[tokio::test]
 async fn a_refusal_that_every_node_would_give_is_the_answer() {
     let (a, b) = (Fake::new(100), Fake::new(1));
