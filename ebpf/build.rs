@@ -13,14 +13,18 @@ use libbpf_cargo::SkeletonBuilder;
 const PROGRAMS: [&str; 8] = [
     "advance", "bare", "echo", "load", "pass", "relay", "relay_tc", "steer",
 ];
-const HEADERS: [&str; 7] = [
+const HEADERS: [&str; 11] = [
     "bucket.h",
+    "copies.h",
+    "hop.h",
     "lock.h",
+    "maps.h",
     "packet.h",
     "rewrite.h",
     "ringpath.h",
     "rtp.h",
     "statistics.h",
+    "tap.h",
 ];
 
 fn main() {

@@ -3,6 +3,7 @@
 mod incoming;
 mod server;
 mod service;
+mod watch;
 
 pub use incoming::Incoming;
 pub use server::{check_tls, serve};

@@ -269,4 +269,15 @@ static __always_inline void write_key(struct ringpath_flow_key *key, const struc
 	key->zero[1] = 0;
 }
 
+static __always_inline __u32 ip_header_len(bool v6)
+{
+	return v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+}
+
+/* Bytes of the packet when it is of this version of IP. */
+static __always_inline __u32 ip_length(bool v6, const struct packet *packet)
+{
+	return ip_header_len(v6) + sizeof(struct udphdr) + packet->payload_len;
+}
+
 #endif
