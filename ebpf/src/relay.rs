@@ -110,7 +110,7 @@ impl Relay {
 
     /// Takes the maps that another process pinned, and puts this build's program in the place of the pinned one on
     /// every pinned attachment. No packet is lost and no counter begins anew. Attachments to interfaces that are gone lose
-    /// their pins, and what was said of ports that nobody owns is to be said again. `None` when nothing is pinned.
+    /// their pins. What was said of ports that nobody owns still holds: see [`Self::lift_ranges`]. `None` when nothing is pinned.
     pub fn upgrade(directory: &PinDirectory) -> Result<Option<Self>, Error> {
         if !directory.has_relay() {
             return Ok(None);
@@ -125,7 +125,6 @@ impl Relay {
             }
         }
         directory.pin_program(&relay.program)?;
-        relay.table.locals().lift_ranges()?;
         Ok(Some(relay))
     }
 
@@ -232,6 +231,11 @@ impl Relay {
         self.settings
             .update(&0u32.to_ne_bytes(), bytes_of(&settings), MapFlags::ANY)
             .map_err(|error| Error::libbpf("setting the length of taps", &error))
+    }
+
+    /// Takes back what was said of the ports of every address, by whichever process: an address may be another's by now.
+    pub fn lift_ranges(&self) -> Result<(), Error> {
+        self.table.locals().lift_ranges()
     }
 
     /// Says which ports of an address are the relay's, in place of what was said of the address before; its counters

@@ -2,6 +2,7 @@
 //!
 //! The engines decide which flow goes into the kernel; this gives them the table, and keeps what the table needs.
 
+mod attaching;
 mod backing;
 mod capabilities;
 mod copies;

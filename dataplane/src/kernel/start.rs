@@ -1,17 +1,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ebpf::{Attachment, Error, Features, Range, Relay, RelayConfig};
+use ebpf::{Attachment, Error, Range, Relay, RelayConfig, TableError};
 use media_engine::NoFlows;
 use ops::clock::MonotonicClock;
 use rustix::thread::CapabilitySet;
 
+use super::attaching::{LOOPBACK, Taken, off};
 use super::capabilities;
 use super::copies::Copies;
 use super::interfaces::{Held, KernelInterface, holding};
@@ -20,12 +19,10 @@ use super::netlink::Netlink;
 use super::pins::{self, Abandoned, Pins};
 use super::status::Status;
 use super::table::SharedTable;
-use super::terms::{Attached, Terms};
+use super::terms::Terms;
 use super::worker_flows::PortTable;
-use crate::config::{Attach, Config, Mode, Policy};
+use crate::config::{Config, Mode};
 use crate::tap::KernelTaps;
-
-const LOOPBACK: &str = "loopback is left to user space";
 
 /// The relay of this process, if there is one, and what became of each interface.
 #[derive(Debug)]
@@ -43,15 +40,8 @@ struct Running {
     _attachments: Vec<Attachment>,
     pins: Option<Pins>,
     shared: Arc<SharedTable>,
-}
-
-/// What the interfaces are attached with, and what came of it.
-struct Taken<'a> {
-    relay: &'a Relay,
-    pins: Option<&'a Pins>,
-    attachments: Vec<Attachment>,
-    attached: HashMap<NonZeroU32, Attached>,
-    addresses: HashMap<IpAddr, NonZeroU32>,
+    /// What is to be said of ports once the process before has let go of its flows.
+    ranges: Vec<Range>,
 }
 
 impl Kernel {
@@ -140,6 +130,7 @@ impl Kernel {
             attachments: Vec::new(),
             attached: HashMap::new(),
             addresses: HashMap::new(),
+            ranges: inherited.map(|_| Vec::new()),
         };
         let interfaces: Vec<KernelInterface> = held
             .iter()
@@ -153,6 +144,7 @@ impl Kernel {
             attachments,
             attached,
             addresses,
+            ranges,
             ..
         } = taken;
         if attachments.is_empty() {
@@ -170,6 +162,7 @@ impl Kernel {
             _attachments: attachments,
             pins,
             shared,
+            ranges: ranges.unwrap_or_default(),
         });
         Ok(Self {
             interfaces,
@@ -256,6 +249,7 @@ impl Kernel {
         self.abandoned.discard();
         if let Some(running) = &self.running {
             running.shared.sweep();
+            running.say_ranges();
         }
     }
 
@@ -291,6 +285,24 @@ impl Kernel {
     }
 }
 
+impl Running {
+    /// Says what the ranges are in place of those of the process before, which has let go of its flows.
+    fn say_ranges(&self) {
+        if self.ranges.is_empty() {
+            return;
+        }
+        let lifted = self.relay.lift_ranges().map_err(TableError::from);
+        let said = lifted.and_then(|()| {
+            self.ranges
+                .iter()
+                .try_for_each(|range| self.relay.set_range(range))
+        });
+        if let Err(error) = said {
+            tracing::warn!(%error, "packets to ports without a call are passed up, as with kernel.unowned = \"pass\"");
+        }
+    }
+}
+
 /// The pinned relay with this build's program, or a new one.
 fn relay(config: &Config, pins: &mut Option<Pins>, is_inherited: bool) -> Result<Relay, String> {
     let flows_max = config.kernel.flows_max(config.limits.calls_max);
@@ -298,6 +310,9 @@ fn relay(config: &Config, pins: &mut Option<Pins>, is_inherited: bool) -> Result
         match Relay::upgrade(directory) {
             Ok(None) => {}
             Ok(Some(relay)) => {
+                if !is_inherited {
+                    relay.lift_ranges().map_err(|error| error.to_string())?;
+                }
                 let pinned = relay.table().flows_max();
                 if pinned != flows_max {
                     tracing::warn!(
@@ -336,143 +351,4 @@ fn begin(config: &Config, flows_max: u32, pins: Option<&Pins>) -> Result<Relay, 
         relay.pin(&pins.directory)?;
     }
     Ok(relay)
-}
-
-impl Taken<'_> {
-    /// Takes an attachment off its interface for good.
-    fn end(&self, attachment: Attachment) {
-        // One that is new may not be pinned.
-        let unpinned = self
-            .pins
-            .filter(|pins| pins.directory.has_attachment(&attachment))
-            .map_or(Ok(()), |pins| pins.directory.unpin_attachment(&attachment));
-        if let Err(error) = unpinned.and_then(|()| attachment.detach()) {
-            tracing::warn!(%error, "a program of an earlier process stays attached");
-        }
-    }
-
-    /// Attaches the relay to an interface, unless it is there already, and says which ports are its own. A relay that an earlier
-    /// process attached in another way than is wanted now, or where it cannot be any more, is taken off.
-    fn attach(&mut self, config: &Config, held: &Held, pinned: Option<Attachment>) -> KernelInterface {
-        let wanted = modes(config, held);
-        let barred = match (held.link.is_loopback, held.link.mac) {
-            (true, _) => Some(LOOPBACK),
-            (_, None) => Some("it is not Ethernet"),
-            _ => None,
-        };
-        let mut adopted = None;
-        if let Some(pinned) = pinned {
-            if barred.is_none() && wanted.modes.contains(&pinned.mode()) {
-                adopted = Some(pinned);
-            } else {
-                self.end(pinned);
-            }
-        }
-        if let Some(reason) = barred {
-            return off(held, reason);
-        }
-        let attachment = match adopted {
-            Some(adopted) => adopted,
-            None => match self.relay.attach(&held.link.name, &wanted.modes) {
-                Ok(attachment) => {
-                    if let Some(pins) = self.pins
-                        && let Err(error) = pins.directory.pin_attachment(&attachment)
-                    {
-                        tracing::warn!(%error, "not pinned: kernel flows end with this process");
-                    }
-                    attachment
-                }
-                Err(error) => return off(held, &format!("{error}{}", wanted.note)),
-            },
-        };
-        for address in &held.addresses {
-            let set = range(config, *address).map_or(Ok(()), |range| self.relay.set_range(&range));
-            if let Err(error) = set {
-                self.end(attachment);
-                return off(held, &error.to_string());
-            }
-        }
-        let interface = KernelInterface {
-            name: held.link.name.clone(),
-            mode: Some(attachment.mode()),
-            reason: format!("{}{}", attachment.reason(), wanted.note),
-        };
-        let forwards = ["ipv4", "ipv6"].map(|family| forwards(family, &held.link.name));
-        let attached = Attached {
-            mode: attachment.mode(),
-            forwards,
-        };
-        self.attached.insert(held.link.index, attached);
-        for address in &held.addresses {
-            self.addresses.insert(*address, held.link.index);
-        }
-        self.attachments.push(attachment);
-        interface
-    }
-}
-
-/// The modes to try on an interface, and what speaks against others.
-struct Wanted {
-    modes: Vec<ebpf::Mode>,
-    note: String,
-}
-
-fn modes(config: &Config, held: &Held) -> Wanted {
-    let mut modes: Vec<ebpf::Mode> = config.kernel.attach.iter().copied().map(mode).collect();
-    let mut note = String::new();
-    if held.link.kind == "veth"
-        && modes.contains(&ebpf::Mode::Native)
-        && !Features::of(held.link.index).is_ok_and(Features::transmits)
-    {
-        modes.retain(|mode| *mode != ebpf::Mode::Native);
-        note.push_str("; not native: the other end of this veth has neither an XDP program nor generic receive offload, and would lose every packet");
-    }
-    Wanted { modes, note }
-}
-
-const fn mode(attach: Attach) -> ebpf::Mode {
-    match attach {
-        Attach::Native => ebpf::Mode::Native,
-        Attach::Generic => ebpf::Mode::Generic,
-        Attach::Tc => ebpf::Mode::Tc,
-    }
-}
-
-/// Whether the kernel forwards packets of a family that come by an interface.
-fn forwards(family: &str, interface: &str) -> bool {
-    let path = format!("/proc/sys/net/{family}/conf/{interface}/forwarding");
-    std::fs::read_to_string(path).is_ok_and(|value| value.trim() == "1")
-}
-
-fn off(held: &Held, reason: &str) -> KernelInterface {
-    let reason = if held.link.is_loopback { LOOPBACK } else { reason };
-    KernelInterface {
-        name: held.link.name.clone(),
-        mode: None,
-        reason: reason.to_owned(),
-    }
-}
-
-/// The media ports of an address. The relay knows one range an address: where there are several with other ports between them,
-/// those are not dropped.
-fn range(config: &Config, address: IpAddr) -> Option<Range> {
-    let mut ports: Vec<RangeInclusive<u16>> = config
-        .interfaces
-        .iter()
-        .filter(|interface| interface.addresses.iter().any(|own| own.local == address))
-        .map(|interface| interface.ports.ports())
-        .collect();
-    ports.sort_by_key(|ports| *ports.start());
-    let (first, last) = (*ports.first()?.start(), *ports.last()?.end());
-    let whole = ports
-        .windows(2)
-        .all(|pair| u32::from(*pair[0].end()) + 1 == u32::from(*pair[1].start()));
-    if config.kernel.unowned == Policy::Drop && !whole {
-        tracing::warn!(%address, "kernel.unowned is \"pass\" here: other ports lie between the ranges of this address");
-    }
-    Some(Range {
-        address,
-        ports: first..=last,
-        drop_unowned: config.kernel.unowned == Policy::Drop && whole,
-    })
 }

@@ -365,11 +365,17 @@ fn an_address_that_is_not_the_next_process_s_loses_no_packet_to_it() {
     assert_eq!(run(&relay), Action::Drop);
     drop(relay);
     let upgraded = Relay::upgrade(&pins).unwrap().expect("it was pinned");
+    assert_eq!(
+        run(&upgraded),
+        Action::Drop,
+        "as long as the next process says nothing"
+    );
+    upgraded.lift_ranges().unwrap();
     assert_eq!(run(&upgraded), Action::Pass);
     assert_eq!(upgraded.unowned(range.address).unwrap(), None);
     upgraded.set_range(&range).unwrap();
     assert_eq!(run(&upgraded), Action::Drop);
-    assert_eq!(upgraded.unowned(range.address).unwrap(), Some((2, 60)));
+    assert_eq!(upgraded.unowned(range.address).unwrap(), Some((3, 90)));
     drop(upgraded);
     pins.remove().unwrap();
 }
