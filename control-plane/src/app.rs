@@ -349,6 +349,7 @@ fn call_config(config: &Config, transport: &Transport) -> anyhow::Result<call::C
         request_retries_max: limits.request_retries_max,
         next_hop_timeout: Duration::from_millis(limits.next_hop_timeout_ms),
         rest_max: Duration::from_secs(limits.rest_max_s),
+        redirects_max: limits.redirects_max,
         branches_max: limits.branches_max,
         max_breadth: limits.max_breadth,
         branch_ring_timeout: Duration::from_millis(limits.branch_ring_timeout_ms),

@@ -224,9 +224,10 @@ impl Table {
     pub fn plan(&self) -> Plan {
         let hops: Vec<Vec<call::NextHop>> = self.stops.iter().map(|stop| self.next_hops(stop)).collect();
         let route = |(route, &stop): (&config::Route, &usize)| {
-            let failover = route.failover();
+            let (failover, peer) = (route.failover(), route.peer());
             let next_hop = |hop: &call::NextHop| call::NextHop {
                 failover: failover.clone(),
+                peer: peer.clone(),
                 ..hop.clone()
             };
             call::Route {
@@ -290,6 +291,8 @@ impl Table {
                 logins: stop.logins.clone(),
                 trunk: stop.trunk,
                 failover: None,
+                peer: None,
+                called: None,
             })
         };
         self.targets(hop).into_iter().filter_map(next_hop).collect()
@@ -404,6 +407,8 @@ mod tests {
                 weight: None,
                 failover_codes: Vec::new(),
                 attempt_timeout_ms: None,
+                redirect: Default::default(),
+                redirect_to: Vec::new(),
             }],
             &bound,
             config::Dns::default().resolver().unwrap(),

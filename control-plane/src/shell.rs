@@ -377,5 +377,7 @@ fn next_hop(target: Target, place: call::Place, host: &str) -> NextHop {
         logins: None,
         trunk: None,
         failover: None,
+        peer: None,
+        called: None,
     }
 }

@@ -29,6 +29,8 @@ pub struct Limits {
     pub next_hop_timeout_ms: u64,
     /// A next hop that answers 503 with `Retry-After` is left alone for as long as it says, at most this.
     pub rest_max_s: u64,
+    /// Targets of redirections that one call is sent to; further ones are not followed.
+    pub redirects_max: usize,
     /// Contacts of a user that one call is tried at, the preferred first; further ones are left out.
     pub branches_max: usize,
     /// How many branches a call may have at once, there and beyond (RFC 5393); more get 440.
@@ -60,6 +62,7 @@ impl Default for Limits {
             request_retries_max: 5,
             next_hop_timeout_ms: 4_000,
             rest_max_s: 60,
+            redirects_max: 5,
             branches_max: 16,
             max_breadth: 60,
             branch_ring_timeout_ms: 20_000,
@@ -88,6 +91,7 @@ impl Validate for Limits {
         problems.range("request_retries_max", self.request_retries_max, 1..=20);
         problems.range("next_hop_timeout_ms", self.next_hop_timeout_ms, 100..=32_000);
         problems.range("rest_max_s", self.rest_max_s, 1..=3_600);
+        problems.range("redirects_max", self.redirects_max, 0..=32);
         problems.range("branches_max", self.branches_max, 1..=32);
         problems.range("max_breadth", self.max_breadth, 1..=10_000);
         problems.range(

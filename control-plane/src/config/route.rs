@@ -44,9 +44,41 @@ pub struct Route {
     /// The next route is tried when this one has neither rung nor answered after this time, whatever else it says.
     #[serde(default)]
     pub attempt_timeout_ms: Option<u64>,
+    /// What a redirection (3xx) leads to.
+    #[serde(default)]
+    pub redirect: Redirect,
+    /// What numbers and users begin with that a redirection may lead to.
+    #[serde(default)]
+    pub redirect_to: Vec<String>,
+}
+
+/// What a redirection leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Redirect {
+    /// Nowhere: 480.
+    #[default]
+    Refuse,
+    /// To those of its contacts that begin with one of `redirect_to`, by the routing table.
+    Follow,
+    /// To the caller.
+    Pass,
 }
 
 impl Route {
+    /// What is agreed with those behind it; `None` for nothing.
+    pub fn peer(&self) -> Option<Arc<call::Peer>> {
+        let peer = call::Peer {
+            redirect: match self.redirect {
+                Redirect::Refuse => call::Redirect::Refuse,
+                Redirect::Follow => call::Redirect::Follow,
+                Redirect::Pass => call::Redirect::Pass,
+            },
+            redirect_to: self.redirect_to.clone(),
+        };
+        (peer != call::Peer::default()).then(|| Arc::new(peer))
+    }
+
     /// When a call leaves it for the next one; `None` for nothing beside the usual.
     pub fn failover(&self) -> Option<Arc<call::Failover>> {
         let failover = call::Failover {
@@ -155,6 +187,13 @@ impl Validate for Route {
             problems.push(
                 "failover_codes",
                 format!("must be up to {CODES_MAX} codes from 300 to 699"),
+            );
+        }
+        let is_followed = self.redirect == Redirect::Follow;
+        if is_followed == self.redirect_to.is_empty() || self.redirect_to.len() > CODES_MAX {
+            problems.push(
+                "redirect_to",
+                format!("must have up to {CODES_MAX} prefixes with redirect = \"follow\", and none without"),
             );
         }
         let visible = self

@@ -40,6 +40,8 @@ pub struct Config {
     pub next_hop_timeout: Duration,
     /// A next hop that answers 503 with `Retry-After` is left alone for as long as it says, at most this.
     pub rest_max: Duration,
+    /// Targets of redirections that one call is sent to; further ones are not followed.
+    pub redirects_max: usize,
     /// Contacts of a user that one call is tried at, the preferred first; further ones are left out.
     pub branches_max: usize,
     /// How many branches a call may have at once, there and beyond, when its INVITE does not say fewer (RFC 5393 §5.3).
@@ -87,6 +89,7 @@ impl Default for Config {
             request_retries_max: 5,
             next_hop_timeout: Duration::from_secs(4),
             rest_max: Duration::from_secs(60),
+            redirects_max: 5,
             branches_max: 16,
             max_breadth: 60,
             branch_ring_timeout: Duration::from_secs(20),

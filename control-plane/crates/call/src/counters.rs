@@ -25,6 +25,10 @@ pub struct Counters {
     pub next_hops_at_limit: u64,
     /// 503 with `Retry-After` after which a next hop was left alone for a while.
     pub next_hops_rested: u64,
+    /// Redirections that were followed.
+    pub redirects_followed: u64,
+    /// Redirections that were to be followed, and lead to nobody who may be called.
+    pub redirects_refused: u64,
     /// Contacts of users that were not called because there were too many.
     pub branches_left_out: u64,
     /// 2xx answers of forks that lost: acknowledged and hung up.

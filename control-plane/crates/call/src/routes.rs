@@ -5,7 +5,7 @@ use sans_io::Random;
 use sip::Destination;
 use sip::digest::Login;
 
-use crate::{Failover, TrunkId};
+use crate::{Failover, Peer, TrunkId};
 
 /// A place to send calls to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,19 @@ pub struct NextHop {
     pub trunk: Option<TrunkId>,
     /// When the next one is tried, beside silence and 503.
     pub failover: Option<Arc<Failover>>,
+    /// What is agreed with those behind it; nothing by default.
+    pub peer: Option<Arc<Peer>>,
+    /// Who is asked for there, in place of the user of the caller's request URI: after a redirection.
+    pub called: Option<Arc<Called>>,
+}
+
+/// The user of a request URI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// As it is written in a URI.
+    pub user: String,
+    /// It is a telephone number: `user=phone` goes with it.
+    pub is_phone: bool,
 }
 
 /// How a user wants to be asked for at a next hop.
@@ -206,6 +219,8 @@ mod tests {
             logins: None,
             trunk: None,
             failover: None,
+            peer: None,
+            called: None,
         }
     }
 

@@ -77,6 +77,8 @@ impl Stages {
             logins: None,
             trunk: None,
             failover: None,
+            peer: None,
+            called: None,
         };
         let config = Config {
             transactions: sip::transaction::Config::new(vec![Listener::new(Transport::Udp, address(US))]),

@@ -59,15 +59,16 @@ impl Failure {
     fn rank(&self) -> u8 {
         match self.status() {
             600.. => 0,
+            300..400 => 1,
             // What the caller can mend by itself.
-            415 | 420 | 484 | 488 => 1,
+            415 | 420 | 484 | 488 => 2,
             // Somebody is there.
-            486 => 2,
+            486 => 3,
             // Nobody said anything, or was asked any longer.
-            408 | 487 => 4,
-            ..500 => 3,
-            503 => 6,
-            _ => 5,
+            408 | 487 => 5,
+            ..500 => 4,
+            503 => 7,
+            _ => 6,
         }
     }
 }
@@ -160,6 +161,7 @@ impl Call {
 
     /// Calls those whose turn it is. When nobody is left the call ends with the best failure.
     pub(super) fn call_next(&mut self, hub: &mut Hub, now: Timestamp) {
+        let under_way = self.outbound.branches.len();
         while let Some(group) = self.outbound.take_group() {
             let devices = self.outbound.hops[group.clone()].chunk_by(is_same_device).count();
             let mut hop = group.start;
@@ -171,7 +173,7 @@ impl Call {
                 }
                 hop += 1;
             }
-            if !self.outbound.branches.is_empty() {
+            if self.outbound.branches.len() > under_way {
                 if self.outbound.hops[group.start].contact.is_some() && self.outbound.has_next() {
                     let at = now + hub.config.branch_ring_timeout;
                     hub.deadlines.set(self.key, Deadline::Branch, at);
@@ -180,7 +182,9 @@ impl Call {
                 return;
             }
         }
-        self.end_unanswered(hub, now);
+        if self.outbound.branches.is_empty() {
+            self.end_unanswered(hub, now);
+        }
     }
 
     /// The share of the caller's `Max-Breadth` for one of `devices` that are called at once (RFC 5393 §5.3.3); `None`
@@ -356,7 +360,7 @@ mod tests {
     #[test]
     fn the_best_failure_is_the_one_that_says_most() {
         let rank = |status| Failure::of(Cause::failed(Released::Callee, status, "")).rank();
-        let statuses = [603, 488, 486, 404, 480, 408, 500, 503];
+        let statuses = [603, 302, 488, 486, 404, 480, 408, 500, 503];
         assert!(statuses.is_sorted_by_key(|&status| rank(status)));
         assert_eq!(
             rank(502),

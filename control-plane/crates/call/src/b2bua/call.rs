@@ -15,7 +15,7 @@ use super::leg::{Bye, Leg};
 use super::media::{Lines, Media, Step};
 use super::record::Record;
 use super::side::{Both, Side};
-use crate::{MediaError, NextHop, Output};
+use crate::{Called, MediaError, NextHop, Output};
 
 /// How far a call is.
 ///
@@ -54,6 +54,8 @@ pub(super) struct Inbound {
     /// How many branches it may have at once, there and beyond (RFC 5393 §5.3), and whether it says so itself.
     pub(super) breadth: u32,
     pub(super) is_breadth_told: bool,
+    /// Whom redirections have led to.
+    pub(super) redirected: Vec<Arc<Called>>,
     /// What it gets when nobody answers, as far as is known.
     pub(super) failure: Option<Failure>,
     /// The description for our 2xx to the caller, which waits for a PRACK (RFC 3262 §3).

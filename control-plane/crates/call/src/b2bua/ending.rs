@@ -8,6 +8,7 @@ use super::deadlines::Deadline;
 use super::headers;
 use super::hub::{Client, Hub};
 use super::leg::Bye;
+use super::redirect::with_contacts;
 use super::side::Side;
 use crate::{Cause, Output, Released, status_of_q850};
 
@@ -19,6 +20,8 @@ pub(super) struct Ending {
     pub(super) phrase: Option<String>,
     /// The `Reason` for those who are told; `None` makes one of the cause, except in the response to the INVITE.
     pub(super) reason: Option<String>,
+    /// `Contact` in a redirection of the caller.
+    pub(super) contacts: Vec<String>,
     /// `Retry-After` in the response to the INVITE, in seconds.
     pub(super) retry_after: Option<u32>,
     /// The party that needs no BYE, because it sent one.
@@ -31,6 +34,7 @@ impl Ending {
             cause,
             phrase: None,
             reason: None,
+            contacts: Vec::new(),
             retry_after: None,
             gone: None,
         }
@@ -115,6 +119,7 @@ impl Call {
         {
             response = response.header(HeaderName::Reason, reason);
         }
+        response = with_contacts(response, &ending.contacts);
         hub.respond(now, inbound.server, response);
     }
 

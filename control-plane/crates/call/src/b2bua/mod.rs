@@ -17,6 +17,7 @@ mod media;
 mod prack;
 mod progress;
 mod record;
+mod redirect;
 mod refusals;
 mod requests;
 mod session;

@@ -189,7 +189,16 @@ impl Call {
             hub.counters.next_hops_rested += 1;
             hub.trunks.rest(&hop.destination, now + rest);
         }
-        let passed = headers::failure_status(status);
+        if self.follow(hub, now, &branch, response) {
+            self.forks_over(hub, now, client, status);
+            self.call_next(hub, now);
+            return;
+        }
+        let contacts = self.passed_contacts(hub, &branch, response);
+        let passed = match contacts.is_empty() {
+            true => headers::failure_status(status),
+            false => status,
+        };
         // A phrase that belongs to another status would mislead.
         let phrase = match passed == status {
             true => headers::phrase(response),
@@ -201,6 +210,7 @@ impl Call {
         let reason = q850.map(|_| cause.reason_header());
         let retry_after = headers::retry_after(response);
         let ending = Ending {
+            contacts,
             phrase: Some(phrase),
             reason,
             retry_after,

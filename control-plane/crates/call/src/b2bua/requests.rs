@@ -290,6 +290,7 @@ impl B2bua {
                 reliability: headers::reliability(invite),
                 breadth: breadth.unwrap_or(breadth_max),
                 is_breadth_told: breadth.is_some(),
+                redirected: Vec::new(),
                 failure: None,
                 held: None,
             },

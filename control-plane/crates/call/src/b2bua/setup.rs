@@ -248,7 +248,13 @@ impl Call {
         body: Option<&str>,
     ) -> RequestBuilder {
         let names = headers::own_names(invite);
-        let (user, params) = headers::user_and_params(invite.request_uri().unwrap_or(""), &names);
+        let (user, params) = match &hop.called {
+            Some(called) => (
+                called.user.clone(),
+                if called.is_phone { ";user=phone" } else { "" },
+            ),
+            None => headers::user_and_params(invite.request_uri().unwrap_or(""), &names),
+        };
         let at = if user.is_empty() { "" } else { "@" };
         let transport = if hop.destination.transport == sip::Transport::Tcp {
             ";transport=tcp"

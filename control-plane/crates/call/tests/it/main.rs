@@ -16,6 +16,7 @@ mod node;
 mod offers;
 mod operator;
 mod random;
+mod redirects;
 mod refusals;
 mod reliable;
 mod sessions;

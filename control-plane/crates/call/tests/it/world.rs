@@ -59,6 +59,8 @@ pub fn hop(address: &str) -> NextHop {
         logins: None,
         trunk: None,
         failover: None,
+        peer: None,
+        called: None,
     }
 }
 

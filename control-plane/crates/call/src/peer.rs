@@ -1,0 +1,21 @@
+/// What a redirection (3xx) of a next hop leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Redirect {
+    /// Nowhere: the caller gets 480, and the next hop's turn is over.
+    #[default]
+    Refuse,
+    /// To those of its contacts whose users begin with one of [`Peer::redirect_to`], by the routing table.
+    Follow,
+    /// To the caller, with us as the host of every contact, so that its new call comes by here.
+    Pass,
+}
+
+/// What is agreed with those behind a next hop. The default trusts nobody.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Peer {
+    /// What its redirections lead to.
+    pub redirect: Redirect,
+    /// What the users of contacts that are followed begin with; others are not called: a redirection is no licence to
+    /// call what costs money (RFC 3261 §26.4).
+    pub redirect_to: Vec<String>,
+}
