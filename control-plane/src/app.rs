@@ -192,6 +192,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         clock,
         retry_after: Duration::from_secs(config.media.retry_after_s),
         stopping: false,
+        trusts_next_hops: config
+            .registrar
+            .as_ref()
+            .is_some_and(|of_users| of_users.trusts_next_hops()),
+        prepared: None,
     };
     shell.take_plan();
     shell
@@ -311,6 +316,16 @@ fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Tra
         new_requests_max: limits.new_request_queue,
         urgent_max: limits.urgent_queue,
         retry_after_s: limits.retry_after_s,
+        refusals_per_s_max: limits.refusals_per_s_max,
+        queue_delay_target: Duration::from_millis(limits.queue_delay_target_ms),
+        emergency_numbers: limits.emergency_numbers.clone(),
+        scanners: config.guard.scanners.clone(),
+        guard: config.guard.config(
+            config
+                .registrar
+                .as_ref()
+                .map_or(&[], |registrar| &registrar.trusted),
+        ),
         large_requests_over_tcp: sip.large_requests_over_tcp,
         connections_max,
         connections_per_source_max: tcp.connections_per_source_max,

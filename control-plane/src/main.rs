@@ -4,6 +4,7 @@
 
 mod app;
 mod arguments;
+mod challenge;
 mod config;
 mod direct;
 mod draining;

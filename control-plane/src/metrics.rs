@@ -170,6 +170,11 @@ impl Sources {
             "event",
             &now.transaction_counters.all(),
         )?;
+        page.counter(
+            "sip_outside_dialogs",
+            "Requests with a tag of ours in no dialog, answered 481",
+            now.outside_dialogs,
+        )?;
         page.gauge(
             "next_hops_unresolved",
             "Routes whose next hop has no usable address",
@@ -276,6 +281,34 @@ impl Sources {
             "What was not passed on, not sent, or closed",
             "reason",
             &drops,
+        )?;
+        let (guard, bans) = self.transport.guard();
+        let offences: Vec<_> = guard::Offence::ALL
+            .iter()
+            .zip(guard.offences)
+            .map(|(offence, count)| (offence.as_str(), count))
+            .collect();
+        page.counters(
+            "guard_offences",
+            "What spoke against sources",
+            "offence",
+            &offences,
+        )?;
+        page.counters(
+            "guard_events",
+            "Networks that were banned and are no longer, and offences that did not count",
+            "event",
+            &[
+                ("banned", guard.banned),
+                ("lifted", guard.lifted),
+                ("forgiven", guard.forgiven),
+            ],
+        )?;
+        page.gauge("guard_bans", "Networks that are banned", bans as u64)?;
+        page.gauge(
+            "sip_refused_permille",
+            "The share of new requests that is refused for their long wait, in thousandths",
+            self.transport.refused_permille(),
         )?;
         page.counter("sip_keep_alives", "Keep-alives received", counted.keep_alives)?;
         page.counter(

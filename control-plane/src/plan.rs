@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use call::TrunkId;
@@ -25,6 +26,16 @@ pub struct TrunkPlan {
 }
 
 impl Plan {
+    /// The addresses of all next hops.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let routes = self.routes.iter().flat_map(|route| &route.next_hops);
+        let trunks = self.trunks.iter().flat_map(|trunk| &trunk.next_hops);
+        routes
+            .chain(trunks)
+            .map(|hop| hop.destination.remote.ip())
+            .collect()
+    }
+
     /// How much the trunks take.
     pub fn limits(&self) -> Vec<(TrunkId, call::TrunkLimits)> {
         let trunks = self.trunks.iter();

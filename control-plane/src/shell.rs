@@ -13,6 +13,7 @@ use sip_transport::{Inbound, Transport};
 use store::{Journal, ReleasedBy};
 use tokio::sync::{mpsc, watch};
 
+use crate::challenge::Prepared;
 use crate::operators::Operators;
 use crate::plan::Plan;
 use crate::standing::{Registrations, Standing};
@@ -69,6 +70,10 @@ pub struct Shell {
     pub operators: Operators,
     /// Set when the process is asked to stop.
     pub stopping: bool,
+    /// Whether calls from next hops are never challenged.
+    pub trusts_next_hops: bool,
+    /// Of the request that is being worked on.
+    pub prepared: Option<Prepared>,
 }
 
 impl Shell {
@@ -159,11 +164,7 @@ impl Shell {
     /// Has the registrar answer. What it promises is in the journal first.
     fn register(&mut self, asked: &Asked) {
         let now = self.clock.now();
-        let Some(registrar) = &mut self.registrar else {
-            return;
-        };
-        registrar.set_full(!self.journal.has_room());
-        let response = registrar.register(now, &asked.source, &asked.request);
+        let response = self.registered(now, asked);
         self.keep_bindings();
         if let Some(response) = response {
             self.b2bua.respond(now, asked.key, response);
@@ -173,10 +174,11 @@ impl Shell {
     /// Says where a call goes: to a user's contacts, or where the routing table says.
     fn place(&mut self, asked: &Asked) {
         let now = self.clock.now();
+        let admitted = self.admitted(now, asked);
         let Some(registrar) = &mut self.registrar else {
             return;
         };
-        let placement = match registrar.admit_call(now, &asked.source, &asked.request) {
+        let placement = match admitted {
             Err(Some(response)) => Placement::Refused(response),
             // Not even a refusal can be printed: the call goes nowhere.
             Err(None) => Placement::To(Vec::new()),
@@ -198,7 +200,7 @@ impl Shell {
         self.b2bua.place(now, asked, placement);
     }
 
-    fn keep_bindings(&mut self) {
+    pub(crate) fn keep_bindings(&mut self) {
         let Some(registrar) = &mut self.registrar else {
             return;
         };
@@ -230,10 +232,15 @@ impl Shell {
     fn take_inbound(&mut self, inbound: Inbound) {
         let now = self.clock.now();
         match inbound {
-            Inbound::Message { source, message } => self.b2bua.handle_message(now, source, message),
+            Inbound::Message { source, message } => {
+                if let Some(message) = self.challenge(now, source, message) {
+                    self.b2bua.handle_message(now, source, message);
+                }
+            }
             Inbound::Failed(destination) => self.b2bua.handle_transport_error(now, destination),
         }
         self.carry_out();
+        self.prepared = None;
     }
 
     /// Does what the B2BUA decided, in its order: a record is in the journal before what is sent after it.

@@ -47,6 +47,8 @@ pub struct Now {
     pub call_counters: call::Counters,
     /// What the transaction layer counts.
     pub transaction_counters: sip::transaction::Counters,
+    /// Requests with a tag of ours that are in no dialog.
+    pub outside_dialogs: u64,
     /// Calls that ended, by outcome and by who ended them.
     pub ended: BTreeMap<(&'static str, &'static str), u64>,
     /// Whether new calls are refused, and why.

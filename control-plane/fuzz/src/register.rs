@@ -45,7 +45,7 @@ pub fn register(data: &[u8]) {
             let Ok(request) = Message::parse_datagram(Bytes::from(request)) else {
                 continue;
             };
-            let answer = registrar.register(now, &source, &request);
+            let answer = registrar.register(now, &source, &request, "t");
             let answer = answer.expect("every REGISTER has an answer").bytes().clone();
             let answer = Message::parse_datagram(answer).expect("our answers can be read");
             while let Some(change) = registrar.poll_change() {

@@ -3,6 +3,9 @@ use std::time::Duration;
 use ops::config::{Problems, Validate};
 use serde::Deserialize;
 
+/// The most numbers of emergency calls.
+const EMERGENCY_NUMBERS_MAX: usize = 1_000;
+
 /// The `[limits]` section: how much is taken on, and how long it may last.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,7 +21,14 @@ pub struct Limits {
     /// Responses and requests of calls that exist that may wait; beyond it datagrams are dropped and connections not
     /// read.
     pub urgent_queue: usize,
-    /// `Retry-After` of those 503, in seconds; up to as much again is added to those given for full queues.
+    /// 503 answers a second to datagrams that are refused for a full queue or a long wait; further ones get none.
+    pub refusals_per_s_max: u32,
+    /// What a new request may wait. While even the luckiest waits longer, for two seconds, the least important get 503.
+    /// 0: only full queues refuse.
+    pub queue_delay_target_ms: u64,
+    /// Numbers of emergency calls, which are refused last.
+    pub emergency_numbers: Vec<String>,
+    /// `Retry-After` of those 503, in seconds; up to five times as much again is added to those given for full queues.
     pub retry_after_s: u32,
     /// `Max-Forwards` of what we send is at most this.
     pub max_forwards: u8,
@@ -57,6 +67,9 @@ impl Default for Limits {
             transactions_max: 200_000,
             new_request_queue: 1_000,
             urgent_queue: 10_000,
+            refusals_per_s_max: 5_000,
+            queue_delay_target_ms: 20,
+            emergency_numbers: ["112", "911"].map(Into::into).to_vec(),
             retry_after_s: 5,
             max_forwards: 70,
             request_retries_max: 5,
@@ -86,6 +99,22 @@ impl Validate for Limits {
         problems.range("transactions_max", self.transactions_max, 100..=10_000_000);
         problems.range("new_request_queue", self.new_request_queue, 1..=1_000_000);
         problems.range("urgent_queue", self.urgent_queue, 1..=1_000_000);
+        problems.range("refusals_per_s_max", self.refusals_per_s_max, 1..=1_000_000);
+        problems.range("queue_delay_target_ms", self.queue_delay_target_ms, 0..=10_000);
+        if self.emergency_numbers.len() > EMERGENCY_NUMBERS_MAX {
+            let text = format!("has more than {EMERGENCY_NUMBERS_MAX} entries");
+            problems.push("emergency_numbers", text);
+        }
+        let is_number = |number: &String| {
+            let is_digit = |byte: u8| byte.is_ascii_digit() || b"+*#".contains(&byte);
+            !number.is_empty() && number.len() <= 32 && number.bytes().all(is_digit)
+        };
+        for number in self.emergency_numbers.iter().filter(|number| !is_number(number)) {
+            problems.push(
+                "emergency_numbers",
+                format!("has \"{number}\", which is no number"),
+            );
+        }
         problems.range("retry_after_s", self.retry_after_s, 1..=3_600);
         problems.range("max_forwards", self.max_forwards, 1..=255);
         problems.range("request_retries_max", self.request_retries_max, 1..=20);

@@ -1,6 +1,7 @@
 //! The configuration file of a control plane. Every number in it is a limit with an answer; `control.example.toml` has
 //! the meaning of each key.
 
+mod guard;
 mod limits;
 mod listen;
 mod media;
@@ -18,6 +19,7 @@ use ops::config::{Problems, Validate};
 use ops::logging::LogConfig;
 use serde::Deserialize;
 
+pub use guard::Guard;
 pub use limits::{Limits, Shutdown};
 pub use listen::Listen;
 pub use media::{Media, MediaNode, TimeoutAction};
@@ -73,6 +75,9 @@ pub struct Config {
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
+    /// Who is listened to.
+    #[serde(default)]
+    pub guard: Guard,
     /// What happens at SIGTERM.
     #[serde(default)]
     pub shutdown: Shutdown,
@@ -100,6 +105,7 @@ impl Validate for Config {
         problems.within("media", &self.media);
         problems.within("dns", &self.dns);
         problems.within("limits", &self.limits);
+        problems.within("guard", &self.guard);
         problems.within("shutdown", &self.shutdown);
         match (self.media.anchored, self.media_nodes.is_empty()) {
             (true, true) => problems.push("media_node", "is missing: at least one is needed"),

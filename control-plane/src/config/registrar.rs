@@ -32,9 +32,13 @@ pub struct Registrar {
     /// Nonces in use at once; beyond it the oldest have to be got anew.
     #[serde(default = "Registrar::nonces_max")]
     pub nonces_max: usize,
-    /// Whether calls are challenged, those from `trusted` excepted.
+    /// Whether calls are challenged, those from `trusted` excepted. If it is not given they are when there is
+    /// `authentication`, those from next hops and `guard.allow` excepted, too.
     #[serde(default)]
-    pub challenge_calls: bool,
+    pub challenge_calls: Option<bool>,
+    /// Calls that a user may begin in a second; more is 503. 0: no limit.
+    #[serde(default = "Registrar::calls_per_s_max")]
+    pub calls_per_s_max: u32,
     /// Networks whose calls are not challenged.
     #[serde(default)]
     pub trusted: Vec<String>,
@@ -128,8 +132,17 @@ impl Registrar {
         1_024
     }
 
+    const fn calls_per_s_max() -> u32 {
+        20
+    }
+
     const fn users_refresh_s() -> u64 {
         30
+    }
+
+    /// Whether calls from next hops are never challenged.
+    pub const fn trusts_next_hops(&self) -> bool {
+        self.challenge_calls.is_none()
     }
 
     /// The realm of passwords.
@@ -152,10 +165,11 @@ impl Registrar {
             domains: self.domains.clone(),
             own_hosts,
             authentication: self.authentication.then_some(digest),
-            calls: match self.challenge_calls {
+            calls: match self.challenge_calls.unwrap_or(self.authentication) {
                 true => registrar::Calls::Challenged,
                 false => registrar::Calls::Open,
             },
+            calls_per_s_max: self.calls_per_s_max,
             trusted: self.trusted.iter().filter_map(|text| text.parse().ok()).collect(),
             expires_default_s: self.expires_default_s,
             expires_min_s: self.expires_min_s,
@@ -223,7 +237,7 @@ impl Validate for Registrar {
                 format!("has \"{route}\", which is no <sip:host;lr>"),
             );
         }
-        if self.challenge_calls && !self.authentication {
+        if self.challenge_calls == Some(true) && !self.authentication {
             problems.push("challenge_calls", "needs authentication = true");
         }
         problems.range("nonce_lifetime_s", self.nonce_lifetime_s, 1..=86_400);
@@ -239,6 +253,7 @@ impl Validate for Registrar {
             self.expires_max_s,
             self.expires_min_s..=31_536_000,
         );
+        problems.range("calls_per_s_max", self.calls_per_s_max, 0..=1_000_000);
         problems.range("contacts_max", self.contacts_max, 1..=100);
         problems.range("bindings_max", self.bindings_max, 1..=10_000_000);
         problems.range("contact_bytes_max", self.contact_bytes_max, 64..=4_096);

@@ -24,6 +24,9 @@ pub struct Tls {
     /// Handshakes of clients under way; one more connection is closed at once.
     #[serde(default = "Tls::handshakes_max")]
     pub handshakes_max: usize,
+    /// Those of one IPv4 address or IPv6 /64 among them; one more connection is closed at once.
+    #[serde(default = "Tls::handshakes_per_source_max")]
+    pub handshakes_per_source_max: usize,
     /// How often to look whether the files have changed. They are taken at SIGHUP, too.
     #[serde(default = "Tls::watch_interval_ms")]
     pub watch_interval_ms: u64,
@@ -51,6 +54,10 @@ impl Tls {
         500
     }
 
+    const fn handshakes_per_source_max() -> usize {
+        50
+    }
+
     const fn watch_interval_ms() -> u64 {
         5_000
     }
@@ -75,6 +82,7 @@ impl Tls {
             peers,
             handshake_timeout: Duration::from_millis(self.handshake_timeout_ms),
             handshakes_max: self.handshakes_max,
+            handshakes_per_source_max: self.handshakes_per_source_max,
             watch_interval: Duration::from_millis(self.watch_interval_ms),
         }
     }
@@ -87,6 +95,11 @@ impl Validate for Tls {
         }
         problems.range("handshake_timeout_ms", self.handshake_timeout_ms, 100..=60_000);
         problems.range("handshakes_max", self.handshakes_max, 1..=1_000_000);
+        problems.range(
+            "handshakes_per_source_max",
+            self.handshakes_per_source_max,
+            1..=1_000_000,
+        );
         problems.range("watch_interval_ms", self.watch_interval_ms, 100..=86_400_000);
     }
 }

@@ -1,6 +1,7 @@
 //! The real `ringpath-control`, with a real `ringpath-dataplane` where media is needed, on the loopback.
 
 mod admin;
+mod attacks;
 mod calls;
 mod configuration;
 mod dns;

@@ -24,7 +24,7 @@ fn with_users(lines: &str) -> Control {
     control
 }
 
-fn import(control: &Control, users: &str) {
+pub fn import(control: &Control, users: &str) {
     let folder = control.folder.path();
     let (config, file) = (folder.join("import.toml"), folder.join("users.csv"));
     std::fs::write(&config, control.text()).unwrap();
@@ -47,7 +47,7 @@ fn import(control: &Control, users: &str) {
     );
 }
 
-fn request(phone: &Phone, method: &str, user: &str, call_id: &str) -> RequestBuilder {
+pub fn request(phone: &Phone, method: &str, user: &str, call_id: &str) -> RequestBuilder {
     phone.request(method, user, &phone.address().to_string(), "", call_id)
 }
 
@@ -58,7 +58,7 @@ fn send(phone: &Phone, plane: &Plane, builder: RequestBuilder, method: &str) -> 
 }
 
 /// Sends the request, answers the challenge with that password, and gives the final response.
-fn authenticated(
+pub fn authenticated(
     phone: &Phone,
     plane: &Plane,
     (method, user): (&str, &str),

@@ -246,6 +246,7 @@ async fn a_connection_over_tls_costs_less_than_24_kib() {
         peers: vec!["plane.example".into(); (WARM + COUNTED) as usize],
         handshake_timeout: crate::plane::LIMIT,
         handshakes_max: 1,
+        handshakes_per_source_max: 1,
         watch_interval: crate::plane::LIMIT,
     };
     let clients = sip_transport::Transport::bind(sip_transport::Config {

@@ -32,6 +32,8 @@ pub struct Config {
     pub authentication: Option<sip::digest::Config>,
     /// Which calls have to show credentials.
     pub calls: Calls,
+    /// Calls that a user may begin in a second, and at once after a silence; more is 503. Zero: no limit.
+    pub calls_per_s_max: u32,
     /// Sources whose calls are never challenged.
     pub trusted: Vec<Prefix>,
     /// Seconds that a binding gets whose REGISTER names none.
@@ -70,6 +72,7 @@ impl Config {
             own_hosts: Vec::new(),
             authentication: Some(sip::digest::Config::new(domain)),
             calls: Calls::default(),
+            calls_per_s_max: 20,
             trusted: Vec::new(),
             expires_default_s: 3_600,
             expires_min_s: 60,

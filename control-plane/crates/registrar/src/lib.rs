@@ -13,7 +13,7 @@ mod counters;
 mod domains;
 mod gruu;
 mod location;
-mod prefix;
+
 mod refusal;
 mod registrar;
 mod reply;
@@ -25,7 +25,7 @@ pub use binding::Binding;
 pub use change::Change;
 pub use config::{Calls, Config, PathWithoutSupport};
 pub use counters::Counters;
-pub use prefix::Prefix;
+pub use guard::Network as Prefix;
 pub use refusal::Refusal;
 pub use registrar::{Located, Registrar};
 pub use target::Target;

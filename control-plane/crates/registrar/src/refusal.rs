@@ -29,13 +29,15 @@ pub enum Refusal {
     ForeignContact,
     /// The first proxy on the way does not keep flows.
     FirstHop,
+    /// The user begins more calls than a user may.
+    CallRate,
     /// There are as many bindings as there may be, or they cannot be kept.
     Full,
 }
 
 impl Refusal {
     /// Every label, for metrics.
-    pub const REASONS: [&'static str; 24] = [
+    pub const REASONS: [&'static str; 25] = [
         "domain",
         "extension",
         "path",
@@ -59,6 +61,7 @@ impl Refusal {
         "too_many_contacts",
         "foreign_contact",
         "first_hop",
+        "call_rate",
         "full",
     ];
 
@@ -78,6 +81,7 @@ impl Refusal {
             Self::TooManyContacts => "too_many_contacts",
             Self::ForeignContact => "foreign_contact",
             Self::FirstHop => "first_hop",
+            Self::CallRate => "call_rate",
             Self::Full => "full",
         }
     }
@@ -96,7 +100,7 @@ impl Refusal {
             Self::FirstHop => 439,
             // RFC 3261 §10.3 step 7 has the update fail and names no status.
             Self::OutOfOrder => 500,
-            Self::Full => 503,
+            Self::CallRate | Self::Full => 503,
         }
     }
 }
@@ -136,6 +140,7 @@ mod tests {
             Refusal::TooManyContacts,
             Refusal::ForeignContact,
             Refusal::FirstHop,
+            Refusal::CallRate,
             Refusal::Full,
         ];
         let all: Vec<Refusal> = credentials

@@ -1,11 +1,11 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use guard::Bucket;
 use sans_io::{Random, Timestamp};
-use sip::dialog::new_tag;
 use sip::digest::{Authenticator, Front};
 use sip::message::{NameAddr, Scheme, Uri};
-use sip::{HeaderName, Message, Source};
+use sip::{HeaderName, Message, Method, Source};
 
 use crate::asked::{Asked, Contact, Contacts};
 use crate::domains::Domains;
@@ -58,6 +58,9 @@ pub struct Registrar {
     random: Random,
     changes: VecDeque<Change>,
     counters: Counters,
+    /// Of users that have called: those who have proven a password, so never more than there are users.
+    call_rates: HashMap<Box<str>, Bucket>,
+    refused: Option<Refusal>,
     /// Set while changes cannot be kept: nobody is promised anything then.
     is_full: bool,
 }
@@ -75,6 +78,8 @@ impl Registrar {
             random,
             changes: VecDeque::new(),
             counters: Counters::default(),
+            call_rates: HashMap::new(),
+            refused: None,
             is_full: false,
             config,
         }
@@ -88,6 +93,7 @@ impl Registrar {
     /// Replaces the users. Bindings of those that are gone stay until they run out, and can't be refreshed.
     pub fn set_users(&mut self, users: Users) {
         self.users = users;
+        self.call_rates.retain(|user, _| self.users.contains(user));
     }
 
     /// How many users there are.
@@ -126,19 +132,44 @@ impl Registrar {
         }
     }
 
-    /// Answers a REGISTER. `None` when not even an answer could be printed.
-    pub fn register(&mut self, now: Timestamp, source: &Source, request: &Message) -> Option<Message> {
+    /// Answers a REGISTER, with `tag` in `To`. `None` when not even an answer could be printed.
+    pub fn register(
+        &mut self,
+        now: Timestamp,
+        source: &Source,
+        request: &Message,
+        tag: &str,
+    ) -> Option<Message> {
+        self.refused = None;
         let reply = match self.try_register(now, source, request) {
             Ok(reply) => {
                 self.counters.accepted += 1;
                 reply
             }
             Err(refusal) => {
+                self.refused = Some(refusal);
                 self.counters.registers_refused[Counters::place(refusal)] += 1;
                 self.refuse(now, source, request, refusal, Front::Server)
             }
         };
-        reply.print(request, &new_tag(&mut self.random))
+        reply.print(request, tag)
+    }
+
+    /// Why the latest REGISTER or call was refused; `None` if it was not.
+    pub const fn refused(&self) -> Option<Refusal> {
+        self.refused
+    }
+
+    /// Whether the credentials of a request are for a challenge that `source` was given: then it is who it seems to be,
+    /// whatever it proves.
+    pub fn answers_challenge(&self, now: Timestamp, source: &Source, request: &Message) -> bool {
+        let front = match request.method() {
+            Some(Method::Register) => Front::Server,
+            _ => Front::Proxy,
+        };
+        let authenticator = self.authenticator.as_ref();
+        authenticator
+            .is_some_and(|authenticator| authenticator.has_our_nonce(now, source.remote.ip(), request, front))
     }
 
     fn refuse(
@@ -164,7 +195,7 @@ impl Registrar {
             Refusal::Path => reply.with(HeaderName::Unsupported, "path"),
             Refusal::OutboundRequired => reply.with(HeaderName::Require, "outbound"),
             Refusal::TooBrief => reply.with(HeaderName::MinExpires, self.config.expires_min_s.to_string()),
-            Refusal::Full => {
+            Refusal::CallRate | Refusal::Full => {
                 // Spread, so that those who were refused together don't come back together.
                 let spread = u64::from(self.config.retry_after_s) + 1;
                 let seconds = u64::from(self.config.retry_after_s) + self.random.below(spread);
@@ -362,23 +393,34 @@ impl Registrar {
         Ok(Some(bindings))
     }
 
+    /// Whether a call from `source` may have to show credentials.
+    pub fn challenges_call(&self, source: &Source) -> bool {
+        let ip = source.remote.ip();
+        self.authenticator.is_some()
+            && self.config.calls == Calls::Challenged
+            && !self.config.trusted.iter().any(|network| network.contains(ip))
+    }
+
     /// Whether a call from `source` may be made: the user that proved to make it, or nobody in particular.
     ///
     /// # Errors
-    /// The response that refuses it; `None` when not even that could be printed.
+    /// The response that refuses it, with `tag` in `To`; `None` when not even that could be printed.
     pub fn admit_call(
         &mut self,
         now: Timestamp,
         source: &Source,
         request: &Message,
+        tag: &str,
     ) -> Result<Option<String>, Option<Message>> {
+        self.refused = None;
         let refusal = match self.try_admit(now, source, request) {
             Ok(user) => return Ok(user),
             Err(refusal) => refusal,
         };
+        self.refused = Some(refusal);
         self.counters.calls_refused[Counters::place(refusal)] += 1;
         let reply = self.refuse(now, source, request, refusal, Front::Proxy);
-        Err(reply.print(request, &new_tag(&mut self.random)))
+        Err(reply.print(request, tag))
     }
 
     fn try_admit(
@@ -388,13 +430,10 @@ impl Registrar {
         request: &Message,
     ) -> Result<Option<String>, Refusal> {
         let ip = source.remote.ip();
-        let is_trusted = self.config.trusted.iter().any(|network| network.contains(ip));
-        let Some(authenticator) = &mut self.authenticator else {
+        let is_challenged = self.challenges_call(source);
+        let Some(authenticator) = self.authenticator.as_mut().filter(|_| is_challenged) else {
             return Ok(None);
         };
-        if is_trusted || self.config.calls == Calls::Open {
-            return Ok(None);
-        }
         let user = authenticator
             .check(now, ip, request, Front::Proxy, &self.users)
             .map_err(Refusal::Credentials)?;
@@ -403,6 +442,14 @@ impl Registrar {
         let from = from.parsed_uri().map_err(|_| Refusal::Malformed)?;
         if self.domains.is_ours(&from) && from.user_decoded().as_deref() != Some(user.as_str()) {
             return Err(Refusal::Forbidden);
+        }
+        let rate = self.config.calls_per_s_max;
+        let bucket = self
+            .call_rates
+            .entry(user.as_str().into())
+            .or_insert(Bucket::full(now));
+        if !bucket.take(now, rate, rate) {
+            return Err(Refusal::CallRate);
         }
         Ok(Some(user))
     }

@@ -25,8 +25,8 @@ impl Answers {
         self.secret.hash_one((call_id, branch, cseq, source.remote))
     }
 
-    /// The answer `status` to `request`, which may be one that was not understood as a whole. `None` if not even a
-    /// Via says who asked.
+    /// The answer `status` to `request`, which may be one that was not understood as a whole. `None` if it
+    /// lacks what an answer is made from.
     pub(crate) fn of(
         &self,
         source: &Source,
@@ -34,12 +34,16 @@ impl Answers {
         status: u16,
         retry_after_s: Option<u32>,
     ) -> Option<Transmit> {
-        let via = request.via().ok()?;
+        let via = request.via().ok();
         let number = self.fingerprint(source, request);
         let ip = source.remote.ip();
-        let rport = via.rport().map(|_| source.remote.port());
-        let destination = response_destination(source, request)?;
-        let received = (rport.is_some() || via.host.ip() != Some(ip)).then_some(ip);
+        let rport = via
+            .as_ref()
+            .and_then(|via| via.rport().map(|_| source.remote.port()));
+        // A Via that cannot be read tells nothing, and the answer goes to where the request came from.
+        let destination = response_destination(source, request).unwrap_or_else(|| (*source).into());
+        let is_elsewhere = via.as_ref().is_some_and(|via| via.host.ip() != Some(ip));
+        let received = (rport.is_some() || is_elsewhere).then_some(ip);
         // A broken request may be one that cannot be edited; then it is answered as it came.
         let edited = request.with_top_via_params(received, rport);
         let request = edited.as_ref().unwrap_or(request);
@@ -48,7 +52,7 @@ impl Answers {
         if let Some(least) = retry_after_s {
             response = response.header(
                 HeaderName::RetryAfter,
-                u64::from(least) + number % (u64::from(least) + 1),
+                u64::from(least) + number % (5 * u64::from(least) + 1),
             );
         }
         Some(Transmit {

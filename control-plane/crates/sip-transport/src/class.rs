@@ -7,6 +7,8 @@ pub(crate) enum Class {
     Urgent,
     /// A request that would begin work.
     New,
+    /// An emergency call. It finds room in the queue where others do not.
+    Emergency,
     /// A CANCEL. It stays behind the INVITE that it is for, and is not refused: it makes work less.
     Cancel,
 }

@@ -6,6 +6,20 @@ use sip::message::Limits;
 
 use crate::TlsFiles;
 
+/// What tools that look for open servers call themselves when nobody has told them otherwise.
+pub const SCANNERS: [&str; 10] = [
+    "friendly-scanner",
+    "friendly-request",
+    "sipvicious",
+    "sipcli",
+    "sip-scan",
+    "sundayddr",
+    "vaxsip",
+    "vaxasip",
+    "pplsip",
+    "sivus",
+];
+
 /// An address to listen at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
@@ -32,16 +46,27 @@ pub struct Config {
     /// Responses and requests within dialogs that may wait; beyond it datagrams are dropped, since their sender
     /// repeats them, and connections are not read.
     pub urgent_max: usize,
-    /// `Retry-After` of these 503 in seconds; up to as much again is added, a different part for each request, so that
+    /// `Retry-After` of these 503 in seconds; up to five times as much again is added, a different part for each request, so that
     /// those who were refused do not come back together.
     pub retry_after_s: u32,
+    /// 503 answers to datagrams that are refused for overload, a second; further ones get none.
+    pub refusals_per_s_max: u32,
+    /// What a new request may wait for the owner. While even the luckiest waits longer, for two seconds, the least important
+    /// are refused (503). Zero: only full queues refuse.
+    pub queue_delay_target: Duration,
+    /// Users of a Request-URI that make an INVITE an emergency call, beside `urn:service:sos`. Such are refused last.
+    pub emergency_numbers: Vec<String>,
+    /// Beginnings of `User-Agent` whose new requests are dropped without an answer.
+    pub scanners: Vec<String>,
+    /// Bans, and limits of a source.
+    pub guard: guard::Config,
     /// Requests of more than 1,300 bytes for a UDP destination go over TCP, and over UDP when there is no connection
     /// to be had (RFC 3261 §18.1.1). Off, they go over UDP: many peers of today listen on UDP alone and take
     /// fragments.
     pub large_requests_over_tcp: bool,
     /// Connections, over TLS or not; beyond it a new one is closed at once, or fails.
     pub connections_max: usize,
-    /// Connections from one address; beyond it a new one is closed at once.
+    /// Connections from one IPv4 address or IPv6 /64; beyond it a new one is closed at once.
     pub connections_per_source_max: usize,
     /// A connection over which nothing came or went for so long is closed.
     pub idle_timeout: Duration,
@@ -68,6 +93,8 @@ pub struct Tls {
     pub handshake_timeout: Duration,
     /// Handshakes of clients under way; beyond it a new connection is closed at once.
     pub handshakes_max: usize,
+    /// Those of one IPv4 address or IPv6 /64 among them; beyond it a new connection is closed at once.
+    pub handshakes_per_source_max: usize,
     /// How often to look whether the files have changed.
     pub watch_interval: Duration,
 }
@@ -83,6 +110,11 @@ impl Default for Config {
             new_requests_max: 1_000,
             urgent_max: 10_000,
             retry_after_s: 5,
+            refusals_per_s_max: 5_000,
+            queue_delay_target: Duration::from_millis(20),
+            emergency_numbers: ["112", "911"].map(Into::into).to_vec(),
+            scanners: SCANNERS.map(Into::into).to_vec(),
+            guard: guard::Config::default(),
             large_requests_over_tcp: false,
             connections_max: 10_000,
             connections_per_source_max: 100,

@@ -49,6 +49,16 @@ macro_rules! drops {
 drops! {
     /// A new request while [`crate::Config::new_requests_max`] were waiting: answered 503.
     Overload = "overload",
+    /// A new request that was refused like these, and not even told so: beyond [`crate::Config::refusals_per_s_max`].
+    OverloadSilent = "overload_silent",
+    /// A new request refused because such wait too long ([`crate::Config::queue_delay_target`]): answered 503.
+    QueueDelay = "queue_delay",
+    /// A datagram, a connection or a message of a source that is banned.
+    Banned = "banned",
+    /// A message of a source that sends more than it may ([`guard::Config::source_rate_per_s`]).
+    SourceRate = "source_rate",
+    /// A new request of a user agent that is a scanner by its own words ([`crate::Config::scanners`]).
+    Scanner = "scanner",
     /// A repetition of a new request that was admitted, while there was no room for it.
     Repetition = "repetition",
     /// A datagram with a response or in-dialog request while [`crate::Config::urgent_max`] were waiting.
@@ -65,7 +75,7 @@ drops! {
     NoListener = "no_listener",
     /// A connection beyond [`crate::Config::connections_max`].
     ConnectionsMax = "connections_max",
-    /// A connection beyond [`crate::Config::connections_per_source_max`].
+    /// A connection beyond [`crate::Config::connections_per_source_max`]: of an IPv4 address or an IPv6 /64.
     ConnectionsPerSource = "connections_per_source",
     /// A connection could not be accepted: file descriptors ran out, or the peer was gone already.
     AcceptError = "accept_error",
@@ -73,6 +83,8 @@ drops! {
     ConnectError = "connect_error",
     /// A TLS client beyond [`crate::Tls::handshakes_max`].
     HandshakesMax = "handshakes_max",
+    /// A TLS client beyond [`crate::Tls::handshakes_per_source_max`].
+    HandshakesPerSource = "handshakes_per_source",
     /// A TLS handshake that took too long.
     HandshakeTimeout = "handshake_timeout",
     /// A TLS handshake that failed: for want of a common version or cipher, of a certificate that we trust, or of the name

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use sans_io::Timestamp;
 use sip::{Destination, Message, Source};
 use tokio::sync::Notify;
 
@@ -35,7 +36,8 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct Queues {
     urgent: VecDeque<Inbound>,
-    new: VecDeque<Inbound>,
+    /// With the time at which each came.
+    new: VecDeque<(Timestamp, Inbound)>,
 }
 
 impl Inbox {
@@ -58,18 +60,21 @@ impl Inbox {
         clippy::result_large_err,
         reason = "the message itself is given back, to one caller, by move"
     )]
-    pub(crate) fn push(&self, class: Class, inbound: Inbound) -> Result<(), Inbound> {
+    pub(crate) fn push(&self, now: Timestamp, class: Class, inbound: Inbound) -> Result<(), Inbound> {
         let mut queues = self.queues();
-        // Twice the limit for a CANCEL: each belongs to an INVITE that is, or was, in the queue.
-        let (queue, limit) = match class {
-            Class::Urgent => (&mut queues.urgent, self.urgent_max),
-            Class::New => (&mut queues.new, self.new_max),
-            Class::Cancel => (&mut queues.new, self.new_max.saturating_mul(2)),
+        let (length, limit) = match class {
+            Class::Urgent => (queues.urgent.len(), self.urgent_max),
+            Class::New => (queues.new.len(), self.new_max),
+            // A CANCEL belongs to an INVITE that is, or was, in the queue.
+            Class::Cancel | Class::Emergency => (queues.new.len(), self.new_max.saturating_mul(2)),
         };
-        if queue.len() >= limit {
+        if length >= limit {
             return Err(inbound);
         }
-        queue.push_back(inbound);
+        match class {
+            Class::Urgent => queues.urgent.push_back(inbound),
+            Class::New | Class::Cancel | Class::Emergency => queues.new.push_back((now, inbound)),
+        }
         self.arrived.notify_one();
         Ok(())
     }
@@ -85,23 +90,24 @@ impl Inbox {
         }
     }
 
-    /// The next one, if there is one.
-    pub(crate) fn try_receive(&self) -> Option<Inbound> {
+    /// The next one, if there is one, and since when it has waited if it is a new request.
+    pub(crate) fn try_receive(&self) -> Option<(Option<Timestamp>, Inbound)> {
         let mut queues = self.queues();
         if let Some(inbound) = queues.urgent.pop_front() {
             if queues.urgent.len() + 1 == self.urgent_max {
                 self.room.notify_waiters();
             }
-            return Some(inbound);
+            return Some((None, inbound));
         }
-        queues.new.pop_front()
+        let (since, inbound) = queues.new.pop_front()?;
+        Some((Some(since), inbound))
     }
 
     /// Waits for the next one. For one owner.
-    pub(crate) async fn receive(&self) -> Inbound {
+    pub(crate) async fn receive(&self) -> (Option<Timestamp>, Inbound) {
         loop {
-            if let Some(inbound) = self.try_receive() {
-                return inbound;
+            if let Some(received) = self.try_receive() {
+                return received;
             }
             self.arrived.notified().await;
         }
@@ -121,6 +127,12 @@ mod tests {
     use sip::Transport;
 
     use super::*;
+
+    const NOW: Timestamp = Timestamp::ZERO;
+
+    fn next(inbox: &Inbox) -> Option<Inbound> {
+        inbox.try_receive().map(|(_, inbound)| inbound)
+    }
 
     fn item(port: u16) -> Inbound {
         let remote = ([127, 0, 0, 1], port).into();
@@ -148,35 +160,36 @@ mod tests {
             (Class::Urgent, 4),
             (Class::New, 5),
         ] {
-            inbox.push(class, item(number)).unwrap();
+            inbox.push(NOW, class, item(number)).unwrap();
         }
-        let order: Vec<_> = std::iter::from_fn(|| port(inbox.try_receive())).collect();
+        let order: Vec<_> = std::iter::from_fn(|| port(next(&inbox))).collect();
         assert_eq!(order, [2, 4, 1, 3, 5]);
     }
 
     #[test]
     fn a_full_queue_gives_back_and_leaves_the_other_alone() {
         let inbox = Inbox::new(1, 1);
-        inbox.push(Class::New, item(1)).unwrap();
-        assert_eq!(port(inbox.push(Class::New, item(2)).err()), Some(2));
-        inbox.push(Class::Cancel, item(3)).unwrap();
-        assert!(inbox.push(Class::Cancel, item(4)).is_err());
-        inbox.push(Class::Urgent, item(5)).unwrap();
-        assert!(inbox.push(Class::Urgent, item(6)).is_err());
+        inbox.push(NOW, Class::New, item(1)).unwrap();
+        assert_eq!(port(inbox.push(NOW, Class::New, item(2)).err()), Some(2));
+        inbox.push(NOW, Class::Cancel, item(3)).unwrap();
+        assert!(inbox.push(NOW, Class::Cancel, item(4)).is_err());
+        inbox.push(NOW, Class::Urgent, item(5)).unwrap();
+        assert!(inbox.push(NOW, Class::Emergency, item(7)).is_err());
+        assert!(inbox.push(NOW, Class::Urgent, item(6)).is_err());
         assert_eq!(inbox.waiting(), (1, 2));
     }
 
     #[tokio::test]
     async fn who_waits_for_room_is_told() {
         let inbox = std::sync::Arc::new(Inbox::new(1, 1));
-        inbox.push(Class::Urgent, item(1)).unwrap();
+        inbox.push(NOW, Class::Urgent, item(1)).unwrap();
         let waiting = tokio::spawn({
             let inbox = inbox.clone();
             async move { inbox.room().await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        assert_eq!(port(Some(inbox.receive().await)), Some(1));
+        assert_eq!(port(Some(inbox.receive().await.1)), Some(1));
         tokio::time::timeout(Duration::from_secs(10), waiting)
             .await
             .unwrap()

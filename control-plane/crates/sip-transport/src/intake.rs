@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use guard::{Offence, Rank};
 use sip::message::ParseFailure;
 use sip::message::framing::DatagramKind;
 use sip::{Message, Source, Transmit};
@@ -23,10 +24,15 @@ pub(crate) enum Intake {
 impl Shared {
     /// Takes one datagram. Answers go out through the socket that it came by.
     pub(crate) fn datagram(&self, source: Source, datagram: &[u8]) {
-        match DatagramKind::of(datagram) {
-            DatagramKind::KeepAlive => return self.counters.keep_alive(),
-            DatagramKind::Stun => return self.stun(&source, datagram),
-            DatagramKind::Sip => {}
+        let kind = DatagramKind::of(datagram);
+        if kind == DatagramKind::KeepAlive {
+            return self.counters.keep_alive();
+        }
+        if let Err(reason) = self.lets_in(source.remote.ip()) {
+            return self.counters.drop(reason);
+        }
+        if kind == DatagramKind::Stun {
+            return self.stun(&source, datagram);
         }
         // Copied to its own size: a message kept for a transaction's life shall not keep a whole read buffer.
         let parsed = Message::parse_datagram_with(Bytes::copy_from_slice(datagram), &self.config.message);
@@ -70,18 +76,34 @@ impl Shared {
 
     /// Queues a message that was counted already.
     pub(crate) fn offer(&self, source: Source, message: Message) -> Intake {
-        let class = Class::of(&message);
+        let mut class = Class::of(&message);
+        if class == Class::New && self.is_scan(&source, &message) {
+            self.counters.drop(Drop::Scanner);
+            return Intake::Answered(None);
+        }
         let fingerprint = (class == Class::New).then(|| self.answers.fingerprint(&source, &message));
         let before = fingerprint.and_then(|fingerprint| self.recent().of(fingerprint));
         if before == Some(Verdict::Refused) {
-            return self.refuse(&source, &message);
+            return self.refuse(&source, &message, Drop::Overload);
         }
+        let now = self.defence.now();
         let note = |verdict| {
             if let Some(fingerprint) = fingerprint {
                 self.recent().note(fingerprint, verdict);
             }
         };
-        match self.inbox.push(class, Inbound::Message { source, message }) {
+        if class == Class::New {
+            let rank = self.rank(now, &source, &message);
+            if rank == Rank::Emergency {
+                class = Class::Emergency;
+            }
+            // A repetition of what was admitted is not decided on again.
+            if before.is_none() && !self.defence.admission().decide(now, rank) {
+                note(Verdict::Refused);
+                return self.refuse(&source, &message, Drop::QueueDelay);
+            }
+        }
+        match self.inbox.push(now, class, Inbound::Message { source, message }) {
             Ok(()) => {
                 note(Verdict::Admitted);
                 Intake::Queued
@@ -94,14 +116,18 @@ impl Shared {
             }
             Err(Inbound::Message { message, .. }) => {
                 note(Verdict::Refused);
-                self.refuse(&source, &message)
+                self.refuse(&source, &message, Drop::Overload)
             }
             Err(Inbound::Failed(_)) => Intake::Answered(None),
         }
     }
 
-    fn refuse(&self, source: &Source, message: &Message) -> Intake {
-        self.counters.drop(Drop::Overload);
+    fn refuse(&self, source: &Source, message: &Message, reason: Drop) -> Intake {
+        if !self.may_answer(source) {
+            self.counters.drop(Drop::OverloadSilent);
+            return Intake::Answered(None);
+        }
+        self.counters.drop(reason);
         Intake::Answered(
             self.answers
                 .of(source, message, 503, Some(self.config.retry_after_s)),
@@ -111,6 +137,7 @@ impl Shared {
     /// Counts a malformed message; the answer if it is to have one.
     pub(crate) fn malformed(&self, source: &Source, failure: &ParseFailure) -> Option<Transmit> {
         self.counters.malformed(failure.error);
+        self.speak_against(source, Offence::Malformed);
         tracing::debug!(remote = %source.remote, error = %failure, "malformed message");
         let (request, status) = failure.answer()?;
         self.answers.of(source, request, status, None)

@@ -4,8 +4,8 @@
 //! an order that serves calls that exist before new ones; [`Transport::send`] sends and never waits.
 //!
 //! Handled here, without the owner: malformed requests (answered without state where the RFC wants an answer),
-//! keep-alives, new requests beyond what the owner keeps up with (503 with `Retry-After`), connections that are idle,
-//! too many, too slow in what they send or too slow in what they take. Each has a counter.
+//! keep-alives, sources that are banned or send too much, scanners, new requests beyond what the owner keeps up with (503
+//! with `Retry-After`, least important first), connections that are idle, too many, too slow in what they send or too slow in what they take. Each has a counter.
 //!
 //! A [`sip::Destination`] is an address: [`dns`] finds those of a name (RFC 3263). Not here yet: WebSocket.
 //!
@@ -16,6 +16,7 @@ mod answer;
 mod class;
 mod config;
 mod counters;
+mod defence;
 pub mod dns;
 mod inbox;
 mod intake;
@@ -29,7 +30,7 @@ mod tls;
 mod transport;
 mod udp;
 
-pub use config::{Config, Listen, Tls};
+pub use config::{Config, Listen, SCANNERS, Tls};
 pub use counters::{Direction, Drop, MessageCount, Snapshot};
 pub use inbox::Inbound;
 pub use tls::{ClientAuth, Files as TlsFiles, LoadError};

@@ -151,7 +151,7 @@ impl Shared {
     pub(crate) fn failed(&self, destination: Destination) {
         if self
             .inbox
-            .push(Class::Urgent, Inbound::Failed(destination))
+            .push(self.defence.now(), Class::Urgent, Inbound::Failed(destination))
             .is_err()
         {
             self.counters.drop(Drop::FailureReport);

@@ -11,6 +11,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::answer::Answers;
 use crate::counters::Counters;
+use crate::defence::Defence;
 use crate::inbox::Inbox;
 use crate::recent::Recent;
 use crate::tcp::{self, Table, Tcp};
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) counters: Counters,
     pub(crate) answers: Answers,
+    pub(crate) defence: Defence,
     /// The listeners by their place, as a [`FlowId`] has it.
     pub(crate) bound: Vec<Bound>,
     pub(crate) udp: Vec<Udp>,
@@ -181,6 +183,7 @@ impl Transport {
             inbox: Inbox::new(config.new_requests_max, config.urgent_max),
             counters: Counters::default(),
             answers: Answers::default(),
+            defence: Defence::new(&config),
             table: Mutex::default(),
             recent: Mutex::new(Recent::new(
                 config.new_requests_max.saturating_mul(8).max(RECENT_MIN),
@@ -217,12 +220,20 @@ impl Transport {
 
     /// Waits for what comes in next. Cancel safe.
     pub async fn receive(&self) -> Inbound {
-        self.shared.inbox.receive().await
+        let (since, inbound) = self.shared.inbox.receive().await;
+        self.shared.taken(since);
+        inbound
     }
 
     /// What came in, if anything waits.
     pub fn try_receive(&self) -> Option<Inbound> {
-        self.shared.inbox.try_receive()
+        let (since, inbound) = self.shared.inbox.try_receive()?;
+        self.shared.taken(since);
+        Some(inbound)
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Sends. Never waits: a datagram goes to the system at once, a message for a connection is queued. What cannot be
@@ -275,6 +286,17 @@ impl View {
     /// Messages that wait for the owner: of work that exists, and new requests.
     pub fn waiting(&self) -> (usize, usize) {
         self.0.inbox.waiting()
+    }
+
+    /// What the guard before the parser saw and did, and how many networks are banned.
+    pub fn guard(&self) -> (guard::Counters, usize) {
+        let guard = self.0.defence.guard();
+        (*guard.counters(), guard.ban_count())
+    }
+
+    /// The share of new work that is refused because it would wait too long, in thousandths.
+    pub fn refused_permille(&self) -> u64 {
+        self.0.defence.admission().share_permille()
     }
 
     /// Datagrams that the kernel dropped because the receive buffers were full; `None` where the system does not say.

@@ -221,6 +221,19 @@ impl B2bua {
         self.handle_events(now);
     }
 
+    /// Whether a request with a tag in `To` is in a dialog that we have.
+    pub fn is_in_dialog(&self, request: &Message) -> bool {
+        let local_tag = tag_of(request, HeaderName::To);
+        self.hub
+            .dialog(request.call_id().unwrap_or(""), local_tag)
+            .is_some()
+    }
+
+    /// A tag of ours, for a response that is made elsewhere.
+    pub fn new_tag(&mut self) -> String {
+        self.hub.tag()
+    }
+
     /// Answers a request that came out as [`Output::Register`].
     pub fn respond(&mut self, now: Timestamp, key: ServerKey, response: Message) {
         self.hub.respond_with(now, key, response);

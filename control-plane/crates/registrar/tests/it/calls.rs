@@ -15,7 +15,7 @@ fn invite(from: &str, fields: &str) -> Message {
 }
 
 fn admit(world: &mut World, invite: &Message) -> Result<Option<String>, u16> {
-    let result = world.registrar.admit_call(world.now, &world.source, invite);
+    let result = world.registrar.admit_call(world.now, &world.source, invite, "t");
     result.map_err(|response| response.unwrap().status().unwrap())
 }
 
@@ -26,7 +26,7 @@ fn calls_are_challenged_when_they_shall_be() {
     let plain = invite(from, "");
     let challenge = world
         .registrar
-        .admit_call(world.now, &world.source, &plain)
+        .admit_call(world.now, &world.source, &plain, "t")
         .unwrap_err()
         .unwrap();
     assert_eq!(challenge.status(), Some(407));
@@ -44,7 +44,7 @@ fn calls_are_challenged_when_they_shall_be() {
     // Under another's name.
     let challenge = world
         .registrar
-        .admit_call(world.now, &world.source, &plain)
+        .admit_call(world.now, &world.source, &plain, "t")
         .unwrap_err()
         .unwrap();
     let fields = world.credentials(&challenge, "INVITE", "sip:bob@example.com", "alice", "wonderland");
@@ -55,12 +55,37 @@ fn calls_are_challenged_when_they_shall_be() {
     // Under no name is allowed (RFC 3323).
     let challenge = world
         .registrar
-        .admit_call(world.now, &world.source, &plain)
+        .admit_call(world.now, &world.source, &plain, "t")
         .unwrap_err()
         .unwrap();
     let fields = world.credentials(&challenge, "INVITE", "sip:bob@example.com", "alice", "wonderland");
     let anonymous = invite("sip:anonymous@anonymous.invalid", &fields);
     assert_eq!(admit(&mut world, &anonymous), Ok(Some("alice".into())));
+}
+
+/// Attack 11: a valid account that floods.
+#[test]
+fn a_user_begins_so_many_calls_a_second_and_no_more() {
+    let mut world = closed(|config| {
+        config.calls = Calls::Challenged;
+        config.calls_per_s_max = 3;
+    });
+    let from = "sip:alice@example.com";
+    let mut outcomes = Vec::new();
+    for second in [0, 0, 0, 0, 0, 1, 1] {
+        if second == 1 && outcomes.len() == 5 {
+            world.now = world.now + std::time::Duration::from_secs(1);
+        }
+        let challenge = world
+            .registrar
+            .admit_call(world.now, &world.source, &invite(from, ""), "t")
+            .unwrap_err()
+            .unwrap();
+        let fields = world.credentials(&challenge, "INVITE", "sip:bob@example.com", "alice", "wonderland");
+        outcomes.push(admit(&mut world, &invite(from, &fields)).err());
+    }
+    let refused = Some(503);
+    assert_eq!(outcomes, [None, None, None, refused, refused, None, None]);
 }
 
 #[test]

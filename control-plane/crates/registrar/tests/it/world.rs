@@ -82,7 +82,10 @@ impl World {
     }
 
     pub fn send(&mut self, request: &Message) -> Message {
-        let response = self.registrar.register(self.now, &self.source, request).unwrap();
+        let response = self
+            .registrar
+            .register(self.now, &self.source, request, "t")
+            .unwrap();
         // What is sent must be what the parser reads.
         Message::parse_datagram(response.bytes().clone()).unwrap()
     }

@@ -65,6 +65,9 @@ pub(crate) async fn accept(shared: Arc<Shared>, tcp: Tcp) {
 
 /// Begins with a connection, or closes it at once when there are too many.
 fn admit(shared: &Arc<Shared>, tcp: &Tcp, stream: TcpStream, remote: SocketAddr) {
+    if let Err(reason) = shared.lets_in(remote.ip()) {
+        return shared.counters.drop(reason);
+    }
     let (all, of_source) = {
         let table = shared.table();
         (table.len(), table.of_source(remote.ip()))
@@ -72,8 +75,16 @@ fn admit(shared: &Arc<Shared>, tcp: &Tcp, stream: TcpStream, remote: SocketAddr)
     if all >= shared.config.connections_max {
         return shared.counters.drop(Drop::ConnectionsMax);
     }
-    if of_source >= shared.config.connections_per_source_max {
+    if of_source.connections >= shared.config.connections_per_source_max {
         return shared.counters.drop(Drop::ConnectionsPerSource);
+    }
+    let of_source_max = shared
+        .config
+        .tls
+        .as_ref()
+        .map(|tls| tls.handshakes_per_source_max);
+    if tcp.is_tls && of_source_max.is_some_and(|max| of_source.handshakes >= max) {
+        return shared.counters.drop(Drop::HandshakesPerSource);
     }
     let permit = match shared.tls.as_ref().filter(|_| tcp.is_tls) {
         None => None,
@@ -84,8 +95,16 @@ fn admit(shared: &Arc<Shared>, tcp: &Tcp, stream: TcpStream, remote: SocketAddr)
     };
     let entered = shared.enter(FlowId::of_listener(tcp.place), remote);
     let shared = shared.clone();
+    let is_tls = tcp.is_tls;
+    if is_tls {
+        shared.table().handshake_begins(remote.ip());
+    }
     tokio::spawn(async move {
-        match secure(&shared, entered.flow, stream, permit).await {
+        let secured = secure(&shared, entered.flow, stream, permit).await;
+        if is_tls {
+            shared.table().handshake_ends(remote.ip());
+        }
+        match secured {
             Ok(stream) => connection::run(shared, remote, stream, entered).await,
             Err((reason, error)) => {
                 tracing::debug!(%remote, %error, "TLS handshake of a client");

@@ -170,7 +170,12 @@ impl Connection {
         loop {
             match framer.next() {
                 Ok(None) => return Ok(()),
-                Ok(Some(StreamItem::Message(message))) => self.take(message).await,
+                Ok(Some(StreamItem::Message(message))) => {
+                    self.shared
+                        .lets_in(self.source.remote.ip())
+                        .map_err(End::Dropped)?;
+                    self.take(message).await;
+                }
                 Ok(Some(StreamItem::Malformed(failure))) => {
                     self.answer(self.shared.malformed(&self.source, &failure));
                 }

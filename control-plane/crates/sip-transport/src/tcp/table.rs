@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use guard::Network;
 use sip::{Destination, FlowId};
 use tokio::sync::{Notify, mpsc};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -19,7 +20,15 @@ pub(crate) struct Table {
     /// Connections that TLS clients have offered for requests to them, by listener and the address that they serve at
     /// (RFC 5923 §5).
     aliases: HashMap<(FlowId, SocketAddr), FlowId>,
-    per_source: HashMap<IpAddr, usize>,
+    per_source: HashMap<Network, Of>,
+}
+
+/// How much of a source there is: of an IPv4 address, or the /64 of an IPv6 address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Of {
+    pub(crate) connections: usize,
+    /// Those among them whose TLS handshake is under way.
+    pub(crate) handshakes: usize,
 }
 
 #[derive(Debug)]
@@ -46,13 +55,30 @@ impl Table {
         self.connections.len()
     }
 
-    /// Connections with `source`, made by either side.
-    pub(crate) fn of_source(&self, source: IpAddr) -> usize {
-        self.per_source.get(&source).copied().unwrap_or(0)
+    /// Connections with the network of `source`, made by either side.
+    pub(crate) fn of_source(&self, source: IpAddr) -> Of {
+        let network = Network::of_source(source);
+        self.per_source.get(&network).copied().unwrap_or_default()
+    }
+
+    /// Counts a TLS handshake of a connection that is in the table.
+    pub(crate) fn handshake_begins(&mut self, source: IpAddr) {
+        self.per_source
+            .entry(Network::of_source(source))
+            .or_default()
+            .handshakes += 1;
+    }
+
+    /// Takes that back, before the connection leaves the table.
+    pub(crate) fn handshake_ends(&mut self, source: IpAddr) {
+        if let Some(of) = self.per_source.get_mut(&Network::of_source(source)) {
+            of.handshakes = of.handshakes.saturating_sub(1);
+        }
     }
 
     pub(crate) fn insert(&mut self, flow: FlowId, group: FlowId, handle: Handle) {
-        *self.per_source.entry(handle.remote.ip()).or_default() += 1;
+        let network = Network::of_source(handle.remote.ip());
+        self.per_source.entry(network).or_default().connections += 1;
         let place = (group, handle.remote);
         self.by_remote.insert(place, flow);
         let entry = Entry {
@@ -74,10 +100,10 @@ impl Table {
         if let Some(alias) = entry.alias.filter(|alias| self.aliases.get(alias) == Some(&flow)) {
             self.aliases.remove(&alias);
         }
-        let source = entry.handle.remote.ip();
-        if let Some(count) = self.per_source.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
+        let source = Network::of_source(entry.handle.remote.ip());
+        if let Some(of) = self.per_source.get_mut(&source) {
+            of.connections -= 1;
+            if of.connections == 0 {
                 self.per_source.remove(&source);
             }
         }
@@ -196,7 +222,8 @@ mod tests {
         let mut table = Table::default();
         table.insert(FlowId(1), US, handle(1_000));
         table.insert(FlowId(2), US, handle(1_000));
-        assert_eq!((table.len(), table.of_source([192, 0, 2, 1].into())), (2, 2));
+        let of_source = |table: &Table| table.of_source([192, 0, 2, 1].into()).connections;
+        assert_eq!((table.len(), of_source(&table)), (2, 2));
         table.remove(FlowId(1));
         assert_eq!(
             found(&mut table, None, 1_000),
@@ -205,8 +232,24 @@ mod tests {
         );
         table.remove(FlowId(2));
         assert!(table.remove(FlowId(2)).is_none());
-        assert_eq!((table.len(), table.of_source([192, 0, 2, 1].into())), (0, 0));
+        assert_eq!((table.len(), of_source(&table)), (0, 0));
         assert!(table.by_remote.is_empty() && table.per_source.is_empty());
+    }
+
+    /// Whoever has one address of a /64 has them all.
+    #[test]
+    fn an_ipv6_source_is_its_64() {
+        let mut table = Table::default();
+        for (flow, host) in (1..=3).zip(["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"]) {
+            let (queue, _) = mpsc::channel(1);
+            let handle = Handle {
+                remote: (host.parse::<IpAddr>().unwrap(), 5_060).into(),
+                queue,
+                close: Arc::default(),
+            };
+            table.insert(FlowId(flow), US, handle);
+        }
+        assert_eq!(table.of_source("2001:db8::99".parse().unwrap()).connections, 2);
     }
 
     /// RFC 5923 §5, §8.

@@ -64,6 +64,7 @@ impl Authority {
             peers: vec!["a.example".into(), "b.example".into(), "c.example".into()],
             handshake_timeout: Duration::from_secs(10),
             handshakes_max: 10,
+            handshakes_per_source_max: 10,
             watch_interval: Duration::from_secs(3_600),
         }
     }
@@ -351,6 +352,27 @@ async fn new_files_are_taken_and_connections_stand() {
     let (d, _) = authority.transport("d", |_| {});
     send(&d, at_a, A, options());
     failure(&d).await;
+}
+
+/// One source cannot keep the others from their handshakes.
+#[tokio::test]
+async fn handshakes_are_bounded_for_each_source() {
+    let authority = Authority::new();
+    let (transport, address) = authority.transport("a", |tls| tls.handshakes_per_source_max = 2);
+    let mut kept = [
+        TcpStream::connect(address).await.unwrap(),
+        TcpStream::connect(address).await.unwrap(),
+    ];
+    let mut third = TcpStream::connect(address).await.unwrap();
+    closed(&mut third).await;
+    assert_eq!(dropped(&transport, Drop::HandshakesPerSource), 1);
+    // One that fails makes room for another.
+    kept[0].write_all(options().as_bytes()).await.unwrap();
+    until_dropped(&transport, Drop::HandshakeError).await;
+    let _another = TcpStream::connect(address).await.unwrap();
+    let mut fifth = TcpStream::connect(address).await.unwrap();
+    closed(&mut fifth).await;
+    assert_eq!(dropped(&transport, Drop::HandshakesPerSource), 2);
 }
 
 #[tokio::test]

@@ -188,6 +188,21 @@ impl Authenticator {
         Err(refusal)
     }
 
+    /// Whether `request` has credentials for our realm with a nonce that was given to `source`, whatever they prove.
+    pub fn has_our_nonce(&self, now: Timestamp, source: IpAddr, request: &Message, front: Front) -> bool {
+        let mut credentials = request.fields(front.credentials()).take(CREDENTIALS_MAX);
+        credentials.any(|text| {
+            Credentials::parse(text).is_ok_and(|credentials| {
+                let realm = &self.config.realm;
+                credentials.realm == *realm
+                    && self
+                        .nonces
+                        .check(now, source, realm, &credentials.nonce)
+                        .is_some()
+            })
+        })
+    }
+
     fn check_one(
         &mut self,
         now: Timestamp,

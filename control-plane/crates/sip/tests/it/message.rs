@@ -9,3 +9,4 @@ mod mutation;
 mod peers;
 mod properties;
 mod torture;
+mod torture_cases;

@@ -120,6 +120,18 @@ impl Layer {
         Some(())
     }
 
+    /// What is needed to answer `request` without a transaction (§8.2.7): itself with its Via completed, and the To tag
+    /// of the answer, the same whenever it comes again; an ACK with that tag is absorbed. `None` if it is a
+    /// retransmission that belongs to a transaction, or lacks what a response is made from.
+    pub fn stateless(&self, source: &Source, request: &Message) -> Option<(Message, String)> {
+        let fingerprint = fingerprint(&self.secret, request, request.method()?.as_str())?;
+        if self.servers.contains_key(&fingerprint) {
+            return None;
+        }
+        let request = complete_via(request.clone(), source)?;
+        Some((request, self.secret.own_tag(fingerprint)))
+    }
+
     fn handle_request(&mut self, now: Timestamp, source: Source, request: Message) -> Option<()> {
         let method = request.method()?;
         let fingerprint = fingerprint(&self.secret, &request, method.as_str())?;

@@ -5,7 +5,7 @@ use sans_io::Random;
 use sip::message::framing::{StreamFramer, StreamItem};
 use sip::message::{HeaderName, Limits, Message, ResponseBuilder};
 
-use super::torture::cases;
+use super::torture_cases::cases;
 
 /// Looks at everything, and checks what must hold for every message that was taken.
 fn inspect(bytes: &[u8]) {
@@ -68,7 +68,7 @@ fn every_truncation_is_survived() {
 #[test]
 fn every_truncation_of_a_stream_waits_or_closes() {
     for name in ["sdp01", "ipv6-in-sdp", "transports"] {
-        let bytes = super::torture::case(name).bytes;
+        let bytes = super::torture_cases::case(name).bytes;
         let mut framer = StreamFramer::new(Limits::default());
         for (index, byte) in bytes.iter().enumerate() {
             framer.push(&[*byte]);
