@@ -27,6 +27,8 @@ pub struct StandOptions {
     pub callee_transport: Transport,
     /// The prefix of the only route.
     pub prefix: String,
+    /// Whether calls are for a trunk that is tried before the callee, which is a second one.
+    pub first_trunk: bool,
     /// Further lines of the control plane's configuration.
     pub control_extra: String,
 }
@@ -39,6 +41,7 @@ impl Default for StandOptions {
             lease: Duration::from_secs(60),
             callee_transport: Transport::Udp,
             prefix: String::new(),
+            first_trunk: false,
             control_extra: String::new(),
         }
     }
@@ -59,6 +62,7 @@ pub struct Stand {
     sip: SocketAddr,
     caller: SocketAddr,
     callee: SocketAddr,
+    first_trunk: SocketAddr,
     callee_transport: Transport,
     store: PathBuf,
     scripts: u32,
@@ -103,16 +107,22 @@ impl Stand {
             Transport::Tcp | Transport::TcpEach => "tcp",
         };
         let control_ops = host.address()?;
+        let first_trunk = host.address()?;
+        let next_hop = format!("sip:{callee};transport={transport}");
+        let (routes, trunks) = match options.first_trunk {
+            false => (vec![(options.prefix.clone(), next_hop)], String::new()),
+            true => (
+                Vec::new(),
+                trunks(&options.prefix, &[format!("sip:{first_trunk}"), next_hop]),
+            ),
+        };
         let control = ControlOptions {
             sip,
             ops: control_ops,
             store: store.clone(),
             nodes: named,
-            routes: vec![(
-                options.prefix.clone(),
-                format!("sip:{callee};transport={transport}"),
-            )],
-            extra: options.control_extra.clone(),
+            routes,
+            extra: trunks + &options.control_extra,
         };
         let control = Plane::start_control(&control, folder)?;
         Ok(Self {
@@ -126,6 +136,7 @@ impl Stand {
             sip,
             caller,
             callee,
+            first_trunk,
             callee_transport: options.callee_transport,
             store,
             scripts: 0,
@@ -150,6 +161,11 @@ impl Stand {
     /// A callee's script for this stand; start it before the caller.
     pub fn callee<'a>(&self, scenario: &'a str, calls: u32) -> Script<'a> {
         self.script(scenario, Side::Callee, self.callee, None, calls)
+    }
+
+    /// Where the trunk is that calls are for first, with [`StandOptions::first_trunk`].
+    pub fn first_trunk(&self) -> SocketAddr {
+        self.first_trunk
     }
 
     /// A caller's script for this stand.
@@ -277,4 +293,15 @@ impl Stand {
         );
         Ok(cdrs)
     }
+}
+
+/// The sections of trunks that are tried in this order.
+fn trunks(prefix: &str, next_hops: &[String]) -> String {
+    let section = |(n, next_hop): (usize, &String)| {
+        format!(
+            "[[trunk]]\nname = \"trunk-{n}\"\nnext_hop = \"{next_hop}\"\n\
+             [[route]]\nprefix = \"{prefix}\"\ntrunk = \"trunk-{n}\"\n"
+        )
+    };
+    next_hops.iter().enumerate().map(section).collect()
 }

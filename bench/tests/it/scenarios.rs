@@ -1,11 +1,12 @@
 //! Every scenario of `sipp-scenarios` against the real binaries: both SIPp ends content, nothing held afterwards, and
 //! the call records say what happened.
 
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use ringpath_bench::cdr::Cdr;
 use ringpath_bench::sipp::Transport;
-use ringpath_bench::stand::StandOptions;
+use ringpath_bench::stand::{Stand, StandOptions};
 
 use crate::bench::{run_both, run_caller, sipp_is_here, stand};
 
@@ -222,6 +223,53 @@ fn a_late_ack_makes_the_answer_come_again() {
 #[test]
 fn calls_survive_the_loss_of_a_tenth_of_all_messages() {
     run("loss/ten-percent", Transport::Udp, &CALLER_HANGS_UP);
+}
+
+/// Calls whose first trunk does not serve: what it is, a socket or a SIPp, lives until the calls are over.
+fn run_failover<T>(test: &str, first: impl FnOnce(&mut Stand) -> T) {
+    if !sipp_is_here(test) {
+        return;
+    }
+    let options = StandOptions {
+        first_trunk: true,
+        control_extra: "[limits]\nnext_hop_timeout_ms = 500\n".to_owned(),
+        ..StandOptions::default()
+    };
+    let mut stand = stand(test, &options);
+    let _first = first(&mut stand);
+    let callee = stand.callee("failover/answer", CALLS);
+    let caller = stand.caller("failover/answer", CALLS);
+    run_both(&mut stand, &callee, &caller);
+    stand.wait_until_quiet(Duration::from_secs(10)).unwrap();
+    let metrics = stand.control_metrics().unwrap();
+    let skipped = metrics.value("ringpath_control_call_events_total", "next_hop_skipped");
+    assert_eq!(skipped, Some(f64::from(CALLS)));
+    let cdrs = stand
+        .wait_for_cdrs(CALLS as usize, Duration::from_secs(10))
+        .unwrap();
+    check(&cdrs, &CALLER_HANGS_UP);
+    stand.finish().unwrap();
+}
+
+#[test]
+fn a_dead_trunk_is_left_for_the_second() {
+    run_failover("failover-dead", |_| ());
+}
+
+#[test]
+fn a_silent_trunk_is_left_for_the_second() {
+    run_failover("failover-silent", |stand| {
+        UdpSocket::bind(stand.first_trunk()).unwrap()
+    });
+}
+
+#[test]
+fn a_trunk_out_of_service_is_left_for_the_second() {
+    run_failover("failover-out-of-service", |stand| {
+        let mut first = stand.callee("failover/out-of-service", CALLS);
+        first.local = stand.first_trunk();
+        stand.run(&first).unwrap()
+    });
 }
 
 #[test]
