@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what `make bench-relay` and `make bench-sip` need beyond `make bootstrap`: rtpengine and Kamailio, the peers that we
-# are measured beside. Safe to run again. Needs root; their services are neither started nor enabled, and rtpengine's
+# Installs what `make bench-relay`, `make bench-sip` and a few tests need beyond `make bootstrap`: rtpengine and Kamailio, the peers
+# that we are measured beside and registered with. Safe to run again. Needs root; their services are neither started nor enabled, and rtpengine's
 # kernel module is not installed.
 set -euo pipefail
 

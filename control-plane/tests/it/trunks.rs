@@ -1,10 +1,15 @@
 //! Trunks: a carrier that knows where we are, and whether it is there.
 
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
 use proto::admin_v1::control_plane_client::ControlPlaneClient;
 use proto::admin_v1::{GetTrunksRequest, ServerState, Trunk};
 use sip::digest::Credentials;
 use sip::message::ResponseBuilder;
 use sip::{HeaderName, Message};
+use tempfile::TempDir;
 
 use crate::phone::Phone;
 use crate::plane::{Control, Node, Plane, wait};
@@ -199,5 +204,100 @@ fn calls_go_on_to_the_next_trunk() {
     assert_eq!(caller.final_of("INVITE").status(), Some(486));
     plane.wait_for_metric("ringpath_control_trunk_events_total", "passed_over_at_limit", 1.0);
     plane.stop();
+    node.plane.stop();
+}
+
+/// A registrar that we did not write.
+struct Kamailio {
+    process: Child,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Kamailio {
+    /// Starts one, or says why it cannot be: then the test is skipped, or fails under `STRICT=1`.
+    fn start(test: &str, algorithm: &str) -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        // Debian has it where only root looks.
+        let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+        let Some(binary) = folders
+            .map(|folder| folder.join("kamailio"))
+            .find(|file| file.exists())
+        else {
+            let reason = format!("SKIP {test}: kamailio is not installed; run `make bench-bootstrap`");
+            assert!(
+                std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
+                "{reason}"
+            );
+            eprintln!("{reason}");
+            return None;
+        };
+        let folder = TempDir::new().unwrap();
+        let config = folder.path().join("kamailio.cfg");
+        let text = include_str!("kamailio.cfg").replace("ALGORITHM", algorithm);
+        std::fs::write(&config, text).unwrap();
+        // Free now, and nobody else of this test wants it.
+        let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let process = Command::new(binary)
+            .args(["-DD", "-E", "-m", "32", "-M", "4"])
+            .arg("-f")
+            .arg(&config)
+            .arg("-l")
+            .arg(format!("udp:{address}"))
+            .arg("-Y")
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Some(Self {
+            process,
+            address,
+            _folder: folder,
+        })
+    }
+}
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        // SIGTERM, so that its children end with it; it may have ended already.
+        let pid = rustix::process::Pid::from_child(&self.process);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
+
+/// Registered with what Debian ships, called through it, and taken back at the end.
+#[test]
+fn kamailio_knows_where_we_are_and_sends_us_calls() {
+    let test = "kamailio_knows_where_we_are_and_sends_us_calls";
+    let Some(node) = Node::start(test) else { return };
+    for algorithm in ["MD5", "SHA-256"] {
+        let Some(kamailio) = Kamailio::start(test, algorithm) else {
+            return;
+        };
+        let (caller, callee) = (Phone::new("caller"), Phone::new("callee"));
+        let trunk = format!(
+            "[[trunk]]\nname = \"kamailio\"\nnext_hop = \"sip:{}\"\n{ACCOUNT}\n\
+             register = {{ user = \"4930\", retry_base_s = 1 }}\noptions = {{ {QUICK} }}\n",
+            kamailio.address
+        );
+        let route = format!("next_hop = \"sip:{}\"", callee.address());
+        let (_control, plane) = start(&node.address(), &[trunk], &[&route]);
+        plane.wait_for_metric("ringpath_control_trunk_registered", "kamailio", 1.0);
+        plane.wait_for_metric("ringpath_control_trunk_events_total", "probe_answered", 1.0);
+        plane.wait_for_readiness(200);
+        // The caller asks Kamailio for our number; Kamailio asks us, and we the callee.
+        caller.send(caller.invite("4930", "through").bytes(), kamailio.address);
+        let (invite, from) = callee.take("INVITE");
+        assert!(invite.request_uri().unwrap().starts_with("sip:4930@"));
+        callee.answer(&invite, 486, from);
+        assert_eq!(caller.final_of("INVITE").status(), Some(486));
+        plane.stop();
+        caller.send(caller.invite("4930", "gone").bytes(), kamailio.address);
+        assert_eq!(caller.final_of("INVITE").status(), Some(404), "{algorithm}");
+    }
     node.plane.stop();
 }
