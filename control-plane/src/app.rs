@@ -1,5 +1,6 @@
 //! The life of the process: start, serve, stop.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,13 +13,14 @@ use registrar::Registrar;
 use sans_io::Random;
 use sip_transport::{Listen, Transport};
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{Config, Media, MediaNode};
 use crate::draining::Draining;
 use crate::metrics::{self, Sources};
 use crate::operators::Operators;
 use crate::registration;
+use crate::reload::{Keeper, Reloads};
 use crate::routing::{self, Table};
 use crate::shell::Shell;
 use crate::standing::Standing;
@@ -51,12 +53,12 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When it cannot start, or when the records of ended calls could not be stored at the end.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, file: PathBuf) -> anyhow::Result<()> {
     let log = config.log.clone();
-    ops::process::run(&log, serve(config))
+    ops::process::run(&log, serve(config, file))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     let signal = ops::signal::terminated()?;
     let reload = ops::signal::hung_up()?;
     let connections_max = connections_max(&config);
@@ -123,7 +125,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (admin, desk) = admin.unzip();
 
     let standing = Standing::default();
+    let reloads = Arc::<Reloads>::default();
     let registry = metrics::registry(Sources {
+        reloads: reloads.clone(),
         standing: standing.clone(),
         transport: transport.view(),
         media: client.view(),
@@ -147,12 +151,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             let _ = ops_stopped.await;
         },
     ));
-    let refreshing = tokio::spawn(routing::refresh(
+    let (tell_reread, reread) = mpsc::channel(1);
+    let keeper = Keeper {
         table,
-        Duration::from_secs(config.dns.ttl_min_s),
-        Duration::from_secs(config.dns.refresh_s),
-        tell_plan,
-    ));
+        file,
+        config: config.clone(),
+        reread,
+        transport: transport.view(),
+        reloads,
+        tell: tell_plan,
+    };
+    let (soonest, latest) = (config.dns.ttl_min_s, config.dns.refresh_s);
+    let refreshing = tokio::spawn(keeper.run(Duration::from_secs(soonest), Duration::from_secs(latest)));
 
     for bound in transport.bound() {
         ops::process::say(&format!(
@@ -188,6 +198,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         standing,
         readiness,
         reload,
+        reread: tell_reread,
         operators: Operators::new(desk, clock.now()),
         clock,
         retry_after: Duration::from_secs(config.media.retry_after_s),

@@ -15,6 +15,7 @@ mod overview;
 mod plan;
 mod record;
 mod registration;
+mod reload;
 mod routing;
 mod shell;
 mod standing;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
             }
         };
     }
-    match app::run(config) {
+    match app::run(config, arguments.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Whole, with every cause; logging may not have started.

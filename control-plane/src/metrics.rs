@@ -15,6 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use store::Journal;
 
+use crate::reload::Reloads;
 use crate::routing::Lookups;
 use crate::standing::Standing;
 
@@ -31,6 +32,8 @@ pub struct Sources {
     pub journal: Journal,
     /// Operators.
     pub admin: Arc<api::Counters>,
+    /// How often trunks and routes were read again.
+    pub reloads: Arc<Reloads>,
     /// Next hops without an address.
     pub lookups: Arc<Lookups>,
 }
@@ -179,6 +182,15 @@ impl Sources {
             "next_hops_unresolved",
             "Routes whose next hop has no usable address",
             self.lookups.unresolved.load(Relaxed),
+        )?;
+        page.counters(
+            "config_reloads",
+            "Trunks and routes read again",
+            "result",
+            &[
+                ("taken", self.reloads.taken.load(Relaxed)),
+                ("refused", self.reloads.refused.load(Relaxed)),
+            ],
         )?;
         let lookups = &*self.lookups;
         page.counters(

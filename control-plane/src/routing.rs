@@ -15,7 +15,6 @@ use sans_io::Timestamp;
 use sip::{Destination, FlowId, Transport};
 use sip_transport::Bound;
 use sip_transport::dns::{Goal, Resolver, Target};
-use tokio::sync::watch;
 
 use crate::config;
 use crate::plan::{Plan, TrunkPlan};
@@ -112,6 +111,28 @@ impl Table {
         };
         table.set(trunks, routes);
         table
+    }
+
+    /// [`tls_peers`] as they are with other trunks and routes, those of before at their places: flows name them by it.
+    pub fn peers_with(&self, trunks: &[config::Trunk], routes: &[config::Route]) -> Vec<String> {
+        let mut peers = self.peers.clone();
+        for peer in tls_peers(trunks, routes) {
+            if !peers.contains(&peer) {
+                peers.push(peer);
+            }
+        }
+        peers
+    }
+
+    /// Takes other trunks and routes, whose [`Self::peers_with`] these are. What is known of names stays.
+    pub fn take(&mut self, trunks: &[config::Trunk], routes: &[config::Route], peers: Vec<String>) {
+        self.peers = peers;
+        self.set(trunks, routes);
+    }
+
+    /// The time by the clock that answers live by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Takes these trunks and routes instead of those it has. The names of trunks and next hops must be those that were
@@ -266,7 +287,7 @@ impl Table {
     /// The next hops that a trunk or route leads to.
     fn next_hops(&self, stop: &Stop) -> Vec<call::NextHop> {
         let hop = &stop.next_hop;
-        let peer = self.peers.binary_search(&hop.host).ok();
+        let peer = self.peers.iter().position(|peer| *peer == hop.host);
         let peer = peer.and_then(|peer| u32::try_from(peer).ok());
         let next_hop = |target: Target| {
             let place = self.listener(stop.listener, target.transport, target.address)?;
@@ -349,28 +370,6 @@ fn system_source(remote: SocketAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect(remote).ok()?;
     Some(socket.local_addr().ok()?.ip())
-}
-
-/// Looks the names of `table` up again and again when their answers have lived their time, `soonest` apart at the least and
-/// `latest` at the most, and tells when addresses changed.
-pub async fn refresh(mut table: Table, soonest: Duration, latest: Duration, tell: watch::Sender<Plan>) {
-    if !table.has_names() {
-        return std::future::pending().await;
-    }
-    loop {
-        let again = table.look_up().await;
-        let plan = table.plan();
-        tell.send_if_modified(|told| {
-            let changed = *told != plan;
-            if changed {
-                tracing::info!("addresses of next hops changed");
-                *told = plan;
-            }
-            changed
-        });
-        let wait = again.map_or(soonest, |again| again.saturating_since(table.clock.now()));
-        tokio::time::sleep(wait.clamp(soonest, latest)).await;
-    }
 }
 
 #[cfg(test)]

@@ -62,6 +62,8 @@ pub struct Shell {
     pub readiness: watch::Sender<Readiness>,
     /// SIGHUP: certificates are read again.
     pub reload: ops::signal::HungUp,
+    /// And so are trunks and routes.
+    pub reread: mpsc::Sender<()>,
     /// The clock that drives all this.
     pub clock: MonotonicClock,
     /// What a caller waits after being refused for too many media requests.
@@ -115,7 +117,11 @@ impl Shell {
                 biased;
                 () = &mut until => return,
                 Ok(()) = self.plan.changed() => self.take_plan(),
-                () = self.reload.next() => self.transport.reload_tls(),
+                () = self.reload.next() => {
+                    self.transport.reload_tls();
+                    // One that is still to be served serves for this, too.
+                    let _ = self.reread.try_send(());
+                }
                 command = self.operators.receive() => self.take_command(command),
                 Some(report) = self.reports.recv() => self.take_report(report),
                 inbound = self.transport.receive() => self.take_inbound(inbound),

@@ -207,6 +207,54 @@ fn calls_go_on_to_the_next_trunk() {
     node.plane.stop();
 }
 
+/// SIGHUP: what is as it was stays as it is, what is new is called, what is gone is taken back; a file with mistakes changes
+/// nothing.
+#[test]
+fn trunks_and_routes_are_read_again_when_the_process_is_told() {
+    let test = "trunks_and_routes_are_read_again_when_the_process_is_told";
+    let Some(node) = Node::start(test) else { return };
+    let (kept, gone, new, caller) = (
+        Phone::new("kept"),
+        Phone::new("gone"),
+        Phone::new("new"),
+        Phone::new("caller"),
+    );
+    let keys = format!("{ACCOUNT}\nregister = {{ user = \"us\" }}");
+    let trunks = [trunk("kept", &kept, &keys), trunk("gone", &gone, &keys)];
+    let (control, plane) = start(&node.address(), &trunks, &["trunk = \"gone\""]);
+    let hour = [(HeaderName::Expires, "3600".to_owned())];
+    register(&kept, &hour);
+    register(&gone, &hour);
+    plane.wait_for_metric("ringpath_control_trunk_registered", "", 2.0);
+    let file = control.folder.path().join("config.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("trunk = \"gone\"", "trunk = \"nobody\"")).unwrap();
+    plane.hang_up();
+    plane.wait_for_metric("ringpath_control_config_reloads_total", "refused", 1.0);
+    assert_eq!(told(&plane)[0].trunk, "gone");
+
+    let changed = text
+        .replace(&trunks[1], &trunk("new", &new, ""))
+        .replace("trunk = \"gone\"", "trunk = \"new\"");
+    std::fs::write(&file, changed).unwrap();
+    plane.hang_up();
+    let last = register(&gone, &[]);
+    assert_eq!(last.contact().unwrap().unwrap().param("expires"), Some("0"));
+    plane.wait_for_metric("ringpath_control_config_reloads_total", "taken", 1.0);
+    plane.wait_for_readiness(200);
+    caller
+        .call(plane.address("sip udp"), "1000", &new, "new")
+        .hang_up(&new);
+    let kept_on = plane.metric(
+        "ringpath_control_trunk_events_total",
+        "trunk=\"kept\",event=\"registration\"",
+    );
+    assert_eq!(kept_on, 1.0, "it was not registered anew");
+    plane.ask_to_stop();
+    register(&kept, &[]);
+    node.plane.stop();
+}
+
 /// A registrar that we did not write.
 struct Kamailio {
     process: Child,

@@ -1,7 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use sip::{Destination, FlowId, Transmit, Transport as Protocol};
@@ -79,7 +79,7 @@ pub(crate) struct Shared {
     pub(crate) udp: Vec<Udp>,
     pub(crate) tls: Option<Tls>,
     /// The names that peers of TLS have to prove, by their number.
-    peers: Vec<ServerName<'static>>,
+    peers: RwLock<Vec<ServerName<'static>>>,
     table: Mutex<Table>,
     recent: Mutex<Recent>,
     /// The next connection's number.
@@ -107,7 +107,8 @@ impl Shared {
     /// The name that the peer of a TLS connection for `destination` has to prove: that of the flow, else its address.
     pub(crate) fn peer_name(&self, destination: &Destination) -> ServerName<'static> {
         let number = destination.flow.and_then(FlowId::peer);
-        let name = number.and_then(|number| self.peers.get(usize::try_from(number).ok()?));
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let name = number.and_then(|number| peers.get(usize::try_from(number).ok()?));
         name.cloned()
             .unwrap_or_else(|| ServerName::IpAddress(destination.remote.ip().into()))
     }
@@ -148,9 +149,7 @@ impl Transport {
             .map(|tls| Tls::new(tls.files.clone(), tls.handshakes_max))
             .transpose()?;
         let peers = config.tls.iter().flat_map(|tls| &tls.peers);
-        let peers: Result<Vec<_>, _> = peers
-            .map(|name| ServerName::try_from(name.clone()).map_err(|_| BindError::PeerName(name.clone())))
-            .collect();
+        let peers = peers.map(|name| peer(name)).collect::<Result<Vec<_>, _>>();
         let peers = peers?;
         let (mut udp, mut tcp, mut bound) = (Vec::new(), Vec::new(), Vec::new());
         for (place, listen) in config.listen.iter().enumerate() {
@@ -194,7 +193,7 @@ impl Transport {
             bound,
             udp,
             tls,
-            peers,
+            peers: RwLock::new(peers),
             config,
         });
         let mut tasks = JoinSet::new();
@@ -273,6 +272,20 @@ impl Transport {
 pub struct View(Arc<Shared>);
 
 impl View {
+    /// The names that peers of TLS have to prove from now on. Those of before must be at their places: connections and flows
+    /// go by them.
+    ///
+    /// # Errors
+    /// A name that no certificate can have; then nothing changes.
+    pub fn name_peers(&self, names: &[String]) -> Result<(), BindError> {
+        let peers = names
+            .iter()
+            .map(|name| peer(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        *self.0.peers.write().unwrap_or_else(PoisonError::into_inner) = peers;
+        Ok(())
+    }
+
     /// The counters.
     pub fn counters(&self) -> Snapshot {
         self.0.counters.snapshot()
@@ -303,4 +316,8 @@ impl View {
     pub fn kernel_drops(&self) -> Option<u64> {
         kernel::receive_drops(&self.0.udp)
     }
+}
+
+fn peer(name: &str) -> Result<ServerName<'static>, BindError> {
+    ServerName::try_from(name.to_owned()).map_err(|_| BindError::PeerName(name.to_owned()))
 }
