@@ -16,16 +16,18 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     Ok(kilobytes * 1_024)
 }
 
-/// Resident memory in bytes, what is shared with other processes counted in proportion: sums over processes count nothing
-/// twice.
+/// Resident memory in bytes that is no file's, what is shared with other processes counted in proportion: sums over processes
+/// count nothing twice. The program itself is left out, whose share changes with how often it runs.
 pub fn proportional_bytes(pid: u32) -> anyhow::Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .context("no Pss")?;
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kilobytes * 1_024)
+    let bytes = |name: &str| -> anyhow::Result<u64> {
+        let value = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .context("no Pss")?;
+        Ok(value.trim().trim_end_matches(" kB").parse::<u64>()? * 1_024)
+    };
+    Ok(bytes("Pss_Anon:")? + bytes("Pss_Shmem:")?)
 }
 
 /// Time that the scheduler gave to the threads that the process, or kernel thread, has now. Exact to the nanosecond,

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::ensure;
 use ops::clock::MonotonicClock;
 
 use crate::sip_load::contender::Contender;
 use crate::sip_load::loader::Loader;
-use crate::sipp::{Tally, tally_of};
+use crate::sipp::{Tally, tally_of, value_of};
 use crate::{usage, wait};
 
 /// Calls that are not over by then, after the last was begun, have failed. A retransmission comes after half a second.
@@ -57,6 +58,8 @@ pub struct Outcome {
     pub tally: Tally,
     /// Calls begun a second.
     pub pace: f64,
+    /// Calls a second that had succeeded when the time in which they were to be begun was over.
+    pub goodput: f64,
     /// Offered.
     pub rate: u32,
     /// Processor time of the server by call.
@@ -127,18 +130,25 @@ impl Offer<'_> {
         }
         let passed = clock.now().saturating_since(begun).as_secs_f64();
         // A run that is not over by then is killed, and the calls that it still had have failed.
-        let _ = uac.process.wait(duration + PATIENCE);
+        let end = begun + duration + PATIENCE;
+        let _ = uac.process.wait(end.saturating_since(clock.now()));
         let work = contender.run_time()?.saturating_sub(before[0]);
         if let Some(uas) = &mut uas {
             uas.process.kill()?;
         }
         let table = uac.statistics()?;
+        ensure!(
+            value_of(&table, "TotalCallCreated")? > 0,
+            "SIPp began nothing\n{}",
+            uac.process.tail()
+        );
         let mut tally = tally_of(&table)?;
         tally.failed = tally.failed.max(self.calls.saturating_sub(tally.successful));
         Ok(Outcome {
             calls: self.calls,
             tally,
             pace: pace_of(&table, self.calls).unwrap_or(0.0),
+            goodput: goodput_of(&table, duration).unwrap_or(0.0),
             rate: self.rate,
             cpu_us_per_call: work.as_micros() as f64 / tally.successful.max(1) as f64,
             busy: [server, load].map(|work| work.as_secs_f64() / passed),
@@ -147,25 +157,52 @@ impl Offer<'_> {
     }
 }
 
-/// The rate at which SIPp began calls: from the first line of its statistics with a call to the last at which it had not
-/// begun all. What one begins too late it begins soon after, so a short delay in between makes no difference. One call
-/// more is allowed for the ends.
-fn pace_of(table: &str, calls: u64) -> Option<f64> {
+/// A line of SIPp's statistics.
+struct Line {
+    /// Since 1970.
+    seconds: f64,
+    begun: u64,
+    successful: u64,
+}
+
+fn lines_of(table: &str) -> Option<impl Iterator<Item = Line>> {
     let mut lines = table.lines();
     let names: Vec<&str> = lines.next()?.split(';').collect();
     let place = |wanted: &str| names.iter().position(|name| *name == wanted);
     let (time, begun) = (place("CurrentTime")?, place("TotalCallCreated")?);
-    let points: Vec<(f64, u64)> = lines
-        .filter_map(|line| {
-            let fields: Vec<&str> = line.split(';').collect();
+    let successful = place("SuccessfulCall(C)")?;
+    Some(lines.filter_map(move |line| {
+        let fields: Vec<&str> = line.split(';').collect();
+        Some(Line {
             // Date, time of day and seconds since 1970.
-            let seconds = fields.get(time)?.split('\t').next_back()?.parse().ok()?;
-            Some((seconds, fields.get(begun)?.parse().ok()?))
+            seconds: fields.get(time)?.split('\t').next_back()?.parse().ok()?,
+            begun: fields.get(begun)?.parse().ok()?,
+            successful: fields.get(successful)?.parse().ok()?,
         })
-        .filter(|(_, begun)| (1..calls).contains(begun))
+    }))
+}
+
+/// The rate at which SIPp began calls: from the first line of its statistics with a call to the last at which it had not
+/// begun all. What one begins too late it begins soon after, so a short delay in between makes no difference. One call
+/// more is allowed for the ends.
+fn pace_of(table: &str, calls: u64) -> Option<f64> {
+    let under_way: Vec<Line> = lines_of(table)?
+        .filter(|line| (1..calls).contains(&line.begun))
         .collect();
-    let ((from, first), (to, last)) = (points.first()?, points.last()?);
-    (to > from).then(|| (last - first + 1) as f64 / (to - from))
+    let (first, last) = (under_way.first()?, under_way.last()?);
+    let passed = last.seconds - first.seconds;
+    (passed > 0.0).then(|| (last.begun - first.begun + 1) as f64 / passed)
+}
+
+/// Calls a second that had succeeded within `duration` of the first line: what succeeds later would not have, had the load
+/// gone on.
+fn goodput_of(table: &str, duration: Duration) -> Option<f64> {
+    let mut lines = lines_of(table)?;
+    let begun = lines.next()?.seconds;
+    let last = lines
+        .take_while(|line| line.seconds - begun <= duration.as_secs_f64())
+        .last()?;
+    (last.seconds > begun).then(|| last.successful as f64 / (last.seconds - begun))
 }
 
 #[cfg(test)]
@@ -190,15 +227,25 @@ mod tests {
         assert!(!Outcome { calls: 101, ..good }.holds());
     }
 
+    const TABLE: &str = "CurrentTime;TotalCallCreated;SuccessfulCall(C);\n\
+                         a\tb\t10.0;0;0;\n\
+                         a\tb\t10.2;7;5;\n\
+                         a\tb\t10.4;7;6;\n\
+                         a\tb\t11.2;46;30;\n\
+                         a\tb\t19.0;50;50;\n";
+
     #[test]
     fn the_pace_is_that_between_the_ends() {
-        let table = "CurrentTime;TotalCallCreated;\n\
-                     a\tb\t10.0;0;\n\
-                     a\tb\t10.2;7;\n\
-                     a\tb\t10.4;7;\n\
-                     a\tb\t11.2;46;\n\
-                     a\tb\t19.0;50;\n";
-        assert_eq!(pace_of(table, 50).map(f64::round), Some(40.0));
-        assert_eq!(pace_of("CurrentTime;TotalCallCreated\n", 50), None);
+        assert_eq!(pace_of(TABLE, 50).map(f64::round), Some(40.0));
+        assert_eq!(pace_of(TABLE.lines().next().unwrap(), 50), None);
+    }
+
+    #[test]
+    fn what_succeeds_after_the_time_is_no_goodput() {
+        assert_eq!(
+            goodput_of(TABLE, Duration::from_millis(1_250)).map(f64::round),
+            Some(25.0)
+        );
+        assert_eq!(goodput_of(TABLE, Duration::ZERO), None);
     }
 }

@@ -1,14 +1,13 @@
 //! A crash of the registrar: every user is still there, and every user comes back.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
 use crate::metrics::Metrics;
 use crate::sip_load::attempt::{Offer, Outcome, Work};
+use crate::sip_load::search::rest;
 use crate::sip_load::site::{Server, Site};
-use crate::wait;
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +36,7 @@ pub fn run(site: &Site, server: &mut Server, users: &Path, count: u32, rate: u32
         }
         .run(&server.contender)
     };
+    rest(&server.contender)?;
     let before = offer(server)?;
     server.contender.crash()?;
     let registered = || {
@@ -50,8 +50,6 @@ pub fn run(site: &Site, server: &mut Server, users: &Path, count: u32, rate: u32
         registered()? as u64 >= u64::from(count),
         "users are missing after they registered again"
     );
-    // Their transactions would be the next measurement's.
-    wait::pass(site.settling().min(Duration::from_secs(6)));
     Ok(Outage { before, after, kept })
 }
 

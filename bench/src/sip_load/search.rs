@@ -3,16 +3,22 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ops::clock::MonotonicClock;
+
 use crate::sip_load::attempt::{Offer, Outcome, Work};
 use crate::sip_load::bench::Report;
 use crate::sip_load::ceiling::Ceiling;
-use crate::sip_load::contender::Role;
+use crate::sip_load::contender::{Contender, Role};
 use crate::sip_load::row::{Metric, Row};
 use crate::sip_load::site::{Server, Site};
 use crate::wait;
 
-/// Between two runs at a server, for what the first left.
-const REST: Duration = Duration::from_millis(300);
+/// A server is at rest when its processes take less than this part of a core for so long.
+const REST: (f64, Duration) = (0.03, Duration::from_millis(250));
+/// A server that is not at rest by then goes on as it is.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often in a row SIPp may fail to begin anything before the run is given up.
+const MISFIRES: u32 = 3;
 
 /// Where a search looks, in calls or registrations a second.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +44,20 @@ pub struct Candidate {
     pub outcomes: Vec<Outcome>,
 }
 
-/// A rest after a run, longer when it was too much: what a server that collapsed still has to do would be the next one's
-/// burden.
-pub fn rest_after(outcome: &Outcome) {
-    wait::pass(if outcome.holds() { REST } else { REST * 10 });
+/// Waits until a server has done what a run left to it, such as records that go to its database: that would be the next
+/// run's burden.
+pub fn rest(contender: &Contender) -> anyhow::Result<()> {
+    let (part, pause) = REST;
+    let clock = MonotonicClock::start();
+    let end = clock.now() + PATIENCE;
+    loop {
+        let before = contender.run_time()?;
+        wait::pass(pause);
+        let work = contender.run_time()?.saturating_sub(before);
+        if work < pause.mul_f64(part) || clock.now() >= end {
+            return Ok(());
+        }
+    }
 }
 
 /// In turns, so that what else the machine does meets all alike. `users` are those of servers that register.
@@ -51,6 +67,7 @@ pub fn search(
     users: Option<&Path>,
     duration: Duration,
 ) -> anyhow::Result<()> {
+    let mut misfires = 0;
     loop {
         let mut is_over = true;
         for candidate in candidates.iter_mut() {
@@ -72,7 +89,18 @@ pub fn search(
                 calls: u64::from(rate) * duration.as_millis() as u64 / 1_000,
                 weigh: false,
             };
-            let outcome = offer.run(&candidate.server.contender)?;
+            let outcome = match offer.run(&candidate.server.contender) {
+                Ok(outcome) => outcome,
+                // Says nothing about the server.
+                Err(error) if misfires < MISFIRES => {
+                    println!("{error:#}");
+                    misfires += 1;
+                    rest(&candidate.server.contender)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            misfires = 0;
             println!(
                 "{:<9} {:<9} {rate:>6}/s: {} of {}, {} retransmissions, {:.0} begun a second, {:.0} us each; busy: server {:.0} %, load {:.0} %",
                 candidate.server.system.name(),
@@ -87,7 +115,7 @@ pub fn search(
             );
             candidate.ceiling.take(outcome.holds());
             candidate.outcomes.push(outcome);
-            rest_after(&outcome);
+            rest(&candidate.server.contender)?;
         }
         if is_over {
             return Ok(());

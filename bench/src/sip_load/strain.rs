@@ -6,7 +6,7 @@ use crate::sip_load::attempt::{Offer, Work};
 use crate::sip_load::bench::{Options, Report};
 use crate::sip_load::probe::Probe;
 use crate::sip_load::row::{Metric, Row};
-use crate::sip_load::search::rest_after;
+use crate::sip_load::search::rest;
 use crate::sip_load::site::{Server, Site};
 
 /// Memory may grow by this between two moments of an overload and is still flat: noise of an allocator.
@@ -33,7 +33,7 @@ pub fn half_load(
         failed += times.failed + outcome.tally.failed;
         p50.push(times.added_ms(0.5));
         p99.push(times.added_ms(0.99));
-        rest_after(&outcome);
+        rest(&server.contender)?;
     }
     let system = server.system;
     let note = format!(
@@ -61,9 +61,9 @@ pub fn overload(
     let rate = (f64::from(ceiling) * 1.5).round() as u32;
     let mut shares = Vec::new();
     for _ in 0..options.runs {
-        let offer = offer(site, server, rate, site.linger * 2 + options.duration, true);
+        let offer = offer(site, server, rate, site.linger + options.duration, true);
         let outcome = offer.run(&server.contender)?;
-        let goodput = outcome.tally.successful as f64 / offer.duration().as_secs_f64();
+        let goodput = outcome.goodput;
         shares.push(goodput / f64::from(ceiling));
         let [early, late] = outcome.memory.map(|bytes| bytes as f64 / 1e6);
         let note = format!(
@@ -78,7 +78,7 @@ pub fn overload(
         );
         println!("{note}");
         report.notes.push(note);
-        rest_after(&outcome);
+        rest(&server.contender)?;
     }
     report
         .rows
