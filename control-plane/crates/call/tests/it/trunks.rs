@@ -15,6 +15,10 @@ const SECOND: TrunkId = TrunkId(2);
 
 /// B is the first trunk's server, B2 the second's.
 fn two_trunks(failover: Failover) -> World {
+    two_trunks_on(failover, Conditions::PERFECT, 1)
+}
+
+fn two_trunks_on(failover: Failover, conditions: Conditions, seed: u64) -> World {
     let failover = Some(Arc::new(failover));
     let at = |address, trunk| NextHop {
         trunk: Some(trunk),
@@ -30,7 +34,7 @@ fn two_trunks(failover: Failover) -> World {
         routes: Routes::new([route]),
         ..config(&[B])
     };
-    let mut world = World::with(config, Conditions::PERFECT, 1);
+    let mut world = World::with(config, conditions, seed);
     let limits = TrunkLimits::default();
     world.b2bua.set_trunks(&[(FIRST, limits), (SECOND, limits)]);
     world
@@ -260,4 +264,60 @@ fn a_request_that_is_no_calls_has_one_end() {
         .map(|it| (it.id, it.response.as_ref().map(|response| response.status())))
         .collect();
     assert_eq!(ends, [(7, Ok(Some(481))), (8, Err(&Lost::TimedOut))]);
+}
+
+/// Whatever is lost on the way and whatever the trunks say, a call has one end and no trunk keeps it.
+#[test]
+fn calls_through_trunks_end_well_on_a_bad_network() {
+    let seeds = match std::env::var("SEED") {
+        Ok(seed) => vec![seed.parse().expect("SEED is a number")],
+        Err(_) => (0..60).collect::<Vec<u64>>(),
+    };
+    for seed in seeds {
+        println!("SEED={seed}");
+        let mut world = two_trunks_on(
+            Failover {
+                codes: vec![486, 500],
+                attempt_timeout: Some(Duration::from_secs(6)),
+            },
+            Conditions {
+                loss_permille: 100,
+                duplication_permille: 50,
+                delay_max: Duration::from_millis(300),
+                ..Conditions::PERFECT
+            },
+            seed,
+        );
+        let mut random = sans_io::Random::from_number(seed);
+        if random.chance_permille(300) {
+            set_up(&mut world, FIRST, B, false);
+        }
+        world.a.invite(world.now, true);
+        for _ in 0..6 {
+            world.run_ms(500 + random.below(4_000));
+            let status = [100, 180, 200, 486, 500, 503][random.below(6) as usize];
+            let ua = match world.b2.incoming {
+                Some(_) => &mut world.b2,
+                None => &mut world.b,
+            };
+            if ua.incoming.is_none() {
+                continue;
+            }
+            match status {
+                200 => ua.answer(world.now),
+                _ => ua.respond(world.now, status, "b", None),
+            }
+        }
+        world.run_ms(40_000);
+        if world.a.is_talking() {
+            world.a.bye(world.now);
+        }
+        world.finish();
+        let uses = [FIRST, SECOND].map(|trunk| world.b2bua.trunk_use(trunk));
+        assert_eq!(uses.each_ref().map(|used| used.calls), [0, 0]);
+        assert!(
+            uses.iter().all(|used| used.attempts <= 1),
+            "each trunk is tried once: {uses:?}"
+        );
+    }
 }
