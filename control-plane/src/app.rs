@@ -22,7 +22,7 @@ use crate::operators::Operators;
 use crate::registration;
 use crate::reload::{Keeper, Reloads};
 use crate::routing::{self, Table};
-use crate::shell::Shell;
+use crate::shell::{Shell, Turn};
 use crate::standing::Standing;
 use crate::trunks::TrunkDesk;
 use crate::users;
@@ -208,6 +208,7 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
             .as_ref()
             .is_some_and(|of_users| of_users.trusts_next_hops()),
         prepared: None,
+        turn: Turn::default(),
     };
     shell.take_plan();
     shell

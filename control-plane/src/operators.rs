@@ -91,6 +91,7 @@ impl Shell {
             .and_then(|call| self.b2bua.hang_up(now, &call, q850, text));
         // The record is kept before anybody is told.
         self.carry_out();
+        self.finish_turn();
         let converter = Converter::new(&self.clock);
         let _ = reply.send(ended.map(|call| converter.call(call)));
     }

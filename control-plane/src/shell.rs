@@ -8,6 +8,7 @@ use media_types::NodeName;
 use ops::clock::MonotonicClock;
 use ops::http::Readiness;
 use registrar::{Located, Registrar, Target, Users};
+use sip::Transmit;
 use sip::message::Uri;
 use sip_transport::{Inbound, Transport};
 use store::{Journal, ReleasedBy};
@@ -76,12 +77,24 @@ pub struct Shell {
     pub trusts_next_hops: bool,
     /// Of the request that is being worked on.
     pub prepared: Option<Prepared>,
+    /// What this turn decided and has not done yet.
+    pub turn: Turn,
+}
+
+/// What is put off to the end of a turn: records first, all by one write, then what is sent. So a record is in the journal
+/// before any party hears of what it records.
+#[derive(Debug, Default)]
+pub struct Turn {
+    records: Vec<store::Entry>,
+    transmits: Vec<Transmit>,
 }
 
 impl Shell {
     /// Runs until `until` completes, or `done` says that there is nothing left to wait for.
     pub async fn run(&mut self, until: impl Future<Output = ()>, done: impl Fn(&Self) -> bool) {
         let mut until = pin!(until);
+        // What was decided between two runs.
+        self.finish_turn();
         loop {
             self.settle();
             if done(self) {
@@ -156,6 +169,7 @@ impl Shell {
                 self.carry_out();
             }
             self.run_trunks(now);
+            self.finish_turn();
             self.tell_watchers();
             tokio::task::yield_now().await;
         }
@@ -163,7 +177,9 @@ impl Shell {
 
     fn take_users(&mut self, users: Users) {
         if let Some(registrar) = &mut self.registrar {
-            registrar.set_users(users);
+            let before = registrar.set_users(users);
+            // Freeing a large table takes its time, which no message shall wait for.
+            tokio::task::spawn_blocking(move || drop(before));
         }
     }
 
@@ -211,11 +227,8 @@ impl Shell {
             return;
         };
         while let Some(change) = registrar.poll_change() {
-            let change = registration::stored(change, &self.clock);
-            if let Err(error) = self.journal.append_binding(&change) {
-                // The journal counts it, for metrics.
-                tracing::error!(%error, ?change, "a contact is not kept over a restart");
-            }
+            let binding = registration::stored(change, &self.clock);
+            self.turn.records.push(store::Entry::Binding { binding });
         }
     }
 
@@ -223,6 +236,7 @@ impl Shell {
     pub fn end_all(&mut self) {
         self.b2bua.end_all(self.clock.now());
         self.carry_out();
+        self.finish_turn();
     }
 
     fn take_report(&mut self, report: Report) {
@@ -249,13 +263,13 @@ impl Shell {
         self.prepared = None;
     }
 
-    /// Does what the B2BUA decided, in its order: a record is in the journal before what is sent after it.
+    /// Does what the B2BUA decided; [`finish_turn`](Self::finish_turn) does the rest.
     pub(crate) fn carry_out(&mut self) {
         let mut answers: VecDeque<MediaAnswer> = VecDeque::new();
         loop {
             while let Some(output) = self.b2bua.poll_output() {
                 match output {
-                    Output::Send(transmit) => self.transport.send(transmit),
+                    Output::Send(transmit) => self.turn.transmits.push(transmit),
                     Output::Cdr(cdr) => self.keep(&cdr),
                     Output::Register(asked) => self.register(&asked),
                     Output::Place(asked) => self.place(&asked),
@@ -276,7 +290,22 @@ impl Shell {
         }
     }
 
-    fn keep(&self, cdr: &Cdr) {
+    /// Writes the records of this turn, then sends what is to be sent.
+    pub(crate) fn finish_turn(&mut self) {
+        let Turn { records, transmits } = &mut self.turn;
+        if !records.is_empty() {
+            // The journal counts failures, for metrics. The log gets the record itself: it has it if nothing else does.
+            self.journal.append_all(records, |record, error| {
+                tracing::error!(%error, ?record, "a record is not kept");
+            });
+            records.clear();
+        }
+        for transmit in transmits.drain(..) {
+            self.transport.send(transmit);
+        }
+    }
+
+    fn keep(&mut self, cdr: &Cdr) {
         self.standing.count(cdr);
         let record = record::of(cdr, &self.clock);
         let (call, status, node) = (&cdr.call, record.status, &record.node);
@@ -288,11 +317,7 @@ impl Shell {
             }
             Stage::Quality => tracing::debug!(%call, node, "call measured"),
         }
-        if let Err(error) = self.journal.append(&record) {
-            // The journal counts it, for metrics.
-            // The record itself, so that the log has it if nothing else does.
-            tracing::error!(call = %cdr.call, %error, ?record, "call record not kept");
-        }
+        self.turn.records.push(store::Entry::Call(Box::new(record)));
     }
 
     /// Tells how things stand, and whether new calls are taken.

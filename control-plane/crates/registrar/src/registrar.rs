@@ -90,10 +90,12 @@ impl Registrar {
         &self.config
     }
 
-    /// Replaces the users. Bindings of those that are gone stay until they run out, and can't be refreshed.
-    pub fn set_users(&mut self, users: Users) {
-        self.users = users;
+    /// Replaces the users, and gives those before. Bindings of those that are gone stay until they run out, and can't be
+    /// refreshed.
+    pub fn set_users(&mut self, users: Users) -> Users {
+        let before = std::mem::replace(&mut self.users, users);
         self.call_rates.retain(|user, _| self.users.contains(user));
+        before
     }
 
     /// How many users there are.

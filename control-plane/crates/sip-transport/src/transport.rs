@@ -246,11 +246,12 @@ impl Transport {
         self.shared.is_connected(destination)
     }
 
-    /// Takes the TLS files as they are now, for connections from now on. Files that cannot be used are told in the log and in
+    /// Takes the TLS files as they are now, for connections from a moment later on; they are read by another thread. Files that cannot be used are told in the log and in
     /// [`Snapshot::reloads`], and nothing changes. Does nothing without TLS.
     pub fn reload_tls(&self) {
-        if let Some(tls) = &self.shared.tls {
-            self.shared.reload(tls);
+        if self.shared.tls.is_some() {
+            let shared = self.shared.clone();
+            tokio::task::spawn_blocking(move || shared.reload());
         }
     }
 

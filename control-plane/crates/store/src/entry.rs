@@ -2,10 +2,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BindingChange, CallRecord};
 
-/// What a frame of the journal holds.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// What the journal keeps: a frame of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Entry {
+pub enum Entry {
     /// A contact changed.
     Binding {
         /// How.
@@ -15,14 +15,6 @@ pub(crate) enum Entry {
     Call(Box<CallRecord>),
 }
 
-/// An [`Entry`] that is to be written.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(crate) enum EntryRef<'a> {
-    Binding { binding: &'a BindingChange },
-    Call(&'a CallRecord),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,21 +22,17 @@ mod tests {
     #[test]
     fn both_kinds_read_back_as_written() {
         let binding = BindingChange::Remove(-7);
-        let json = serde_json::to_string(&EntryRef::Binding { binding: &binding }).unwrap();
+        let entry = Entry::Binding { binding };
+        let json = serde_json::to_string(&entry).unwrap();
         assert_eq!(json, r#"{"binding":{"remove":-7}}"#);
-        assert_eq!(
-            serde_json::from_str::<Entry>(&json).unwrap(),
-            Entry::Binding { binding }
-        );
+        assert_eq!(serde_json::from_str::<Entry>(&json).unwrap(), entry);
         let call = CallRecord {
             call_id: "c".into(),
             ..CallRecord::default()
         };
-        let json = serde_json::to_string(&EntryRef::Call(&call)).unwrap();
+        let entry = Entry::Call(Box::new(call.clone()));
+        let json = serde_json::to_string(&entry).unwrap();
         assert_eq!(json, serde_json::to_string(&call).unwrap());
-        assert_eq!(
-            serde_json::from_str::<Entry>(&json).unwrap(),
-            Entry::Call(Box::new(call))
-        );
+        assert_eq!(serde_json::from_str::<Entry>(&json).unwrap(), entry);
     }
 }

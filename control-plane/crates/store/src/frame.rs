@@ -12,13 +12,24 @@ const MARK: [u8; 4] = [0xC5, b'C', b'D', b'R'];
 /// Bytes before the payload: the mark, the payload's length and its checksum, both 32 bits little-endian.
 pub const HEADER_BYTES: usize = 12;
 
-/// Appends one frame with `payload` to `out`. `payload` has at most [`RECORD_BYTES_MAX`] bytes.
-pub fn encode(payload: &[u8], out: &mut Vec<u8>) {
-    debug_assert!(payload.len() <= RECORD_BYTES_MAX);
+/// Appends one frame to `out`, whose payload `write` appends. Returns the payload's length, or the error of `write`; then, and
+/// with a payload of more than [`RECORD_BYTES_MAX`], `out` has no new frame.
+pub fn encode<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<usize, E> {
+    let start = out.len();
     out.extend_from_slice(&MARK);
-    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    out.extend_from_slice(&crc32(payload).to_le_bytes());
-    out.extend_from_slice(payload);
+    out.extend_from_slice(&[0; HEADER_BYTES - MARK.len()]);
+    let written = write(out);
+    let payload = &out[start + HEADER_BYTES..];
+    let length = payload.len();
+    if written.is_err() || length > RECORD_BYTES_MAX {
+        out.truncate(start);
+        return written.map(|()| length);
+    }
+    let checksum = crc32(payload);
+    let header = &mut out[start + MARK.len()..start + HEADER_BYTES];
+    header[..4].copy_from_slice(&(length as u32).to_le_bytes());
+    header[4..].copy_from_slice(&checksum.to_le_bytes());
+    Ok(length)
 }
 
 /// What stands at a place of a journal file.
@@ -96,7 +107,13 @@ mod tests {
     fn three() -> (Vec<u8>, Vec<Vec<u8>>) {
         let payloads = vec![b"first".to_vec(), Vec::new(), b"the third".to_vec()];
         let mut bytes = Vec::new();
-        payloads.iter().for_each(|payload| encode(payload, &mut bytes));
+        for payload in &payloads {
+            encode(&mut bytes, |out| {
+                out.extend_from_slice(payload);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        }
         (bytes, payloads)
     }
 
@@ -114,6 +131,21 @@ mod tests {
             let whole = ends.iter().filter(|&&end| end <= length).count();
             assert_eq!(read_all(&bytes[..length]).0, payloads[..whole], "cut at {length}");
         }
+    }
+
+    #[test]
+    fn a_payload_that_is_too_long_or_fails_leaves_nothing() {
+        let mut bytes = b"before".to_vec();
+        let long = encode(&mut bytes, |out| {
+            out.resize(out.len() + RECORD_BYTES_MAX + 1, b'x');
+            Ok::<_, ()>(())
+        });
+        assert_eq!((long, &bytes[..]), (Ok(RECORD_BYTES_MAX + 1), &b"before"[..]));
+        let failed = encode(&mut bytes, |out| {
+            out.push(b'x');
+            Err("full")
+        });
+        assert_eq!((failed, &bytes[..]), (Err("full"), &b"before"[..]));
     }
 
     #[test]

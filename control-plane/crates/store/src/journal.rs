@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::entry::EntryRef;
 use crate::segment::SegmentNames;
-use crate::{AppendError, BindingChange, CallRecord, Counters, RECORD_BYTES_MAX, frame};
+use crate::{AppendError, BindingChange, CallRecord, Counters, Entry, RECORD_BYTES_MAX, frame};
 
 /// A segment is closed to new records when it has this many bytes, so that its space can be given back while records
 /// keep coming. Small enough that the replay of one takes well under a second.
@@ -49,6 +48,7 @@ struct Files {
     number: u32,
     file: File,
     length: u64,
+    /// Frames that are to be written.
     buffer: Vec<u8>,
 }
 
@@ -90,44 +90,52 @@ impl Journal {
         &self.shared
     }
 
-    /// Writes `record` with one `write(2)`. When this returns `Ok` the record outlives the process.
-    ///
-    /// Takes a few microseconds: the page cache is written, not the disk. A record that fails is counted by reason
-    /// and is in no file; those before and after it are not touched.
+    /// Writes one record: see [`append_all`](Self::append_all).
     ///
     /// # Errors
     /// Why it is in no file.
     pub fn append(&self, record: &CallRecord) -> Result<(), AppendError> {
-        self.append_entry(&EntryRef::Call(record))
+        self.append_one(Entry::Call(Box::new(record.clone())))
     }
 
-    /// Writes what happened to a contact, as [`append`](Self::append) does.
+    /// Writes what happened to a contact: see [`append_all`](Self::append_all).
     ///
     /// # Errors
     /// Why it is in no file.
     pub fn append_binding(&self, change: &BindingChange) -> Result<(), AppendError> {
-        self.append_entry(&EntryRef::Binding { binding: change })
+        self.append_one(Entry::Binding {
+            binding: change.clone(),
+        })
     }
 
-    fn append_entry(&self, entry: &EntryRef<'_>) -> Result<(), AppendError> {
+    fn append_one(&self, entry: Entry) -> Result<(), AppendError> {
+        let mut failed = Ok(());
+        self.append_all(&[entry], |_, error| failed = Err(error));
+        failed
+    }
+
+    /// Writes `entries` with one `write(2)`. When this returns, all of them outlive the process but those that `failed` was
+    /// called for.
+    ///
+    /// Takes a few microseconds: the page cache is written, not the disk. An entry that fails is counted by reason
+    /// and is in no file; those before and after it are not touched.
+    pub fn append_all(&self, entries: &[Entry], mut failed: impl FnMut(&Entry, AppendError)) {
         let counters = &self.shared.counters;
-        let result = self.shared.append(entry);
-        match &result {
-            Ok(()) => {
-                counters.appended.fetch_add(1, Relaxed);
-                self.shared.appended.notify_one();
-            }
-            Err(AppendError::Full) => {
-                counters.append_full.fetch_add(1, Relaxed);
-            }
-            Err(AppendError::TooLarge { .. }) => {
-                counters.append_too_large.fetch_add(1, Relaxed);
-            }
-            Err(AppendError::Io(_)) => {
-                counters.append_io.fetch_add(1, Relaxed);
-            }
+        let mut appended = entries.len() as u64;
+        self.shared.append(entries, &mut |entry, error| {
+            appended -= 1;
+            let counter = match &error {
+                AppendError::Full => &counters.append_full,
+                AppendError::TooLarge { .. } => &counters.append_too_large,
+                AppendError::Io(_) => &counters.append_io,
+            };
+            counter.fetch_add(1, Relaxed);
+            failed(entry, error);
+        });
+        counters.appended.fetch_add(appended, Relaxed);
+        if appended > 0 {
+            self.shared.appended.notify_one();
         }
-        result
     }
 
     /// Whether new calls may begin: false from nine tenths of the size limit on. The last tenth takes the ends of
@@ -150,33 +158,72 @@ impl Shared {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, entry: &EntryRef<'_>) -> Result<(), AppendError> {
-        let payload = serde_json::to_vec(entry).map_err(io::Error::from)?;
-        if payload.len() > RECORD_BYTES_MAX {
-            return Err(AppendError::TooLarge { bytes: payload.len() });
-        }
+    fn append(&self, entries: &[Entry], failed: &mut dyn FnMut(&Entry, AppendError)) {
         let mut files = self.files();
         let files = &mut *files;
-        files.buffer.clear();
-        frame::encode(&payload, &mut files.buffer);
-        let frame_bytes = files.buffer.len() as u64;
-        if self.counters.journal_bytes.load(Relaxed) + frame_bytes > self.bytes_max {
-            return Err(AppendError::Full);
-        }
         if files.length >= SEGMENT_BYTES {
             // When no new file can be made the old one goes on growing, up to the journal's limit.
             self.roll(files)
                 .unwrap_or_else(|error| tracing::warn!(%error, "no new journal segment"));
+        }
+        files.buffer.clear();
+        let mut framed = Vec::new();
+        for entry in entries {
+            match self.frame(files, entry) {
+                Ok(()) => framed.push(entry),
+                Err(error) => failed(entry, error),
+            }
+        }
+        let Err(error) = self.write(files, framed.len()) else {
+            return;
+        };
+        if let [entry] = framed[..] {
+            return failed(entry, error.into());
+        }
+        // There may be room for some of them.
+        for entry in framed {
+            files.buffer.clear();
+            let written = self
+                .frame(files, entry)
+                .and_then(|()| self.write(files, 1).map_err(AppendError::Io));
+            if let Err(error) = written {
+                failed(entry, error);
+            }
+        }
+    }
+
+    /// Adds the frame of `entry` to what is to be written.
+    fn frame(&self, files: &mut Files, entry: &Entry) -> Result<(), AppendError> {
+        let before = files.buffer.len();
+        let bytes = frame::encode(&mut files.buffer, |out| {
+            serde_json::to_writer(out, entry).map_err(io::Error::from)
+        })?;
+        if bytes > RECORD_BYTES_MAX {
+            return Err(AppendError::TooLarge { bytes });
+        }
+        let all = self.counters.journal_bytes.load(Relaxed) + files.buffer.len() as u64;
+        if all > self.bytes_max {
+            files.buffer.truncate(before);
+            return Err(AppendError::Full);
+        }
+        Ok(())
+    }
+
+    /// Writes the frames in the buffer, `records` of them: all or none.
+    fn write(&self, files: &mut Files, records: usize) -> io::Result<()> {
+        let frame_bytes = files.buffer.len() as u64;
+        if frame_bytes == 0 {
+            return Ok(());
         }
         let written = files.file.write(&files.buffer);
         let problem = match written {
             Ok(bytes) if bytes as u64 == frame_bytes => {
                 files.length += frame_bytes;
                 self.counters.journal_bytes.fetch_add(frame_bytes, Relaxed);
-                self.counters.pending_records.fetch_add(1, Relaxed);
+                self.counters.pending_records.fetch_add(records as u64, Relaxed);
                 return Ok(());
             }
-            // The file system was full in the middle of the record.
+            // The file system was full in the middle of a record.
             Ok(_) => io::Error::from(io::ErrorKind::StorageFull),
             Err(error) => error,
         };
@@ -192,7 +239,7 @@ impl Shared {
                 .fetch_add(length - files.length.min(length), Relaxed);
             files.length = files.length.max(length);
         }
-        Err(problem.into())
+        Err(problem)
     }
 
     /// Closes the current segment and opens the next.

@@ -5,7 +5,7 @@
 //! [`open`] replays what an earlier process left, closes its unfinished calls, reads users and contacts, and gives two
 //! halves:
 //!
-//! - [`Journal`]: `append` is one `write(2)`, made by the signalling thread. From its return on the record survives
+//! - [`Journal`]: `append` is one `write(2)` for any number of records, made by the signalling thread. From its return on the record survives
 //!   the death of this process, however it comes. It does not wait for a disk: after a *power* failure the records of
 //!   the last moments, those that the drain had not committed, can be missing.
 //! - [`Drain`]: a task that moves records into the database in batches (WAL, one transaction a batch, upsert by call
@@ -35,6 +35,7 @@ pub use binding::{BindingChange, BindingRecord};
 pub use counters::{Counters, Snapshot};
 pub use database::Database;
 pub use drain::Drain;
+pub use entry::Entry;
 pub use error::{AppendError, StoreError};
 pub use frame::RECORD_BYTES_MAX;
 pub use journal::Journal;

@@ -7,7 +7,7 @@ mod identity;
 mod verifier;
 mod watch;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 
@@ -22,6 +22,8 @@ pub(crate) struct Tls {
     files: Files,
     /// For handshakes that begin from now on. Connections that stand keep theirs.
     credentials: RwLock<Arc<Credentials>>,
+    /// Held while they are read, so that what is read last is what stays.
+    reading: Mutex<()>,
     /// Handshakes that may still begin.
     pub(crate) handshakes: Arc<Semaphore>,
 }
@@ -32,6 +34,7 @@ impl Tls {
         Ok(Self {
             files,
             credentials: RwLock::new(Arc::new(credentials)),
+            reading: Mutex::default(),
             handshakes: Arc::new(Semaphore::new(handshakes_max.min(Semaphore::MAX_PERMITS))),
         })
     }
@@ -45,6 +48,7 @@ impl Tls {
 
     /// Reads the files again. When they cannot be used the credentials stay.
     fn reload(&self) -> Result<(), LoadError> {
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let credentials = Arc::new(Credentials::load(&self.files)?);
         *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
         Ok(())

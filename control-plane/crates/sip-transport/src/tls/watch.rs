@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::MissedTickBehavior;
 
-use super::{Files, Tls};
+use super::Files;
 use crate::transport::Shared;
 
 /// When the files were written last, and their sizes: what tells that one has changed.
@@ -25,23 +25,29 @@ impl Files {
 /// Looks at the files every `interval` for ever, and takes them when one has changed. Files that cannot be used, as when
 /// only one of certificate and key is written yet, leave everything as it is until one changes again.
 pub(crate) async fn watch(shared: Arc<Shared>, interval: Duration) {
-    let Some(tls) = &shared.tls else { return };
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known = tls.files.stamp();
+    let mut known = None;
     loop {
         ticks.tick().await;
-        let stamp = tls.files.stamp();
-        if stamp != known {
-            known = stamp;
-            shared.reload(tls);
-        }
+        let shared = shared.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let stamp = shared.tls.as_ref().map(|tls| tls.files.stamp());
+            if known.is_some() && stamp != known {
+                shared.reload();
+            }
+            stamp
+        });
+        // It fails when the runtime ends, and this task with it.
+        known = looked.await.unwrap_or_default();
     }
 }
 
 impl Shared {
-    /// Takes the files as they are now; counts and logs how that went.
-    pub(crate) fn reload(&self, tls: &Tls) {
+    /// Takes the files as they are now; counts and logs how that went. Reads files and keys, which no message shall wait
+    /// for: not for a thread that has other work.
+    pub(crate) fn reload(&self) {
+        let Some(tls) = &self.tls else { return };
         let result = tls.reload();
         self.counters.reload(result.is_ok());
         match result {

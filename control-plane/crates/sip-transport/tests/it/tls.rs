@@ -320,10 +320,10 @@ async fn new_files_are_taken_and_connections_stand() {
     let (b, _) = authority.transport("b", |_| {});
     send(&b, at_a, A, options());
     message(&a).await;
-    let reloads = |index: usize| {
+    let reloads = |index: usize, count: u64| {
         let a = &a;
         async move {
-            while a.view().counters().reloads[index] == 0 {
+            while a.view().counters().reloads[index] < count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
@@ -334,14 +334,15 @@ async fn new_files_are_taken_and_connections_stand() {
         KeyPair::generate().unwrap().serialize_pem(),
     )
     .unwrap();
-    within("the refusal", reloads(1)).await;
+    within("the refusal", reloads(1, 1)).await;
     let (c, _) = authority.transport("c", |_| {});
     send(&c, at_a, A, options());
     message(&a).await;
     // Another certificate is, with its key.
     authority.sign("a", "renamed.example");
-    within("the new files", reloads(0)).await;
+    within("the new files", reloads(0, 1)).await;
     a.reload_tls();
+    within("the files once more", reloads(0, 2)).await;
     send(&b, at_a, A, options());
     message(&a).await;
     assert_eq!(

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::{Connection as _, Row as _, SqliteConnection};
-use store::{AppendError, CallRecord, LegQuality, Options, Party, ReleasedBy, Store, StoreError, open};
+use store::{
+    AppendError, CallRecord, Entry, LegQuality, Options, Party, ReleasedBy, Store, StoreError, open,
+};
 use tempfile::TempDir;
 
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -307,6 +309,51 @@ async fn a_record_that_is_too_large_is_refused_and_the_next_is_taken() {
     store.journal.append(&ended("c2")).unwrap();
     die(store);
     assert_eq!(folder.open().await.recovery.records, 1);
+}
+
+#[tokio::test]
+async fn of_entries_written_at_once_only_those_that_fail_are_missing() {
+    let folder = Folder::new();
+    let options = Options {
+        journal_bytes_max: 3_000,
+        ..folder.options()
+    };
+    let store = open(&options, NOW_MS).await.unwrap();
+    let call = |name: &str, user_bytes: usize| {
+        let mut record = ended(name);
+        record.caller.user = Some("x".repeat(user_bytes));
+        Entry::Call(Box::new(record))
+    };
+    let entries = [
+        call("c1", 1),
+        call("c2", store::RECORD_BYTES_MAX),
+        call("c3", 1_000),
+        call("c4", 2_000),
+        call("c5", 1),
+    ];
+    let mut failed = Vec::new();
+    store.journal.append_all(&entries, |entry, error| {
+        failed.push((entry.clone(), error.reason()))
+    });
+    assert_eq!(
+        failed,
+        [(entries[1].clone(), "too_large"), (entries[3].clone(), "full")]
+    );
+    let counted = store.journal.counters().snapshot();
+    assert_eq!(
+        (
+            counted.appended,
+            counted.append_too_large,
+            counted.append_full,
+            counted.pending_records
+        ),
+        (3, 1, 1, 3)
+    );
+    die(store);
+    let store = folder.open().await;
+    assert_eq!((store.recovery.records, store.recovery.torn_bytes), (3, 0));
+    let names: Vec<String> = folder.rows().await.into_iter().map(|row| row.0).collect();
+    assert_eq!(names, ["c1", "c3", "c5"]);
 }
 
 #[tokio::test]
