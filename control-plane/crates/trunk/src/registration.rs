@@ -35,6 +35,8 @@ pub(crate) struct Registration {
     retries: u8,
     /// The REGISTER under way.
     under_way: Option<u64>,
+    /// The Contact in the latest one: its server may be none of the trunk's any more when it answers.
+    contact: String,
     /// When the next one is sent; `None` while one is under way, and at the end.
     due: Option<Timestamp>,
     /// Until when the trunk knows where we are, and at which Contact.
@@ -57,6 +59,7 @@ impl Registration {
             challenges: Challenges::default(),
             retries: 0,
             under_way: None,
+            contact: String::new(),
             due: Some(now),
             bound: None,
             failure: None,
@@ -171,6 +174,7 @@ impl Registration {
             .inspect_err(|error| tracing::warn!(%error, "a REGISTER could not be built"))
             .ok()?;
         self.under_way = Some(request);
+        self.contact = contact;
         Some((made, self.server))
     }
 
@@ -263,7 +267,7 @@ impl Registration {
             tracing::info!(trunk = at.name, "no longer registered");
             return;
         }
-        let contact = contact_uri(at.terms, &at.servers[self.server.min(at.servers.len() - 1)]);
+        let contact = self.contact.clone();
         let granted_s = granted(response, &contact)
             .unwrap_or(self.expires_s)
             .min(LONGEST_S);

@@ -242,3 +242,26 @@ fn a_trunk_whose_name_is_not_found_waits_for_it() {
     world.run_s(1);
     assert!(world.is_registered());
 }
+
+/// The answer of a server comes when the trunk has none any more, and then others.
+#[test]
+fn an_answer_that_outlives_its_server_does_no_harm() {
+    for asks in [true, false] {
+        let mut world = World::new(Conditions::PERFECT, 1);
+        if !asks {
+            world.carriers[0].authenticator = None;
+        }
+        world.set(vec![terms(7)]);
+        let mut unknown = terms(7);
+        unknown.servers.clear();
+        world.set(vec![unknown]);
+        world.run_s(10);
+        assert_eq!(world.carriers[0].registers.len(), 1);
+        let mut elsewhere = terms(7);
+        elsewhere.servers = vec![server(SECOND)];
+        world.set(vec![elsewhere]);
+        world.run_s(10);
+        assert!(world.is_registered());
+        assert_eq!(world.carriers[1].bound(world.now).len(), 1);
+    }
+}
