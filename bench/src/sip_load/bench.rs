@@ -15,8 +15,10 @@ use crate::sip_load::search::{Candidate, Rates, search};
 use crate::sip_load::site::Site;
 use crate::sip_load::strain;
 
-/// Calls, or registrations, a second while memory is filled: far below every ceiling.
+/// Calls a second while memory is filled: far below every ceiling.
 const FILL_PER_S: u32 = 1_000;
+/// The same of registrations.
+const REGISTER_PER_S: u32 = 4_000;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -37,8 +39,10 @@ pub struct Options {
     pub linger: Duration,
     /// Users that register.
     pub users: u32,
-    /// Registrations, ringing and held calls whose memory is measured.
+    /// Ringing and held calls whose memory is measured.
     pub held: u32,
+    /// Registrations whose memory is measured: so many that what an allocator gives back in between is little beside it.
+    pub registered: u32,
     /// Folder of results.
     pub folder: PathBuf,
 }
@@ -101,6 +105,11 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
             registrations(&mut site, options, &systems, (metric, role), &mut report)?;
         }
     }
+    let registered = Steps::after_the_peak(
+        REGISTER_PER_S.min(options.registered),
+        options.linger,
+        options.registered,
+    );
     let more = options.held;
     let kept = Steps::after_the_peak(FILL_PER_S.min(more), options.linger, more);
     let ringing = Steps {
@@ -109,7 +118,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     };
     for &system in &systems {
         for (metric, steps) in [
-            (BytesPerRegistration, kept),
+            (BytesPerRegistration, registered),
             (BytesPerCallInFlight, ringing),
             (BytesPerHeldCall, kept),
         ] {

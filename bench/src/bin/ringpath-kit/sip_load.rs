@@ -46,7 +46,10 @@ pub struct Arguments {
     /// Users that register
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     users: u32,
-    /// Registrations, ringing and held calls whose memory is measured
+    /// Registrations whose memory is measured
+    #[arg(long, default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(10..=150_000))]
+    registered: u32,
+    /// Ringing and held calls whose memory is measured
     #[arg(long, default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(10..=9_000))]
     held: u32,
     /// Folder of results
@@ -84,6 +87,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         linger: Duration::from_secs(arguments.linger_s),
         users: arguments.users,
         held: arguments.held,
+        registered: arguments.registered,
         folder: arguments.folder,
     })?;
     println!("\n| system | metric | value | runs | spread |\n|---|---|---:|---:|---:|");
