@@ -368,6 +368,7 @@ fn call_config(config: &Config, transport: &Transport) -> anyhow::Result<call::C
             ..sip::transaction::Config::new(listeners)
         },
         routes: call::Routes::default(),
+        trusted: config.sip.trusted(),
         has_registrar: config.registrar.is_some(),
         calls_max: limits.calls_max,
         refusal_records_per_s_max: limits.refusal_records_per_s_max,

@@ -408,6 +408,8 @@ mod tests {
                 attempt_timeout_ms: None,
                 redirect: Default::default(),
                 redirect_to: Vec::new(),
+                trusted: false,
+                history: Default::default(),
             }],
             &bound,
             config::Dns::default().resolver().unwrap(),

@@ -200,11 +200,16 @@ impl Shell {
         let Some(registrar) = &mut self.registrar else {
             return;
         };
+        let mut account = None;
         let placement = match admitted {
             Err(Some(response)) => Placement::Refused(response),
             // Not even a refusal can be printed: the call goes nowhere.
             Err(None) => Placement::To(Vec::new()),
-            Ok(_) => {
+            Ok(user) => {
+                let domain = registrar.config().domains.first();
+                account = user
+                    .zip(domain)
+                    .map(|(user, domain)| format!("sip:{user}@{domain}"));
                 let uri = asked.request.request_uri().unwrap_or("");
                 let located = Uri::parse(uri).map_or(Located::Unknown, |uri| registrar.locate(now, &uri));
                 let host = registrar.config().domains.first();
@@ -219,7 +224,7 @@ impl Shell {
                 }
             }
         };
-        self.b2bua.place(now, asked, placement);
+        self.b2bua.place(now, asked, placement, account);
     }
 
     pub(crate) fn keep_bindings(&mut self) {

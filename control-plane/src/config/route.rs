@@ -50,6 +50,28 @@ pub struct Route {
     /// What numbers and users begin with that a redirection may lead to.
     #[serde(default)]
     pub redirect_to: Vec<String>,
+    /// Those behind it are told who calls even when the caller hides it (RFC 3325).
+    #[serde(default)]
+    pub trusted: bool,
+    /// How they are told who has sent a call on.
+    #[serde(default)]
+    pub history: History,
+}
+
+/// How a next hop is told who has sent a call on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum History {
+    /// As it came.
+    #[default]
+    Pass,
+    /// By History-Info.
+    #[serde(rename = "history-info")]
+    Info,
+    /// By Diversion.
+    Diversion,
+    /// Not at all.
+    Off,
 }
 
 /// What a redirection leads to.
@@ -75,6 +97,13 @@ impl Route {
                 Redirect::Pass => call::Redirect::Pass,
             },
             redirect_to: self.redirect_to.clone(),
+            trusted: self.trusted,
+            history: match self.history {
+                History::Pass => call::History::Pass,
+                History::Info => call::History::HistoryInfo,
+                History::Diversion => call::History::Diversion,
+                History::Off => call::History::Off,
+            },
         };
         (peer != call::Peer::default()).then(|| Arc::new(peer))
     }

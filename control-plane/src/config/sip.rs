@@ -13,6 +13,9 @@ use super::{NextHop, Tls};
 /// The most listeners.
 const LISTENERS_MAX: usize = 1_000;
 
+/// The most trusted networks.
+const TRUSTED_MAX: usize = 1_000;
+
 /// The `[sip]` section.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +27,10 @@ pub struct Sip {
     /// What we call ourselves in Via and Contact at listeners that do not say it themselves.
     #[serde(default)]
     pub advertised: Option<String>,
+    /// Networks of peers whose word counts about who calls and who has sent a call on: what others say in
+    /// P-Asserted-Identity, History-Info and Diversion is left out.
+    #[serde(default)]
+    pub trusted: Vec<String>,
     /// T1 of RFC 3261 §17: the estimate of the round-trip time.
     #[serde(default = "Sip::t1_ms")]
     pub t1_ms: u64,
@@ -120,6 +127,11 @@ impl Sip {
         (hop.is_open() || listen.transport == hop.transport) && hop.address.is_none_or(is_family)
     }
 
+    /// [`Self::trusted`], once it has been checked.
+    pub fn trusted(&self) -> Vec<guard::Network> {
+        self.trusted.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
     /// The limits of a message.
     pub fn message_limits(&self) -> Limits {
         Limits {
@@ -170,6 +182,14 @@ impl Sip {
 
 impl Validate for Sip {
     fn validate(&self, problems: &mut Problems) {
+        if self.trusted.len() > TRUSTED_MAX {
+            problems.push("trusted", format!("has more than {TRUSTED_MAX} entries"));
+        }
+        for network in &self.trusted {
+            if let Err(reason) = network.parse::<guard::Network>() {
+                problems.push("trusted", format!("has \"{network}\", which {reason}"));
+            }
+        }
         if self.listen.is_empty() {
             problems.push("listen", "must have at least one address");
         }

@@ -21,6 +21,8 @@ pub struct Config {
     pub transactions: sip::transaction::Config,
     /// Where calls go.
     pub routes: Routes,
+    /// Networks of peers whose word counts about who calls (RFC 3325 §2.3).
+    pub trusted: Vec<guard::Network>,
     /// Whether a registrar stands beside us: REGISTERs and the places of calls are the shell's to decide then.
     pub has_registrar: bool,
     /// Calls at once, from the INVITE until the call is over; another one gets 503.
@@ -81,6 +83,7 @@ impl Default for Config {
         Self {
             transactions: sip::transaction::Config::new(Vec::new()),
             routes: Routes::default(),
+            trusted: Vec::new(),
             has_registrar: false,
             calls_max: 5_000,
             refusal_records_per_s_max: 100,

@@ -18,4 +18,23 @@ pub struct Peer {
     /// What the users of contacts that are followed begin with; others are not called: a redirection is no licence to
     /// call what costs money (RFC 3261 §26.4).
     pub redirect_to: Vec<String>,
+    /// They are of our trust domain (RFC 3325 §2.3): they are told who calls even when the caller hides it, and keep it to
+    /// themselves.
+    pub trusted: bool,
+    /// How they are told who has sent a call on.
+    pub history: History,
+}
+
+/// How a next hop is told who has sent a call on before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum History {
+    /// As it came; what happened here as Diversion, unless the call came with History-Info.
+    #[default]
+    Pass,
+    /// By History-Info (RFC 7044).
+    HistoryInfo,
+    /// By Diversion (RFC 5806).
+    Diversion,
+    /// Not at all.
+    Off,
 }

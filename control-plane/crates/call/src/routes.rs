@@ -37,6 +37,8 @@ pub struct Called {
     pub user: String,
     /// It is a telephone number: `user=phone` goes with it.
     pub is_phone: bool,
+    /// Who has redirected the call there; `None` for whom the caller asked for.
+    pub by: Option<Arc<Self>>,
 }
 
 /// How a user wants to be asked for at a next hop.

@@ -54,6 +54,10 @@ pub(super) struct Inbound {
     /// How many branches it may have at once, there and beyond (RFC 5393 §5.3), and whether it says so itself.
     pub(super) breadth: u32,
     pub(super) is_breadth_told: bool,
+    /// It comes from a peer whose word counts.
+    pub(super) is_trusted: bool,
+    /// The address-of-record of the user that has proved to be the caller.
+    pub(super) account: Option<String>,
     /// Whom redirections have led to.
     pub(super) redirected: Vec<Arc<Called>>,
     /// What it gets when nobody answers, as far as is known.

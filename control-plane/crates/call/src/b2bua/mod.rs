@@ -7,11 +7,13 @@ mod call;
 mod challenge;
 mod changes;
 mod deadlines;
+mod diverted;
 mod early;
 mod ending;
 mod exchange;
 mod headers;
 mod hub;
+mod identity;
 mod leg;
 mod media;
 mod prack;
@@ -240,9 +242,16 @@ impl B2bua {
         self.handle_events(now);
     }
 
-    /// Says where the call goes that came out as [`Output::Place`].
-    pub fn place(&mut self, now: Timestamp, asked: &crate::Asked, placement: crate::Placement) {
-        self.place_call(now, asked, placement);
+    /// Says where the call goes that came out as [`Output::Place`]. `account` is the address-of-record (a URI) of the user
+    /// that has proved to be the caller.
+    pub fn place(
+        &mut self,
+        now: Timestamp,
+        asked: &crate::Asked,
+        placement: crate::Placement,
+        account: Option<String>,
+    ) {
+        self.place_call(now, asked, placement, account);
         self.handle_events(now);
     }
 

@@ -32,6 +32,7 @@ fn targets(response: &Message) -> Vec<(u16, Called)> {
             Called {
                 user,
                 is_phone: !params.is_empty(),
+                by: None,
             },
         ))
     };
@@ -68,7 +69,16 @@ impl Call {
             return false;
         };
         let mut hops: Vec<NextHop> = Vec::new();
+        let by = self
+            .outbound
+            .hops
+            .get(branch.hop)
+            .and_then(|hop| hop.called.clone());
         for (_, called) in targets(response) {
+            let called = Called {
+                by: by.clone(),
+                ..called
+            };
             hops.extend(self.redirected(hub, now, &peer, called));
         }
         if hops.is_empty() {
@@ -131,7 +141,7 @@ impl Call {
         };
         let ours = hub.contact_at(&inbound.source);
         let contact = |(q, called): (u16, Called)| {
-            let Called { user, is_phone } = called;
+            let Called { user, is_phone, .. } = called;
             let params = if is_phone { ";user=phone" } else { "" };
             let uri = ours.replacen("sip:", &format!("sip:{user}@"), 1);
             let uri = uri.trim_end_matches('>');

@@ -182,12 +182,18 @@ impl B2bua {
         };
         match self.hub.config.has_registrar {
             true => self.hub.output(Output::Place(Box::new(asked))),
-            false => self.place_call(now, &asked, Placement::Routed),
+            false => self.place_call(now, &asked, Placement::Routed, None),
         }
     }
 
     /// Begins the call, or refuses it.
-    pub(super) fn place_call(&mut self, now: Timestamp, asked: &Asked, placement: Placement) {
+    pub(super) fn place_call(
+        &mut self,
+        now: Timestamp,
+        asked: &Asked,
+        placement: Placement,
+        account: Option<String>,
+    ) {
         let (key, request) = (asked.key, &asked.request);
         let hops = match placement {
             Placement::Routed => None,
@@ -199,7 +205,7 @@ impl B2bua {
                 return;
             }
         };
-        match self.admit(now, key, asked.source, request, hops) {
+        match self.admit(now, key, asked.source, request, hops, account) {
             Err(refusal) => self.refuse_invite(now, key, asked.source, request, refusal),
             Ok((inbound, hops)) => {
                 self.calls_begun += 1;
@@ -242,6 +248,7 @@ impl B2bua {
         source: Source,
         invite: &Message,
         hops: Option<Vec<NextHop>>,
+        account: Option<String>,
     ) -> Result<(Inbound, Box<[NextHop]>), Refusal> {
         let uri = Uri::parse(invite.request_uri().unwrap_or("")).map_err(|_| Refusal::of(400))?;
         if !matches!(uri.scheme(), Scheme::Sip | Scheme::Tel) {
@@ -272,6 +279,7 @@ impl B2bua {
             }
             None => self.routed(now, &uri)?,
         };
+        let ip = source.remote.ip();
         let breadth_max = self.hub.config.max_breadth;
         let breadth = invite.number(HeaderName::MaxBreadth).ok().flatten();
         let breadth = breadth.map(|breadth| breadth.min(breadth_max));
@@ -290,6 +298,8 @@ impl B2bua {
                 reliability: headers::reliability(invite),
                 breadth: breadth.unwrap_or(breadth_max),
                 is_breadth_told: breadth.is_some(),
+                is_trusted: self.hub.config.trusted.iter().any(|network| network.contains(ip)),
+                account,
                 redirected: Vec::new(),
                 failure: None,
                 held: None,

@@ -9,9 +9,11 @@ use super::attempt::Attempt;
 use super::branch::Branch;
 use super::call::{Call, Inbound, Outbound, Phase, by_side};
 use super::deadlines::Deadline;
+use super::diverted;
 use super::ending::Ending;
 use super::headers;
 use super::hub::{CallKey, Client, Hub, Server};
+use super::identity;
 use super::media::{Lines, Media};
 use super::record::Record;
 use super::side::{Both, Side};
@@ -266,23 +268,22 @@ impl Call {
             None => format!("sip:{user}{at}{}{params}{transport}", hop.host),
         };
         let ours = hub.host_towards(&hop.destination);
-        let identity = |address: Option<sip::message::NameAddr<'_>>, host: &str| {
-            address.map_or_else(
-                || format!("<sip:{host}>"),
-                |address| headers::identity(&address, host, &names),
-            )
-        };
+        let to = invite.to().map_or_else(
+            |_| format!("<sip:{}>", hop.host),
+            |to| headers::identity(&to, &hop.host, &names),
+        );
         let max_forwards = self
             .inbound
             .as_ref()
             .map_or(hub.config.max_forwards, |inbound| inbound.max_forwards);
+        let from = match self.inbound.as_deref() {
+            Some(inbound) => identity::from(inbound, hop, ours, &names),
+            None => format!("<sip:{ours}>"),
+        };
         let builder = RequestBuilder::new("INVITE", &uri)
             .header(HeaderName::MaxForwards, max_forwards)
-            .header(
-                HeaderName::From,
-                format_args!("{};tag={tag}", identity(invite.from().ok(), ours)),
-            )
-            .header(HeaderName::To, identity(invite.to().ok(), &hop.host))
+            .header(HeaderName::From, format_args!("{from};tag={tag}"))
+            .header(HeaderName::To, to)
             .header(HeaderName::CallId, call_id)
             .header(HeaderName::Contact, hub.contact(&hop.destination))
             .header(HeaderName::Allow, headers::ALLOW)
@@ -291,7 +292,14 @@ impl Call {
         let service_route = hub.trunks.service_route(hop).iter();
         let routes = service_route.chain(hop.contact.iter().flat_map(|contact| &contact.routes));
         let builder = routes.fold(builder, |builder, route| builder.header(HeaderName::Route, route));
-        let builder = headers::pass_through(builder, invite);
+        let builder = match self.inbound.as_deref() {
+            Some(inbound) => {
+                let builder = identity::assert(builder, inbound, hop, ours);
+                let builder = diverted::tell(builder, inbound, hop, ours);
+                identity::pass_through(builder, inbound, hop)
+            }
+            None => builder,
+        };
         match body {
             // Without an offer in the INVITE a reliable provisional response would have to bring one (RFC 3262 §5).
             Some(body) => builder

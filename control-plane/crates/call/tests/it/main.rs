@@ -10,6 +10,7 @@ mod endings;
 mod exchanges;
 mod forks;
 mod hostile;
+mod identities;
 mod media;
 mod next_hops;
 mod node;

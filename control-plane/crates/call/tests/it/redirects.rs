@@ -13,6 +13,7 @@ fn world(redirect: Redirect) -> World {
     let peer = Arc::new(Peer {
         redirect,
         redirect_to: vec!["49".into(), "1".into()],
+        ..Peer::default()
     });
     let route = |prefix: &str, address| Route {
         prefix: prefix.into(),

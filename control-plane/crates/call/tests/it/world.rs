@@ -27,6 +27,8 @@ pub struct World {
     pub b: Ua,
     pub b2: Ua,
     pub b3: Ua,
+    /// Who the caller has proved to be when there is a registrar.
+    pub account: Option<String>,
     /// Where calls go when there is a registrar.
     pub contacts: Vec<NextHop>,
     pub node: Node,
@@ -110,6 +112,7 @@ impl World {
             b: Ua::new(B, us, random.fork()),
             b2: Ua::new(B2, us, random.fork()),
             b3: Ua::new(B3, us, random.fork()),
+            account: None,
             contacts: Vec::new(),
             node: Node::new(),
             network: Network::new(conditions, random.fork()),
@@ -187,7 +190,8 @@ impl World {
             Output::Answered(answered) => self.answered.push(*answered),
             Output::Place(asked) => {
                 let placement = call::Placement::To(self.contacts.clone());
-                self.b2bua.place(self.now, &asked, placement);
+                self.b2bua
+                    .place(self.now, &asked, placement, self.account.clone());
             }
             Output::Cdr(cdr) => {
                 self.trace.push(format!("record {:?}", cdr.stage));
