@@ -97,7 +97,18 @@ pub enum Contender {
     /// The control plane, and its media node if there is one.
     Ringpath(Box<(Plane, Option<Plane>)>),
     /// Kamailio.
-    Kamailio(Process),
+    Kamailio(Daemon),
+}
+
+/// A server that ends its children on SIGTERM: a SIGKILL, which they would outlive, is not for it.
+#[derive(Debug)]
+pub struct Daemon(Process);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Whoever drops it has an error of his own to tell.
+        let _ = self.0.stop(READY_WITHIN);
+    }
 }
 
 /// Whether Kamailio is installed.
@@ -152,9 +163,9 @@ impl Contender {
                 .into_iter()
                 .flatten()
                 .collect()),
-            Self::Kamailio(process) => {
-                let mut all = vec![process.id()];
-                all.extend(children(process.id())?);
+            Self::Kamailio(daemon) => {
+                let mut all = vec![daemon.0.id()];
+                all.extend(children(daemon.0.id())?);
                 Ok(all)
             }
         }
@@ -167,8 +178,7 @@ impl Contender {
                 planes.0.kill()?;
                 planes.1.as_mut().map_or(Ok(()), Plane::kill)
             }
-            // Its children do not outlive a SIGTERM to the first of them; a SIGKILL they would.
-            Self::Kamailio(mut process) => process.stop(READY_WITHIN),
+            Self::Kamailio(mut daemon) => daemon.0.stop(READY_WITHIN),
         }
     }
 
@@ -179,7 +189,7 @@ impl Contender {
                 planes.0.stop()?;
                 planes.1.as_mut().map_or(Ok(()), Plane::stop)
             }
-            Self::Kamailio(mut process) => process.stop(READY_WITHIN),
+            Self::Kamailio(mut daemon) => daemon.0.stop(READY_WITHIN),
         }
     }
 }
@@ -287,7 +297,14 @@ fn kamailio(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
     }
     words.push("-Y".into());
     words.push(place.folder.into());
-    let mut process = Process::start(KAMAILIO, &words[0], &words[1..], &[], place.folder)?;
+    let mut daemon = Daemon(Process::start(
+        KAMAILIO,
+        &words[0],
+        &words[1..],
+        &[],
+        place.folder,
+    )?);
+    let process = &mut daemon.0;
     let ready = wait::until_true("kamailio to listen", READY_WITHIN, || {
         ensure!(process.is_running()?, "kamailio ended at once");
         is_bound(place.sip)
@@ -295,7 +312,7 @@ fn kamailio(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
     ready.with_context(|| process.tail())?;
     // The children begin to read after the address is bound.
     wait::pass(Duration::from_millis(500));
-    Ok(Contender::Kamailio(process))
+    Ok(Contender::Kamailio(daemon))
 }
 
 /// Whether a UDP socket has this address of IPv4.
