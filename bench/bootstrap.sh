@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what `make bench-relay`, `make bench-sip` and a few tests need beyond `make bootstrap`: rtpengine and Kamailio, the peers
-# that we are measured beside and registered with. Safe to run again. Needs root; their services are neither started nor enabled, and rtpengine's
+# that we are measured beside and registered with, and sipvicious. Safe to run again. Needs root; their services are neither started nor enabled, and rtpengine's
 # kernel module is not installed.
 set -euo pipefail
 
@@ -9,6 +9,7 @@ needs=(
     "mount|mount"
     "rtpengine|rtpengine-daemon"
     "kamailio|kamailio"
+    "svmap|sipvicious"
 )
 
 missing=()

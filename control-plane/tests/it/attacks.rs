@@ -74,8 +74,9 @@ fn attack_01_sipvicious_learns_nothing_and_is_banned() {
     let plane = besieged("");
     let port = plane.address("sip udp").port().to_string();
     let mut learned = String::new();
-    for (tool, arguments) in [
-        ("svmap", &["-p", &port, "127.0.0.1"][..]),
+    let svmap = ("svmap", &["-p", &port, "127.0.0.1"][..]);
+    let tools = [
+        svmap,
         ("svwar", &["-p", &port, "-m", "REGISTER", "-D", "127.0.0.1"]),
         (
             "svwar",
@@ -85,17 +86,23 @@ fn attack_01_sipvicious_learns_nothing_and_is_banned() {
             "svcrack",
             &["-p", &port, "-u", "alice", "-r", "100-200", "127.0.0.1"],
         ),
-        ("svmap", &["-p", &port, "127.0.0.1"]),
-        ("svmap", &["-p", &port, "127.0.0.1"]),
-    ] {
-        let run = Command::new("timeout")
-            .args(["-s", "KILL", "2", tool])
+    ];
+    // Each stops at the first silence; all together are enough to be banned, and whoever comes then is not heard.
+    let at_once = tools.into_iter().chain([svmap; 3]).map(|(tool, arguments)| {
+        Command::new("timeout")
+            // A port to begin with that nobody else wants: it takes it of all addresses.
+            .args(["-s", "KILL", "5", tool, "-P", "25067"])
             .args(arguments)
             .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    for run in at_once.collect::<Vec<_>>() {
+        let run = run.wait_with_output().unwrap();
         if run.status.code() == Some(127) {
-            let reason = format!("SKIP {NAME}: {tool} is not installed (Debian: sipvicious)");
+            let reason = format!("SKIP {NAME}: sipvicious is not installed (make bench-bootstrap)");
             assert!(
                 std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
                 "{reason}"
@@ -106,6 +113,9 @@ fn attack_01_sipvicious_learns_nothing_and_is_banned() {
         learned += &String::from_utf8_lossy(&run.stdout);
         learned += &String::from_utf8_lossy(&run.stderr);
     }
+    let late = Phone::at("127.0.0.1:0", "late");
+    send(&late, &plane, request(&late, "OPTIONS", "ping", "late"));
+    is_silent(&late);
     for secret in ["alice", "bob", "ringpath", "Ringpath", "reqauth"] {
         let found = learned
             .lines()
@@ -161,40 +171,51 @@ fn shape(response: &Message, user: &str) -> String {
     shape
 }
 
+/// How long each of two users' wrong passwords takes, typically; and what the answers look like.
+fn compare(plane: &Plane, method: &str, attempt: usize, shapes: &mut BTreeSet<String>) -> [f64; 2] {
+    const ROUNDS: usize = 100;
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    for round in 0..ROUNDS {
+        // Who goes first is changed each round, and both names have one length.
+        for of in [round % 2, 1 - round % 2] {
+            let name = ["alice", "mabel"][of];
+            let phone = Phone::at("127.0.0.3:0", name);
+            let account = sip::digest::Account {
+                username: name,
+                password: "wrong",
+            };
+            let call_id = format!("{method}{of}{attempt}{round}");
+            let begun = now();
+            let refused = authenticated(&phone, plane, (method, name), account, &call_id);
+            times[of].push(begun.elapsed());
+            shapes.insert(shape(&refused, name));
+        }
+    }
+    times.map(|mut times| {
+        times.sort_unstable();
+        // What the machine does beside has least part in the fast ones.
+        times[ROUNDS / 4].as_secs_f64()
+    })
+}
+
 #[test]
 fn attack_03_known_and_unknown_users_get_the_same_answer_in_the_same_time() {
-    const ROUNDS: usize = 150;
+    const ATTEMPTS: usize = 5;
     let mut control = Control::new("http://127.0.0.1:9", "127.9.9.9:5060".parse().unwrap());
     control.extra = format!("[guard]\nban_score = 0\n[registrar]\ndomains = [\"{DOMAIN}\"]\n");
     import(&control, "alice;wonderland\n");
     let plane = control.run();
     for method in ["REGISTER", "INVITE"] {
         let mut shapes = BTreeSet::new();
-        let mut times: [Vec<Duration>; 2] = Default::default();
-        for round in 0..ROUNDS {
-            // Who goes first is changed each round, and both names have one length.
-            for of in [round % 2, 1 - round % 2] {
-                let name = ["alice", "mabel"][of];
-                let phone = Phone::at("127.0.0.3:0", name);
-                let account = sip::digest::Account {
-                    username: name,
-                    password: "wrong",
-                };
-                let begun = now();
-                let call_id = format!("{method}{of}{round}");
-                let refused = authenticated(&phone, &plane, (method, name), account, &call_id);
-                times[of].push(begun.elapsed());
-                shapes.insert(shape(&refused, name));
-            }
-        }
+        let mut found = Vec::new();
+        // A difference that is there is there in each attempt; one of the machine's is not.
+        let is_same = (0..ATTEMPTS).any(|attempt| {
+            let [known, unknown] = compare(&plane, method, attempt, &mut shapes);
+            found.push((known, unknown));
+            known.max(unknown) / known.min(unknown) < 1.2
+        });
+        assert!(is_same, "{method}: seconds for known and unknown: {found:?}");
         assert_eq!(shapes.len(), 1, "{shapes:#?}");
-        let median = |times: &mut Vec<Duration>| {
-            times.sort_unstable();
-            times[ROUNDS / 2].as_secs_f64()
-        };
-        let [known, unknown] = times.each_mut().map(median);
-        let ratio = known.max(unknown) / known.min(unknown);
-        assert!(ratio < 1.3, "{method}: {known} s known, {unknown} s unknown");
     }
     plane.stop();
 }

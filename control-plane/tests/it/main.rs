@@ -13,4 +13,5 @@ mod plane;
 mod records;
 mod registrar;
 mod tls;
+mod torture;
 mod trunks;

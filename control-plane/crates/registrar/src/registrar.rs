@@ -287,8 +287,12 @@ impl Registrar {
         }
         let user = uri.user_decoded().filter(|user| !user.is_empty());
         let user = user.ok_or(Refusal::Domain)?;
-        if user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
+        if user.len() > USER_BYTES_MAX {
             return Err(Refusal::Malformed);
+        }
+        if user.chars().any(char::is_control) {
+            // The grammar lets it be (RFC 4475 §3.1.1.4), and no user of ours is called so.
+            return Err(Refusal::Domain);
         }
         Ok(user.into_owned())
     }

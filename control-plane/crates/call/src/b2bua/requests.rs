@@ -343,6 +343,12 @@ impl B2bua {
 
 /// RFC 3261 §11.2.
 fn answer_options(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message) {
+    let scheme = Uri::parse(request.request_uri().unwrap_or("")).map(|uri| uri.scheme());
+    if !matches!(scheme, Ok(Scheme::Sip | Scheme::Sips | Scheme::Tel)) {
+        // RFC 3261 §8.2.2.1.
+        refuse(hub, now, key, request, Refusal::of(416));
+        return;
+    }
     if let Err(refusal) = check(hub, request, false) {
         refuse(hub, now, key, request, refusal);
         return;

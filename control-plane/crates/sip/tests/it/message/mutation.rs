@@ -68,7 +68,7 @@ fn every_truncation_is_survived() {
 #[test]
 fn every_truncation_of_a_stream_waits_or_closes() {
     for name in ["sdp01", "ipv6-in-sdp", "transports"] {
-        let bytes = super::torture_cases::case(name).bytes;
+        let bytes = super::torture::case(name).bytes;
         let mut framer = StreamFramer::new(Limits::default());
         for (index, byte) in bytes.iter().enumerate() {
             framer.push(&[*byte]);

@@ -4,7 +4,15 @@ use bytes::Bytes;
 use sip::message::framing::{StreamFramer, StreamItem};
 use sip::message::{HeaderName, Host, Limits, Message, ResponseBuilder, Scheme, reason_phrase};
 
-use super::torture_cases::{Expectation, case, cases};
+use super::torture_cases::{Case, Expectation, cases};
+
+/// The message of that name.
+pub fn case(name: &str) -> Case {
+    cases()
+        .into_iter()
+        .find(|case| case.name == name)
+        .unwrap_or_else(|| panic!("no message {name}"))
+}
 
 fn classify(bytes: &Bytes) -> Expectation {
     match Message::parse_datagram(bytes.clone()) {

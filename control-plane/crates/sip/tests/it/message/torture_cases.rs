@@ -30,14 +30,6 @@ pub fn cases() -> Vec<Case> {
     FILES.iter().flat_map(|text| cases_in(text)).collect()
 }
 
-/// The message of that name.
-pub fn case(name: &str) -> Case {
-    cases()
-        .into_iter()
-        .find(|case| case.name == name)
-        .unwrap_or_else(|| panic!("no message {name}"))
-}
-
 fn cases_in(text: &str) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut lines = text.lines();
