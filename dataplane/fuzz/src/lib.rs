@@ -7,10 +7,12 @@
 mod packet_stage;
 mod rtcp_compound;
 mod rtp_packet;
+mod srtp_unprotect;
 
 pub use packet_stage::packet_stage;
 pub use rtcp_compound::rtcp_compound;
 pub use rtp_packet::rtp_packet;
+pub use srtp_unprotect::srtp_unprotect;
 
 /// A fuzz target.
 pub struct Target {
@@ -33,5 +35,9 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "packet_stage",
         run: packet_stage,
+    },
+    Target {
+        name: "srtp_unprotect",
+        run: srtp_unprotect,
     },
 ];

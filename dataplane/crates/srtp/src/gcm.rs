@@ -1,0 +1,48 @@
+use ghash::GHash;
+use ghash::universal_hash::UniversalHash;
+
+use crate::counter_mode::CounterMode;
+
+/// AES-GCM with a nonce of 96 bits (NIST SP 800-38D) over a cipher whose key is set once. The powers of the hash key
+/// are made with it and wiped with it.
+pub(crate) struct Gcm {
+    cipher: CounterMode,
+    hash: GHash,
+}
+
+impl Gcm {
+    pub(crate) fn new(key: &[u8]) -> Self {
+        let cipher = CounterMode::new(key);
+        let hash = GHash::new(&cipher.block(0).into());
+        Self { cipher, hash }
+    }
+
+    /// Encrypts or decrypts; the counter starts at two.
+    #[inline]
+    pub(crate) fn apply(&self, nonce: u128, data: &mut [u8]) {
+        self.cipher.apply((nonce << 32) | 2, data);
+    }
+
+    /// The tag over two parts of associated data and the ciphertext.
+    ///
+    /// `associated` is followed by `trailer`, which together are short of 2^32 bytes, as is any packet.
+    #[inline]
+    pub(crate) fn tag(&self, nonce: u128, associated: &[u8], trailer: &[u8], ciphertext: &[u8]) -> [u8; 16] {
+        let mut hash = self.hash.clone();
+        if trailer.is_empty() {
+            hash.update_padded(associated);
+        } else {
+            // SRTCP: the header of eight bytes and the word with the index (RFC 7714 §9.2).
+            let mut block = [0; 16];
+            block[..associated.len()].copy_from_slice(associated);
+            block[associated.len()..associated.len() + trailer.len()].copy_from_slice(trailer);
+            hash.update(&[block.into()]);
+        }
+        hash.update_padded(ciphertext);
+        let bits = |len: usize| 8 * len as u128;
+        let lengths = (bits(associated.len() + trailer.len()) << 64) | bits(ciphertext.len());
+        hash.update(&[lengths.to_be_bytes().into()]);
+        let mask = u128::from_be_bytes(self.cipher.block((nonce << 32) | 1));
+        (u128::from_be_bytes(hash.finalize().0) ^ mask).to_be_bytes()
+    }
+}
