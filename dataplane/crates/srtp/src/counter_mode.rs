@@ -1,5 +1,6 @@
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes128Enc, Aes256Enc, Block};
+use zeroize::{Zeroizing, zeroize_bytes};
 
 /// Blocks of keystream made at once: a packet of 20 ms of G.711 takes ten.
 const BLOCKS: usize = 12;
@@ -22,7 +23,8 @@ impl CounterMode {
         }
     }
 
-    /// XORs `data` with the keystream that starts at the counter block `first`. Does not allocate.
+    /// XORs `data` with the keystream that starts at the counter block `first`, and wipes the keystream. Does not
+    /// allocate.
     #[inline]
     pub(crate) fn apply(&self, first: u128, data: &mut [u8]) {
         let mut counter = first;
@@ -44,15 +46,16 @@ impl CounterMode {
                     *byte ^= key;
                 }
             }
+            zeroize_bytes(Block::cast_slice_to_core_mut(used).as_flattened_mut());
         }
     }
 
-    /// One block, encrypted.
+    /// One block, encrypted: secret, as it is a hash key or the mask of a tag.
     #[inline]
-    pub(crate) fn block(&self, block: u128) -> [u8; 16] {
-        let mut blocks = [Block::from(block.to_be_bytes())];
-        self.encrypt(&mut blocks);
-        blocks[0].0
+    pub(crate) fn block(&self, block: u128) -> Zeroizing<[u8; 16]> {
+        let mut out = Zeroizing::new(block.to_be_bytes());
+        self.encrypt(Block::cast_slice_from_core_mut(std::slice::from_mut(&mut *out)));
+        out
     }
 
     #[inline]

@@ -13,7 +13,7 @@ pub(crate) struct Gcm {
 impl Gcm {
     pub(crate) fn new(key: &[u8]) -> Self {
         let cipher = CounterMode::new(key);
-        let hash = GHash::new(&cipher.block(0).into());
+        let hash = GHash::new((&*cipher.block(0)).into());
         Self { cipher, hash }
     }
 
@@ -25,24 +25,27 @@ impl Gcm {
 
     /// The tag over two parts of associated data and the ciphertext.
     ///
-    /// `associated` is followed by `trailer`, which together are short of 2^32 bytes, as is any packet.
+    /// `associated` is followed by `trailer`, which has at most 16 bytes; no packet comes near the limits of GCM.
     #[inline]
     pub(crate) fn tag(&self, nonce: u128, associated: &[u8], trailer: &[u8], ciphertext: &[u8]) -> [u8; 16] {
         let mut hash = self.hash.clone();
         if trailer.is_empty() {
             hash.update_padded(associated);
         } else {
-            // SRTCP: the header of eight bytes and the word with the index (RFC 7714 §9.2).
-            let mut block = [0; 16];
-            block[..associated.len()].copy_from_slice(associated);
-            block[associated.len()..associated.len() + trailer.len()].copy_from_slice(trailer);
-            hash.update(&[block.into()]);
+            // SRTCP: the header, or all of a packet in clear, and the word with the index (RFC 7714 §9.2 and §9.3).
+            let (whole, rest) = associated.split_at(associated.len() / 16 * 16);
+            hash.update_padded(whole);
+            let mut last = [0; 32];
+            let end = rest.len() + trailer.len();
+            last[..rest.len()].copy_from_slice(rest);
+            last[rest.len()..end].copy_from_slice(trailer);
+            hash.update_padded(&last[..end]);
         }
         hash.update_padded(ciphertext);
         let bits = |len: usize| 8 * len as u128;
         let lengths = (bits(associated.len() + trailer.len()) << 64) | bits(ciphertext.len());
         hash.update(&[lengths.to_be_bytes().into()]);
-        let mask = u128::from_be_bytes(self.cipher.block((nonce << 32) | 1));
+        let mask = u128::from_be_bytes(*self.cipher.block((nonce << 32) | 1));
         (u128::from_be_bytes(hash.finalize().0) ^ mask).to_be_bytes()
     }
 }

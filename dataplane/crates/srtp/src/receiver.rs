@@ -84,17 +84,20 @@ impl Receiver {
         let candidates = self.candidates(&packet[mki])?;
         let (at, mut stream) = self.context.stream(ssrc)?;
         stream.rtcp.check(index)?;
-        if word & ENCRYPTED == 0 {
-            // Nobody agreed to UNENCRYPTED_SRTCP (RFC 4568 §6.3.2), so whether the tag is right makes no difference.
-            return Err(Error::NotEncrypted);
-        }
+        let encrypted = word & ENCRYPTED != 0;
+        let clear = if encrypted { RTCP_HEADER } else { len };
 
         let authentic = |session: &Session| {
             let suffix = Suffix::RtcpIndex(word);
-            let computed = session.rtcp.tag(ssrc, index, RTCP_HEADER, &packet[..len], suffix);
+            let computed = session.rtcp.tag(ssrc, index, clear, &packet[..len], suffix);
             session.rtcp.matches(&computed, &packet[tag.clone()])
         };
         let session = newest(&mut self.context.sessions[candidates], authentic)?;
+        if !encrypted {
+            // Nobody agreed to UNENCRYPTED_SRTCP (RFC 4568 §6.3.2). The tag comes first, so that the reason is the
+            // peer's doing and not anybody's who can flip a bit.
+            return Err(Error::NotEncrypted);
+        }
         if session.rtcp_used >= session.rtcp_lifetime {
             return Err(Error::KeyExpired);
         }

@@ -242,6 +242,58 @@ fn every_truncation_and_every_flipped_bit_is_refused() {
     }
 }
 
+/// The reason says whose doing it is: the peer's where the tag is right, somebody's on the way where it is not.
+#[test]
+fn a_report_in_clear_is_refused_after_its_tag_is_checked() {
+    for suite in Suite::ALL {
+        let (mut sender, mut receiver) = pair(suite);
+        let oracle = Oracle::new(suite, &material(suite, 1), b"");
+        // Of a length with and without a rest beyond whole blocks, with the four bytes of the index within one and in two.
+        for report_len in [8, 12, 16, 20, 28, 32, 60] {
+            let mut report = rtcp(7);
+            report.resize(report_len, 0x3c);
+            let clear = oracle.rtcp_in_clear(&report, 0);
+            assert_eq!(
+                unprotect_rtcp(&mut receiver, &clear),
+                Err(Error::NotEncrypted),
+                "{} {report_len}",
+                suite.name()
+            );
+            for bit in 16..clear.len() * 8 {
+                let mut bad = clear.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(
+                    unprotect_rtcp(&mut receiver, &bad),
+                    Err(Error::AuthenticationFailed),
+                    "{} {report_len} bit {bit}",
+                    suite.name()
+                );
+            }
+        }
+        let report = rtcp(7);
+        let mut forged = protect_rtcp(&mut sender, &report).expect("protected");
+        let protected = forged.clone();
+        let word_at = if suite.is_aead() {
+            forged.len() - 4
+        } else {
+            report.len()
+        };
+        forged[word_at] ^= 0x80;
+        assert_eq!(
+            unprotect_rtcp(&mut receiver, &forged),
+            Err(Error::AuthenticationFailed),
+            "{}",
+            suite.name()
+        );
+        assert_eq!(
+            unprotect_rtcp(&mut receiver, &protected),
+            Ok(report),
+            "{}",
+            suite.name()
+        );
+    }
+}
+
 /// RFC 3711 §9.1: two payloads under one index would share a keystream.
 #[test]
 fn a_sender_protects_no_index_twice() {

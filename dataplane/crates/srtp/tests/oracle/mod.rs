@@ -86,6 +86,23 @@ impl Oracle {
         }
     }
 
+    /// With the E flag at zero: authenticated and not encrypted (RFC 3711 §3.4, RFC 7714 §9.3).
+    pub fn rtcp_in_clear(&self, packet: &[u8], index: u32) -> Vec<u8> {
+        let ssrc = &packet[4..8];
+        let word = index.to_be_bytes();
+        if self.suite.is_aead() {
+            let (mut out, tag) = self.gcm(1, packet, packet.len(), &word, ssrc, u64::from(index));
+            out.extend(tag);
+            out.extend(word);
+            out
+        } else {
+            let (mut out, tag) = self.cm(1, packet, packet.len(), &word, ssrc, u64::from(index));
+            out.extend(word);
+            out.extend(&tag[..10]);
+            out
+        }
+    }
+
     fn cm(
         &self,
         set: usize,
