@@ -195,6 +195,10 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
         users,
         trunks: TrunkDesk::new(random.fork()),
         plan,
+        user_transfer: config
+            .registrar
+            .as_ref()
+            .map_or(call::TransferPolicy::Refuse, |it| it.transfer.into()),
         standing,
         readiness,
         reload,
@@ -383,6 +387,9 @@ fn call_config(config: &Config, transport: &Transport) -> anyhow::Result<call::C
         branch_ring_timeout: Duration::from_millis(limits.branch_ring_timeout_ms),
         ring_timeout: Duration::from_millis(limits.ring_timeout_ms),
         reinvite_timeout: Duration::from_millis(limits.reinvite_timeout_ms),
+        caller_transfer: config.sip.caller_transfer.into(),
+        transfers_per_call_max: limits.transfers_per_call_max,
+        transferor_bye_timeout: Duration::from_millis(limits.transferor_bye_timeout_ms),
         duration_max: Duration::from_secs(limits.call_duration_max_s),
         session: sip::dialog::SessionPolicy {
             interval_s: limits.session_expires_s,

@@ -123,8 +123,25 @@ impl Sources {
             branches_left_out,
             forks_dismissed,
             sessions_expired,
+            transfers_begun,
+            transfers_completed,
+            transfers_failed,
+            transfers_refused,
+            transfers_passed,
             unacknowledged,
         } = now.call_counters;
+        page.counters(
+            "transfers",
+            "Transfers of calls by what happened to them",
+            "stage",
+            &[
+                ("begun", transfers_begun),
+                ("completed", transfers_completed),
+                ("failed", transfers_failed),
+                ("refused", transfers_refused),
+                ("passed_on", transfers_passed),
+            ],
+        )?;
         page.counters(
             "calls",
             "Calls by what happened to them",

@@ -62,7 +62,7 @@ impl Converter {
                     .unwrap_or_default(),
             }),
             request_uri: record.request_uri,
-            codec: record.codec.unwrap_or_default(),
+            codec: record.codec.map(String::from).unwrap_or_default(),
             media_node: record.node.map(|node| node.to_string()).unwrap_or_default(),
             end: record.cause.map(end),
         }

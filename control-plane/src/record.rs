@@ -26,7 +26,9 @@ pub fn of(cdr: &Cdr, clock: &MonotonicClock) -> CallRecord {
         q850: cause.map(|cause| cause.q850),
         cause: cause.map(|cause| cause.text.to_string()),
         released_by: cause.map(|cause| released_by(cause.released)),
-        codec: cdr.codec.clone(),
+        transferred_by: cdr.transferred.as_ref().map(|it| released_by(it.by)),
+        transferred_to: cdr.transferred.as_ref().and_then(|it| text(&it.to)),
+        codec: cdr.codec.as_deref().map(str::to_owned),
         caller: Party {
             user: text(&cdr.caller),
             sip_call_id: text(&cdr.caller_call_id),

@@ -69,6 +69,7 @@ pub struct Table {
 #[derive(Debug)]
 struct Stop {
     next_hop: config::NextHop,
+    transfer: call::TransferPolicy,
     /// The place of the listener that it names.
     listener: Option<usize>,
     logins: Option<Arc<[call::Login]>>,
@@ -149,6 +150,7 @@ impl Table {
                 next_hop: trunk.next_hop.clone(),
                 listener: listener.and_then(|name| self.sip.place_of(name)),
                 logins: config::Account::logins(&trunk.accounts),
+                transfer: trunk.transfer.into(),
                 trunk: Some(id),
             });
         }
@@ -163,6 +165,7 @@ impl Table {
                         next_hop: next_hop.clone(),
                         listener: listener.and_then(|name| self.sip.place_of(name)),
                         logins: config::Account::logins(route.account.as_slice()),
+                        transfer: route.transfer.into(),
                         trunk: None,
                     });
                     self.stops.len() - 1
@@ -311,6 +314,7 @@ impl Table {
                 },
                 logins: stop.logins.clone(),
                 trunk: stop.trunk,
+                transfer: stop.transfer,
                 failover: None,
                 peer: None,
                 called: None,
@@ -410,6 +414,7 @@ mod tests {
                 redirect_to: Vec::new(),
                 trusted: false,
                 history: Default::default(),
+                transfer: config::Transfer::default(),
             }],
             &bound,
             config::Dns::default().resolver().unwrap(),

@@ -2,12 +2,15 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
 
-use call::{Asked, B2bua, Cdr, Contact, MediaAnswer, NextHop, Output, Placement, Stage};
+use call::{
+    Asked, B2bua, Cdr, Contact, MediaAnswer, NextHop, Output, Placement, Stage, TransferPolicy, Wanted,
+};
 use media_client::{Client, Report};
 use media_types::NodeName;
 use ops::clock::MonotonicClock;
 use ops::http::Readiness;
 use registrar::{Located, Registrar, Target, Users};
+use sans_io::Timestamp;
 use sip::Transmit;
 use sip::message::Uri;
 use sip_transport::{Inbound, Transport};
@@ -57,6 +60,8 @@ pub struct Shell {
     pub trunks: TrunkDesk,
     /// Routing table and trunks, whenever they change.
     pub plan: watch::Receiver<Plan>,
+    /// What a REFER of a user leads to.
+    pub user_transfer: TransferPolicy,
     /// For metrics.
     pub standing: Standing,
     /// For `/readyz`.
@@ -194,9 +199,9 @@ impl Shell {
     }
 
     /// Says where a call goes: to a user's contacts, or where the routing table says.
-    fn place(&mut self, asked: &Asked) {
+    fn place(&mut self, mut asked: Asked) {
         let now = self.clock.now();
-        let admitted = self.admitted(now, asked);
+        let admitted = self.admitted(now, &asked);
         let Some(registrar) = &mut self.registrar else {
             return;
         };
@@ -206,25 +211,29 @@ impl Shell {
             // Not even a refusal can be printed: the call goes nowhere.
             Err(None) => Placement::To(Vec::new()),
             Ok(user) => {
+                let is_user = user.is_some();
                 let domain = registrar.config().domains.first();
                 account = user
                     .zip(domain)
                     .map(|(user, domain)| format!("sip:{user}@{domain}"));
-                let uri = asked.request.request_uri().unwrap_or("");
-                let located = Uri::parse(uri).map_or(Located::Unknown, |uri| registrar.locate(now, &uri));
-                let host = registrar.config().domains.first();
-                match located {
-                    Located::Unknown => Placement::Routed,
-                    Located::Away => Placement::To(Vec::new()),
-                    Located::At(targets) => {
-                        let host = host.map_or("invalid", String::as_str);
-                        let is_there = |target: &Target| self.transport.is_connected(&target.destination);
-                        Placement::To(next_hops(targets, host, is_there))
-                    }
+                if is_user || registrar.is_user_at(now, &asked.source, &asked.request) {
+                    asked.transfer = self.user_transfer;
                 }
+                let uri = asked.request.request_uri().unwrap_or("");
+                placement(registrar, &self.transport, now, uri, self.user_transfer)
             }
         };
-        self.b2bua.place(now, asked, placement, account);
+        self.b2bua.place(now, &asked, placement, account);
+    }
+
+    /// Says where somebody is that a call shall be transferred to: as a call would find them.
+    fn locate(&mut self, wanted: &Wanted) {
+        let now = self.clock.now();
+        let placement = match &self.registrar {
+            Some(registrar) => placement(registrar, &self.transport, now, &wanted.uri, self.user_transfer),
+            None => Placement::Routed,
+        };
+        self.b2bua.located(now, wanted, placement);
     }
 
     pub(crate) fn keep_bindings(&mut self) {
@@ -277,7 +286,8 @@ impl Shell {
                     Output::Send(transmit) => self.turn.transmits.push(transmit),
                     Output::Cdr(cdr) => self.keep(&cdr),
                     Output::Register(asked) => self.register(&asked),
-                    Output::Place(asked) => self.place(&asked),
+                    Output::Place(asked) => self.place(*asked),
+                    Output::Locate(wanted) => self.locate(&wanted),
                     Output::Answered(answered) => self.take_answer(&answered),
                     Output::Media(request) => match &self.direct {
                         Some(name) => answers.push_back(direct::answer(name, request)),
@@ -380,6 +390,29 @@ async fn next_users(users: &mut Option<mpsc::Receiver<Users>>) -> Option<Users> 
     }
 }
 
+/// Where a call to `uri` goes: to a user's contacts, or where the routing table says.
+fn placement(
+    registrar: &Registrar,
+    transport: &Transport,
+    now: Timestamp,
+    uri: &str,
+    transfer: TransferPolicy,
+) -> Placement {
+    let located = Uri::parse(uri).map_or(Located::Unknown, |uri| registrar.locate(now, &uri));
+    let host = registrar.config().domains.first();
+    match located {
+        Located::Unknown => Placement::Routed,
+        Located::Away => Placement::To(Vec::new()),
+        Located::At(targets) => {
+            let host = host.map_or("invalid", String::as_str);
+            let is_there = |target: &Target| transport.is_connected(&target.destination);
+            let mut hops = next_hops(targets, host, is_there);
+            hops.iter_mut().for_each(|hop| hop.transfer = transfer);
+            Placement::To(hops)
+        }
+    }
+}
+
 /// A user's contacts as next hops: those of one preference are called at once, those of one device in turn (RFC 5626 §6).
 /// Devices whose connection has ended come last, whatever their preference: another one would wait for a connection that is
 /// rarely to be had, behind a NAT never. `host` stands in `To`: what was called is the address-of-record.
@@ -417,6 +450,7 @@ fn next_hop(target: Target, place: call::Place, host: &str) -> NextHop {
             routes: target.routes,
         }),
         place,
+        transfer: TransferPolicy::Refuse,
         logins: None,
         trunk: None,
         failover: None,

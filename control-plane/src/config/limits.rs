@@ -55,6 +55,10 @@ pub struct Limits {
     pub session_expires_s: u32,
     /// The shortest session interval that we agree to; a shorter one gets 422.
     pub min_se_s: u32,
+    /// A call is transferred at most so often; another REFER gets 403.
+    pub transfers_per_call_max: u16,
+    /// A party whose place somebody else has must say BYE within this time, or we do.
+    pub transferor_bye_timeout_ms: u64,
     /// A call ends after this time.
     pub call_duration_max_s: u64,
 }
@@ -83,6 +87,8 @@ impl Default for Limits {
             reinvite_timeout_ms: 60_000,
             session_expires_s: 1_800,
             min_se_s: sip::dialog::MIN_SE_S,
+            transfers_per_call_max: 10,
+            transferor_bye_timeout_ms: 5_000,
             call_duration_max_s: 86_400,
         }
     }
@@ -129,6 +135,12 @@ impl Validate for Limits {
             1_000..=3_600_000,
         );
         problems.range("ring_timeout_ms", self.ring_timeout_ms, 1_000..=3_600_000);
+        problems.range("transfers_per_call_max", self.transfers_per_call_max, 0..=1_000);
+        problems.range(
+            "transferor_bye_timeout_ms",
+            self.transferor_bye_timeout_ms,
+            100..=60_000,
+        );
         problems.range("reinvite_timeout_ms", self.reinvite_timeout_ms, 1_000..=600_000);
         problems.range(
             "session_expires_s",

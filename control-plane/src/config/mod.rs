@@ -10,6 +10,7 @@ mod route;
 mod sip;
 mod store;
 mod tls;
+mod transfer;
 mod trunk;
 
 use std::collections::HashSet;
@@ -28,6 +29,7 @@ pub use route::{Dns, NextHop, Route};
 pub use sip::Sip;
 pub use store::Store;
 pub use tls::Tls;
+pub use transfer::Transfer;
 pub use trunk::{Account, Trunk};
 
 /// The prefix of environment variables that override the file.

@@ -32,6 +32,9 @@ pub struct Registrar {
     /// Nonces in use at once; beyond it the oldest have to be got anew.
     #[serde(default = "Registrar::nonces_max")]
     pub nonces_max: usize,
+    /// What a REFER of a user leads to, in calls of its own and in those to it.
+    #[serde(default = "super::Transfer::local")]
+    pub transfer: super::Transfer,
     /// Whether calls are challenged, those from `trusted` excepted. If it is not given they are when there is
     /// `authentication`, those from next hops and `guard.allow` excepted, too.
     #[serde(default)]

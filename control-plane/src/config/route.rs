@@ -35,6 +35,9 @@ pub struct Route {
     /// Who we are at the next hop and beyond, when our requests are challenged (RFC 3261 §22).
     #[serde(default)]
     pub account: Option<Account>,
+    /// What a REFER of the next hop leads to, in calls that the route led there.
+    #[serde(default)]
+    pub transfer: super::Transfer,
     /// Neighbouring routes of one prefix that have a weight share the calls by it; those without are tried in their order.
     #[serde(default)]
     pub weight: Option<u16>,

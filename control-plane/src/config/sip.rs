@@ -49,6 +49,9 @@ pub struct Sip {
     /// Requests of more than 1,300 bytes for a UDP next hop go over TCP first (RFC 3261 §18.1.1).
     #[serde(default)]
     pub large_requests_over_tcp: bool,
+    /// What a REFER of a caller leads to that is no user of ours.
+    #[serde(default)]
+    pub caller_transfer: super::Transfer,
     /// TCP connections.
     #[serde(default)]
     pub tcp: Tcp,

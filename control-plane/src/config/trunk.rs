@@ -37,6 +37,9 @@ pub struct Trunk {
     /// Whether its servers are asked if they are there, so that calls pass over those that are not.
     #[serde(default)]
     pub options: Option<Options>,
+    /// What a REFER of the trunk leads to, in calls that routes led there.
+    #[serde(default)]
+    pub transfer: super::Transfer,
     /// Calls of ours at once; one more goes to the next route, or gets 503.
     #[serde(default)]
     pub calls_max: Option<u32>,

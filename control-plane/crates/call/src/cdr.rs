@@ -110,11 +110,22 @@ pub struct Cdr {
     /// Why the call ended; `None` until then.
     pub cause: Option<Cause>,
     /// The first codec agreed, such as `PCMU/8000`; `None` without an answer.
-    pub codec: Option<String>,
+    pub codec: Option<Box<str>>,
     /// The media node; `None` if none was reached.
     pub node: Option<NodeName>,
+    /// The latest transfer; `None` if both parties stayed to the end.
+    pub transferred: Option<Box<Transferred>>,
     /// The media statistics; `None` before stage `Quality`, and there when they are not known.
     pub quality: Option<Quality>,
+}
+
+/// A transfer that came to its end: somebody else has a party's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transferred {
+    /// Whose place: the caller's or the callee's.
+    pub by: crate::Released,
+    /// User part of who has it; empty if there is none.
+    pub to: String,
 }
 
 /// Cuts text from the wire to what a record keeps, at a character's end.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use media_types::{InterfaceName, Latching};
 
-use crate::Routes;
+use crate::{Routes, TransferPolicy};
 
 /// What a media timeout does to an answered call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -54,6 +54,13 @@ pub struct Config {
     pub ring_timeout: Duration,
     /// A re-INVITE that was passed on must be answered within this time.
     pub reinvite_timeout: Duration,
+    /// What a REFER of a caller leads to that is no user of ours, or of which the shell has not said so in
+    /// [`Asked::transfer`](crate::Asked::transfer).
+    pub caller_transfer: TransferPolicy,
+    /// A call is transferred at most so often; another REFER gets 403.
+    pub transfers_per_call_max: u16,
+    /// A party whose place somebody else has must say BYE within this time, or we do.
+    pub transferor_bye_timeout: Duration,
     /// An answered call ends after this time.
     pub duration_max: Duration,
     /// Session timers (RFC 4028).
@@ -98,6 +105,9 @@ impl Default for Config {
             branch_ring_timeout: Duration::from_secs(20),
             ring_timeout: Duration::from_secs(180),
             reinvite_timeout: Duration::from_secs(60),
+            caller_transfer: TransferPolicy::default(),
+            transfers_per_call_max: 10,
+            transferor_bye_timeout: Duration::from_secs(5),
             duration_max: Duration::from_secs(24 * 3_600),
             session: sip::dialog::SessionPolicy {
                 interval_s: 1_800,

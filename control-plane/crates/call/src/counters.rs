@@ -35,6 +35,16 @@ pub struct Counters {
     pub forks_dismissed: u64,
     /// Calls that ended because a session was not refreshed in time.
     pub sessions_expired: u64,
+    /// Transfers that began.
+    pub transfers_begun: u64,
+    /// Transfers that came to their end: somebody else has a party's place.
+    pub transfers_completed: u64,
+    /// Transfers that came to nothing.
+    pub transfers_failed: u64,
+    /// Transfers that were refused: by policy, by the routing table, at a limit, or as malformed.
+    pub transfers_refused: u64,
+    /// REFERs passed on to the other party.
+    pub transfers_passed: u64,
     /// Calls whose 2xx was never acknowledged.
     pub unacknowledged: u64,
 }

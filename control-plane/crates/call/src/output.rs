@@ -1,7 +1,7 @@
 use sip::transaction::ServerKey;
 use sip::{Message, Source, Transmit};
 
-use crate::{Cdr, MediaRequest, NextHop};
+use crate::{Cdr, MediaRequest, NextHop, TransferPolicy, Wanted};
 
 /// What the shell shall do, in the order in which it comes.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub enum Output {
     Register(Box<Asked>),
     /// An INVITE that would begin a call: say where it goes by [`B2bua::place`](crate::B2bua::place).
     Place(Box<Asked>),
+    /// Somebody whom a call shall be transferred to: say where that is by [`B2bua::located`](crate::B2bua::located).
+    Locate(Box<Wanted>),
     /// What became of a request that was sent by [`B2bua::send_request`](crate::B2bua::send_request).
     Answered(Box<Answered>),
 }
@@ -48,6 +50,8 @@ pub struct Asked {
     pub source: Source,
     /// All of it.
     pub request: Message,
+    /// What a REFER of its sender will lead to, and an INVITE with `Replaces`. The shell may change it for users.
+    pub transfer: TransferPolicy,
 }
 
 /// Where a call goes.

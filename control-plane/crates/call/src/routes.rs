@@ -5,7 +5,7 @@ use sans_io::Random;
 use sip::Destination;
 use sip::digest::Login;
 
-use crate::{Failover, Peer, TrunkId};
+use crate::{Failover, Peer, TransferPolicy, TrunkId};
 
 /// A place to send calls to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct NextHop {
     pub host: String,
     /// The contact of a user, when the next hop is one and not a place that routes by itself.
     pub contact: Option<Contact>,
+    /// What a REFER of it leads to.
+    pub transfer: TransferPolicy,
     /// Its place among the others of its route.
     pub place: Place,
     /// Who we are there and beyond, when we are challenged.
@@ -217,6 +219,7 @@ mod tests {
             destination,
             host: format!("192.0.2.1:{port}"),
             contact: None,
+            transfer: TransferPolicy::Local,
             place: Place::default(),
             logins: None,
             trunk: None,

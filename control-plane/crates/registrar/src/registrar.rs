@@ -498,6 +498,17 @@ impl Registrar {
         }
     }
 
+    /// Whether the sender of a request, by its `From`, is a user with a contact at the address that the request came from.
+    pub fn is_user_at(&self, now: Timestamp, source: &Source, request: &Message) -> bool {
+        let from = request.from().ok().and_then(|from| from.parsed_uri().ok());
+        let user = from.filter(|from| self.domains.is_ours(from));
+        let Some(user) = user.and_then(|from| from.user_decoded()) else {
+            return false;
+        };
+        let mut bindings = self.location.of(now, &user);
+        bindings.any(|binding| binding.received.remote.ip() == source.remote.ip())
+    }
+
     /// Takes out bindings that have run out.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let mut changes = Vec::new();

@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 use crate::insert::Insert;
 use crate::{LegQuality, Party};
 
-const COLUMNS: [&str; 28] = [
+const COLUMNS: [&str; 30] = [
     "call_id",
     "node",
     "started_at_ms",
@@ -32,6 +32,8 @@ const COLUMNS: [&str; 28] = [
     "callee_lost",
     "callee_jitter_us_max",
     "callee_mos_x100",
+    "transferred_by",
+    "transferred_to",
 ];
 
 /// Merges calls into the table: a column that a record has nothing for stays as it is.
@@ -80,6 +82,8 @@ macro_rules! bind_call {
             .bind(said[2])
             .bind(said[3])
             .bind(said[4])
+            .bind(record.transferred_by.map(|by| by.as_str()))
+            .bind(record.transferred_to.clone())
     }};
 }
 pub(crate) use bind_call;

@@ -42,6 +42,12 @@ pub struct CallRecord {
     /// Who ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub released_by: Option<ReleasedBy>,
+    /// The party whose place somebody else has, by a transfer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transferred_by: Option<ReleasedBy>,
+    /// User part of who has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transferred_to: Option<String>,
     /// The first codec of the first media line as agreed, such as `PCMU/8000`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,

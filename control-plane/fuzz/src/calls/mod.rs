@@ -79,6 +79,7 @@ impl Stages {
             failover: None,
             peer: None,
             called: None,
+            transfer: call::TransferPolicy::Local,
         };
         let config = Config {
             transactions: sip::transaction::Config::new(vec![Listener::new(Transport::Udp, address(US))]),
@@ -217,7 +218,7 @@ impl Stages {
                     party.receive(message);
                 }
                 Output::Media(request) => self.node.handle(request),
-                Output::Register(_) | Output::Place(_) | Output::Answered(_) => {
+                Output::Register(_) | Output::Place(_) | Output::Locate(_) | Output::Answered(_) => {
                     unreachable!("there is no registrar here")
                 }
                 Output::Cdr(record) => match record.stage {

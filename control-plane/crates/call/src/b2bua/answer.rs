@@ -149,6 +149,7 @@ impl Call {
         let dialog = self.outbound.dialogs.get(branch.dialog);
         if let (Some(hop), Some((call_id, _))) = (hop, dialog) {
             self.record.tried(hop.destination.remote, call_id);
+            self.policies.callee = hop.transfer;
         }
         self.cancel_losers(hub, now);
     }
@@ -351,7 +352,9 @@ impl Call {
     /// An ACK for a 2xx of ours.
     pub(super) fn handle_ack(&mut self, hub: &mut Hub, now: Timestamp, side: Side, ack: &Message) {
         let Some(leg) = &mut self.legs[side] else { return };
-        if leg.accept.take_if(|accept| accept.cseq == cseq(ack)).is_none() {
+        if leg.local_tag() != tag_of(ack, HeaderName::To)
+            || leg.accept.take_if(|accept| accept.cseq == cseq(ack)).is_none()
+        {
             return;
         }
         hub.deadlines.clear(self.key, Deadline::Accept(side));

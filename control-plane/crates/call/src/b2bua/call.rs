@@ -15,7 +15,8 @@ use super::leg::{Bye, Leg};
 use super::media::{Lines, Media, Step};
 use super::record::Record;
 use super::side::{Both, Side};
-use crate::{Called, MediaError, NextHop, Output};
+use super::transfer::Transfers;
+use crate::{Called, MediaError, NextHop, Output, TransferPolicy};
 
 /// How far a call is.
 ///
@@ -62,6 +63,8 @@ pub(super) struct Inbound {
     pub(super) redirected: Vec<Arc<Called>>,
     /// What it gets when nobody answers, as far as is known.
     pub(super) failure: Option<Failure>,
+    /// What a REFER of the caller will lead to.
+    pub(super) transfer: TransferPolicy,
     /// The description for our 2xx to the caller, which waits for a PRACK (RFC 3262 §3).
     pub(super) held: Option<Box<str>>,
 }
@@ -178,6 +181,9 @@ pub(super) struct Call {
     pub(super) caller_call_id: Box<str>,
     pub(super) caller_tags: Vec<String>,
     pub(super) caller_tag: Box<str>,
+    /// What a REFER of each party leads to.
+    pub(super) policies: Both<TransferPolicy>,
+    pub(super) transfers: Option<Box<Transfers>>,
 }
 
 impl Call {
@@ -203,6 +209,8 @@ impl Call {
             (Step::Reserve | Step::Answer, Phase::Answering) => self.answer_settled(hub, now, result),
             (Step::Extend, _) => self.extended(hub, now, result),
             (Step::Settle, _) => self.settled(hub, now, result),
+            (Step::ExtendForNewcomer, _) => self.newcomer_extended(hub, now, result),
+            (Step::SettleNewcomer, _) => self.newcomer_settled(hub, now, result),
             (Step::Reserve | Step::Answer, _) => {
                 tracing::error!(?step, phase = ?self.phase, "a media step out of turn")
             }
@@ -220,6 +228,8 @@ impl Call {
             Deadline::Media => self.handle_media(hub, now, None, Err(MediaError::Lost)),
             Deadline::Accept(side) => self.repeat_accept(hub, now, side),
             Deadline::Session(side) => self.session_due(hub, now, side),
+            Deadline::Transfer => self.transfer_due(hub, now),
+            Deadline::Departed => self.dismiss_departed(hub, now),
             Deadline::Duration => self.lasted_too_long(hub, now),
         }
     }

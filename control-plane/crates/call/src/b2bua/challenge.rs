@@ -182,6 +182,9 @@ impl B2bua {
             .send_request(now, copy.clone(), pending.destination);
         let Ok(latest) = sent else { return false };
         self.hub.accounts.replaced(key, latest);
+        if let Some(Client::Newcomer(attempt)) = self.hub.clients.get_mut(&key) {
+            attempt.invite = copy.clone();
+        }
         let mut invited = None;
         if let Some(Client::Attempt(attempt)) = self.hub.clients.get_mut(&key) {
             attempt.invite = copy.clone();
@@ -214,7 +217,8 @@ impl Call {
             .iter_mut()
             .flat_map(|fork| [fork.legs.caller.as_mut(), fork.legs.callee.as_mut()]);
         let legs = [self.legs.caller.as_mut(), self.legs.callee.as_mut()];
-        let mut legs = legs.into_iter().chain(early).flatten();
+        let moved = self.transfers.iter_mut().flat_map(|it| it.legs_mut());
+        let mut legs = legs.into_iter().chain(early).flatten().chain(moved);
         let leg = legs.find(|leg| leg.local_tag() == local_tag && leg.remote_tag() == remote_tag)?;
         Some(leg.dialog().next_seq())
     }

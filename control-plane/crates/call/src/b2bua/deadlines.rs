@@ -24,6 +24,10 @@ pub(super) enum Deadline {
     Accept(Side),
     /// A party's session wants its refresh, or was not refreshed.
     Session(Side),
+    /// A transfer waits: for its newcomer, or for the party that stays.
+    Transfer,
+    /// A party that has been replaced has not said BYE.
+    Departed,
     /// The call has lasted too long.
     Duration,
 }
@@ -51,9 +55,17 @@ impl Deadlines {
         }
     }
 
+    /// Whether a deadline is set.
+    pub(super) fn is_set(&self, call: CallKey, deadline: Deadline) -> bool {
+        self.set.contains_key(&(call, deadline))
+    }
+
     /// Takes all deadlines of a call back.
     pub(super) fn clear_all(&mut self, call: CallKey) {
-        use Deadline::{Accept, Branch, Duration, Exchange, Media, NextHop, Provisional, Ring, Session};
+        use Deadline::{
+            Accept, Branch, Departed, Duration, Exchange, Media, NextHop, Provisional, Ring, Session,
+            Transfer,
+        };
         for deadline in [
             NextHop,
             Branch,
@@ -65,6 +77,8 @@ impl Deadlines {
             Accept(Side::Callee),
             Session(Side::Caller),
             Session(Side::Callee),
+            Transfer,
+            Departed,
             Duration,
         ] {
             self.clear(call, deadline);

@@ -90,6 +90,7 @@ impl Call {
         self.leave_early(hub, now);
         self.abandon_exchange(hub, now);
         self.cancel_branches(hub, now, Some(&reason));
+        self.abandon_transfer(hub, now);
         for side in Side::BOTH {
             if ending.gone == Some(side) {
                 self.hung_up(hub, side);
@@ -162,7 +163,7 @@ impl Call {
     ) {
         if self.phase == Phase::Ended {
             self.hung_up(hub, side);
-        } else {
+        } else if !self.transferor_leaves(hub, side) {
             let mut cause = headers::bye_cause(side.released(), bye);
             if !self.record.is_answered() {
                 // RFC 3398 §7.2.4: what a gateway says in its BYE is what the caller would have got for the call.

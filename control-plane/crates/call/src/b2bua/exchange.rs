@@ -61,6 +61,7 @@ impl Call {
             // Its own earlier one is unanswered: 500 with Retry-After. Ours to it is: 491.
             Some(exchange) if exchange.from == side => Some(500),
             Some(_) => Some(491),
+            None if self.is_joining() => Some(491),
             None if refreshes(side) || refreshes(side.other()) => Some(491),
             None if is_busy(side) => Some(500),
             None if is_busy(side.other()) || self.late.is_some() => Some(491),
@@ -114,7 +115,7 @@ impl Call {
 
     /// The lines that must exist while `offer` waits for its answer: those that carry media now stay as they are,
     /// new and newly enabled ones get ports.
-    fn reservation(&self, offerer: Side, offer: &Session) -> Lines {
+    pub(super) fn reservation(&self, offerer: Side, offer: &Session) -> Lines {
         let proposal = sdp::propose(offer);
         let kept = |agreed: &[LineSpec], proposed: Vec<LineSpec>| -> Vec<LineSpec> {
             let keep = |(index, proposed): (usize, LineSpec)| {
@@ -465,7 +466,7 @@ impl Call {
 
     /// Tells the media node to go back to what was agreed. Lines that were added stay, disabled: none are ever taken
     /// away.
-    fn restore_media(&mut self, hub: &mut Hub, now: Timestamp) {
+    pub(super) fn restore_media(&mut self, hub: &mut Hub, now: Timestamp) {
         let mut lines = self.media.lines().clone();
         for side in Side::BOTH {
             for (index, line) in lines[side].iter_mut().enumerate() {

@@ -11,10 +11,10 @@ use super::call::Reliability;
 use crate::{Cause, Released};
 
 /// Methods that we take, for `Allow`.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER";
 
 /// Option tags that we know, for `Supported`.
-pub(super) const SUPPORTED: &str = "100rel, timer";
+pub(super) const SUPPORTED: &str = "100rel, timer, replaces, norefersub";
 
 /// Header fields of an INVITE that pass from the caller to the callee, beside those that we don't know.
 const PASSED: &[HeaderName] = &[

@@ -13,12 +13,13 @@ use super::attempt::Attempt;
 use super::challenge::Accounts;
 use super::deadlines::Deadlines;
 use super::side::Side;
+use super::transfer::Errand;
 use super::trunks::Trunks;
 use crate::{Config, Counters, MediaKind, MediaRequest, MediaRequestId, Output};
 
 /// Names a call within the process; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct CallKey(pub(super) u64);
+pub(crate) struct CallKey(pub(super) u64);
 
 /// What a client transaction is for.
 #[derive(Debug)]
@@ -37,6 +38,22 @@ pub(super) enum Client {
         side: Side,
         ack: Option<sip::Transmit>,
     },
+    /// The INVITE to somebody who shall take a party's place.
+    Newcomer(Box<Attempt>),
+    /// A re-INVITE without an offer to a party of another call that shall take a party's place in this one, and the ACK of
+    /// its 2xx once that is known.
+    Lent {
+        call: CallKey,
+        ack: Option<sip::Transmit>,
+    },
+    /// A re-INVITE with a newcomer's offer to the party that stays, and the ACK of its 2xx once that is known.
+    Stayer {
+        call: CallKey,
+        side: Side,
+        ack: Option<sip::Transmit>,
+    },
+    /// A NOTIFY to a transferor.
+    Notify { call: CallKey },
     /// The BYE to `side`.
     Bye { call: CallKey, side: Side },
     /// A request that was passed on within the dialogs and means nothing to us: its response goes back.
@@ -54,6 +71,8 @@ pub(super) enum Server {
     Invite(CallKey),
     /// A re-INVITE.
     Reinvite(CallKey),
+    /// An INVITE whose sender takes the place of a party (RFC 3891).
+    Newcomer(CallKey),
 }
 
 /// What all calls share: the transactions, the outputs, the clockwork and the indexes by which a call is found.
@@ -71,6 +90,8 @@ pub(super) struct Hub {
     /// What may be challenged.
     pub(super) accounts: Accounts,
     pub(super) trunks: Trunks,
+    /// What calls want of each other.
+    pub(super) errands: VecDeque<Errand>,
     dialogs: HashMap<String, (CallKey, Side)>,
     media_requests: u64,
     outputs: VecDeque<Output>,
@@ -90,6 +111,7 @@ impl Hub {
             media_calls: HashMap::new(),
             accounts: Accounts::default(),
             trunks: Trunks::default(),
+            errands: VecDeque::new(),
             dialogs: HashMap::new(),
             media_requests: 0,
             outputs: VecDeque::new(),

@@ -120,6 +120,12 @@ impl Leg {
         self.dialog.id().remote_tag.as_deref().unwrap_or("")
     }
 
+    /// `Call-ID` and our tag.
+    pub(super) fn id(&self) -> (String, String) {
+        let id = self.dialog.id();
+        (id.call_id.to_string(), id.local_tag.to_string())
+    }
+
     pub(super) fn contact(&self) -> &str {
         &self.contact
     }

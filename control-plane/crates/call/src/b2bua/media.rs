@@ -21,6 +21,10 @@ pub(super) enum Step {
     Extend,
     /// The answer to such an offer.
     Settle,
+    /// Ports for the lines that the offer of a newcomer adds.
+    ExtendForNewcomer,
+    /// The answer to such an offer.
+    SettleNewcomer,
     /// Back to what was agreed, after such an offer failed. Nothing waits for it.
     Restore,
     /// The ports are freed.
@@ -47,7 +51,7 @@ pub(super) struct Media {
     lines: Lines,
     locals: Both<Vec<Option<LocalLine>>>,
     /// The most lines that the node was ever asked for: none are taken away again.
-    line_count: usize,
+    line_count: u16,
     /// The callee's source is to be learned anew with the next update: another party is behind the leg.
     relearns_callee: bool,
     quality: Option<Quality>,
@@ -213,7 +217,8 @@ impl Media {
     }
 
     fn ask(&mut self, hub: &mut Hub, now: Timestamp, step: Step, lines: Lines, kind: MediaKind) {
-        self.line_count = self.line_count.max(lines.caller.len());
+        self.line_count =
+            u16::try_from(lines.caller.len()).map_or(u16::MAX, |count| count.max(self.line_count));
         let request = hub.ask_media(self.call, &self.id, self.node.clone(), kind);
         self.under_way = Some(Box::new(UnderWay { request, step, lines }));
         hub.deadlines
@@ -233,7 +238,7 @@ impl Media {
                 ..line.clone()
             })
             .collect();
-        while lines.len() < self.line_count
+        while lines.len() < usize::from(self.line_count)
             && let Some(last) = lines.last()
         {
             lines.push(LineSpec {

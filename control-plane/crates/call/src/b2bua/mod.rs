@@ -25,6 +25,7 @@ mod requests;
 mod session;
 mod setup;
 mod side;
+mod transfer;
 mod trunks;
 
 use std::borrow::Cow;
@@ -41,8 +42,10 @@ use attempt::dismiss;
 use call::{Call, Phase};
 use changes::Untold;
 use ending::Ending;
-use hub::{CallKey, Client, Hub, Server, tag_of};
+pub(crate) use hub::CallKey;
+use hub::{Client, Hub, Server, tag_of};
 use refusals::RefusalRecords;
+pub(crate) use side::Side;
 
 use crate::{
     Answered, Cause, Changes, Config, Counters, Lost, MediaAnswer, MediaTimeout, Output, Overview, Released,
@@ -131,6 +134,7 @@ impl B2bua {
             && self.hub.clients.is_empty()
             && self.hub.accounts.is_empty()
             && self.hub.trunks.is_idle()
+            && self.hub.errands.is_empty()
             && self.hub.servers.is_empty()
             && self.hub.media.is_empty()
             && self.hub.media_calls.is_empty()
@@ -351,8 +355,13 @@ impl B2bua {
     }
 
     fn handle_events(&mut self, now: Timestamp) {
-        while let Some(event) = self.hub.poll_event() {
-            self.handle_event(now, event);
+        loop {
+            while let Some(event) = self.hub.poll_event() {
+                self.handle_event(now, event);
+            }
+            if !self.run_errands(now) {
+                return;
+            }
         }
     }
 
@@ -366,6 +375,9 @@ impl B2bua {
                 }
                 Some(&Server::Reinvite(key)) => {
                     self.with_call(key, |call, hub| call.cancel_exchange(hub, now, invite, &message));
+                }
+                Some(&Server::Newcomer(key)) => {
+                    self.with_call(key, |call, hub| call.newcomer_cancels(hub, now, invite));
                 }
                 None => {}
             },
@@ -445,6 +457,41 @@ impl B2bua {
                     call.refresh_failed(hub, now, key, side, status, Some(response));
                 }),
             },
+            Some(Client::Newcomer(attempt)) => {
+                let call = attempt.call;
+                match status {
+                    ..200 => {
+                        self.with_call(call, |call, hub| call.newcomer_progress(hub, now, key, response))
+                    }
+                    200..300 => self.handle_newcomer_accepted(now, key, call, response),
+                    _ => self.with_call(call, |call, hub| call.newcomer_failed(hub, now, key, status)),
+                }
+            }
+            Some(&Client::Lent { call, ref ack }) => match (status, ack) {
+                (..200, _) => {}
+                (200..300, Some(ack)) => {
+                    let ack = ack.clone();
+                    self.hub.output(Output::Send(ack));
+                }
+                (200..300, None) => self.with_call(call, |call, hub| {
+                    call.lent_answered(hub, now, key, response);
+                }),
+                _ => self.with_call(call, |call, hub| call.lent_refused(hub, now, key, status)),
+            },
+            Some(&Client::Stayer { call, side, ref ack }) => match (status, ack) {
+                (..200, _) => {}
+                (200..300, Some(ack)) => {
+                    let ack = ack.clone();
+                    self.hub.output(Output::Send(ack));
+                }
+                (200..300, None) => self.with_call(call, |call, hub| {
+                    call.stayer_accepted(hub, now, key, side, response);
+                }),
+                _ => self.with_call(call, |call, hub| call.stayer_failed(hub, now, key, side, status)),
+            },
+            Some(&Client::Notify { call }) if status >= 200 => {
+                self.with_call(call, |call, hub| call.notified(hub, now, key, status));
+            }
             Some(&Client::Bye { call, side }) if status >= 200 => {
                 self.with_call(call, |call, hub| call.hung_up(hub, side));
             }
@@ -453,7 +500,13 @@ impl B2bua {
                 requests::relay_response(&mut self.hub, now, server, &request, response);
             }
             Some(&Client::Outside(id)) if status >= 200 => self.answered(id, Ok(response.clone())),
-            Some(Client::Bye { .. } | Client::Relay { .. } | Client::Farewell | Client::Outside(_))
+            Some(
+                Client::Notify { .. }
+                | Client::Bye { .. }
+                | Client::Relay { .. }
+                | Client::Farewell
+                | Client::Outside(_),
+            )
             | None => {}
         }
     }
@@ -499,6 +552,19 @@ impl B2bua {
             Some(&Client::Refresh { call, side, .. }) => self.with_call(call, |call, hub| {
                 call.refresh_failed(hub, now, key, side, status, None);
             }),
+            Some(Client::Newcomer(attempt)) => {
+                let call = attempt.call;
+                self.with_call(call, |call, hub| call.newcomer_failed(hub, now, key, status));
+            }
+            Some(&Client::Lent { call, .. }) => {
+                self.with_call(call, |call, hub| call.lent_refused(hub, now, key, status));
+            }
+            Some(&Client::Stayer { call, side, .. }) => {
+                self.with_call(call, |call, hub| call.stayer_failed(hub, now, key, side, status));
+            }
+            Some(&Client::Notify { call }) => {
+                self.with_call(call, |call, hub| call.notified(hub, now, key, status));
+            }
             Some(&Client::Bye { call, side }) => self.with_call(call, |call, hub| call.hung_up(hub, side)),
             // RFC 4320 §4.2: when time has run out here it has at the client, and silence is the answer.
             Some(Client::Relay { server, request }) if !timed_out => {
@@ -559,7 +625,7 @@ impl Call {
             EventKind::MediaTimeout { leg, line } => {
                 tracing::warn!(%leg, line, "media timeout");
                 let ends = hub.config.media_timeout_action == MediaTimeout::EndCall;
-                if ends && self.phase == Phase::Answered {
+                if ends && self.phase == Phase::Answered && !self.is_in_transfer() {
                     self.end(
                         hub,
                         now,

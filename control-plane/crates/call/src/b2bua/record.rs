@@ -5,7 +5,7 @@ use sans_io::Timestamp;
 use sip::message::Uri;
 use sip::{Message, Source};
 
-use crate::cdr::bounded;
+use crate::cdr::{Transferred, bounded};
 use crate::{Cause, Cdr, Quality, Stage, Times};
 
 /// A call's record as far as it is known.
@@ -41,6 +41,7 @@ impl Record {
                 codec: None,
                 node: None,
                 quality: None,
+                transferred: None,
             },
         }
     }
@@ -60,8 +61,13 @@ impl Record {
 
     pub(super) fn agreed(&mut self, codec: Option<&Codec>) {
         if let Some(codec) = codec.filter(|_| self.cdr.codec.is_none()) {
-            self.cdr.codec = Some(bounded(&format!("{}/{}", codec.name, codec.clock_rate_hz)));
+            self.cdr.codec = Some(bounded(&format!("{}/{}", codec.name, codec.clock_rate_hz)).into());
         }
+    }
+
+    /// Somebody else has a party's place.
+    pub(super) fn transferred(&mut self, transferred: Transferred) {
+        self.cdr.transferred = Some(Box::new(transferred));
     }
 
     /// What is known by now.

@@ -54,7 +54,7 @@ impl Refusal {
     }
 }
 
-fn refuse(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message, refusal: Refusal) {
+pub(super) fn refuse(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message, refusal: Refusal) {
     hub.counters.requests_refused += 1;
     let tag = hub.tag();
     let mut response =
@@ -121,6 +121,10 @@ impl B2bua {
             return;
         }
         let found = self.hub.dialog(request.call_id().unwrap_or(""), local_tag);
+        if let (Some((call, side)), Method::Refer) = (found, method) {
+            self.handle_refer(now, call, side, key, request);
+            return;
+        }
         let Some((call, side)) = found else {
             let status = if matches!(method, Method::Other(_)) {
                 501
@@ -158,12 +162,15 @@ impl B2bua {
                     key,
                     source,
                     request: request.clone(),
+                    transfer: hub.config.caller_transfer,
                 };
                 hub.output(Output::Register(Box::new(asked)));
             }
             Method::Bye | Method::Info | Method::Update | Method::Prack => {
                 refuse(hub, now, key, request, Refusal::of(481));
             }
+            // Taken within a call alone.
+            Method::Refer => refuse(hub, now, key, request, Refusal::of(403)),
             other => refuse(hub, now, key, request, Refusal::method(other)),
         }
     }
@@ -179,6 +186,7 @@ impl B2bua {
             key,
             source,
             request: request.clone(),
+            transfer: self.hub.config.caller_transfer,
         };
         match self.hub.config.has_registrar {
             true => self.hub.output(Output::Place(Box::new(asked))),
@@ -205,7 +213,14 @@ impl B2bua {
                 return;
             }
         };
-        match self.admit(now, key, asked.source, request, hops, account) {
+        if request.has(HeaderName::Replaces) {
+            let result = self.take_replacing(now, asked);
+            if let Err(refusal) = result {
+                self.refuse_invite(now, key, asked.source, request, refusal);
+            }
+            return;
+        }
+        match self.admit(now, asked, hops, account) {
             Err(refusal) => self.refuse_invite(now, key, asked.source, request, refusal),
             Ok((inbound, hops)) => {
                 self.calls_begun += 1;
@@ -244,12 +259,11 @@ impl B2bua {
     fn admit(
         &mut self,
         now: Timestamp,
-        server: ServerKey,
-        source: Source,
-        invite: &Message,
+        asked: &Asked,
         hops: Option<Vec<NextHop>>,
         account: Option<String>,
     ) -> Result<(Inbound, Box<[NextHop]>), Refusal> {
+        let invite = &asked.request;
         let uri = Uri::parse(invite.request_uri().unwrap_or("")).map_err(|_| Refusal::of(400))?;
         if !matches!(uri.scheme(), Scheme::Sip | Scheme::Tel) {
             // sips asks for TLS on every hop, which we cannot promise (RFC 3261 §26.2.2).
@@ -279,7 +293,7 @@ impl B2bua {
             }
             None => self.routed(now, &uri)?,
         };
-        let ip = source.remote.ip();
+        let ip = asked.source.remote.ip();
         let breadth_max = self.hub.config.max_breadth;
         let breadth = invite.number(HeaderName::MaxBreadth).ok().flatten();
         let breadth = breadth.map(|breadth| breadth.min(breadth_max));
@@ -290,8 +304,8 @@ impl B2bua {
         }
         Ok((
             Inbound {
-                server,
-                source,
+                server: asked.key,
+                source: asked.source,
                 invite: invite.clone(),
                 offer,
                 max_forwards,
@@ -302,10 +316,22 @@ impl B2bua {
                 account,
                 redirected: Vec::new(),
                 failure: None,
+                transfer: asked.transfer,
                 held: None,
             },
             hops,
         ))
+    }
+
+    /// The checks of an INVITE whose sender wants a party's place (RFC 3891), and of what it says of that place.
+    fn take_replacing(&mut self, now: Timestamp, asked: &Asked) -> Result<(), Refusal> {
+        let invite = &asked.request;
+        check(&self.hub, invite, true)?;
+        if !matches!(invite.contact(), Ok(Some(_))) || tag_of(invite, HeaderName::From).is_empty() {
+            return Err(Refusal::of(400));
+        }
+        check_session(&self.hub, invite)?;
+        self.replace(now, asked.key, asked.source, invite, asked.transfer)
     }
 
     /// The next hops of the routing table for `uri`.
@@ -374,6 +400,9 @@ impl Call {
         request: &Message,
     ) {
         let Some(method) = request.method() else { return };
+        if !self.is_peer(side, request) && self.handle_outsider(hub, now, key, request) {
+            return;
+        }
         let result = match method {
             _ if !self.is_peer(side, request) => Err(Refusal::of(481)),
             Method::Bye => self
@@ -388,6 +417,7 @@ impl Call {
             }
             Method::Invite | Method::Update => self.take_exchange(hub, now, side, key, source, request),
             Method::Info => self.relay(hub, now, side, key, request),
+            Method::Notify => self.pass_notify(hub, now, side, key, request),
             Method::Prack => self.handle_prack(hub, now, side, key, request),
             other => Err(Refusal::method(other)),
         };
@@ -397,7 +427,7 @@ impl Call {
     }
 
     /// Whether the request's tags are those of the dialog: the standing one, or an early one of the caller.
-    fn is_peer(&mut self, side: Side, request: &Message) -> bool {
+    pub(super) fn is_peer(&mut self, side: Side, request: &Message) -> bool {
         let (theirs, ours) = (tag_of(request, HeaderName::From), tag_of(request, HeaderName::To));
         match (&self.legs[side], side) {
             (Some(leg), _) if leg.remote_tag() == theirs && leg.local_tag() == ours => true,

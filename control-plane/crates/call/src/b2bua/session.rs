@@ -155,6 +155,11 @@ impl Call {
         self.set_session_deadline(hub, side);
     }
 
+    /// The session of a party that has come back goes on.
+    pub(super) fn resume_session(&self, hub: &mut Hub, side: Side) {
+        self.set_session_deadline(hub, side);
+    }
+
     fn set_session_deadline(&self, hub: &mut Hub, side: Side) {
         if self.phase == Phase::Ended {
             return;
@@ -168,7 +173,10 @@ impl Call {
     /// Sends a refresh: an UPDATE without an offer if the party takes it, else a re-INVITE with the description that it
     /// has (RFC 4028 §7.4, §9).
     fn refresh_session(&mut self, hub: &mut Hub, now: Timestamp, side: Side) {
-        let is_engaged = self.exchange.is_some() || self.late.is_some() || self.phase != Phase::Answered;
+        let is_engaged = self.is_joining()
+            || self.exchange.is_some()
+            || self.late.is_some()
+            || self.phase != Phase::Answered;
         let Some(leg) = &mut self.legs[side] else { return };
         let body = leg.description.clone();
         let is_blocked = leg.is_busy() || leg.refreshing.is_some() || (is_engaged && !leg.takes_update);

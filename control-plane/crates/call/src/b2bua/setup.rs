@@ -17,7 +17,7 @@ use super::identity;
 use super::media::{Lines, Media};
 use super::record::Record;
 use super::side::{Both, Side};
-use crate::{Cause, MediaError, NextHop, Released};
+use crate::{Cause, MediaError, NextHop, Released, TransferPolicy};
 
 /// An INVITE that is sent in place of one that was refused.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,11 @@ impl Call {
             caller_call_id: inbound.invite.call_id().unwrap_or("").into(),
             caller_tags: Vec::new(),
             caller_tag: super::hub::tag_of(&inbound.invite, HeaderName::From).into(),
+            policies: Both {
+                caller: inbound.transfer,
+                callee: TransferPolicy::Refuse,
+            },
+            transfers: None,
             inbound: Some(Box::new(inbound)),
         };
         call.reserve_or_call(hub, now);

@@ -6,7 +6,7 @@ use crate::Released;
 
 /// One of the two parties of a call, and so one of its two legs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// Who sent the INVITE to us.
     Caller,
     /// Whom we sent an INVITE to.

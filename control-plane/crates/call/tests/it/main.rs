@@ -22,6 +22,7 @@ mod refusals;
 mod reliable;
 mod sessions;
 mod table;
+mod transfers;
 mod trunks;
 mod ua;
 mod world;

@@ -23,7 +23,7 @@ fn methods_outside_of_dialogs_get_their_status() {
         ("REGISTER", 405),
         ("SUBSCRIBE", 405),
         ("MESSAGE", 405),
-        ("REFER", 405),
+        ("REFER", 403),
         ("BYE", 481),
         ("INFO", 481),
         ("UPDATE", 481),
@@ -308,9 +308,15 @@ fn a_bye_that_requires_what_we_do_not_have_ends_the_call() {
 }
 
 #[test]
-fn methods_within_a_dialog_that_we_do_not_pass_are_405_or_501() {
+fn methods_within_a_dialog_that_we_do_not_pass_get_their_status() {
     let mut world = World::talking();
-    for (method, status) in [("REFER", 405), ("NOTIFY", 405), ("DANCE", 501), ("OPTIONS", 200)] {
+    for (method, status) in [
+        ("REFER", 400),
+        ("NOTIFY", 481),
+        ("SUBSCRIBE", 405),
+        ("DANCE", 501),
+        ("OPTIONS", 200),
+    ] {
         world.a.in_dialog(world.now, method, None);
         world.run_ms(20);
         assert_eq!(world.a.log.last().unwrap(), &format!("{status} {method}"));

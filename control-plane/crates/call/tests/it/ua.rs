@@ -91,6 +91,10 @@ pub struct Ua {
     pub bodies: Vec<(u16, String)>,
     /// An answer that waits for a PRACK, as that fork.
     held: Option<String>,
+    /// The first line of each NOTIFY, its `Event` and its `Subscription-State`.
+    pub notified: Vec<(String, String, String)>,
+    /// The REFER that we got.
+    pub referred: Option<Message>,
 }
 
 pub fn sdp(ip: &str, version: u32, direction: &str) -> String {
@@ -158,6 +162,8 @@ impl Ua {
             sending: Vec::new(),
             bodies: Vec::new(),
             held: None,
+            notified: Vec::new(),
+            referred: None,
         }
     }
 
@@ -348,6 +354,33 @@ impl Ua {
             }
         }
         Some(key)
+    }
+
+    /// A REFER in the first dialog that stands, with a header field of the test's.
+    pub fn refer(&mut self, now: Timestamp, to: &str, field: Option<(&str, &str)>) {
+        let (contact, destination) = (self.contact(), self.destination());
+        let Some(talk) = self.talks.iter_mut().find(|talk| talk.alive) else {
+            return;
+        };
+        let mut builder = talk
+            .dialog
+            .request("REFER", 70)
+            .header(HeaderName::Contact, contact)
+            .header(HeaderName::ReferTo, to);
+        if let Some((name, value)) = field {
+            builder = builder.header(name, value);
+        }
+        self.layer
+            .send_request(now, builder.build().unwrap(), destination)
+            .unwrap();
+    }
+
+    /// The `Replaces` that names our `n`th dialog, as it stands in a URI.
+    pub fn replaces(&self, n: usize) -> String {
+        let id = self.talks[n].dialog.id();
+        let remote_tag = id.remote_tag.as_deref().unwrap_or("");
+        let call_id = id.call_id.replace('@', "%40");
+        format!("{call_id}%3Bto-tag%3D{remote_tag}%3Bfrom-tag%3D{}", id.local_tag)
     }
 
     fn session_fields<'a>(&self, response: ResponseBuilder<'a>) -> ResponseBuilder<'a> {
@@ -571,7 +604,7 @@ impl Ua {
     fn handle_request(&mut self, now: Timestamp, key: ServerKey, source: Source, request: Message) {
         let method = request.method().unwrap();
         self.log.push(method.to_string());
-        if !request.body().is_empty() {
+        if !request.body().is_empty() && method != Method::Notify {
             self.last_body = String::from_utf8_lossy(request.body()).into_owned();
         }
         let is_new = request.to().unwrap().tag().is_none();
@@ -585,6 +618,16 @@ impl Ua {
                 .header(HeaderName::WwwAuthenticate, challenge);
             let _ = self.layer.respond(now, key, response.build().unwrap());
             return;
+        }
+        if method == Method::Notify {
+            let line = String::from_utf8_lossy(request.body());
+            let line = line.lines().next().unwrap_or("").to_owned();
+            let text = |name| request.header(name).unwrap_or("").to_owned();
+            let state = text(HeaderName::SubscriptionState);
+            self.notified.push((line, text(HeaderName::Event), state));
+        }
+        if method == Method::Refer {
+            self.referred = Some(request.clone());
         }
         if method == Method::Prack {
             let status = self.take_prack(now, &request);

@@ -57,6 +57,7 @@ pub fn hop(address: &str) -> NextHop {
         },
         host: address.to_owned(),
         contact: None,
+        transfer: call::TransferPolicy::Local,
         place: call::Place::default(),
         logins: None,
         trunk: None,
@@ -93,6 +94,7 @@ pub fn config(hops: &[&str]) -> Config {
         transactions: sip::transaction::Config::new(vec![listener]),
         routes: Routes::new([route]),
         ring_timeout: Duration::from_secs(60),
+        caller_transfer: call::TransferPolicy::Local,
         ..Config::default()
     }
 }
@@ -186,7 +188,7 @@ impl World {
                 self.requests.push(request.clone());
                 self.node.handle(self.now, request);
             }
-            Output::Register(_) => unreachable!("nobody registers here"),
+            Output::Register(_) | Output::Locate(_) => unreachable!("nobody registers here"),
             Output::Answered(answered) => self.answered.push(*answered),
             Output::Place(asked) => {
                 let placement = call::Placement::To(self.contacts.clone());
@@ -202,7 +204,8 @@ impl World {
 
     /// Whoever is told that its call is over may rely on the record.
     fn check_record(&self, what: &str, message: &Message) {
-        if what != "200 BYE" {
+        // Who has been replaced leaves a call that goes on.
+        if what != "200 BYE" || self.b2bua.counters().transfers_begun > 0 {
             return;
         }
         let call_id = message.call_id().unwrap();

@@ -415,6 +415,8 @@ async fn every_field_is_in_its_column() {
         }),
     };
     let record = CallRecord {
+        transferred_by: Some(store::ReleasedBy::Callee),
+        transferred_to: Some("1001".into()),
         call_id: "c1".into(),
         node: Some("media-1".into()),
         started_at_ms: Some(1),
@@ -473,10 +475,12 @@ async fn every_field_is_in_its_column() {
         ("callee_lost", "9223372036854775807"),
         ("callee_jitter_us_max", "24"),
         ("callee_mos_x100", "441"),
+        ("transferred_by", "callee"),
+        ("transferred_to", "1001"),
     ] {
         assert_eq!(text(column), expected, "{column}");
     }
-    assert_eq!(row.len(), 28);
+    assert_eq!(row.len(), 30);
 }
 
 /// Rows that the database will never take must not hold up those that it takes: neither while running, nor at a start.
