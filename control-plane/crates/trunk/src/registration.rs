@@ -105,6 +105,14 @@ impl Registration {
         }
     }
 
+    /// Another time is to be asked for: from now on, not at the end of the one that was granted.
+    pub(crate) fn expires_changed(&mut self, now: Timestamp, expires_s: u32) {
+        self.expires_s = expires_s;
+        if self.under_way.is_none() && self.bound.is_some() && !self.is_leaving {
+            self.due = Some(now);
+        }
+    }
+
     /// Takes the binding back: one REGISTER more, if there is anything to take back.
     pub(crate) fn leave(&mut self, now: Timestamp) {
         if self.is_leaving {

@@ -80,10 +80,14 @@ impl Trunk {
                 service_route: Arc::default(),
                 is_leaving: true,
             });
-        } else if self.terms.servers != terms.servers
-            && let Some(registration) = &mut self.registration
-        {
-            registration.servers_changed(now, &self.terms.servers, &terms.servers);
+        } else if let Some(registration) = &mut self.registration {
+            if self.terms.servers != terms.servers {
+                registration.servers_changed(now, &self.terms.servers, &terms.servers);
+            }
+            let expires_s = |terms: &TrunkTerms| terms.registration.as_ref().map(|it| it.expires_s);
+            if let Some(wanted) = expires_s(&terms).filter(|_| expires_s(&self.terms) != expires_s(&terms)) {
+                registration.expires_changed(now, wanted);
+            }
         }
         if self.terms.probe != terms.probe || self.terms.servers != terms.servers {
             self.exchange_probes(now, &terms, tools);

@@ -227,6 +227,25 @@ fn a_change_of_the_configuration_leaves_what_is_as_it_was() {
     assert!(world.trunks.is_gone());
 }
 
+/// As an operator wants who shortens it at SIGHUP.
+#[test]
+fn another_time_is_asked_for_at_once() {
+    let mut world = World::new(Conditions::PERFECT, 1);
+    world.carriers[0].authenticator = None;
+    world.set(vec![terms(7)]);
+    world.run_s(1);
+    let mut shorter = terms(7);
+    shorter.registration.as_mut().unwrap().expires_s = 600;
+    world.set(vec![shorter]);
+    world.run_s(1);
+    let registers = &world.carriers[0].registers;
+    let asked = registers
+        .iter()
+        .map(|(_, request)| request.number(HeaderName::Expires));
+    let asked: Vec<_> = asked.map(|expires| expires.unwrap()).collect();
+    assert_eq!(asked, [Some(1_800), Some(600)]);
+}
+
 #[test]
 fn a_trunk_whose_name_is_not_found_waits_for_it() {
     let mut world = World::new(Conditions::PERFECT, 1);
