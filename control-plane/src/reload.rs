@@ -70,7 +70,7 @@ impl Keeper {
         }
     }
 
-    /// Takes trunks and routes as the file has them now, all or none.
+    /// Takes trunks and routes as the file has them now, all or none: none if what is read at the start alone does not fit.
     async fn read(&mut self) {
         let file = self.file.clone();
         let read = move || ops::config::load::<Config>(&file, config::ENVIRONMENT_PREFIX);
@@ -83,6 +83,15 @@ impl Keeper {
             tracing::warn!(
                 "of what has changed in the configuration, only [[trunk]] and [[route]] are taken now"
             );
+        }
+        // A listener or a certificate that the file has gained is not there before the next start.
+        let taken = Config {
+            trunks: config.trunks.clone(),
+            routes: config.routes.clone(),
+            ..self.config.clone()
+        };
+        if let Err(problems) = ops::config::check(&taken) {
+            return self.refuse(&problems.to_string());
         }
         let peers = self.table.peers_with(&config.trunks, &config.routes);
         if self.config.sip.tls.is_some()

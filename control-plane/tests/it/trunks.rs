@@ -232,6 +232,17 @@ fn trunks_and_routes_are_read_again_when_the_process_is_told() {
     plane.hang_up();
     plane.wait_for_metric("ringpath_control_config_reloads_total", "refused", 1.0);
     assert_eq!(told(&plane)[0].trunk, "gone");
+    // Calls would leave by another listener than the one that the file says until the next start.
+    let listener = "listen = [{ at = \"udp:127.0.0.1:0\", name = \"later\" }, \"udp:";
+    let later = text.replacen("listen = [\"udp:", listener, 1).replacen(
+        "[[trunk]]",
+        "[[trunk]]\nlistener = \"later\"",
+        1,
+    );
+    assert!(later.contains(listener) && later.contains("listener ="));
+    std::fs::write(&file, later).unwrap();
+    plane.hang_up();
+    plane.wait_for_metric("ringpath_control_config_reloads_total", "refused", 2.0);
 
     let changed = text
         .replace(&trunks[1], &trunk("new", &new, ""))

@@ -33,6 +33,16 @@ pub fn load<T: DeserializeOwned + Validate>(path: &Path, prefix: &str) -> Result
     )
 }
 
+/// Validates what was put together from several files.
+///
+/// # Errors
+/// A [`ConfigError`] with every problem found, each with its key.
+pub fn check(config: &impl Validate) -> Result<(), ConfigError> {
+    let mut problems = Problems::default();
+    config.validate(&mut problems);
+    ConfigError::all(problems.into_iter().collect()).map_or(Ok(()), Err)
+}
+
 /// [`load`] without the file system and the environment.
 fn parse<T: DeserializeOwned + Validate>(
     name: &str,
