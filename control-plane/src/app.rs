@@ -1,5 +1,6 @@
 //! The life of the process: start, serve, stop.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -211,6 +212,7 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
             .registrar
             .as_ref()
             .is_some_and(|of_users| of_users.trusts_next_hops()),
+        next_hops: BTreeSet::new(),
         prepared: None,
         turn: Turn::default(),
     };

@@ -35,7 +35,7 @@ impl Shell {
         let is_register = match message.method() {
             Some(Method::Register) if is_closed && is_outside() => true,
             Some(Method::Invite) if registrar.challenges_call(&source) && is_outside() => {
-                if self.trusts_next_hops && self.transport.is_allowed(source.remote.ip()) {
+                if self.trusts_next_hops && self.next_hops.contains(&source.remote.ip().to_canonical()) {
                     self.prepared = Some(Prepared::Admitted(Ok(None)));
                     return Some(message);
                 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub struct TrunkPlan {
 
 impl Plan {
     /// The addresses of all next hops.
-    pub fn addresses(&self) -> Vec<IpAddr> {
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
         let routes = self.routes.iter().flat_map(|route| &route.next_hops);
         let trunks = self.trunks.iter().flat_map(|trunk| &trunk.next_hops);
         routes

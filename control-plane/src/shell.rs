@@ -1,4 +1,5 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ pub struct Shell {
     pub stopping: bool,
     /// Whether calls from next hops are never challenged.
     pub trusts_next_hops: bool,
+    /// Their addresses. Who is merely not limited or banned is not among them, nor who shares a /64 with one.
+    pub next_hops: BTreeSet<IpAddr>,
     /// Of the request that is being worked on.
     pub prepared: Option<Prepared>,
     /// What this turn decided and has not done yet.

@@ -61,7 +61,8 @@ impl Shell {
     pub fn take_plan(&mut self) {
         let plan = self.plan.borrow_and_update().clone();
         self.b2bua.set_trunks(&plan.limits());
-        self.transport.set_peers(plan.addresses());
+        self.next_hops = plan.addresses();
+        self.transport.set_peers(self.next_hops.iter().copied());
         self.set_trunks(&plan);
         self.b2bua.set_routes(call::Routes::new(plan.routes));
         self.carry_out();

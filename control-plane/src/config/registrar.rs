@@ -36,7 +36,7 @@ pub struct Registrar {
     #[serde(default = "super::Transfer::local")]
     pub transfer: super::Transfer,
     /// Whether calls are challenged, those from `trusted` excepted. If it is not given they are when there is
-    /// `authentication`, those from next hops and `guard.allow` excepted, too.
+    /// `authentication`, those from next hops excepted, too.
     #[serde(default)]
     pub challenge_calls: Option<bool>,
     /// Calls that a user may begin in a second; more is 503. 0: no limit.

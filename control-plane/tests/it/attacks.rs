@@ -359,6 +359,16 @@ fn attack_34_a_challenge_is_sent_once_with_a_tag_that_stays_and_its_ack_is_absor
     plane.stop();
 }
 
+/// Proxies with strangers behind them are in `guard.allow`: that is no leave to call out at somebody's cost.
+#[test]
+fn who_is_never_banned_is_challenged_all_the_same() {
+    let plane = besieged("[guard]\nallow = [\"127.0.0.0/8\"]");
+    let stranger = Phone::new("stranger");
+    send(&stranger, &plane, request(&stranger, "INVITE", "+4930", "out"));
+    assert_eq!(stranger.final_of("INVITE").status(), Some(407));
+    plane.stop();
+}
+
 #[test]
 fn a_ban_ends_by_itself_and_whoever_is_allowed_is_not_banned() {
     let plane = besieged("[guard]\nban_s = 1\nallow = [\"127.0.0.77\"]");

@@ -180,11 +180,6 @@ impl crate::Transport {
         self.shared().defence.guard().set_peers(peers);
     }
 
-    /// Whether a source is allowed whatever it sends.
-    pub fn is_allowed(&self, source: IpAddr) -> bool {
-        self.shared().defence.guard().is_allowed(source)
-    }
-
     /// Notes what was learned of a source when its message was worked on. What it answered to a challenge is proven: the
     /// challenge reached it.
     pub fn report(&self, source: &Source, offence: Offence) {
