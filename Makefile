@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap build release demo load run test test-e2e lint bench-memory bench-bootstrap bench-relay bench-setup \
-	bench-sip bench-micro soak fuzz clean
+	bench-sip bench-micro bench-srtp soak fuzz clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -61,6 +61,9 @@ bench-sip: release ## SIP on one core, beside Kamailio, twelve minutes: rates, m
 
 bench-micro: ## The functions on the way of a packet and of a message, by themselves (criterion)
 	$(CARGO) bench --package ringpath-bench --locked --bench micro $(if $(ARGS),-- $(ARGS))
+
+bench-srtp: ## SRTP packets beside the system's libsrtp2, half a minute; writes target/bench/srtp.json
+	$(CARGO) bench --package srtp --locked --bench packets -- $(abspath $(TARGET))/bench
 
 MINUTES ?= 10
 soak: release ## MINUTES of churn against a real media node; fails on a lost packet, and when memory, ports, files or map entries are not back
