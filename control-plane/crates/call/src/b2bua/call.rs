@@ -181,6 +181,8 @@ pub(super) struct Call {
     pub(super) caller_call_id: Box<str>,
     pub(super) caller_tags: Vec<String>,
     pub(super) caller_tag: Box<str>,
+    /// The caller wants not to be known (RFC 3323, RFC 3325), by nobody who comes later either.
+    pub(super) hides_caller: bool,
     /// What a REFER of each party leads to.
     pub(super) policies: Both<TransferPolicy>,
     pub(super) transfers: Option<Box<Transfers>>,

@@ -36,6 +36,12 @@ impl Wish {
     }
 }
 
+/// Whether a caller wants not to be known beyond trust.
+pub(super) fn is_hidden(invite: &Message) -> bool {
+    let wish = Wish::of(invite);
+    wish.id || wish.user
+}
+
 /// Whether those behind a next hop are trusted.
 pub(super) fn is_trusted(hop: &NextHop) -> bool {
     hop.peer.as_ref().is_some_and(|peer| peer.trusted)
@@ -44,8 +50,7 @@ pub(super) fn is_trusted(hop: &NextHop) -> bool {
 /// `From` without its tag, for a next hop: who does not trust us, and whom we don't trust, does not learn who a caller is
 /// that hides it.
 pub(super) fn from(inbound: &Inbound, hop: &NextHop, host: &str, own_names: &[&str]) -> String {
-    let wish = Wish::of(&inbound.invite);
-    if !is_trusted(hop) && (wish.id || wish.user) {
+    if !is_trusted(hop) && is_hidden(&inbound.invite) {
         return "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned();
     }
     let address = inbound.invite.from().ok();

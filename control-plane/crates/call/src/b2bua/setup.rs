@@ -74,6 +74,7 @@ impl Call {
             caller_call_id: inbound.invite.call_id().unwrap_or("").into(),
             caller_tags: Vec::new(),
             caller_tag: super::hub::tag_of(&inbound.invite, HeaderName::From).into(),
+            hides_caller: super::identity::is_hidden(&inbound.invite),
             policies: Both {
                 caller: inbound.transfer,
                 callee: TransferPolicy::Refuse,

@@ -152,6 +152,25 @@ fn unattended_transfer_connects_the_two_that_stay() {
     assert_eq!((counters.transfers_begun, counters.transfers_completed), (1, 1));
 }
 
+/// RFC 3323 §4.2: what the caller has asked for holds for whom the call is transferred to, too.
+#[test]
+fn a_caller_who_hides_is_not_told_to_the_target() {
+    let mut world = World::with(local(), Conditions::PERFECT, 1);
+    let body = world.a.body();
+    let builder = world.a.invite_builder("1000").header(HeaderName::Privacy, "id");
+    let builder = builder.body("application/sdp", body.as_bytes());
+    world.a.send_invite(world.now, builder);
+    world.run_ms(20);
+    world.b.answer(world.now);
+    world.run_ms(100);
+    world.b.refer(world.now, TO_B2, None);
+    world.run_ms(50);
+    let invite = world.b2.last_invite.clone().expect("the target is called");
+    assert_eq!(invite.from().unwrap().uri, "sip:anonymous@anonymous.invalid");
+    world.a.bye(world.now);
+    world.finish();
+}
+
 #[test]
 fn the_caller_can_transfer_the_callee_too() {
     let mut world = talking();

@@ -206,7 +206,19 @@ impl Call {
         self.notify_progress(hub, now, 100);
     }
 
-    /// The user part by which a party is known.
+    /// The user part by which the others are told of a party: a caller who hides is nobody to them.
+    fn told_user_of(&self, side: Side) -> String {
+        let is_first = self
+            .transfers
+            .as_ref()
+            .is_none_or(|transfers| transfers.users[side].is_none());
+        match self.hides_caller && side == Side::Caller && is_first {
+            true => "anonymous".to_owned(),
+            false => self.user_of(side),
+        }
+    }
+
+    /// The user part by which a party is known here.
     fn user_of(&self, side: Side) -> String {
         let later = self
             .transfers

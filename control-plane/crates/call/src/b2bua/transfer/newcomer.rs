@@ -114,7 +114,7 @@ impl Call {
     fn invite_to(&mut self, hub: &Hub, hop: &NextHop, call_id: &str, tag: &str) -> Option<RequestBuilder> {
         let ours = hub.host_towards(&hop.destination).to_owned();
         let stays = self.transfer()?.by.other();
-        let caller = self.user_of(stays);
+        let caller = self.told_user_of(stays);
         let transfer = self.transfer()?;
         let (user, params) = headers::user_and_params(&transfer.uri, &[]);
         let at = |user: &str| if user.is_empty() { "" } else { "@" };

@@ -66,7 +66,7 @@ impl Call {
         replaces: Option<&str>,
         max_forwards: u8,
     ) -> Result<(), Refusal> {
-        let referred_by = self.user_of(side);
+        let referred_by = self.told_user_of(side);
         let Some(leg) = &mut self.legs[side.other()] else {
             return Err(Refusal::of(500));
         };
@@ -134,7 +134,11 @@ impl Call {
         if line.len() > 128 || !headers::may_pass(line, &headers::own_names(request)) {
             return Err(Refusal::of(415));
         }
-        let state = request.header(HeaderName::SubscriptionState).unwrap_or("active");
+        let names = headers::own_names(request);
+        let state = request
+            .header(HeaderName::SubscriptionState)
+            .filter(|state| headers::may_pass(state, &names))
+            .unwrap_or("active");
         // An `id` is the CSeq number of our own REFER, which the party has never seen (RFC 3515 §2.4.6).
         let mut builder = leg
             .request("NOTIFY", max_forwards)

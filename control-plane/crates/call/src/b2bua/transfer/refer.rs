@@ -336,7 +336,7 @@ impl Call {
             .and_then(|uri| Some(uri.user()?.to_owned()));
         let names = headers::own_names(request);
         told.filter(|user| headers::may_pass(user, &names))
-            .unwrap_or_else(|| self.user_of(side))
+            .unwrap_or_else(|| self.told_user_of(side))
     }
 }
 
