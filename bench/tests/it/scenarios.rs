@@ -8,7 +8,7 @@ use ringpath_bench::cdr::Cdr;
 use ringpath_bench::sipp::Transport;
 use ringpath_bench::stand::{Stand, StandOptions};
 
-use crate::bench::{run_both, run_caller, sipp_is_here, stand};
+use crate::bench::{WITHIN, run_both, run_caller, sipp_is_here, stand};
 
 const CALLS: u32 = 5;
 
@@ -270,6 +270,54 @@ fn a_trunk_out_of_service_is_left_for_the_second() {
         first.local = stand.first_trunk();
         stand.run(&first).unwrap()
     });
+}
+
+/// Calls to a user with two contacts of these preferences: the first plays `first`, the second one answers.
+fn run_forking(test: &str, preferences: [&str; 2], first: &str) {
+    if !sipp_is_here(test) {
+        return;
+    }
+    let options = StandOptions {
+        control_extra: "[registrar]\ndomains = [\"example.com\"]\nalgorithms = [\"MD5\"]\nauth_int = false\n\
+                        users_refresh_s = 1\nchallenge_calls = false\n"
+            .to_owned(),
+        ..StandOptions::default()
+    };
+    let mut stand = stand(test, &options);
+    stand.import_users("phone;secret\n", 1).unwrap();
+    let mut rings = stand.callee(first, CALLS);
+    rings.local = stand.host().address().unwrap();
+    let answers = stand.callee("forking/answer", CALLS);
+    let fields = format!(
+        "SEQUENTIAL\nphone;[authentication username=phone password=secret];{};{};{};{}\n",
+        rings.local, preferences[0], answers.local, preferences[1]
+    );
+    std::fs::write(stand.folder().join("phone.csv"), fields).unwrap();
+    let mut registers = stand.caller("forking/register", 1);
+    registers.fields = Some("phone.csv");
+    run_caller(&mut stand, &registers);
+    let mut caller = stand.caller("forking/answer", CALLS);
+    caller.number = "phone";
+    let mut ringing = stand.run(&rings).unwrap();
+    run_both(&mut stand, &answers, &caller);
+    // It is content when each call has come to it and ended as its scenario says.
+    ringing.finish(WITHIN).unwrap();
+    stand.wait_until_quiet(Duration::from_secs(10)).unwrap();
+    let cdrs = stand
+        .wait_for_cdrs(CALLS as usize, Duration::from_secs(10))
+        .unwrap();
+    check(&cdrs, &CALLER_HANGS_UP);
+    stand.finish().unwrap();
+}
+
+#[test]
+fn contacts_of_one_preference_ring_at_once_and_the_others_are_cancelled() {
+    run_forking("forking-at-once", ["1.0", "1.0"], "cancel/after-ringing");
+}
+
+#[test]
+fn the_next_contact_is_called_when_the_preferred_one_is_busy() {
+    run_forking("forking-serial", ["1.0", "0.5"], "reject/busy");
 }
 
 #[test]
