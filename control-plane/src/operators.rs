@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use api::{Command, Desk, HangUp};
+use api::{Command, Desk, HangUp, NotTransferred, Transfer};
+use call::{Party, TransferError};
 use media_types::CallId;
 use proto::admin_v1 as wire;
 use sans_io::Timestamp;
@@ -66,6 +67,15 @@ impl Shell {
             }
             Command::Describe(reply) => drop(reply.send(self.describe(now))),
             Command::HangUp(wanted) => self.hang_up(now, wanted),
+            Command::Transfer(wanted) => self.transfer(now, wanted),
+            Command::Registrations { wanted, reply } => {
+                let converter = Converter::new(&self.clock);
+                let told = match &self.registrar {
+                    Some(registrar) => converter.registrations(registrar, now, &wanted),
+                    None => Some(wire::GetRegistrationsResponse::default()),
+                };
+                let _ = reply.send(told);
+            }
             Command::Trunks { max, reply } => {
                 let standing = self.standing.now().trunks.clone();
                 let told = Converter::new(&self.clock).trunks(&self.plan.borrow(), &standing, max);
@@ -94,6 +104,34 @@ impl Shell {
         self.finish_turn();
         let converter = Converter::new(&self.clock);
         let _ = reply.send(ended.map(|call| converter.call(call)));
+    }
+
+    fn transfer(&mut self, now: Timestamp, wanted: Transfer) {
+        let Transfer {
+            call_id,
+            leaves,
+            target,
+            reply,
+        } = wanted;
+        let goes = match leaves {
+            wire::CallParty::Callee => Party::Callee,
+            wire::CallParty::Caller | wire::CallParty::Unspecified => Party::Caller,
+        };
+        let begun = CallId::new(&call_id)
+            .map_err(|_| TransferError::UnknownCall)
+            .and_then(|call| self.b2bua.transfer(now, &call, goes, &target));
+        self.carry_out();
+        let converter = Converter::new(&self.clock);
+        let told = begun
+            .map(|call| converter.call(call))
+            .map_err(|error| match error {
+                TransferError::UnknownCall => NotTransferred::UnknownCall,
+                TransferError::BadTarget => NotTransferred::BadTarget(error.to_string()),
+                TransferError::Busy | TransferError::TooOften | TransferError::NoRoute => {
+                    NotTransferred::Refused(error.to_string())
+                }
+            });
+        let _ = reply.send(told);
     }
 
     /// Tells watchers what has changed, when it is time and they have taken what they were told before.

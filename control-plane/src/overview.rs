@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use call::{Cause, Changes, Overview, Progress, Released, TrunkId};
 use ops::clock::MonotonicClock;
 use proto::admin_v1 as wire;
+use registrar::{Binding, Registrar};
 use sans_io::Timestamp;
 
 use crate::plan::{Plan, TrunkPlan};
@@ -65,6 +66,67 @@ impl Converter {
             codec: record.codec.map(String::from).unwrap_or_default(),
             media_node: record.node.map(|node| node.to_string()).unwrap_or_default(),
             end: record.cause.map(end),
+            transferred: record.transferred.map(|it| wire::Transferred {
+                leaves: match it.by {
+                    Released::Caller => wire::CallParty::Caller,
+                    Released::Callee => wire::CallParty::Callee,
+                    Released::Us => wire::CallParty::Unspecified,
+                }
+                .into(),
+                to: it.to,
+            }),
+        }
+    }
+
+    /// A page of contacts; `None` if the page that is asked for is none of ours.
+    pub fn registrations(
+        &self,
+        registrar: &Registrar,
+        now: Timestamp,
+        wanted: &wire::GetRegistrationsRequest,
+    ) -> Option<wire::GetRegistrationsResponse> {
+        let total = registrar.binding_count() as u64;
+        if !wanted.user.is_empty() {
+            let bindings = registrar.bindings_of(now, &wanted.user);
+            return Some(wire::GetRegistrationsResponse {
+                bindings: bindings.map(|it| self.binding(&wanted.user, it)).collect(),
+                next_page: String::new(),
+                total,
+            });
+        }
+        let after = match wanted.page.as_str() {
+            "" => None,
+            page => {
+                let (at, id) = page.split_once('-')?;
+                Some((Timestamp::from_nanos(at.parse().ok()?), id.parse().ok()?))
+            }
+        };
+        let max = wanted.page_size as usize;
+        let mut bindings = Vec::with_capacity(max);
+        let mut last = None;
+        for (user, binding) in registrar.bindings(after, max) {
+            bindings.push(self.binding(user, binding));
+            last = Some((binding.expires.as_nanos(), binding.id));
+        }
+        let is_full = bindings.len() == max;
+        let next_page = last.filter(|_| is_full).map(|(at, id)| format!("{at}-{id}"));
+        Some(wire::GetRegistrationsResponse {
+            bindings,
+            next_page: next_page.unwrap_or_default(),
+            total,
+        })
+    }
+
+    fn binding(&self, user: &str, binding: &Binding) -> wire::Binding {
+        wire::Binding {
+            user: user.to_owned(),
+            contact: binding.contact.to_string(),
+            transport: binding.received.transport.via_name().to_ascii_lowercase(),
+            address: binding.received.remote.to_string(),
+            expires_unix_ms: self.unix_ms(binding.expires),
+            q_permille: binding.q_permille.into(),
+            instance: binding.instance.to_string(),
+            reg_id: binding.reg_id,
         }
     }
 

@@ -89,6 +89,25 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Connect one party of a call with somebody else; the other one leaves
+    Transfer {
+        /// Its name, as `calls` shows it
+        id: String,
+        /// Whom to connect with: a sip: or tel: URI
+        target: String,
+        /// The party that leaves
+        #[arg(long, value_enum, default_value_t = Party::Callee)]
+        leaves: Party,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// The contacts of users
+    Registrations {
+        /// Only this user's
+        user: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Take no new calls, and wait until those that exist are over
     Drain {
         /// Take calls again
@@ -117,6 +136,15 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// One of the two parties of a call.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Party {
+    /// Who called.
+    Caller,
+    /// Who was called.
+    Callee,
 }
 
 /// How results are written.

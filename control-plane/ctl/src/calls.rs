@@ -1,4 +1,4 @@
-use proto::admin_v1::{Call, CallState, End, Party, ReleasedBy};
+use proto::admin_v1::{Call, CallParty, CallState, End, Party, ReleasedBy};
 
 use crate::table::{printable, table};
 
@@ -45,6 +45,13 @@ pub fn detail(call: &Call, now_unix_ms: u64) -> String {
     }
     fact("codec", printable(&call.codec));
     fact("media node", printable(&call.media_node));
+    if let Some(transferred) = &call.transferred {
+        let by = match transferred.leaves() {
+            CallParty::Caller => "in the caller's place",
+            CallParty::Callee | CallParty::Unspecified => "in the callee's place",
+        };
+        fact("transferred", format!("{by}: {}", printable(&transferred.to)));
+    }
     if let Some(end) = &call.end {
         fact("ended by", end_text(end));
     }

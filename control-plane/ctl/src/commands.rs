@@ -3,13 +3,14 @@ use std::time::UNIX_EPOCH;
 
 use clap::CommandFactory as _;
 use proto::admin_v1::{
-    Call, DescribeRequest, DescribeResponse, DrainRequest, GetActiveCallsRequest, GetActiveCallsResponse,
-    GetTrunksRequest, HangupCallRequest, ServerState, Trunk,
+    Binding, Call, CallParty, DescribeRequest, DescribeResponse, DrainRequest, GetActiveCallsRequest,
+    GetActiveCallsResponse, GetRegistrationsRequest, GetTrunksRequest, HangupCallRequest, ServerState,
+    TransferCallRequest, Trunk,
 };
 use serde_json::{Value, json};
 use tonic::Streaming;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Party};
 use crate::connection::{Client, connect};
 use crate::error::Error;
 use crate::roster::Roster;
@@ -56,6 +57,27 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             };
             let ended = client.hangup_call(request).await?.into_inner().call;
             ended.iter().try_for_each(|call| show(call, output.json))
+        }
+        Command::Transfer {
+            id,
+            target,
+            leaves,
+            output,
+        } => {
+            let leaves = match leaves {
+                Party::Caller => CallParty::Caller,
+                Party::Callee => CallParty::Callee,
+            };
+            let request = TransferCallRequest {
+                call_id: id,
+                leaves: leaves.into(),
+                target,
+            };
+            let call = client.transfer_call(request).await?.into_inner().call;
+            call.iter().try_for_each(|call| show(call, output.json))
+        }
+        Command::Registrations { user, output } => {
+            registrations(&mut client, user.unwrap_or_default(), output.json).await
         }
         Command::Drain {
             cancel,
@@ -156,6 +178,51 @@ async fn drain(client: &mut Client, drain: bool, follow: bool, as_json: bool) ->
         return Err(tonic::Status::aborted("somebody took calls again").into());
     }
     Ok(())
+}
+
+/// Prints contacts page by page: as a table, or as JSON with an object a line.
+async fn registrations(client: &mut Client, user: String, as_json: bool) -> Result<(), Error> {
+    let mut request = GetRegistrationsRequest {
+        user,
+        page_size: 1_000,
+        page: String::new(),
+    };
+    let mut rows = Vec::new();
+    loop {
+        let told = client.get_registrations(request.clone()).await?.into_inner();
+        match as_json {
+            true => {
+                let lines = told.bindings.iter().map(json::binding);
+                print(&lines.map(|line| format!("{line}\n")).collect::<String>())?;
+            }
+            false => rows.extend(told.bindings.iter().map(|it| contact(it, now_unix_ms()))),
+        }
+        if told.next_page.is_empty() {
+            break;
+        }
+        request.page = told.next_page;
+    }
+    match as_json {
+        true => Ok(()),
+        false => print(&table(&["USER", "CONTACT", "FROM", "EXPIRES", "Q"], &rows)),
+    }
+}
+
+/// A contact as a row of the table.
+fn contact(binding: &Binding, now_unix_ms: u64) -> Vec<String> {
+    let left_s = binding.expires_unix_ms.saturating_sub(now_unix_ms) / 1_000;
+    let q = f64::from(binding.q_permille) / 1_000.0;
+    vec![
+        printable(&binding.user),
+        printable(&binding.contact),
+        format!(
+            "{} {}",
+            printable(&binding.transport),
+            printable(&binding.address)
+        ),
+        calls::duration(left_s),
+        q.to_string(),
+    ]
 }
 
 async fn trunks(client: &mut Client, as_json: bool) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-use proto::admin_v1::{Call, DescribeResponse, DrainResponse, Party, ServerState, Trunk};
+use proto::admin_v1::{Binding, Call, CallParty, DescribeResponse, DrainResponse, Party, ServerState, Trunk};
 use serde_json::{Value, json};
 
 use crate::calls::{released_by, state};
@@ -23,6 +23,14 @@ pub fn call(call: &Call) -> Value {
             "sip_status": end.sip_status,
             "q850": end.q850,
             "text": end.text,
+        })),
+        "transferred": call.transferred.as_ref().map(|it| json!({
+            "leaves": match it.leaves() {
+                CallParty::Unspecified => None,
+                CallParty::Caller => Some("caller"),
+                CallParty::Callee => Some("callee"),
+            },
+            "to": known(&it.to),
         })),
     })
 }
@@ -81,6 +89,20 @@ pub fn trunk(trunk: &Trunk) -> Value {
         "registration": registration,
         "calls": trunk.calls,
         "calls_max": trunk.calls_max,
+    })
+}
+
+/// A contact of a user.
+pub fn binding(told: &Binding) -> Value {
+    json!({
+        "user": told.user,
+        "contact": told.contact,
+        "transport": told.transport,
+        "address": told.address,
+        "expires_unix_ms": told.expires_unix_ms,
+        "q_permille": told.q_permille,
+        "instance": known(&told.instance),
+        "reg_id": (told.reg_id > 0).then_some(told.reg_id),
     })
 }
 

@@ -1,6 +1,8 @@
 //! Operators over gRPC.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use proto::admin_v1::control_plane_client::ControlPlaneClient;
@@ -16,16 +18,16 @@ use tonic::{Code, Request, Streaming};
 use crate::phone::Phone;
 use crate::plane::{Control, LIMIT, Node, Plane, control_binary};
 
-const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n";
+pub const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n";
 
 /// An operator who waits for one thing at a time.
-struct Operator {
-    runtime: tokio::runtime::Runtime,
-    client: ControlPlaneClient<Channel>,
+pub struct Operator {
+    pub runtime: tokio::runtime::Runtime,
+    pub client: ControlPlaneClient<Channel>,
 }
 
 impl Operator {
-    fn of(plane: &Plane) -> Self {
+    pub fn of(plane: &Plane) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -35,7 +37,7 @@ impl Operator {
         Self { runtime, client }
     }
 
-    fn calls(&mut self, watch: bool, call_id: &str) -> Streaming<GetActiveCallsResponse> {
+    pub fn calls(&mut self, watch: bool, call_id: &str) -> Streaming<GetActiveCallsResponse> {
         let request = GetActiveCallsRequest {
             watch,
             call_id: call_id.into(),
@@ -44,13 +46,13 @@ impl Operator {
         answer.unwrap().into_inner()
     }
 
-    fn next(&self, calls: &mut Streaming<GetActiveCallsResponse>) -> Option<GetActiveCallsResponse> {
+    pub fn next(&self, calls: &mut Streaming<GetActiveCallsResponse>) -> Option<GetActiveCallsResponse> {
         let message = async { tokio::time::timeout(LIMIT, calls.message()).await };
         self.runtime.block_on(message).expect("in time").unwrap()
     }
 
     /// The calls that there are.
-    fn list(&mut self) -> Vec<Call> {
+    pub fn list(&mut self) -> Vec<Call> {
         let mut stream = self.calls(false, "");
         let mut calls: Vec<Call> = Vec::new();
         let mut complete = false;
@@ -66,7 +68,7 @@ impl Operator {
     }
 
     /// Reads until a call is in that state, or gone.
-    fn until(&self, stream: &mut Streaming<GetActiveCallsResponse>, state: Option<CallState>) -> Call {
+    pub fn until(&self, stream: &mut Streaming<GetActiveCallsResponse>, state: Option<CallState>) -> Call {
         loop {
             let message = self.next(stream).expect("the stream goes on");
             let found = match state {
@@ -78,6 +80,40 @@ impl Operator {
             }
         }
     }
+}
+
+fn ctl_binary() -> PathBuf {
+    control_binary().with_file_name("ringpathctl")
+}
+
+/// Whether `ringpathctl` is built; says so if not.
+pub fn ctl_is_here(test: &str) -> bool {
+    let binary = ctl_binary();
+    if binary.exists() {
+        return true;
+    }
+    let reason = format!("SKIP {test}: {} is not built; run `make build`", binary.display());
+    assert!(
+        std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
+        "{reason}"
+    );
+    eprintln!("{reason}");
+    false
+}
+
+/// What `ringpathctl` ends with, and what it writes to each output.
+pub fn ctl(server: &str, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(ctl_binary())
+        .args(["--server", server])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 #[test]
@@ -323,7 +359,7 @@ fn another_address_than_loopback_needs_more_than_trust() {
     control.extra = "[admin]\nlisten = \"0.0.0.0:0\"\n".into();
     let file = control.folder.path().join("control.toml");
     fs::write(&file, control.text()).unwrap();
-    let output = std::process::Command::new(control_binary())
+    let output = Command::new(control_binary())
         .arg("--config")
         .arg(&file)
         .arg("--check-config")
@@ -339,53 +375,31 @@ fn another_address_than_loopback_needs_more_than_trust() {
 
 #[test]
 fn ringpathctl_tells_what_there_is_and_its_exit_status_says_what_went_wrong() {
-    let binary = control_binary().with_file_name("ringpathctl");
-    if !binary.exists() {
-        let reason = format!(
-            "SKIP ringpathctl_tells_what_there_is_and_its_exit_status_says_what_went_wrong: {} is not built; run `make build`",
-            binary.display()
-        );
-        assert!(
-            std::env::var_os("STRICT").is_none_or(|strict| strict != "1"),
-            "{reason}"
-        );
-        eprintln!("{reason}");
+    let name = "ringpathctl_tells_what_there_is_and_its_exit_status_says_what_went_wrong";
+    if !ctl_is_here(name) {
         return;
     }
     let mut control = Control::alone();
     control.extra = ADMIN.into();
     let plane = control.run();
     let server = format!("http://{}", plane.address("admin grpc"));
-    let run = |server: &str, arguments: &[&str]| {
-        let output = std::process::Command::new(&binary)
-            .args(["--server", server])
-            .args(arguments)
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            output.status.code().unwrap(),
-            text(&output.stdout),
-            text(&output.stderr),
-        )
-    };
-    let (status, told, _) = run(&server, &["calls"]);
+    let (status, told, _) = ctl(&server, &["calls"]);
     assert_eq!(
         (status, &*told),
         (0, "CALL  STATE  TIME  FROM  TO  NEXT HOP  CODEC  NODE\n")
     );
-    let (status, told, _) = run(&server, &["trunks"]);
+    let (status, told, _) = ctl(&server, &["trunks"]);
     assert!(status == 0 && told.contains("127.0.0.1:9"), "{told}");
-    let (status, told, _) = run(&server, &["status", "--json"]);
+    let (status, told, _) = ctl(&server, &["status", "--json"]);
     assert!(status == 0 && told.contains("\"calls_max\": 5000"), "{told}");
-    let (status, told, _) = run(&server, &["drain"]);
+    let (status, told, _) = ctl(&server, &["drain"]);
     assert_eq!((status, &*told), (0, "draining: 0 calls left\n"));
-    assert_eq!(run(&server, &["drain", "--cancel"]).0, 0);
-    assert_eq!(run(&server, &["call", "nobody"]).0, 4);
-    assert_eq!(run(&server, &["hangup", "nobody"]).0, 4);
-    assert_eq!(run(&server, &["hangup", "nobody", "--cause", "200"]).0, 2);
+    assert_eq!(ctl(&server, &["drain", "--cancel"]).0, 0);
+    assert_eq!(ctl(&server, &["call", "nobody"]).0, 4);
+    assert_eq!(ctl(&server, &["hangup", "nobody"]).0, 4);
+    assert_eq!(ctl(&server, &["hangup", "nobody", "--cause", "200"]).0, 2);
     plane.stop();
-    let (status, _, reason) = run(&server, &["calls"]);
+    let (status, _, reason) = ctl(&server, &["calls"]);
     assert_eq!(status, 3);
     assert!(
         reason.starts_with(&format!("ringpathctl: no control plane answers at {server}")),

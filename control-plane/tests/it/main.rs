@@ -8,6 +8,7 @@ mod dns;
 mod life;
 mod link;
 mod noise;
+mod operators;
 mod phone;
 mod plane;
 mod records;

@@ -9,6 +9,10 @@ pub enum Operation {
     GetActiveCalls,
     /// `HangupCall`.
     HangupCall,
+    /// `TransferCall`.
+    TransferCall,
+    /// `GetRegistrations`.
+    GetRegistrations,
     /// `GetTrunks`.
     GetTrunks,
     /// `Drain`.
@@ -17,10 +21,12 @@ pub enum Operation {
 
 impl Operation {
     /// All, in the order of the contract.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Describe,
         Self::GetActiveCalls,
         Self::HangupCall,
+        Self::TransferCall,
+        Self::GetRegistrations,
         Self::GetTrunks,
         Self::Drain,
     ];
@@ -31,6 +37,8 @@ impl Operation {
             Self::Describe => "describe",
             Self::GetActiveCalls => "get_active_calls",
             Self::HangupCall => "hangup_call",
+            Self::TransferCall => "transfer_call",
+            Self::GetRegistrations => "get_registrations",
             Self::GetTrunks => "get_trunks",
             Self::Drain => "drain",
         }

@@ -19,6 +19,15 @@ pub enum Command {
     Describe(Reply<wire::DescribeResponse>),
     /// End a call.
     HangUp(HangUp),
+    /// Connect one party of a call with somebody else.
+    Transfer(Transfer),
+    /// Tell contacts of users.
+    Registrations {
+        /// What is wanted: a page size that was checked.
+        wanted: wire::GetRegistrationsRequest,
+        /// For the answer; `None` if the page is none of ours.
+        reply: Reply<Option<wire::GetRegistrationsResponse>>,
+    },
     /// Tell the routing table, at most so many next hops of it.
     Trunks {
         /// The most that are told.
@@ -46,6 +55,30 @@ pub struct HangUp {
     pub text: String,
     /// For the call as it is then; `None` if there is none of that name.
     pub reply: Reply<Option<wire::Call>>,
+}
+
+/// A call that shall be transferred.
+#[derive(Debug)]
+pub struct Transfer {
+    /// Its name.
+    pub call_id: String,
+    /// The party that leaves; never unspecified.
+    pub leaves: wire::CallParty,
+    /// A URI.
+    pub target: String,
+    /// For the call as it is then.
+    pub reply: Reply<Result<wire::Call, NotTransferred>>,
+}
+
+/// Why a call is not transferred.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotTransferred {
+    /// There is none of that name.
+    UnknownCall,
+    /// The target is no URI that can be called.
+    BadTarget(String),
+    /// Not now, not once more, or not there.
+    Refused(String),
 }
 
 /// Calls that are new, have changed or are gone. A call is in one of both lists, and in each at most once.

@@ -18,5 +18,5 @@ mod watcher;
 
 pub use config::{Config, Tls};
 pub use counters::{Counted, Counters, Operation};
-pub use desk::{Changes, Command, Desk, HangUp, Reply};
+pub use desk::{Changes, Command, Desk, HangUp, NotTransferred, Reply, Transfer};
 pub use server::{Server, start};

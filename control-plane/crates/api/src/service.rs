@@ -14,11 +14,18 @@ use crate::counters::Counters;
 use crate::desk::Line;
 use crate::feeder::Feed;
 use crate::watcher::{MESSAGES_MAX, Watcher};
-use crate::{Command, HangUp, Operation};
+use crate::{Command, HangUp, NotTransferred, Operation, Transfer};
 
 /// The longest name of a call, and the longest text for parties and call record, in bytes.
 const CALL_ID_BYTES_MAX: usize = 128;
 const TEXT_BYTES_MAX: usize = 64;
+
+/// The longest target of a transfer, and the longest name of a user, in bytes.
+const TARGET_BYTES_MAX: usize = 256;
+
+/// Contacts in a page, when nothing is said and at most.
+const PAGE_SIZE: u32 = 100;
+const PAGE_SIZE_MAX: u32 = 1_000;
 
 /// What a hang-up without its own says.
 const Q850_NORMAL_CLEARING: u8 = 16;
@@ -125,6 +132,69 @@ impl Service {
         Ok(wire::HangupCallResponse { call: Some(call) })
     }
 
+    async fn transfer(
+        &self,
+        request: wire::TransferCallRequest,
+    ) -> Result<wire::TransferCallResponse, Status> {
+        let leaves = request.leaves();
+        let call_id = checked_call_id(request.call_id)?;
+        if leaves == wire::CallParty::Unspecified {
+            return Err(Status::invalid_argument(
+                "leaves: must be the caller or the callee",
+            ));
+        }
+        let target = request.target;
+        let is_text = target.bytes().all(|byte| byte.is_ascii_graphic());
+        if target.is_empty() || target.len() > TARGET_BYTES_MAX || !is_text {
+            return Err(Status::invalid_argument(format!(
+                "target: must be 1 to {TARGET_BYTES_MAX} printable ASCII characters without spaces"
+            )));
+        }
+        tracing::info!(
+            call = call_id,
+            leaves = leaves.as_str_name(),
+            target,
+            "an operator transfers"
+        );
+        let begun = self.line.ask(|reply| {
+            Command::Transfer(Transfer {
+                call_id,
+                leaves,
+                target,
+                reply,
+            })
+        });
+        let call = begun.await?.map_err(|reason| match reason {
+            NotTransferred::UnknownCall => Status::not_found("no such call"),
+            NotTransferred::BadTarget(reason) => Status::invalid_argument(format!("target: {reason}")),
+            NotTransferred::Refused(reason) => Status::failed_precondition(reason),
+        })?;
+        Ok(wire::TransferCallResponse { call: Some(call) })
+    }
+
+    async fn registrations(
+        &self,
+        mut wanted: wire::GetRegistrationsRequest,
+    ) -> Result<wire::GetRegistrationsResponse, Status> {
+        if wanted.page_size > PAGE_SIZE_MAX {
+            return Err(Status::invalid_argument(format!(
+                "page_size: must be at most {PAGE_SIZE_MAX}, is {}",
+                wanted.page_size
+            )));
+        }
+        if wanted.page_size == 0 {
+            wanted.page_size = PAGE_SIZE;
+        }
+        if wanted.user.len() > TARGET_BYTES_MAX {
+            return Err(Status::invalid_argument(format!(
+                "user: must have at most {TARGET_BYTES_MAX} bytes"
+            )));
+        }
+        let told = self.line.ask(|reply| Command::Registrations { wanted, reply });
+        told.await?
+            .ok_or_else(|| Status::invalid_argument("page: is none of next_page"))
+    }
+
     async fn drain(&self, request: wire::DrainRequest) -> Result<ReceiverStream<Drained>, Status> {
         let wire::DrainRequest { drain, follow } = request;
         tracing::info!(drain, follow, "an operator drains");
@@ -205,6 +275,22 @@ impl ControlPlane for Service {
     ) -> Outcome<wire::HangupCallResponse> {
         self.counted(Operation::HangupCall, self.hang_up(request.into_inner()))
             .await
+    }
+
+    async fn transfer_call(
+        &self,
+        request: Request<wire::TransferCallRequest>,
+    ) -> Outcome<wire::TransferCallResponse> {
+        self.counted(Operation::TransferCall, self.transfer(request.into_inner()))
+            .await
+    }
+
+    async fn get_registrations(
+        &self,
+        request: Request<wire::GetRegistrationsRequest>,
+    ) -> Outcome<wire::GetRegistrationsResponse> {
+        let told = self.registrations(request.into_inner());
+        self.counted(Operation::GetRegistrations, told).await
     }
 
     async fn get_trunks(

@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use sans_io::Timestamp;
 
@@ -82,6 +83,22 @@ impl Location {
             changes.push(Change::Remove { id });
         }
         true
+    }
+
+    /// At most `max` bindings and whose they are, in the order in which they run out, after the one that ran out at that time
+    /// with that id. Does not allocate.
+    pub(crate) fn after(
+        &self,
+        mark: Option<(Timestamp, u64)>,
+        max: usize,
+    ) -> impl Iterator<Item = (&str, &Binding)> {
+        let from = mark.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = self.due.range((from, Bound::Unbounded)).take(max);
+        found.filter_map(|(_, id)| {
+            let user = self.users_of.get(id)?;
+            let binding = self.by_user.get(user)?.iter().find(|it| it.id == *id)?;
+            Some((&**user, binding))
+        })
     }
 
     /// When the first binding runs out.

@@ -509,6 +509,21 @@ impl Registrar {
         bindings.any(|binding| binding.received.remote.ip() == source.remote.ip())
     }
 
+    /// At most `max` contacts and whose they are, in the order in which they run out, after the one with that time and id. One
+    /// that is refreshed goes to a later place.
+    pub fn bindings(
+        &self,
+        after: Option<(Timestamp, u64)>,
+        max: usize,
+    ) -> impl Iterator<Item = (&str, &Binding)> {
+        self.location.after(after, max)
+    }
+
+    /// The contacts of one user.
+    pub fn bindings_of(&self, now: Timestamp, user: &str) -> impl Iterator<Item = &Binding> {
+        self.location.of(now, user)
+    }
+
     /// Takes out bindings that have run out.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let mut changes = Vec::new();

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 
 use super::call::{Call, Phase};
 use super::hub::CallKey;
-use crate::{Changes, Overview, Progress};
+use crate::{Changes, Overview, Progress, Transferred};
 
 /// Which calls somebody who watches has yet to be told of. Costs nothing while nobody does.
 ///
@@ -20,11 +20,12 @@ pub(super) struct Untold {
 }
 
 /// What a watcher can see of a call, to tell whether it changed. Copying it does not allocate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Glance {
     progress: Progress,
     next_hop: Option<SocketAddr>,
     has_node: bool,
+    transferred: Option<Box<Transferred>>,
 }
 
 impl Untold {
@@ -99,6 +100,7 @@ impl Call {
             progress: self.progress(),
             next_hop: record.next_hop,
             has_node: record.node.is_some(),
+            transferred: record.transferred.clone(),
         }
     }
 
