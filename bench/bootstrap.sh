@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
-# Installs what `make bench-relay`, `make bench-sip` and a few tests need beyond `make bootstrap`: rtpengine and Kamailio, the peers
-# that we are measured beside and registered with, and sipvicious. Safe to run again. Needs root; their services are neither started nor enabled, and rtpengine's
-# kernel module is not installed.
+# Installs what `make bench-relay`, `make bench-sip`, `make bench-srtp` and a few tests need beyond `make bootstrap`: rtpengine,
+# Kamailio and libsrtp2, the peers that we are measured beside and registered with, and sipvicious. Safe to run again. Needs root;
+# their services are neither started nor enabled, and rtpengine's kernel module is not installed.
 set -euo pipefail
 
-# command | Debian package
+# command or file | Debian package
 needs=(
     "mount|mount"
     "rtpengine|rtpengine-daemon"
     "kamailio|kamailio"
     "svmap|sipvicious"
+    "/usr/include/srtp2/srtp.h|libsrtp2-dev"
 )
 
 missing=()
 for need in "${needs[@]}"; do
     IFS='|' read -r what package <<<"$need"
-    command -v "$what" >/dev/null || missing+=("$package")
+    [[ -e $what ]] || command -v "$what" >/dev/null || missing+=("$package")
 done
 if ((${#missing[@]} == 0)); then
     echo "bench-bootstrap: nothing to install"
