@@ -4,7 +4,7 @@ use sip::message::ResponseBuilder;
 use sip::transaction::ClientKey;
 use sip::{HeaderName, Message, Transmit};
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, hang_up_on};
 use super::branch::Branch;
 use super::call::{Answer, Call, Fork, Late, Phase, Unacknowledged, by_side};
 use super::deadlines::Deadline;
@@ -58,16 +58,24 @@ impl Call {
             None => {}
         }
         let early_leg = place.and_then(|place| self.early_slot(place, Side::Callee).take());
+        let (invite, destination) = (&attempt.invite, attempt.destination);
+        let contact = hub.contact(&destination);
         let leg = match early_leg {
-            Some(mut leg) => leg.dialog().handle_response(response).ok().map(|()| leg),
-            None => {
-                let contact = hub.contact(&attempt.destination);
-                Leg::of_callee(&attempt.invite, response, attempt.destination, contact)
-            }
+            Some(mut leg) => match leg.dialog().handle_response(response) {
+                Ok(()) => Ok(leg),
+                Err(_) => Err(Some(leg)),
+            },
+            None => Leg::of_callee(invite, response, destination, contact.clone())
+                .ok_or_else(|| Leg::to_hang_up(invite, response, destination, contact)),
         };
-        let Some(mut leg) = leg else {
-            self.end_by_fault(hub, now, "The callee's answer makes no dialog");
-            return None;
+        let mut leg = match leg {
+            Ok(leg) => leg,
+            Err(leg) => {
+                // It has answered all the same, and waits for an ACK.
+                let sent = leg.and_then(|leg| hang_up_on(hub, now, cseq(invite), leg));
+                self.end_by_fault(hub, now, "The callee's answer makes no dialog");
+                return sent;
+            }
         };
         let offer = self.inbound.as_mut().and_then(|inbound| inbound.offer.take());
         let Some(offer) = offer else {

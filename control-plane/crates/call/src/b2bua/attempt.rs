@@ -1,7 +1,7 @@
 use sans_io::Timestamp;
-use sip::{Destination, HeaderName, Message, Transmit};
+use sip::{Destination, Message, Transmit};
 
-use super::hub::{CallKey, Client, Hub, tag_of};
+use super::hub::{CallKey, Client, Hub};
 use super::leg::{Leg, cseq};
 
 /// One INVITE to one next hop. It outlives its call for as long as its transaction may pass up a 2xx: every fork
@@ -68,13 +68,17 @@ pub(super) fn dismiss(
     }
     hub.counters.forks_dismissed += 1;
     let contact = hub.contact(&attempt.destination);
-    let Some(mut leg) = Leg::of_callee(&attempt.invite, response, attempt.destination, contact) else {
-        tracing::debug!(fork = tag_of(response, HeaderName::To), "a 2xx makes no dialog");
-        return None;
-    };
+    let (invite, destination) = (&attempt.invite, attempt.destination);
+    let leg = Leg::of_callee(invite, response, destination, contact.clone())
+        .or_else(|| Leg::to_hang_up(invite, response, destination, contact))?;
+    Some(hang_up_on(hub, now, cseq(invite), leg))
+}
+
+/// Acknowledges the 2xx to our INVITE `cseq`, and hangs up on who sent it. Gives the ACK.
+pub(super) fn hang_up_on(hub: &mut Hub, now: Timestamp, cseq: u32, mut leg: Leg) -> Option<Transmit> {
     let hops = hub.config.max_forwards;
-    let ack = hub.send_ack(leg.ack(cseq(&attempt.invite), hops), leg.destination());
+    let ack = hub.send_ack(leg.ack(cseq, hops), leg.destination());
     let bye = leg.request("BYE", hops);
     hub.send(now, bye, leg.destination(), |_| Client::Farewell);
-    Some(ack)
+    ack
 }

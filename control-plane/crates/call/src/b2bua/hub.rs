@@ -254,14 +254,23 @@ impl Hub {
         builder: RequestBuilder,
         destination: Destination,
     ) -> Option<sip::Transmit> {
+        let transmit = self.prepare_ack(builder, destination)?;
+        self.output(Output::Send(transmit.clone()));
+        Some(transmit)
+    }
+
+    /// An ACK for a 2xx that has not come yet.
+    pub(super) fn prepare_ack(
+        &mut self,
+        builder: RequestBuilder,
+        destination: Destination,
+    ) -> Option<sip::Transmit> {
         let ack = builder
             .build()
             .inspect_err(|error| tracing::warn!(%error, "an ACK could not be built"))
             .ok()?;
         let ack = self.accounts.with_credentials_of_invite(ack);
-        let transmit = self.layer.ack(&ack, destination).ok()?;
-        self.output(Output::Send(transmit.clone()));
-        Some(transmit)
+        self.layer.ack(&ack, destination).ok()
     }
 
     /// Gives a response to a transaction. That the client has gone meanwhile is no fault.

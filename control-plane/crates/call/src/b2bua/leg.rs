@@ -87,6 +87,17 @@ impl Leg {
         Some(Self::new(dialog, destination, contact))
     }
 
+    /// What is left to do with a callee whose 2xx makes no dialog: an ACK and a BYE.
+    pub(super) fn to_hang_up(
+        invite: &Message,
+        response: &Message,
+        destination: Destination,
+        contact: String,
+    ) -> Option<Self> {
+        let dialog = Dialog::to_hang_up(invite, response).ok()?;
+        Some(Self::new(dialog, destination, contact))
+    }
+
     fn new(dialog: Dialog, reached_at: Destination, contact: String) -> Self {
         let negotiation = Negotiation::default();
         Self {

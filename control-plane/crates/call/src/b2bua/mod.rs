@@ -473,9 +473,7 @@ impl B2bua {
                     let ack = ack.clone();
                     self.hub.output(Output::Send(ack));
                 }
-                (200..300, None) => self.with_call(call, |call, hub| {
-                    call.lent_answered(hub, now, key, response);
-                }),
+                (200..300, None) => self.handle_lent_accepted(now, key, call, response),
                 _ => self.with_call(call, |call, hub| call.lent_refused(hub, now, key, status)),
             },
             Some(&Client::Stayer { call, side, ref ack }) => match (status, ack) {

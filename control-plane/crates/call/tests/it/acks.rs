@@ -68,3 +68,28 @@ fn a_2xx_that_comes_again_after_the_call_is_over_still_gets_its_ack() {
     assert_eq!(acks(&world), before + 1);
     world.finish();
 }
+
+/// RFC 3261 §13.2.2.4: a 2xx that makes no dialog, for it has no Contact, is an answer all the same.
+#[test]
+fn a_2xx_without_a_contact_is_acknowledged_and_hung_up_on() {
+    let mut world = World::invited();
+    world.b.has_no_contact = true;
+    world.b.answer(world.now);
+    world.run_ms(100);
+    assert_eq!(world.a.log, ["502 INVITE"]);
+    assert_eq!(world.b.log, ["INVITE", "ACK", "BYE"]);
+    world.finish();
+
+    // So is that of a fork which is too late.
+    let mut world = World::invited();
+    let body = world.b.body();
+    world.b.respond(world.now, 200, "b1", Some(&body));
+    world.b.has_no_contact = true;
+    world.b.respond(world.now, 200, "b2", Some(&body));
+    world.b.incoming = None;
+    world.run_ms(100);
+    let alive = world.b.talks.iter().filter(|talk| talk.alive).count();
+    assert_eq!((alive, world.b.log.len()), (1, 4), "{:?}", world.b.log);
+    world.a.bye(world.now);
+    world.finish();
+}

@@ -11,6 +11,7 @@ mod exchanges;
 mod forks;
 mod hostile;
 mod identities;
+mod lending;
 mod media;
 mod next_hops;
 mod node;

@@ -11,7 +11,7 @@ use crate::world::{A, B, B2, US, World, config, hop};
 
 const TO_B2: &str = "<sip:2000@198.51.100.1>";
 
-fn policies(caller: TransferPolicy, callee: TransferPolicy) -> Config {
+pub fn policies(caller: TransferPolicy, callee: TransferPolicy) -> Config {
     let of = |prefix: &str, address: &str| Route {
         prefix: prefix.into(),
         weight: None,
@@ -27,12 +27,12 @@ fn policies(caller: TransferPolicy, callee: TransferPolicy) -> Config {
     }
 }
 
-fn local() -> Config {
+pub fn local() -> Config {
     policies(TransferPolicy::Local, TransferPolicy::Local)
 }
 
 /// A talks to B.
-fn talking_with(config: Config, conditions: Conditions, seed: u64) -> World {
+pub fn talking_with(config: Config, conditions: Conditions, seed: u64) -> World {
     let mut world = World::with(config, conditions, seed);
     world.a.invite(world.now, true);
     world.run_ms(20);
@@ -52,7 +52,7 @@ fn talking() -> World {
 }
 
 /// A talks to B, and to B2 in a call of its own.
-fn consulting() -> World {
+pub fn consulting() -> World {
     let mut world = talking();
     let body = world.a.body();
     let builder = world
@@ -72,7 +72,7 @@ fn ip(ua: &Ua) -> String {
 }
 
 /// Whether the node relays between these two, and each was told the node's address for it.
-fn assert_hear(world: &World, caller: &Ua, callee: &Ua) {
+pub fn assert_hear(world: &World, caller: &Ua, callee: &Ua) {
     let calls: Vec<_> = world.node.calls.values().collect();
     let remotes = |legs: &[media_types::LegSpec]| -> Vec<String> {
         legs.iter()
@@ -99,11 +99,11 @@ fn assert_hear(world: &World, caller: &Ua, callee: &Ua) {
     }
 }
 
-fn fragments(ua: &Ua) -> Vec<&str> {
+pub fn fragments(ua: &Ua) -> Vec<&str> {
     ua.notified.iter().map(|(line, ..)| line.as_str()).collect()
 }
 
-fn logged(ua: &Ua, what: &str) -> bool {
+pub fn logged(ua: &Ua, what: &str) -> bool {
     ua.log.iter().any(|line| line == what)
 }
 

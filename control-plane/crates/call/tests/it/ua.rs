@@ -95,6 +95,10 @@ pub struct Ua {
     pub notified: Vec<(String, String, String)>,
     /// The REFER that we got.
     pub referred: Option<Message>,
+    /// The re-INVITE that we did not answer.
+    ignored: Option<(ServerKey, Source, Message)>,
+    /// Our responses have no Contact.
+    pub has_no_contact: bool,
 }
 
 pub fn sdp(ip: &str, version: u32, direction: &str) -> String {
@@ -164,6 +168,8 @@ impl Ua {
             held: None,
             notified: Vec::new(),
             referred: None,
+            ignored: None,
+            has_no_contact: false,
         }
     }
 
@@ -264,7 +270,7 @@ impl Ua {
         let mut response = ResponseBuilder::for_request(&invite, status, reason_phrase(status))
             .to_tag(tag)
             .record_routes();
-        if status < 300 {
+        if status < 300 && !self.has_no_contact {
             response = response.header(HeaderName::Contact, contact);
         }
         if (200..300).contains(&status) {
@@ -460,6 +466,15 @@ impl Ua {
         }
     }
 
+    /// Answers, late, the re-INVITE that was ignored.
+    pub fn answer_ignored(&mut self, now: Timestamp) {
+        if let Some((key, source, request)) = self.ignored.take() {
+            self.manner = Manner::Accept;
+            let body = self.body();
+            self.accept_within(now, key, &source, &request, &body);
+        }
+    }
+
     pub fn cancel_reinvite(&mut self, now: Timestamp) {
         if let Some(key) = self.talks.iter().find_map(|talk| talk.reinvite) {
             let _ = self.layer.cancel(now, key, None);
@@ -642,9 +657,7 @@ impl Ua {
             return;
         }
         let manner = self.manner;
-        let address = self.address;
         let reoffer = self.body();
-        let (session, allows) = (self.session, self.allows);
         let Some(talk) = self
             .talk(&request)
             .filter(|talk| talk.alive || method == Method::Bye)
@@ -664,30 +677,45 @@ impl Ua {
                 self.finish(now, key, &request, 200);
             }
             (Method::Invite, _) if talk.reinvite.is_some() => self.finish(now, key, &request, 491),
+            (Method::Invite, Manner::Ignore) => self.ignored = Some((key, source, request)),
             (Method::Invite | Method::Update, Manner::Accept) => {
-                let response = ResponseBuilder::for_request(&request, 200, "OK")
-                    .header(HeaderName::Contact, format_args!("<sip:ua@{address}>"));
-                let response = session_fields(response, session, allows);
-                let has_offer = !request.body().is_empty();
-                let response = match method {
-                    Method::Update if !has_offer => response,
-                    _ => response.body("application/sdp", reoffer.as_bytes()),
-                };
-                let response = response.build().unwrap();
-                if method == Method::Invite {
-                    let destination = response_destination(&source, &request).unwrap();
-                    let transmit = Transmit {
-                        destination,
-                        bytes: response.bytes().clone(),
-                    };
-                    talk.accept = Some(AcceptRetransmit::new(now, &Timers::default(), transmit));
-                }
-                let _ = self.layer.respond(now, key, response);
+                self.accept_within(now, key, &source, &request, &reoffer);
             }
             (_, Manner::Accept) => self.finish(now, key, &request, 200),
             (_, Manner::Reject(status)) => self.finish(now, key, &request, status),
             (_, Manner::Ignore) => {}
         }
+    }
+
+    /// 200 to a re-INVITE or UPDATE, with an answer or an offer where one is due.
+    fn accept_within(
+        &mut self,
+        now: Timestamp,
+        key: ServerKey,
+        source: &Source,
+        request: &Message,
+        body: &str,
+    ) {
+        let method = request.method().unwrap();
+        let contact = self.contact();
+        let response = ResponseBuilder::for_request(request, 200, "OK").header(HeaderName::Contact, contact);
+        let response = self.session_fields(response);
+        let response = match method {
+            Method::Update if request.body().is_empty() => response,
+            _ => response.body("application/sdp", body.as_bytes()),
+        };
+        let response = response.build().unwrap();
+        if method == Method::Invite
+            && let Some(talk) = self.talk(request)
+        {
+            let destination = response_destination(source, request).unwrap();
+            let transmit = Transmit {
+                destination,
+                bytes: response.bytes().clone(),
+            };
+            talk.accept = Some(AcceptRetransmit::new(now, &Timers::default(), transmit));
+        }
+        let _ = self.layer.respond(now, key, response);
     }
 
     fn handle_ack(&mut self, ack: &Message) {

@@ -93,6 +93,38 @@ impl Dialog {
         })
     }
 
+    /// What a client needs to acknowledge a 2xx from which no dialog can be made, and to hang up on it (RFC 3261 §13.2.2.4 has
+    /// an ACK for every 2xx). What is missing or cannot be read is done without: no Contact makes it the `request`'s URI, no
+    /// readable Record-Route none.
+    ///
+    /// # Errors
+    /// `response` is no 2xx, or one of the two lacks what the layer lets nothing pass without.
+    pub fn to_hang_up(request: &Message, response: &Message) -> Result<Self, DialogError> {
+        let is_success = response
+            .status()
+            .is_some_and(|status| (200..300).contains(&status));
+        let (from, to) = (request.from()?, response.to()?);
+        if !is_success {
+            return Err(DialogError::NoDialog);
+        }
+        let target = target(response).ok().flatten();
+        Ok(Self {
+            id: DialogId {
+                call_id: request.call_id()?.into(),
+                local_tag: from.tag().unwrap_or_default().into(),
+                remote_tag: to.tag().map(Into::into),
+            },
+            state: DialogState::Confirmed,
+            local: party(&from, from.tag()),
+            remote: party(&to, to.tag()),
+            local_seq: Some(request.cseq()?.seq),
+            remote_seq: None,
+            target: target.unwrap_or_else(|| request.request_uri().unwrap_or_default().into()),
+            routes: RouteSet::of_response(response).unwrap_or_default(),
+            ack: None,
+        })
+    }
+
     /// What identifies it.
     pub fn id(&self) -> &DialogId {
         &self.id

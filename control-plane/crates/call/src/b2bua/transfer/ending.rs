@@ -87,7 +87,13 @@ impl Call {
                 hub.respond(now, server, response);
                 return;
             }
-            Entrance::Lent { from, side, .. } if offer.is_none() => {
+            Entrance::Lent {
+                from,
+                side,
+                client,
+                cseq,
+                ..
+            } if offer.is_none() => {
                 hub.errands.push_back(Errand::Returned {
                     from: self.key,
                     to: from,
@@ -95,6 +101,7 @@ impl Call {
                     leg,
                     origin,
                     policy,
+                    asked: client.map(|client| (client, cseq)),
                 });
                 return;
             }

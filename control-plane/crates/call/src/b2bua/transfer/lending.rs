@@ -10,7 +10,7 @@ use crate::b2bua::call::Call;
 use crate::b2bua::deadlines::Deadline;
 use crate::b2bua::ending::Ending;
 use crate::b2bua::headers;
-use crate::b2bua::hub::{CallKey, Client, Hub};
+use crate::b2bua::hub::{CallKey, Client, Hub, tag_of};
 use crate::b2bua::leg::{Bye, Leg, cseq};
 use crate::b2bua::requests::{Refusal, refuse};
 use crate::b2bua::side::Side;
@@ -29,6 +29,8 @@ pub(in crate::b2bua) enum Errand {
         leg: Box<Leg>,
         origin: Origin,
         policy: TransferPolicy,
+        /// The re-INVITE that it may still answer, and its CSeq number.
+        asked: Option<(ClientKey, u32)>,
     },
 }
 
@@ -50,6 +52,7 @@ impl B2bua {
                 mut leg,
                 origin,
                 policy,
+                asked,
             } => {
                 let id = leg.id();
                 let takes_back = self.calls.get(&to).is_some_and(|call| call.lacks(side));
@@ -64,12 +67,45 @@ impl B2bua {
                         call.resume_session(hub, side);
                     });
                 } else {
-                    let bye = leg.request("BYE", self.hub.config.max_forwards);
+                    let hops = self.hub.config.max_forwards;
+                    if let Some((client, cseq)) = asked {
+                        // What it may yet say to our re-INVITE is acknowledged, and changes nothing.
+                        let ack = self.hub.prepare_ack(leg.ack(cseq, hops), leg.destination());
+                        Call::keep_newcomer_ack(&mut self.hub, client, "", ack);
+                    }
+                    let bye = leg.request("BYE", hops);
                     self.hub.send(now, bye, leg.destination(), |_| Client::Farewell);
                 }
             }
         }
         true
+    }
+
+    /// The 2xx of a lent party to our re-INVITE.
+    pub(in crate::b2bua) fn handle_lent_accepted(
+        &mut self,
+        now: Timestamp,
+        client: ClientKey,
+        call: CallKey,
+        response: &Message,
+    ) {
+        let mut is_taken = false;
+        self.with_call(call, |call, hub| {
+            is_taken = call.lent_answered(hub, now, client, response);
+        });
+        if is_taken {
+            return;
+        }
+        // The transfer has failed meanwhile, and the party is back in its own call.
+        let (call_id, tag) = (
+            response.call_id().unwrap_or(""),
+            tag_of(response, HeaderName::From),
+        );
+        if let Some((key, side)) = self.hub.dialog(call_id, tag) {
+            self.with_call(key, |call, hub| {
+                call.came_back_with_an_offer(hub, now, client, side, response);
+            });
+        }
     }
 
     /// A REFER to somebody who is in another call of ours with the transferor: attended transfer (RFC 5589 §7).
@@ -221,8 +257,8 @@ impl Call {
         }
     }
 
-    /// The 2xx of a lent party to our re-INVITE.
-    pub(in crate::b2bua) fn lent_answered(
+    /// The 2xx of a lent party to our re-INVITE; false when nobody waits for it.
+    fn lent_answered(
         &mut self,
         hub: &mut Hub,
         now: Timestamp,
@@ -268,6 +304,34 @@ impl Call {
         true
     }
 
+    /// A party that is back has answered the re-INVITE of the transfer that failed: it has offered, and nobody is left to answer.
+    /// Its 2xx has its ACK (RFC 3261 §13.2.2.4); what it takes for agreed is not what the other party does, and the call is over.
+    fn came_back_with_an_offer(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        side: Side,
+        response: &Message,
+    ) {
+        let id = (
+            response.call_id().unwrap_or(""),
+            tag_of(response, HeaderName::From),
+        );
+        let is_it = |leg: &&Leg| {
+            let (call_id, tag) = leg.id();
+            (call_id.as_str(), tag.as_str()) == id
+        };
+        let Some(leg) = self.legs[side].as_ref().filter(is_it) else {
+            return;
+        };
+        let ack = leg.ack(cseq(response), hub.config.max_forwards);
+        let sent = hub.send_ack(ack, leg.destination());
+        Self::keep_newcomer_ack(hub, client, "", sent);
+        let cause = Cause::ended(Released::Us, 111, "An offer after the transfer had failed");
+        self.end(hub, now, Ending::of(cause));
+    }
+
     /// A lent party refused our re-INVITE, was silent (408) or could not be reached (503).
     pub(in crate::b2bua) fn lent_refused(
         &mut self,
@@ -282,9 +346,13 @@ impl Call {
         transfer.client = None;
         if matches!(status, 408 | 481) {
             // It has lost its dialog: there is nothing to go back to.
-            let newcomer = transfer.newcomer.take();
-            if let Some(Entrance::Lent { from, .. }) = newcomer.map(|newcomer| newcomer.how) {
-                hub.errands.push_back(Errand::Taken { from });
+            if let Some(mut newcomer) = transfer.newcomer.take() {
+                // RFC 3261 §12.2.1.2: it is told so, in case that it has not.
+                let bye = newcomer.leg.request("BYE", hub.config.max_forwards);
+                hub.send(now, bye, newcomer.leg.destination(), |_| Client::Farewell);
+                if let Entrance::Lent { from, .. } = newcomer.how {
+                    hub.errands.push_back(Errand::Taken { from });
+                }
             }
         }
         self.fail_transfer(hub, now, headers::failure_status(status));

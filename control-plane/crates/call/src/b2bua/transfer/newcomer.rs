@@ -298,7 +298,12 @@ impl Call {
     }
 
     /// Notes the ACK of a newcomer that was called.
-    pub(super) fn keep_newcomer_ack(hub: &mut Hub, client: ClientKey, fork: &str, sent: Option<Transmit>) {
+    pub(in crate::b2bua) fn keep_newcomer_ack(
+        hub: &mut Hub,
+        client: ClientKey,
+        fork: &str,
+        sent: Option<Transmit>,
+    ) {
         match hub.clients.get_mut(&client) {
             Some(Client::Newcomer(attempt)) => attempt.acknowledged(fork, sent),
             Some(Client::Lent { ack, .. }) => *ack = sent,
