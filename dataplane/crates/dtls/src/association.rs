@@ -1,0 +1,266 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dimpl::{Config, Dtls, Output, ProtocolVersion};
+use sans_io::Timestamp;
+
+use crate::{Event, Failure, Fingerprint, Identity, Keys, Role, Settings, Versions};
+
+/// Datagrams that wait to be sent: some flights. What comes on top is dropped and sent again by its timer.
+const TRANSMITS_MAX: usize = 64;
+
+/// How often a flight is sent again: as often as the time of the handshake allows.
+const FLIGHT_RETRIES: usize = 32;
+
+/// One DTLS association with one party, from its first datagram to its keys.
+///
+/// # Calling contract
+///
+/// - [`handle_datagram`](Self::handle_datagram) takes what the party sent, [`handle_timeout`](Self::handle_timeout) the time
+///   when the timer of [`poll_timeout`](Self::poll_timeout) is due.
+/// - After each of these, and after making one, send what [`poll_transmit`](Self::poll_transmit) gives until it is empty, and
+///   take what [`poll_event`](Self::poll_event) gives.
+/// - The fingerprints may come later than the party's first datagrams (RFC 8842 §5.5: an answer may be slower than media).
+///   The handshake goes on without them; keys come when both are there.
+/// - After [`Event::Connected`] it still answers flights that were lost on their way. After [`Event::Failed`] it does nothing.
+///
+/// `now` comes from one monotonic clock and never goes back. Datagrams that are no DTLS, or of another association, are
+/// ignored.
+#[derive(Debug)]
+pub struct Association {
+    dtls: Dtls,
+    role: Role,
+    /// The moment that the clock calls zero.
+    epoch: Instant,
+    timeout: Duration,
+    buffer: Vec<u8>,
+    transmits: VecDeque<Vec<u8>>,
+    events: VecDeque<Event>,
+    /// When the handshake's next timer is due.
+    timer: Option<Timestamp>,
+    /// When both must be there; `None` until the fingerprints are.
+    deadline: Option<Timestamp>,
+    /// Empty until the description has been read.
+    fingerprints: Vec<Fingerprint>,
+    certificate: Option<Vec<u8>>,
+    /// The keys of a party that has not been verified yet.
+    unverified: Option<Keys>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Handshake,
+    Connected,
+    Over,
+}
+
+impl Association {
+    /// One that begins now if it is active. `epoch` is the moment that the clock of `now` calls zero, or where that lies
+    /// before what the type can hold, any other that is always the same.
+    pub fn new(
+        settings: &Settings,
+        identity: &Identity,
+        role: Role,
+        epoch: Instant,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
+        let mut config = Config::builder()
+            .mtu(settings.mtu)
+            .flight_start_rto(settings.retransmit_first)
+            .flight_retries(FLIGHT_RETRIES)
+            .handshake_timeout(settings.timeout);
+        if let Some(seed) = settings.insecure_seed {
+            config = config.dangerously_set_rng_seed(seed);
+        }
+        let config = Arc::new(config.build().map_err(|_| Failure::Protocol)?);
+        let start = instant(epoch, now);
+        let mut dtls = match settings.versions {
+            Versions::Any => Dtls::new_auto(config, identity.copy(), start),
+            Versions::Only12 => Dtls::new_12(config, identity.copy(), start),
+            Versions::Only13 => Dtls::new_13(config, identity.copy(), start),
+        };
+        dtls.set_active(role == Role::Active);
+        let mut association = Self {
+            dtls,
+            role,
+            epoch,
+            timeout: settings.timeout,
+            buffer: vec![0; 2_048],
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            timer: None,
+            deadline: None,
+            fingerprints: Vec::new(),
+            certificate: None,
+            unverified: None,
+            state: State::Handshake,
+        };
+        association.advance(now);
+        Ok(association)
+    }
+
+    /// Tells which certificates the description of the party names; one of them must be its own (RFC 8122 §5). From now
+    /// on the handshake has its time. Without any it fails.
+    pub fn set_fingerprints(&mut self, now: Timestamp, fingerprints: Vec<Fingerprint>) {
+        if self.state != State::Handshake {
+            return;
+        }
+        self.deadline = Some(now + self.timeout);
+        self.fingerprints = fingerprints;
+        match self.fingerprints.is_empty() {
+            true => self.fail(Failure::Fingerprint),
+            false => self.verify(),
+        }
+    }
+
+    /// A datagram of the party, whole. It is looked at in place and not kept.
+    pub fn handle_datagram(&mut self, now: Timestamp, datagram: &[u8]) {
+        if self.state == State::Over {
+            return;
+        }
+        self.advance(now);
+        if self.state == State::Over {
+            return;
+        }
+        match self.dtls.handle_packet(datagram) {
+            Ok(()) => self.drain(),
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
+    /// The time has come that [`poll_timeout`](Self::poll_timeout) named.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        if self.state == State::Over {
+            return;
+        }
+        match self.deadline {
+            Some(deadline) if deadline <= now && self.state == State::Handshake => {
+                self.fail(Failure::Timeout)
+            }
+            _ => self.advance(now),
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` while nothing waits.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let deadline = self.deadline.filter(|_| self.state == State::Handshake);
+        let timer = self.timer.filter(|_| self.state != State::Over);
+        [deadline, timer].into_iter().flatten().min()
+    }
+
+    /// The next datagram for the party.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.transmits.pop_front()
+    }
+
+    /// What happened next.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether its keys are out.
+    pub fn is_connected(&self) -> bool {
+        self.state == State::Connected
+    }
+
+    /// The version that both agreed on, such as `DTLS 1.2`; `None` before they have.
+    pub fn version(&self) -> Option<&'static str> {
+        match self.dtls.protocol_version()? {
+            ProtocolVersion::DTLS1_2 => Some("DTLS 1.2"),
+            ProtocolVersion::DTLS1_3 => Some("DTLS 1.3"),
+            _ => None,
+        }
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        match self.dtls.handle_timeout(instant(self.epoch, now)) {
+            Ok(()) => self.drain(),
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
+    /// Takes everything out of the handshake until it waits for time.
+    fn drain(&mut self) {
+        let mut keys = None;
+        let mut is_closed = false;
+        loop {
+            match self.dtls.poll_output(&mut self.buffer) {
+                Output::Packet(packet) if self.transmits.len() < TRANSMITS_MAX => {
+                    self.transmits.push_back(packet.to_vec());
+                }
+                Output::BufferTooSmall { needed } => self.buffer.resize(needed, 0),
+                Output::PeerCert(certificate) => self.certificate = Some(certificate.to_vec()),
+                Output::KeyingMaterial(exported, profile) => {
+                    keys = Some(Keys::from_export(profile, &exported, self.role));
+                }
+                Output::CloseNotify => is_closed = true,
+                Output::Timeout(at) => {
+                    self.timer = Some(timestamp(self.epoch, at));
+                    break;
+                }
+                // That it is connected shows by its keys; nobody speaks over it, so what is said is let go.
+                _ => {}
+            }
+        }
+        match keys {
+            Some(Ok(keys)) if self.state == State::Handshake => {
+                self.unverified = Some(keys);
+                self.verify();
+            }
+            Some(Err(failure)) => self.fail(failure),
+            _ => {}
+        }
+        if is_closed {
+            match self.state {
+                State::Connected => self.events.push_back(Event::Closed),
+                _ => self.fail(Failure::Closed),
+            }
+        }
+    }
+
+    /// Gives the keys out if the party has shown one of the certificates that its description names.
+    fn verify(&mut self) {
+        if self.unverified.is_none() || self.fingerprints.is_empty() {
+            return;
+        }
+        let Some(certificate) = &self.certificate else {
+            return self.fail(Failure::Certificate);
+        };
+        if !self
+            .fingerprints
+            .iter()
+            .any(|fingerprint| fingerprint.is_of(certificate))
+        {
+            return self.fail(Failure::Fingerprint);
+        }
+        if let Some(keys) = self.unverified.take() {
+            self.state = State::Connected;
+            self.events.push_back(Event::Connected(keys));
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if self.state == State::Over {
+            return;
+        }
+        // An association that was up and breaks leaves its keys good: they are the call's.
+        let was_connected = self.state == State::Connected;
+        self.state = State::Over;
+        self.unverified = None;
+        self.transmits.clear();
+        if !was_connected {
+            self.events.push_back(Event::Failed(failure));
+        }
+    }
+}
+
+fn instant(epoch: Instant, at: Timestamp) -> Instant {
+    let since = at.saturating_since(Timestamp::ZERO);
+    epoch.checked_add(since).unwrap_or(epoch)
+}
+
+fn timestamp(epoch: Instant, at: Instant) -> Timestamp {
+    Timestamp::ZERO + at.saturating_duration_since(epoch)
+}

@@ -1,0 +1,6 @@
+//! Associations with each other over a bad network, with forgers, and with OpenSSL.
+
+mod forged;
+mod handshake;
+mod openssl;
+mod pair;
