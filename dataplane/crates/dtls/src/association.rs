@@ -1,9 +1,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dimpl::{Config, Dtls, Output, ProtocolVersion};
-use sans_io::Timestamp;
+use sans_io::{Epoch, Timestamp};
 
 use crate::{Event, Failure, Fingerprint, Identity, Keys, Role, Settings, Versions};
 
@@ -31,8 +31,7 @@ const FLIGHT_RETRIES: usize = 32;
 pub struct Association {
     dtls: Dtls,
     role: Role,
-    /// The moment that the clock calls zero.
-    epoch: Instant,
+    epoch: Epoch,
     timeout: Duration,
     buffer: Vec<u8>,
     transmits: VecDeque<Vec<u8>>,
@@ -57,13 +56,12 @@ enum State {
 }
 
 impl Association {
-    /// One that begins now if it is active. `epoch` is the moment that the clock of `now` calls zero, or where that lies
-    /// before what the type can hold, any other that is always the same.
+    /// One that begins now if it is active.
     pub fn new(
         settings: &Settings,
         identity: &Identity,
         role: Role,
-        epoch: Instant,
+        epoch: Epoch,
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let mut config = Config::builder()
@@ -75,7 +73,7 @@ impl Association {
             config = config.dangerously_set_rng_seed(seed);
         }
         let config = Arc::new(config.build().map_err(|_| Failure::Protocol)?);
-        let start = instant(epoch, now);
+        let start = epoch.instant(now);
         let mut dtls = match settings.versions {
             Versions::Any => Dtls::new_auto(config, identity.copy(), start),
             Versions::Only12 => Dtls::new_12(config, identity.copy(), start),
@@ -175,7 +173,7 @@ impl Association {
     }
 
     fn advance(&mut self, now: Timestamp) {
-        match self.dtls.handle_timeout(instant(self.epoch, now)) {
+        match self.dtls.handle_timeout(self.epoch.instant(now)) {
             Ok(()) => self.drain(),
             Err(error) => self.fail(error.into()),
         }
@@ -197,7 +195,7 @@ impl Association {
                 }
                 Output::CloseNotify => is_closed = true,
                 Output::Timeout(at) => {
-                    self.timer = Some(timestamp(self.epoch, at));
+                    self.timer = Some(self.epoch.timestamp(at));
                     break;
                 }
                 // That it is connected shows by its keys; nobody speaks over it, so what is said is let go.
@@ -254,13 +252,4 @@ impl Association {
             self.events.push_back(Event::Failed(failure));
         }
     }
-}
-
-fn instant(epoch: Instant, at: Timestamp) -> Instant {
-    let since = at.saturating_since(Timestamp::ZERO);
-    epoch.checked_add(since).unwrap_or(epoch)
-}
-
-fn timestamp(epoch: Instant, at: Instant) -> Timestamp {
-    Timestamp::ZERO + at.saturating_duration_since(epoch)
 }

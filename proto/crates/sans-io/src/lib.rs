@@ -5,9 +5,11 @@
 //! a millisecond and is the same every time. The crate has no dependency on an operating system.
 #![forbid(unsafe_code)]
 
+mod epoch;
 pub mod network;
 mod random;
 mod timestamp;
 
+pub use epoch::Epoch;
 pub use random::Random;
 pub use timestamp::Timestamp;

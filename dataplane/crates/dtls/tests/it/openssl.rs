@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use dtls::{Association, Event, Fingerprint, HashFunction, Identity, Keys, Role, Settings};
 use ops::clock::MonotonicClock;
-use sans_io::Timestamp;
+use sans_io::{Epoch, Timestamp};
 use srtp::{MasterKey, Suite};
 
 /// The longest that a handshake on this machine may take.
@@ -120,7 +120,7 @@ fn drive(socket: &UdpSocket, party: Option<SocketAddr>, fingerprint: Fingerprint
         Some(party) => (Role::Active, Some(party)),
         None => (Role::Passive, None),
     };
-    let (identity, epoch) = (Identity::generate()?, clock.instant(Timestamp::ZERO));
+    let (identity, epoch) = (Identity::generate()?, Epoch::new(clock.instant(Timestamp::ZERO)));
     let mut association = Association::new(&Settings::default(), &identity, role, epoch, clock.now())?;
     association.set_fingerprints(clock.now(), vec![fingerprint]);
     let end = clock.now() + PATIENCE;

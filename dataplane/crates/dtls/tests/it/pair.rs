@@ -1,11 +1,11 @@
 //! Two associations and the network between them, in virtual time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dtls::{Association, Event, Failure, Fingerprint, Identity, Keys, Role, Settings};
 use ops::clock::MonotonicClock;
 use sans_io::network::{Conditions, Network};
-use sans_io::{Random, Timestamp};
+use sans_io::{Epoch, Random, Timestamp};
 use srtp::{Receiver, Sender};
 
 /// One of the two ends.
@@ -43,9 +43,9 @@ pub struct Pair {
     pub settled: [Option<Timestamp>; 2],
 }
 
-/// Any moment serves as the beginning of virtual time, and it must be the same for all.
-pub fn epoch() -> Instant {
-    MonotonicClock::start().instant(Timestamp::ZERO)
+/// The beginning of virtual time.
+pub fn epoch() -> Epoch {
+    Epoch::new(MonotonicClock::start().instant(Timestamp::ZERO))
 }
 
 impl Pair {

@@ -1,0 +1,280 @@
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+
+use is::stun::{Class, Method, StunMessage, StunPacket};
+use is::{Candidate, IceAgent, IceAgentEvent, Protocol};
+use sans_io::{Epoch, Timestamp};
+
+use crate::{CandidateError, Credentials, Event, Failure, Mode, Refusal, Settings};
+
+/// Candidates of a party that are looked at.
+pub const CANDIDATES_MAX: usize = 32;
+/// Addresses that a party's checks may come from.
+pub const SOURCES_MAX: usize = 64;
+/// Pairs that are checked, the best ones.
+const PAIRS_MAX: usize = 64;
+
+/// A datagram to send.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Our address that it leaves from.
+    pub local: SocketAddr,
+    /// Where it goes.
+    pub remote: SocketAddr,
+    /// What it holds.
+    pub datagram: Vec<u8>,
+}
+
+/// The ICE agent of one media line.
+///
+/// # Calling contract
+///
+/// - [`handle_datagram`](Self::handle_datagram) takes STUN messages (RFC 7983: the first byte is 0 to 3),
+///   [`handle_timeout`](Self::handle_timeout) the time when [`poll_timeout`](Self::poll_timeout) is due.
+/// - After each call that takes `now`, send what [`poll_transmit`](Self::poll_transmit) gives until it is empty, and take what
+///   [`poll_event`](Self::poll_event) gives.
+/// - Candidates and credentials may come in any order and at any time (trickle, RFC 8838); checks that come before them wait.
+///
+/// `now` comes from one monotonic clock and never goes back.
+pub struct Agent {
+    agent: IceAgent,
+    settings: Settings,
+    epoch: Epoch,
+    credentials: Credentials,
+    remote: Option<Credentials>,
+    candidates: usize,
+    sources: HashSet<SocketAddr>,
+    selected: Option<(SocketAddr, SocketAddr)>,
+    /// When a pair must be there; `None` until the party's credentials are known, and once there is one.
+    deadline: Option<Timestamp>,
+    /// When each address of the party last gave consent, by a check of its own or its answer to one of ours. As many as there
+    /// are sources and pairs.
+    consents: HashMap<SocketAddr, Timestamp>,
+    events: VecDeque<Event>,
+}
+
+impl Agent {
+    /// One with its own credentials and addresses.
+    pub fn new(
+        settings: Settings,
+        credentials: Credentials,
+        local: &[SocketAddr],
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Self {
+        let mut agent = IceAgent::new(credentials.to_is());
+        agent.set_ice_lite(settings.mode == Mode::Lite);
+        agent.set_controlling(settings.mode == Mode::Controlling);
+        agent.set_max_candidate_pairs(PAIRS_MAX);
+        for &address in local {
+            if let Ok(candidate) = Candidate::host(address, Protocol::Udp) {
+                agent.add_local_candidate(candidate);
+            }
+        }
+        let mut agent = Self {
+            agent,
+            settings,
+            epoch,
+            credentials,
+            remote: None,
+            candidates: 0,
+            sources: HashSet::new(),
+            selected: None,
+            deadline: None,
+            consents: HashMap::new(),
+            events: VecDeque::new(),
+        };
+        agent.advance(now);
+        agent
+    }
+
+    /// What our description says.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Our candidates as our description has them, without `a=`.
+    pub fn local_candidates(&self) -> impl Iterator<Item = String> + '_ {
+        self.agent
+            .local_candidates()
+            .map(|candidate| candidate.to_sdp_string())
+    }
+
+    /// Tells what the party's description says. From now on the search has its time.
+    pub fn set_remote_credentials(&mut self, now: Timestamp, credentials: Credentials) {
+        if self.remote.as_ref() == Some(&credentials) {
+            return;
+        }
+        self.agent.set_remote_credentials(credentials.to_is());
+        self.remote = Some(credentials);
+        self.deadline = Some(now + self.settings.timeout);
+        self.advance(now);
+    }
+
+    /// Adds a candidate of the party, as `a=candidate` has it. One with a name (mDNS) or of another transport is refused, which
+    /// is no failure: the party's checks make it known by its address.
+    pub fn add_remote_candidate(&mut self, now: Timestamp, text: &str) -> Result<(), CandidateError> {
+        if self.candidates >= CANDIDATES_MAX {
+            return Err(CandidateError::TooMany);
+        }
+        let candidate = Candidate::from_sdp_string(text).map_err(|_| CandidateError::Malformed)?;
+        if candidate.proto() != Protocol::Udp {
+            return Err(CandidateError::Transport);
+        }
+        self.candidates += 1;
+        self.agent.add_remote_candidate(candidate);
+        self.advance(now);
+        Ok(())
+    }
+
+    /// Begins anew with other credentials (RFC 8445 §9). The pair that was selected stays until another is.
+    pub fn restart(&mut self, now: Timestamp, credentials: Credentials) {
+        self.agent.ice_restart(credentials.to_is(), true);
+        self.credentials = credentials;
+        self.remote = None;
+        self.candidates = 0;
+        self.sources.clear();
+        // What was selected stays for now, and so does its consent.
+        let kept = self.selected.map(|(_, remote)| remote);
+        self.consents.retain(|remote, _| Some(*remote) == kept);
+        self.deadline = None;
+        self.advance(now);
+    }
+
+    /// A STUN message that came from `remote` to our address `local`.
+    pub fn handle_datagram(
+        &mut self,
+        now: Timestamp,
+        local: SocketAddr,
+        remote: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), Refusal> {
+        let message = StunMessage::parse(datagram).map_err(|_| Refusal::Malformed)?;
+        if message.method() != Method::Binding {
+            return Err(Refusal::Stranger);
+        }
+        match message.class() {
+            // Keeps a NAT's mapping alive, has no proof of anything, and needs no answer (RFC 8445 §11).
+            Class::Indication => return Ok(()),
+            Class::Request if !self.names_us(&message) => return Err(Refusal::Stranger),
+            Class::Request if self.sources.len() >= SOURCES_MAX && !self.sources.contains(&remote) => {
+                return Err(Refusal::TooManySources);
+            }
+            _ => {}
+        }
+        let is_request = message.is_binding_request();
+        let is_success = message.is_successful_binding_response();
+        let packet = StunPacket {
+            proto: Protocol::Udp,
+            source: remote,
+            destination: local,
+            message,
+        };
+        if !self.agent.handle_packet(self.epoch.instant(now), packet) {
+            return Err(Refusal::Integrity);
+        }
+        if is_request {
+            self.sources.insert(remote);
+        }
+        // RFC 7675 §5.1 takes answers to our own checks for consent; a lite agent makes none and has the party's checks.
+        let gives_consent = match self.settings.mode {
+            Mode::Lite => is_request,
+            Mode::Controlling | Mode::Controlled => is_success,
+        };
+        if gives_consent {
+            self.consents.insert(remote, now);
+        }
+        self.advance(now);
+        Ok(())
+    }
+
+    /// The time has come that [`poll_timeout`](Self::poll_timeout) named.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.advance(now);
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            self.fail(Failure::Timeout);
+        }
+        if self.consent_ends().is_some_and(|end| end <= now) {
+            self.fail(Failure::Consent);
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` while nothing waits.
+    pub fn poll_timeout(&mut self) -> Option<Timestamp> {
+        let (epoch, consent) = (self.epoch, self.consent_ends());
+        let timer = self.agent.poll_timeout().map(|at| epoch.timestamp(at));
+        [timer, self.deadline, consent].into_iter().flatten().min()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.agent.poll_transmit().map(|transmit| Transmit {
+            local: transmit.source,
+            remote: transmit.destination,
+            datagram: transmit.contents.to_vec(),
+        })
+    }
+
+    /// What happened next.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The pair that media takes: ours and the party's address.
+    pub fn selected(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.selected
+    }
+
+    fn names_us(&self, message: &StunMessage<'_>) -> bool {
+        let Some((local, remote)) = message.split_username() else {
+            return false;
+        };
+        let is_known = |credentials: &Credentials| credentials.ufrag() == remote;
+        local == self.credentials.ufrag() && self.remote.as_ref().is_none_or(is_known)
+    }
+
+    /// When the selected pair may no longer be sent over, unless the party speaks before.
+    fn consent_ends(&self) -> Option<Timestamp> {
+        let (_, remote) = self.selected?;
+        let last = self.consents.get(&remote).copied();
+        Some(last.unwrap_or_default() + self.settings.consent)
+    }
+
+    fn advance(&mut self, now: Timestamp) {
+        self.agent.handle_timeout(self.epoch.instant(now));
+        while let Some(event) = self.agent.poll_event() {
+            let IceAgentEvent::NominatedSend {
+                source, destination, ..
+            } = event
+            else {
+                continue;
+            };
+            self.deadline = None;
+            self.consents.entry(destination).or_insert(now);
+            if self.selected.replace((source, destination)) != Some((source, destination)) {
+                self.events.push_back(Event::Selected {
+                    local: source,
+                    remote: destination,
+                });
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.selected = None;
+        self.events.push_back(Event::Failed(failure));
+    }
+}
+
+impl fmt::Debug for Agent {
+    /// Without the passwords, which the agent within would print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent")
+            .field("settings", &self.settings)
+            .field("credentials", &self.credentials)
+            .field("selected", &self.selected)
+            .finish_non_exhaustive()
+    }
+}
