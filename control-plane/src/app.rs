@@ -196,6 +196,7 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
         users,
         trunks: TrunkDesk::new(random.fork()),
         plan,
+        user_peer: config.registrar.as_ref().and_then(|it| it.peer()),
         user_transfer: config
             .registrar
             .as_ref()

@@ -414,6 +414,7 @@ mod tests {
                 redirect_to: Vec::new(),
                 trusted: false,
                 history: Default::default(),
+                from: Default::default(),
                 transfer: config::Transfer::default(),
             }],
             &bound,

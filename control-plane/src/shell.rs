@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use call::{
@@ -63,6 +64,8 @@ pub struct Shell {
     pub plan: watch::Receiver<Plan>,
     /// What a REFER of a user leads to.
     pub user_transfer: TransferPolicy,
+    /// What is agreed with users' devices beside.
+    pub user_peer: Option<Arc<call::Peer>>,
     /// For metrics.
     pub standing: Standing,
     /// For `/readyz`.
@@ -223,7 +226,9 @@ impl Shell {
                     asked.transfer = self.user_transfer;
                 }
                 let uri = asked.request.request_uri().unwrap_or("");
-                placement(registrar, &self.transport, now, uri, self.user_transfer)
+                let mut placement = placement(registrar, &self.transport, now, uri, self.user_transfer);
+                agree(&mut placement, self.user_peer.as_ref());
+                placement
             }
         };
         self.b2bua.place(now, &asked, placement, account);
@@ -232,10 +237,11 @@ impl Shell {
     /// Says where somebody is that a call shall be transferred to: as a call would find them.
     fn locate(&mut self, wanted: &Wanted) {
         let now = self.clock.now();
-        let placement = match &self.registrar {
+        let mut placement = match &self.registrar {
             Some(registrar) => placement(registrar, &self.transport, now, &wanted.uri, self.user_transfer),
             None => Placement::Routed,
         };
+        agree(&mut placement, self.user_peer.as_ref());
         self.b2bua.located(now, wanted, placement);
     }
 
@@ -413,6 +419,13 @@ fn placement(
             hops.iter_mut().for_each(|hop| hop.transfer = transfer);
             Placement::To(hops)
         }
+    }
+}
+
+/// Notes what is agreed with users' devices.
+fn agree(placement: &mut Placement, peer: Option<&Arc<call::Peer>>) {
+    if let Placement::To(hops) = placement {
+        hops.iter_mut().for_each(|hop| hop.peer = peer.cloned());
     }
 }
 

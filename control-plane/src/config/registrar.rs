@@ -1,9 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use ops::config::{Problems, Validate};
 use serde::Deserialize;
 use sip::digest::Algorithm;
 use sip::message::{Host, NameAddr};
+
+use super::route::{Named, Redirect, check_redirect_to};
 
 /// The most names of the domain, trusted networks and service routes.
 const ENTRIES_MAX: usize = 1_000;
@@ -69,6 +72,15 @@ pub struct Registrar {
     /// Whether contacts at public addresses other than the source's are taken; else 403.
     #[serde(default)]
     pub foreign_contacts: bool,
+    /// What a redirection (3xx) of a user's device leads to.
+    #[serde(default)]
+    pub redirect: Redirect,
+    /// What numbers and users begin with that such a redirection may lead to.
+    #[serde(default)]
+    pub redirect_to: Vec<String>,
+    /// Whom `From` names to users' devices when a user calls that has proved who it is.
+    #[serde(default)]
+    pub from: Named,
     /// Whether a Path is taken whose user agent does not say that it knows of such; else 420.
     #[serde(default)]
     pub path_without_support: bool,
@@ -87,6 +99,17 @@ pub struct Registrar {
 }
 
 impl Registrar {
+    /// What is agreed with users' devices; `None` for nothing.
+    pub fn peer(&self) -> Option<Arc<call::Peer>> {
+        let peer = call::Peer {
+            redirect: self.redirect.into(),
+            redirect_to: self.redirect_to.clone(),
+            from: self.from.into(),
+            ..call::Peer::default()
+        };
+        (peer != call::Peer::default()).then(|| Arc::new(peer))
+    }
+
     const fn authentication() -> bool {
         true
     }
@@ -239,6 +262,10 @@ impl Validate for Registrar {
                 "service_route",
                 format!("has \"{route}\", which is no <sip:host;lr>"),
             );
+        }
+        check_redirect_to(problems, self.redirect, &self.redirect_to);
+        if self.from == Named::Account && !self.authentication {
+            problems.push("from", "needs authentication = true to know the account");
         }
         if self.challenge_calls == Some(true) && !self.authentication {
             problems.push("challenge_calls", "needs authentication = true");

@@ -59,6 +59,29 @@ pub struct Route {
     /// How they are told who has sent a call on.
     #[serde(default)]
     pub history: History,
+    /// Whom `From` names when a registered user calls that has proved who it is.
+    #[serde(default)]
+    pub from: Named,
+}
+
+/// Whom `From` names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Named {
+    /// Whom the caller names.
+    #[default]
+    Caller,
+    /// The user by its account.
+    Account,
+}
+
+impl From<Named> for call::Named {
+    fn from(named: Named) -> Self {
+        match named {
+            Named::Caller => Self::Caller,
+            Named::Account => Self::Account,
+        }
+    }
 }
 
 /// How a next hop is told who has sent a call on.
@@ -90,15 +113,32 @@ pub enum Redirect {
     Pass,
 }
 
+impl From<Redirect> for call::Redirect {
+    fn from(redirect: Redirect) -> Self {
+        match redirect {
+            Redirect::Refuse => Self::Refuse,
+            Redirect::Follow => Self::Follow,
+            Redirect::Pass => Self::Pass,
+        }
+    }
+}
+
+/// Checks that there are prefixes for redirections that are followed, and for those alone.
+pub(super) fn check_redirect_to(problems: &mut Problems, redirect: Redirect, redirect_to: &[String]) {
+    let is_followed = redirect == Redirect::Follow;
+    if is_followed == redirect_to.is_empty() || redirect_to.len() > CODES_MAX {
+        problems.push(
+            "redirect_to",
+            format!("must have up to {CODES_MAX} prefixes with redirect = \"follow\", and none without"),
+        );
+    }
+}
+
 impl Route {
     /// What is agreed with those behind it; `None` for nothing.
     pub fn peer(&self) -> Option<Arc<call::Peer>> {
         let peer = call::Peer {
-            redirect: match self.redirect {
-                Redirect::Refuse => call::Redirect::Refuse,
-                Redirect::Follow => call::Redirect::Follow,
-                Redirect::Pass => call::Redirect::Pass,
-            },
+            redirect: self.redirect.into(),
             redirect_to: self.redirect_to.clone(),
             trusted: self.trusted,
             history: match self.history {
@@ -107,6 +147,7 @@ impl Route {
                 History::Diversion => call::History::Diversion,
                 History::Off => call::History::Off,
             },
+            from: self.from.into(),
         };
         (peer != call::Peer::default()).then(|| Arc::new(peer))
     }
@@ -221,13 +262,7 @@ impl Validate for Route {
                 format!("must be up to {CODES_MAX} codes from 300 to 699"),
             );
         }
-        let is_followed = self.redirect == Redirect::Follow;
-        if is_followed == self.redirect_to.is_empty() || self.redirect_to.len() > CODES_MAX {
-            problems.push(
-                "redirect_to",
-                format!("must have up to {CODES_MAX} prefixes with redirect = \"follow\", and none without"),
-            );
-        }
+        check_redirect_to(problems, self.redirect, &self.redirect_to);
         let visible = self
             .prefix
             .chars()

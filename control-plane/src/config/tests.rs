@@ -309,7 +309,8 @@ fn a_host_name_keeps_its_form_in_the_request_uri() {
 fn every_mistake_about_users_is_found() {
     let text = format!(
         "{GOOD}[registrar]\ndomains = [\"a b\"]\nalgorithms = [\"SHA-1\"]\ntrusted = [\"192.0.2.0/33\"]\n\
-         service_route = [\"x\"]\nexpires_min_s = 0\nauthentication = false\nchallenge_calls = true\n"
+         service_route = [\"x\"]\nexpires_min_s = 0\nauthentication = false\nchallenge_calls = true\n\
+         redirect = \"follow\"\nfrom = \"account\"\n"
     );
     let problems = load(&text).unwrap_err();
     for part in [
@@ -319,6 +320,8 @@ fn every_mistake_about_users_is_found() {
         "no <sip:host;lr>",
         "expires_min_s",
         "needs authentication",
+        "redirect_to",
+        "to know the account",
     ] {
         assert!(problems.contains(part), "{part} in {problems}");
     }

@@ -25,7 +25,7 @@ pub use counters::Counters;
 pub use media::{MediaAnswer, MediaError, MediaKind, MediaRequest, MediaRequestId};
 pub use output::{Answered, Asked, Lost, Output, Placement};
 pub use overview::{Changes, Overview, Progress};
-pub use peer::{History, Peer, Redirect};
+pub use peer::{History, Named, Peer, Redirect};
 pub use routes::{Called, Contact, NextHop, Place, Route, Routes};
 pub use sip::digest::Login;
 pub use transfer::{Party, TransferError, TransferPolicy, Wanted};

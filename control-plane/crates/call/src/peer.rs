@@ -23,6 +23,18 @@ pub struct Peer {
     pub trusted: bool,
     /// How they are told who has sent a call on.
     pub history: History,
+    /// Whom `From` names when the caller is a user that has proved who it is.
+    pub from: Named,
+}
+
+/// Whom `From` names towards a next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Named {
+    /// Whom the caller names.
+    #[default]
+    Caller,
+    /// The user by its account, if the caller is one that has proved who it is: it cannot show a number that is not its own.
+    Account,
 }
 
 /// How a next hop is told who has sent a call on before.

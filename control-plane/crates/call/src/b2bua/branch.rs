@@ -116,7 +116,7 @@ impl Outbound {
 
     /// Whether somebody is left who has not been called.
     pub(super) fn has_next(&self) -> bool {
-        self.next < self.hops.len()
+        usize::from(self.next) < self.hops.len()
     }
 
     /// Another way to the device of a branch.
@@ -133,9 +133,11 @@ impl Outbound {
 
     /// Those whose turn it is, which they have had then.
     fn take_group(&mut self) -> Option<Range<usize>> {
-        let rest = self.hops.get(self.next..).filter(|rest| !rest.is_empty())?;
-        let group = self.next..self.next + group(rest).len();
-        self.next = group.end;
+        let next = usize::from(self.next);
+        let rest = self.hops.get(next..).filter(|rest| !rest.is_empty())?;
+        let group = next..next + group(rest).len();
+        // Who would be beyond 65,535 others is not called.
+        self.next = u16::try_from(group.end).ok()?;
         Some(group)
     }
 }

@@ -11,6 +11,7 @@ use super::branch::{Branch, Failure};
 use super::deadlines::Deadline;
 use super::exchange::Exchange;
 use super::hub::{CallKey, Hub};
+use super::identity::Known;
 use super::leg::{Bye, Leg};
 use super::media::{Lines, Media, Step};
 use super::record::Record;
@@ -87,7 +88,7 @@ pub(super) struct Outbound {
     /// The session interval that our INVITE asks for, in seconds: longer after a 422.
     pub(super) session_s: u32,
     /// The place in `hops` of the first that has not had its turn.
-    pub(super) next: usize,
+    pub(super) next: u16,
     /// Those that have the INVITE, until their final responses.
     pub(super) branches: Vec<Branch>,
     /// The early dialogs: each fork of the callee has a dialog of its own with the caller.
@@ -181,8 +182,8 @@ pub(super) struct Call {
     pub(super) caller_call_id: Box<str>,
     pub(super) caller_tags: Vec<String>,
     pub(super) caller_tag: Box<str>,
-    /// The caller wants not to be known (RFC 3323, RFC 3325), by nobody who comes later either.
-    pub(super) hides_caller: bool,
+    /// What is known of the caller beside its `From`, for those who come later.
+    pub(super) known_caller: Option<Box<Known>>,
     /// What a REFER of each party leads to.
     pub(super) policies: Both<TransferPolicy>,
     pub(super) transfers: Option<Box<Transfers>>,

@@ -1,6 +1,8 @@
 //! What of one party's message goes into ours for the other: identity without addresses, a clean reason, and the
 //! header fields that are the parties' own matter.
 
+use std::borrow::Cow;
+
 use sip::dialog::RELIABLE;
 use sip::message::{
     FieldName, Header, Host, NameAddr, RequestBuilder, ResponseBuilder, Scheme, Uri, reason_phrase,
@@ -141,8 +143,49 @@ pub(super) fn user_and_params(uri: &str, own_names: &[&str]) -> (String, &'stati
         || uri
             .param("user")
             .is_some_and(|user| user.eq_ignore_ascii_case("phone"));
-    let user = uri.user().filter(|user| may_pass(user, own_names)).unwrap_or("");
-    (user.to_owned(), if is_phone { ";user=phone" } else { "" })
+    let user = uri.user().map(unescaped).filter(|user| may_pass(user, own_names));
+    (
+        user.map_or_else(String::new, Cow::into_owned),
+        if is_phone { ";user=phone" } else { "" },
+    )
+}
+
+/// A user part without escapes of characters that need none: both are the same user (RFC 3261 §19.1.4).
+pub(super) fn unescaped(user: &str) -> Cow<'_, str> {
+    if !user.contains('%') {
+        return Cow::Borrowed(user);
+    }
+    let mut plain = String::with_capacity(user.len());
+    let mut rest = user;
+    while let Some(c) = rest.chars().next() {
+        let digits = rest.get(1..3).filter(|_| c == '%');
+        let escaped = digits
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .filter(|byte| byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(byte));
+        let length = match escaped {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                3
+            }
+            None => {
+                plain.push(c);
+                c.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    Cow::Owned(plain)
+}
+
+/// What `Refer-Sub` says (RFC 4488), if it says what it may.
+pub(super) fn refer_sub(message: &Message) -> Option<bool> {
+    let value = message.header(HeaderName::ReferSub)?;
+    let value = value.split(';').next().unwrap_or("").trim();
+    match value {
+        _ if value.eq_ignore_ascii_case("true") => Some(true),
+        _ if value.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
 }
 
 /// A party's `From` or `To` as the other side gets it: display name and user are kept, as far as they tell nothing of
@@ -359,6 +402,22 @@ mod tests {
         assert_eq!(cause("Reason: Q.850;cause=31;text=\"x\"\r\n"), 31);
         assert_eq!(cause("Reason: SIP;cause=200, q.850 ; cause=38\r\n"), 38);
         assert_eq!(cause("Reason: Q.850;cause=999\r\n"), 16);
+    }
+
+    #[test]
+    fn one_user_is_written_in_one_way() {
+        for (written, plain) in [
+            ("49%34", "494"),
+            ("%34%39", "49"),
+            ("a%40b", "a%40b"),
+            ("%2B49", "%2B49"),
+            ("%", "%"),
+            ("%4", "%4"),
+            ("%zz%61", "%zza"),
+            ("é%41", "éA"),
+        ] {
+            assert_eq!(unescaped(written), plain, "{written}");
+        }
     }
 
     #[test]

@@ -496,6 +496,7 @@ impl B2bua {
             Some(Client::Relay { server, request }) if status >= 200 => {
                 let (server, request) = (*server, request.clone());
                 requests::relay_response(&mut self.hub, now, server, &request, response);
+                self.relayed(&request, leg::cseq(response), response);
             }
             Some(&Client::Outside(id)) if status >= 200 => self.answered(id, Ok(response.clone())),
             Some(

@@ -87,7 +87,7 @@ impl Call {
             return false;
         }
         hub.counters.redirects_followed += 1;
-        let next = self.outbound.next;
+        let next = usize::from(self.outbound.next);
         let mut list = std::mem::take(&mut self.outbound.hops).into_vec();
         list.splice(next..next, hops);
         self.outbound.hops = list.into();
@@ -104,7 +104,8 @@ impl Call {
             .iter()
             .any(|prefix| called.user.starts_with(prefix));
         let asked = Uri::parse(inbound.invite.request_uri().unwrap_or("")).ok();
-        let is_asked = asked.and_then(|uri| uri.user()) == Some(&called.user);
+        let asked = asked.and_then(|uri| uri.user()).map(headers::unescaped);
+        let is_asked = asked.as_deref() == Some(&*called.user);
         let is_known = is_asked || inbound.redirected.iter().any(|known| known.user == called.user);
         if !is_allowed || is_known || inbound.redirected.len() >= hub.config.redirects_max {
             return Vec::new();

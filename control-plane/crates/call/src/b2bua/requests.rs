@@ -11,6 +11,7 @@ use super::call::{Call, Inbound, Phase};
 use super::exchange::Exchange;
 use super::headers::{self, ALLOW};
 use super::hub::{CallKey, Client, Hub, tag_of};
+use super::identity::Known;
 use super::record::Record;
 use super::side::Side;
 use crate::routes::in_order_of_chance;
@@ -214,7 +215,7 @@ impl B2bua {
             }
         };
         if request.has(HeaderName::Replaces) {
-            let result = self.take_replacing(now, asked);
+            let result = self.take_replacing(now, asked, account.as_deref());
             if let Err(refusal) = result {
                 self.refuse_invite(now, key, asked.source, request, refusal);
             }
@@ -293,7 +294,6 @@ impl B2bua {
             }
             None => self.routed(now, &uri)?,
         };
-        let ip = asked.source.remote.ip();
         let breadth_max = self.hub.config.max_breadth;
         let breadth = invite.number(HeaderName::MaxBreadth).ok().flatten();
         let breadth = breadth.map(|breadth| breadth.min(breadth_max));
@@ -312,7 +312,7 @@ impl B2bua {
                 reliability: headers::reliability(invite),
                 breadth: breadth.unwrap_or(breadth_max),
                 is_breadth_told: breadth.is_some(),
-                is_trusted: self.hub.config.trusted.iter().any(|network| network.contains(ip)),
+                is_trusted: self.is_trusted(&asked.source),
                 account,
                 redirected: Vec::new(),
                 failure: None,
@@ -324,14 +324,26 @@ impl B2bua {
     }
 
     /// The checks of an INVITE whose sender wants a party's place (RFC 3891), and of what it says of that place.
-    fn take_replacing(&mut self, now: Timestamp, asked: &Asked) -> Result<(), Refusal> {
+    fn take_replacing(
+        &mut self,
+        now: Timestamp,
+        asked: &Asked,
+        account: Option<&str>,
+    ) -> Result<(), Refusal> {
         let invite = &asked.request;
         check(&self.hub, invite, true)?;
         if !matches!(invite.contact(), Ok(Some(_))) || tag_of(invite, HeaderName::From).is_empty() {
             return Err(Refusal::of(400));
         }
         check_session(&self.hub, invite)?;
-        self.replace(now, asked.key, asked.source, invite, asked.transfer)
+        let known = Known::of(invite, self.is_trusted(&asked.source), account);
+        self.replace(now, asked.key, asked.source, invite, asked.transfer, known)
+    }
+
+    /// Whether the word of who is there counts about who calls (RFC 3325 §2.3).
+    fn is_trusted(&self, source: &Source) -> bool {
+        let ip = source.remote.ip();
+        self.hub.config.trusted.iter().any(|network| network.contains(ip))
     }
 
     /// The next hops of the routing table for `uri`.
@@ -553,9 +565,10 @@ pub(super) fn relay_response(
         _ if passed == status => (status, headers::phrase(response)),
         _ => (passed, reason_phrase(passed).to_owned()),
     };
-    hub.respond(
-        now,
-        server,
-        ResponseBuilder::for_request(request, passed, &phrase),
-    );
+    let mut builder = ResponseBuilder::for_request(request, passed, &phrase);
+    // RFC 4488 §4: whether there will be NOTIFYs.
+    if let Some(wants) = headers::refer_sub(response) {
+        builder = builder.header(HeaderName::ReferSub, wants);
+    }
+    hub.respond(now, server, builder);
 }

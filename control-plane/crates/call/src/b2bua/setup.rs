@@ -74,7 +74,11 @@ impl Call {
             caller_call_id: inbound.invite.call_id().unwrap_or("").into(),
             caller_tags: Vec::new(),
             caller_tag: super::hub::tag_of(&inbound.invite, HeaderName::From).into(),
-            hides_caller: super::identity::is_hidden(&inbound.invite),
+            known_caller: identity::Known::of(
+                &inbound.invite,
+                inbound.is_trusted,
+                inbound.account.as_deref(),
+            ),
             policies: Both {
                 caller: inbound.transfer,
                 callee: TransferPolicy::Refuse,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use call::{Config, History, NextHop, Peer, Redirect, Route, Routes};
+use call::{Config, History, Named, NextHop, Peer, Redirect, Route, Routes};
 use sans_io::network::Conditions;
 use sip::HeaderName;
 use sip::Message;
@@ -263,4 +263,155 @@ fn a_redirection_that_is_followed_is_told() {
         assert_eq!(all(&invite, HeaderName::HistoryInfo), history);
         end(world);
     }
+}
+
+/// What carriers want to see: a number that is the caller's, whatever its phone is told to show.
+#[test]
+fn a_user_is_named_by_its_account_where_the_route_says_so() {
+    for (from, account, privacy, expected) in [
+        (
+            Named::Caller,
+            Some("sip:+4977@example.com"),
+            "none",
+            "\"Alice\" <sip:alice@198.51.100.1:5060>",
+        ),
+        (
+            Named::Account,
+            Some("sip:+4977@example.com"),
+            "none",
+            "<sip:+4977@198.51.100.1:5060>",
+        ),
+        (
+            Named::Account,
+            Some("sip:+4977@example.com"),
+            "id",
+            "\"Anonymous\" <sip:anonymous@anonymous.invalid>",
+        ),
+        (
+            Named::Account,
+            None,
+            "none",
+            "\"Alice\" <sip:alice@198.51.100.1:5060>",
+        ),
+    ] {
+        let peer = Peer {
+            from,
+            ..Peer::default()
+        };
+        let hop = NextHop {
+            peer: Some(Arc::new(peer)),
+            ..hop(B)
+        };
+        let mut of_user = World::with_contacts(&[hop], Conditions::PERFECT, 1);
+        of_user.account = account.map(str::to_owned);
+        let (world, invite) = called(of_user, &[("Privacy", privacy)]);
+        let told = invite.header(HeaderName::From).unwrap();
+        assert!(told.starts_with(expected), "{from:?} {privacy}: {told}");
+        end(world);
+    }
+}
+
+/// The INVITE to the target when the callee, or the caller, sends the other party to it.
+fn referred(caller_is_trusted: bool, peer: Peer, fields: &[(&str, &str)]) -> (World, Message) {
+    let (mut world, _) = called(world(caller_is_trusted, peer), fields);
+    world.b.answer(world.now);
+    world.run_ms(100);
+    world.b.refer(world.now, "<sip:490@198.51.100.1>", None);
+    world.run_ms(50);
+    let invite = world.b2.last_invite.clone().expect("the target has the call");
+    (world, invite)
+}
+
+fn end_referred(mut world: World) {
+    world.a.bye(world.now);
+    world.finish();
+}
+
+/// RFC 3325 §5, RFC 3323 §4.2, RFC 3892 §5: trust is the same for whom a call is transferred to.
+#[test]
+fn the_target_of_a_transfer_is_told_who_calls_by_trust() {
+    for (caller, target) in [(true, true), (true, false), (false, true), (false, false)] {
+        let peer = Peer {
+            trusted: target,
+            ..Peer::default()
+        };
+        let (world, invite) = referred(caller, peer, &[ASSERTED, ("Privacy", "id")]);
+        let expected: &[&str] = match caller && target {
+            true => &[
+                "\"Alice\" <sip:+4930@198.51.100.1:5060;user=phone>",
+                "<sip:+4930@198.51.100.1:5060;user=phone>",
+            ],
+            false => &[],
+        };
+        assert_eq!(all(&invite, HeaderName::PAssertedIdentity), expected);
+        assert_eq!(invite.header(HeaderName::Privacy), Some("id"));
+        let user = if target {
+            "alice@198.51.100.1"
+        } else {
+            "anonymous@anonymous.invalid"
+        };
+        assert!(invite.from().unwrap().uri.contains(user), "{:?}", invite.from());
+        let referred_by = invite.header(HeaderName::ReferredBy);
+        assert_eq!(referred_by, target.then_some("<sip:1000@198.51.100.1:5060>"));
+        end_referred(world);
+    }
+}
+
+#[test]
+fn a_user_is_asserted_and_named_by_its_account_at_the_target_too() {
+    let peer = Peer {
+        trusted: true,
+        from: Named::Account,
+        ..Peer::default()
+    };
+    let of = |address: &str| NextHop {
+        peer: Some(Arc::new(peer.clone())),
+        ..hop(address)
+    };
+    let settings = Config {
+        has_registrar: true,
+        ..config(&[])
+    };
+    let mut world = World::with(settings, Conditions::PERFECT, 1);
+    world.account = Some("sip:+4977@example.com".into());
+    world.contacts = vec![of(B)];
+    let (mut world, _) = called(world, &[]);
+    world.b.answer(world.now);
+    world.run_ms(100);
+    world.contacts = vec![of(B2)];
+    world.b.refer(world.now, "<sip:490@198.51.100.1>", None);
+    world.run_ms(50);
+    let invite = world.b2.last_invite.clone().expect("the target has the call");
+    let account = "<sip:+4977@198.51.100.1:5060>";
+    assert_eq!(all(&invite, HeaderName::PAssertedIdentity), [account]);
+    assert!(invite.header(HeaderName::From).unwrap().starts_with(account));
+    end_referred(world);
+}
+
+/// Who takes a place with `Replaces` and hides is nobody to those who are called after it.
+#[test]
+fn the_privacy_of_who_takes_a_place_is_kept() {
+    let (mut world, _) = called(world(false, Peer::default()), &[]);
+    world.b.answer(world.now);
+    world.run_ms(100);
+    let id = world.a.talks[0].dialog.id();
+    let tag = id.remote_tag.as_deref().unwrap_or("");
+    let replaces = format!("{};to-tag={tag};from-tag={}", id.call_id, id.local_tag);
+    let body = world.b3.body();
+    let builder = world
+        .b3
+        .invite_builder("1000")
+        .header(HeaderName::Replaces, replaces)
+        .header(HeaderName::Privacy, "id")
+        .body("application/sdp", body.as_bytes());
+    world.b3.send_invite(world.now, builder);
+    world.run_ms(300);
+    assert_eq!(world.b3.log, ["200 INVITE"]);
+    world.b.refer(world.now, "<sip:490@198.51.100.1>", None);
+    world.run_ms(50);
+    let invite = world.b2.last_invite.clone().expect("the target has the call");
+    assert_eq!(invite.from().unwrap().uri, "sip:anonymous@anonymous.invalid");
+    assert_eq!(invite.header(HeaderName::Privacy), Some("id"));
+    world.b3.bye(world.now);
+    world.finish();
 }

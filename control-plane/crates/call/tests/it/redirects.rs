@@ -6,7 +6,7 @@ use call::{Config, NextHop, Peer, Redirect, Route, Routes};
 use sans_io::network::Conditions;
 use sip::HeaderName;
 
-use crate::world::{B, B2, B3, World, config, hop};
+use crate::world::{B, B2, B3, World, config, contact, hop};
 
 /// Numbers with 1 are at B, those with 49 at B2, and those with 900, which cost money, at B3.
 fn world(redirect: Redirect) -> World {
@@ -197,4 +197,66 @@ fn an_early_dialog_of_who_redirects_is_over() {
     );
     world.a.bye(world.now);
     world.finish();
+}
+
+/// A user's device sends its calls on (RFC 5359, "Call Forwarding - Unconditional"), while another one of the user rings.
+#[test]
+fn a_device_of_a_user_may_send_a_call_on() {
+    for (redirect, to) in [
+        (Redirect::Follow, "49"),
+        (Redirect::Follow, "1"),
+        (Redirect::Refuse, "49"),
+    ] {
+        let peer = Arc::new(Peer {
+            redirect,
+            redirect_to: vec![to.into()],
+            ..Peer::default()
+        });
+        let settings = Config {
+            has_registrar: true,
+            routes: Routes::new([Route {
+                prefix: "49".into(),
+                weight: None,
+                next_hops: vec![hop(B3)],
+            }]),
+            ..config(&[])
+        };
+        let mut world = World::with(settings, Conditions::PERFECT, 1);
+        let device = |address, device| NextHop {
+            peer: Some(peer.clone()),
+            ..contact(address, 0, device)
+        };
+        world.contacts = vec![device(B, 0), device(B2, 1)];
+        world.a.invite(world.now, true);
+        world.run_ms(20);
+        world.b2.respond(world.now, 180, "b2", None);
+        world.b.response_field = Some(("Contact", "<sip:4930@h>"));
+        world.b.respond(world.now, 302, "b1", None);
+        world.run_ms(20);
+        let is_followed = redirect == Redirect::Follow && to == "49";
+        assert_eq!(world.b3.last_invite.is_some(), is_followed, "{redirect:?} {to}");
+        let ua = if is_followed { &mut world.b3 } else { &mut world.b2 };
+        ua.answer_as(world.now, "x");
+        world.run_ms(100);
+        assert_eq!(world.a.log, ["180 INVITE", "200 INVITE"]);
+        world.a.bye(world.now);
+        world.finish();
+        assert_eq!(world.b2.log.last().unwrap().starts_with("CANCEL"), is_followed);
+    }
+}
+
+/// RFC 3261 §19.1.4: one user has many ways to be written.
+#[test]
+fn a_user_written_with_escapes_is_no_other_user() {
+    let mut world = redirected(
+        Redirect::Follow,
+        302,
+        "<sip:%34930@h>, <sip:49%330@h>, <sip:%31000@h>",
+    );
+    let invite = world.b2.last_invite.clone().expect("the target has the call");
+    assert!(invite.request_uri().unwrap().starts_with("sip:4930@"));
+    world.b2.respond(world.now, 503, "b1", None);
+    world.finish();
+    assert_eq!(world.b2.log, ["INVITE"], "each is called once");
+    assert_eq!(world.b.log, ["INVITE"]);
 }

@@ -641,12 +641,62 @@ fn a_refer_that_is_passed_on_is_the_other_partys_to_answer() {
     world.run_ms(50);
     assert_eq!(fragments(&world.a), ["SIP/2.0 180 Ringing"]);
     assert!(logged(&world.b, "200 NOTIFY"));
+    // RFC 6665 §4.1.3: with the last word the subscription is over.
+    world.b.extra_fields = vec![("Subscription-State", "terminated;reason=noresource")];
+    for status in ["200 NOTIFY", "481 NOTIFY"] {
+        world.b.in_dialog(world.now, "NOTIFY", Some("SIP/2.0 200 OK\r\n"));
+        world.run_ms(50);
+        assert_eq!(world.b.log.last().unwrap(), status);
+    }
+    world.b.extra_fields.clear();
+    assert_eq!(world.a.notified.len(), 2);
     // Nobody has asked the caller for anything.
     world.a.extra_field = Some(("Event", "refer"));
     world.a.in_dialog(world.now, "NOTIFY", None);
     world.run_ms(50);
     assert_eq!(world.a.log.last().unwrap(), "481 NOTIFY");
     world.a.extra_field = None;
+    world.a.bye(world.now);
+    world.finish();
+}
+
+/// RFC 3515 §2.4.4, RFC 4488: no NOTIFY passes for a REFER that was refused, that wanted none, or whose time is over; another
+/// word in `Refer-Sub` is nobody's business.
+#[test]
+fn a_subscription_of_a_refer_that_was_passed_on_ends() {
+    let policies = policies(TransferPolicy::Pass, TransferPolicy::Pass);
+    let mut world = talking_with(policies, Conditions::PERFECT, 1);
+    let notify = |world: &mut World, state: &'static str| {
+        world.b.extra_fields = vec![("Event", "refer"), ("Subscription-State", state)];
+        world
+            .b
+            .in_dialog(world.now, "NOTIFY", Some("SIP/2.0 100 Trying\r\n"));
+        world.b.extra_fields.clear();
+        world.run_ms(50);
+        world.b.log.last().unwrap().clone()
+    };
+    world.b.manner = Manner::Reject(603);
+    world.a.refer(world.now, TO_B2, None);
+    world.run_ms(50);
+    assert_eq!(world.a.log.last().unwrap(), "603 REFER");
+    assert_eq!(notify(&mut world, "active"), "481 NOTIFY");
+
+    world.b.manner = Manner::Accept;
+    world.a.refer(world.now, TO_B2, Some(("Refer-Sub", "false;x=y")));
+    world.run_ms(50);
+    let told = world.b.referred.clone().unwrap();
+    assert_eq!(told.header(HeaderName::ReferSub), Some("false"));
+    assert_eq!(notify(&mut world, "active"), "481 NOTIFY");
+
+    world.a.refer(world.now, TO_B2, Some(("Refer-Sub", "perhaps")));
+    world.run_ms(50);
+    let told = world.b.referred.clone().unwrap();
+    assert!(!told.has(HeaderName::ReferSub));
+    assert_eq!(notify(&mut world, "active;expires=30"), "200 NOTIFY");
+    world.run_ms(29_000);
+    assert_eq!(notify(&mut world, "active;expires=10"), "200 NOTIFY");
+    world.run_ms(11_000);
+    assert_eq!(notify(&mut world, "active"), "481 NOTIFY");
     world.a.bye(world.now);
     world.finish();
 }

@@ -74,6 +74,8 @@ pub struct Ua {
     pub allows: Option<&'static str>,
     /// A header field for our requests within a dialog.
     pub extra_field: Option<(&'static str, &'static str)>,
+    /// Header fields for our requests within a dialog.
+    pub extra_fields: Vec<(&'static str, &'static str)>,
     /// `Session-Expires` and `Min-SE` of the latest response.
     pub session_told: Option<String>,
     pub min_se: Option<String>,
@@ -155,6 +157,7 @@ impl Ua {
             session: None,
             allows: None,
             extra_field: None,
+            extra_fields: Vec::new(),
             session_told: None,
             min_se: None,
             extra: "",
@@ -345,6 +348,9 @@ impl Ua {
             .header(HeaderName::Contact, contact);
         if let Some((name, value)) = self.extra_field {
             builder = builder.header(name, value).header(HeaderName::Supported, "timer");
+        }
+        for (name, value) in &self.extra_fields {
+            builder = builder.header(*name, *value);
         }
         if let Some(body) = body {
             builder = builder.body("application/sdp", body.as_bytes());

@@ -188,7 +188,11 @@ impl World {
                 self.requests.push(request.clone());
                 self.node.handle(self.now, request);
             }
-            Output::Register(_) | Output::Locate(_) => unreachable!("nobody registers here"),
+            Output::Register(_) => unreachable!("nobody registers here"),
+            Output::Locate(wanted) => {
+                let placement = call::Placement::To(self.contacts.clone());
+                self.b2bua.located(self.now, &wanted, placement);
+            }
             Output::Answered(answered) => self.answered.push(*answered),
             Output::Place(asked) => {
                 let placement = call::Placement::To(self.contacts.clone());

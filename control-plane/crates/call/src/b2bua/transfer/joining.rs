@@ -5,7 +5,7 @@ use sip::message::ResponseBuilder;
 use sip::transaction::ClientKey;
 use sip::{HeaderName, Message};
 
-use super::{Departed, Entrance, Newcomer, Stage};
+use super::{Departed, Entrance, Newcomer, Stage, Successor};
 use crate::b2bua::call::{Answer, Call, Phase, by_side};
 use crate::b2bua::deadlines::Deadline;
 use crate::b2bua::ending::Ending;
@@ -257,7 +257,10 @@ impl Call {
         }
         self.enter(hub, now, by, how, &body);
         let transfers = self.transfers.get_or_insert_default();
-        transfers.users[by] = Some(transfer.user);
+        transfers.successors[by] = Some(Successor {
+            user: transfer.user,
+            known: transfer.known,
+        });
         if let Some(mut leg) = gone {
             leg.accept = None;
             let mut referral = transfer.referral;

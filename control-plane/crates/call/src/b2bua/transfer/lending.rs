@@ -4,7 +4,7 @@ use sip::transaction::{ClientKey, ServerKey};
 use sip::{HeaderName, Message};
 
 use super::refer::Referred;
-use super::{Entrance, Newcomer, Stage, Transfer};
+use super::{Entrance, Newcomer, Stage, Successor, Transfer};
 use crate::b2bua::B2bua;
 use crate::b2bua::call::Call;
 use crate::b2bua::deadlines::Deadline;
@@ -144,7 +144,7 @@ impl B2bua {
                 return;
             }
         };
-        let (dialog, user) = newcomer;
+        let (dialog, Successor { user, known }) = newcomer;
         let id = dialog.leg.id();
         self.hub.add_dialog(&id.0, &id.1, call, by);
         let refer = (server, request.clone());
@@ -157,6 +157,7 @@ impl B2bua {
                 has_left: false,
                 user,
                 uri: referred.uri.clone(),
+                known,
                 hops: Vec::new().into_iter(),
                 max_forwards: hub.config.max_forwards,
                 referred_by: None,
@@ -182,7 +183,7 @@ impl Call {
         hub: &mut Hub,
         side: Side,
         needs: Option<(usize, bool)>,
-    ) -> Result<(Newcomer, String), TransferError> {
+    ) -> Result<(Newcomer, Successor), TransferError> {
         self.check_transfer(hub)?;
         if self.policies[side.other()] == TransferPolicy::Refuse {
             return Err(TransferError::NoRoute);
@@ -217,7 +218,11 @@ impl Call {
             policy: self.policies[side],
             offer: None,
         };
-        Ok((newcomer, self.user_of(side)))
+        let successor = Successor {
+            user: self.user_of(side),
+            known: self.known(side).cloned().map(Box::new),
+        };
+        Ok((newcomer, successor))
     }
 
     /// Whether the party of `side` is somewhere else, and may come back.

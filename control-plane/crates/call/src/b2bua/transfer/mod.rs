@@ -30,12 +30,14 @@ use sip::{Message, Source};
 use super::call::{Answer, Call, Phase};
 use super::deadlines::Deadline;
 use super::hub::{CallKey, Hub};
+use super::identity::Known;
 use super::leg::Leg;
 use super::side::{Both, Side};
 use crate::{NextHop, TransferError, TransferPolicy};
 
 pub(super) use lending::Errand;
 use notify::Referral;
+use passing::Passed;
 
 /// What a call has when it is, was or may be transferred by another rule than the usual one.
 #[derive(Debug, Default)]
@@ -49,9 +51,16 @@ pub(super) struct Transfers {
     /// Where the newcomer was sent for last, and what it may do.
     hop: Option<(SocketAddr, TransferPolicy)>,
     /// REFERs that were passed on, by who sent them: NOTIFYs of the other party are for these.
-    passed: Both<u16>,
-    /// The users of those who came later.
-    users: Both<Option<String>>,
+    passed: Both<Vec<Passed>>,
+    /// Those who came later.
+    successors: Both<Option<Successor>>,
+}
+
+/// Who has taken a party's place.
+#[derive(Debug)]
+struct Successor {
+    user: String,
+    known: Option<Box<Known>>,
 }
 
 /// A transfer that is under way.
@@ -64,9 +73,10 @@ struct Transfer {
     referral: Option<Referral>,
     /// It has said BYE: if the transfer fails now the call is over.
     has_left: bool,
-    /// User part and address of the newcomer, for the record.
+    /// User part and address of the newcomer, for the record, and what is known of it beside.
     user: String,
     uri: String,
+    known: Option<Box<Known>>,
     hops: std::vec::IntoIter<NextHop>,
     max_forwards: u8,
     referred_by: Option<String>,
@@ -206,24 +216,30 @@ impl Call {
         self.notify_progress(hub, now, 100);
     }
 
-    /// The user part by which the others are told of a party: a caller who hides is nobody to them.
+    /// The user part by which the others are told of a party: one that hides is nobody to them.
     fn told_user_of(&self, side: Side) -> String {
-        let is_first = self
-            .transfers
-            .as_ref()
-            .is_none_or(|transfers| transfers.users[side].is_none());
-        match self.hides_caller && side == Side::Caller && is_first {
+        match self.known(side).is_some_and(Known::is_hidden) {
             true => "anonymous".to_owned(),
             false => self.user_of(side),
         }
     }
 
+    fn successor(&self, side: Side) -> Option<&Successor> {
+        self.transfers.as_ref()?.successors[side].as_ref()
+    }
+
+    /// What is known of a party beside its user part.
+    fn known(&self, side: Side) -> Option<&Known> {
+        match (self.successor(side), side) {
+            (Some(successor), _) => successor.known.as_deref(),
+            (None, Side::Caller) => self.known_caller.as_deref(),
+            (None, Side::Callee) => None,
+        }
+    }
+
     /// The user part by which a party is known here.
     fn user_of(&self, side: Side) -> String {
-        let later = self
-            .transfers
-            .as_ref()
-            .and_then(|transfers| transfers.users[side].clone());
+        let later = self.successor(side).map(|successor| successor.user.clone());
         later.unwrap_or_else(|| {
             let record = self.record.so_far();
             match side {

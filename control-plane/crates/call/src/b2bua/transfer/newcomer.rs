@@ -11,6 +11,7 @@ use crate::b2bua::call::Call;
 use crate::b2bua::deadlines::Deadline;
 use crate::b2bua::headers;
 use crate::b2bua::hub::{CallKey, Client, Hub, tag_of};
+use crate::b2bua::identity;
 use crate::b2bua::leg::{Leg, cseq};
 use crate::{NextHop, Output};
 
@@ -114,7 +115,11 @@ impl Call {
     fn invite_to(&mut self, hub: &Hub, hop: &NextHop, call_id: &str, tag: &str) -> Option<RequestBuilder> {
         let ours = hub.host_towards(&hop.destination).to_owned();
         let stays = self.transfer()?.by.other();
-        let caller = self.told_user_of(stays);
+        let known = self.known(stays).cloned();
+        let caller = match identity::is_trusted(hop) {
+            true => self.user_of(stays),
+            false => self.told_user_of(stays),
+        };
         let transfer = self.transfer()?;
         let (user, params) = headers::user_and_params(&transfer.uri, &[]);
         let at = |user: &str| if user.is_empty() { "" } else { "@" };
@@ -126,9 +131,11 @@ impl Call {
             Some(contact) => contact.uri.clone(),
             None => format!("sip:{user}{}{}{params}{transport}", at(&user), hop.host),
         };
-        let from = match caller.as_str() {
-            "anonymous" => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
-            caller => format!("<sip:{caller}{}{ours}>", at(caller)),
+        let named = known.as_ref().and_then(|known| known.named(hop, &ours));
+        let from = match (caller.as_str(), named) {
+            ("anonymous", _) => identity::ANONYMOUS.to_owned(),
+            (_, Some(named)) => named,
+            (caller, None) => format!("<sip:{caller}{}{ours}>", at(caller)),
         };
         let mut builder = RequestBuilder::new("INVITE", &uri)
             .header(HeaderName::MaxForwards, transfer.max_forwards)
@@ -145,12 +152,16 @@ impl Call {
         if let Some(replaces) = &transfer.replaces {
             builder = builder.header(HeaderName::Replaces, replaces);
         }
-        // RFC 3892 §5: who refers is told to our own users alone.
-        if let Some(user) = transfer.referred_by.as_ref().filter(|_| hop.contact.is_some()) {
+        // RFC 3892 §5: who refers is told to our own users, and within trust.
+        let is_told = hop.contact.is_some() || identity::is_trusted(hop);
+        if let Some(user) = transfer.referred_by.as_ref().filter(|_| is_told) {
             builder = builder.header(
                 HeaderName::ReferredBy,
                 format_args!("<sip:{user}{}{ours}>", at(user)),
             );
+        }
+        if let Some(known) = &known {
+            builder = known.tell(builder, hop, &ours);
         }
         let service_route = hub.trunks.service_route(hop).iter();
         let routes = service_route.chain(hop.contact.iter().flat_map(|contact| &contact.routes));

@@ -1,13 +1,14 @@
-use sans_io::Timestamp;
+use std::time::Duration;
 
+use sans_io::Timestamp;
 use sip::transaction::ServerKey;
-use sip::{HeaderName, Message};
+use sip::{HeaderName, Message, Method};
 
 use super::refer::Referred;
 use crate::b2bua::B2bua;
 use crate::b2bua::call::Call;
 use crate::b2bua::headers;
-use crate::b2bua::hub::{CallKey, Client, Hub};
+use crate::b2bua::hub::{CallKey, Client, Hub, tag_of};
 use crate::b2bua::requests::{Refusal, check, refuse};
 use crate::b2bua::side::Side;
 
@@ -53,6 +54,22 @@ impl B2bua {
     }
 }
 
+impl B2bua {
+    /// Notes the end of a request that was passed on: a REFER that is refused makes no subscription, and one whose receiver
+    /// says so neither (RFC 4488 §4). `cseq` is our copy's.
+    pub(in crate::b2bua) fn relayed(&mut self, request: &Message, cseq: u32, response: &Message) {
+        let is_success = response.status().is_some_and(|status| status < 300);
+        let is_taken = is_success && headers::refer_sub(response) != Some(false);
+        if request.method() != Some(Method::Refer) || is_taken {
+            return;
+        }
+        let (call_id, tag) = (request.call_id().unwrap_or(""), tag_of(request, HeaderName::To));
+        if let Some((key, side)) = self.hub.dialog(call_id, tag) {
+            self.with_call(key, |call, _| call.forget_passed(side, cseq));
+        }
+    }
+}
+
 impl Call {
     #[expect(clippy::too_many_arguments, reason = "a REFER in all its parts")]
     fn pass_on(
@@ -84,10 +101,12 @@ impl Call {
                 HeaderName::ReferredBy,
                 format_args!("<sip:{referred_by}{}{ours}>", at(&referred_by)),
             );
-        if let Some(value) = request.header(HeaderName::ReferSub) {
-            builder = builder.header(HeaderName::ReferSub, value);
+        let wants = headers::refer_sub(request);
+        if let Some(wants) = wants {
+            builder = builder.header(HeaderName::ReferSub, wants);
         }
         let builder = headers::pass_through(builder, request);
+        let cseq = leg.dialog().local_seq().unwrap_or(0);
         let client = Client::Relay {
             server,
             request: request.clone(),
@@ -97,7 +116,12 @@ impl Call {
         hub.counters.transfers_passed += 1;
         let transfers = self.transfers.get_or_insert_default();
         transfers.count += 1;
-        transfers.passed[side] += 1;
+        if wants != Some(false) {
+            transfers.passed[side].push(Passed {
+                cseq,
+                until: now + hub.config.ring_timeout,
+            });
+        }
         Ok(())
     }
 
@@ -114,18 +138,14 @@ impl Call {
         let max_forwards = check(hub, request, true)?;
         self.check_order(side, request)?;
         let to = side.other();
-        let is_passed = self
+        let event = request.header(HeaderName::Event).unwrap_or("");
+        let place = self
             .transfers
             .as_ref()
-            .is_some_and(|transfers| transfers.passed[to] > 0);
-        let event = request.header(HeaderName::Event).unwrap_or("");
-        let is_refer = event
-            .split(';')
-            .next()
-            .is_some_and(|package| package.trim().eq_ignore_ascii_case("refer"));
-        if !is_passed || !is_refer {
+            .and_then(|transfers| Passed::place(&transfers.passed[to], event, now));
+        let Some(place) = place else {
             return Err(Refusal::of(481));
-        }
+        };
         let Some(leg) = &mut self.legs[to] else {
             return Err(Refusal::of(500));
         };
@@ -153,8 +173,73 @@ impl Call {
             request: request.clone(),
         };
         let sent = hub.send(now, builder, leg.destination(), |_| client);
+        if let Some(transfers) = &mut self.transfers {
+            let passed = &mut transfers.passed[to];
+            match lasts(state) {
+                Lasts::Over => drop(passed.remove(place)),
+                Lasts::For(seconds) => passed[place].until = now + Duration::from_secs(seconds.into()),
+                Lasts::AsBefore => {}
+            }
+        }
         sent.map(|_| ()).ok_or_else(|| Refusal::of(503))
     }
+
+    /// The other party has refused the REFER of `side` that went to it as `cseq`, or wants to say nothing of it.
+    fn forget_passed(&mut self, side: Side, cseq: u32) {
+        if let Some(transfers) = &mut self.transfers {
+            transfers.passed[side].retain(|passed| passed.cseq != cseq);
+        }
+    }
+}
+
+/// A REFER that was passed on, for as long as its subscription may last (RFC 3515 §2.4.4).
+#[derive(Debug)]
+pub(super) struct Passed {
+    /// Its CSeq number towards the other party, which is the `id` in the `Event` of NOTIFYs for it.
+    cseq: u32,
+    until: Timestamp,
+}
+
+impl Passed {
+    /// Which one a NOTIFY with this `Event` is for: the one of its `id`, or the earliest when it has none.
+    fn place(passed: &[Self], event: &str, now: Timestamp) -> Option<usize> {
+        let mut params = event.split(';').map(str::trim);
+        let is_refer = params.next()?.eq_ignore_ascii_case("refer");
+        let id = params.find_map(|param| {
+            let (name, value) = param.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("id").then(|| value.trim())
+        });
+        let is_it = |passed: &Self| {
+            passed.until > now && id.is_none_or(|id| id.parse().is_ok_and(|id: u32| id == passed.cseq))
+        };
+        passed.iter().position(is_it).filter(|_| is_refer)
+    }
+}
+
+/// How long a subscription lasts after a NOTIFY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    Over,
+    /// So many seconds.
+    For(u32),
+    AsBefore,
+}
+
+/// What `Subscription-State` says (RFC 6665 §8.2.3).
+fn lasts(state: &str) -> Lasts {
+    let mut params = state.split(';').map(str::trim);
+    if params
+        .next()
+        .is_some_and(|state| state.eq_ignore_ascii_case("terminated"))
+    {
+        return Lasts::Over;
+    }
+    let expires = params.find_map(|param| {
+        let (name, value) = param.split_once('=')?;
+        let is_expires = name.trim().eq_ignore_ascii_case("expires");
+        is_expires.then(|| value.trim().parse().ok()).flatten()
+    });
+    expires.map_or(Lasts::AsBefore, Lasts::For)
 }
 
 /// Text as it may stand as a header's value in a URI (RFC 3261 §19.1.1).

@@ -266,6 +266,7 @@ impl Call {
             has_left: false,
             user: bounded(&user),
             uri: wanted.uri.clone(),
+            known: None,
             hops: hops.into_iter(),
             max_forwards: request
                 .and_then(|request| headers::max_forwards(request, hub.config.max_forwards))

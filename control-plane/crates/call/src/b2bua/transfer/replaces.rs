@@ -7,6 +7,7 @@ use crate::b2bua::B2bua;
 use crate::b2bua::call::{Call, Phase};
 use crate::b2bua::headers;
 use crate::b2bua::hub::{CallKey, Hub, Server};
+use crate::b2bua::identity::Known;
 use crate::b2bua::leg::Leg;
 use crate::b2bua::requests::Refusal;
 use crate::b2bua::side::Side;
@@ -72,6 +73,7 @@ impl B2bua {
         source: Source,
         invite: &Message,
         policy: TransferPolicy,
+        known: Option<Box<Known>>,
     ) -> Result<(), Refusal> {
         if policy == TransferPolicy::Refuse {
             return Err(Refusal::of(403));
@@ -91,7 +93,7 @@ impl B2bua {
         let offer = crate::b2bua::requests::offer(&mut self.hub, invite)?;
         let mut result = Err(Refusal::of(481));
         self.with_call(key, |call, hub| {
-            result = call.begin_replacing(hub, now, side, server, source, invite, &replaces, offer);
+            result = call.begin_replacing(hub, now, side, server, source, invite, &replaces, offer, known);
         });
         result
     }
@@ -117,6 +119,7 @@ impl Call {
         invite: &Message,
         replaces: &Replaces,
         offer: Option<sdp::Session>,
+        known: Option<Box<Known>>,
     ) -> Result<(), Refusal> {
         match self.phase {
             Phase::Ended => return Err(Refusal::of(603)),
@@ -168,6 +171,7 @@ impl Call {
             has_left: false,
             user: bounded(&user),
             uri: bounded(uri),
+            known,
             hops: Vec::new().into_iter(),
             max_forwards: hub.config.max_forwards,
             referred_by: None,
