@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use sans_io::{Random, Timestamp};
 use sip::digest::{Challenges, Login, Request};
-use sip::message::Uri;
+use sip::message::{NameAddr, Uri};
 use sip::{HeaderName, Message, Transport};
 
 use crate::request::Series;
@@ -137,6 +137,8 @@ impl Registration {
     ) -> Option<(Message, usize)> {
         if self.bound.as_ref().is_some_and(|(until, _)| *until <= now) {
             self.bound = None;
+            // It came with the binding, and is its (RFC 3608 §5.1).
+            self.service_route = Arc::default();
         }
         self.due.filter(|&due| due <= now)?;
         self.due = None;
@@ -376,23 +378,29 @@ fn contact_uri(terms: &RegistrationTerms, server: &Server) -> String {
 }
 
 /// How many seconds the 2xx gives our contact: its own time, else that of `Expires`; `None` if it says neither (RFC 3261
-/// §10.3 step 8 wants all bindings in it; there are trunks that name none).
+/// §10.3 step 8 wants all bindings in it; there are trunks that name none). Zero if our contact is not among others.
+///
+/// A border element before the trunk may have written our host anew: a single contact with our user part is ours, then.
 fn granted(response: &Message, contact: &str) -> Option<u32> {
     let ours = Uri::parse(contact).ok()?;
-    let is_ours = |uri: &Uri<'_>| {
-        uri.user_decoded() == ours.user_decoded() && uri.host() == ours.host() && uri.port() == ours.port()
-    };
+    let is_our_user = |uri: &Uri<'_>| uri.user_decoded() == ours.user_decoded();
+    let is_ours = |uri: &Uri<'_>| is_our_user(uri) && uri.host() == ours.host() && uri.port() == ours.port();
     let overall = response.number(HeaderName::Expires).ok().flatten();
-    let mut others = false;
-    for told in response.contacts().flatten() {
-        if told.parsed_uri().is_ok_and(|uri| is_ours(&uri)) {
-            let own = told.param("expires").and_then(|seconds| seconds.parse().ok());
-            return own.or(overall);
-        }
-        others = true;
+    let time = |told: &NameAddr<'_>| {
+        let own = told.param("expires").and_then(|seconds| seconds.parse().ok());
+        own.or(overall)
+    };
+    let told: Vec<NameAddr<'_>> = response.contacts().flatten().collect();
+    let fits = |told: &&NameAddr<'_>, is_it: &dyn Fn(&Uri<'_>) -> bool| {
+        told.parsed_uri().is_ok_and(|uri| is_it(&uri))
+    };
+    if let Some(ours) = told.iter().find(|told| fits(told, &is_ours)) {
+        return time(ours);
     }
-    match others {
-        true => Some(0),
-        false => overall,
+    let mut alike = told.iter().filter(|told| fits(told, &is_our_user));
+    match (alike.next(), alike.next()) {
+        (Some(rewritten), None) => time(rewritten),
+        _ if told.is_empty() => overall,
+        _ => Some(0),
     }
 }

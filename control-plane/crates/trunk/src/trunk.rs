@@ -154,6 +154,7 @@ impl Trunk {
             let request = *tools.requests + 1;
             let sent = registration.handle_timeout(now, request, terms, &self.terms.servers);
             self.send(sent, tools);
+            self.tell_route(tools);
         }
         for place in 0..self.probes.len() {
             let probe = &mut self.probes[place];

@@ -193,6 +193,54 @@ fn the_service_route_is_told_when_it_changes() {
     assert_eq!(world.told[1..], ["route 7 "]);
 }
 
+/// RFC 3608 §5.1: it is the binding's, and ends with it.
+#[test]
+fn the_service_route_ends_with_the_binding() {
+    let mut world = World::new(Conditions::PERFECT, 1);
+    world.carriers[0].service_route = vec!["<sip:p1;lr>"];
+    world.set(vec![terms(7)]);
+    world.run_s(1);
+    world
+        .carriers
+        .iter_mut()
+        .for_each(|carrier| carrier.is_deaf = true);
+    world.run_s(1_790);
+    assert_eq!(world.told, ["route 7 <sip:p1;lr>"], "the binding stands");
+    world.run_s(20);
+    assert!(!world.is_registered());
+    assert_eq!(world.told[1..], ["route 7 "]);
+    world.carriers[0].is_deaf = false;
+    world.run_s(1_300);
+    assert_eq!(world.told[2..], ["route 7 <sip:p1;lr>"]);
+}
+
+/// A border element before the registrar shows it another host and port than ours, and the answer has them.
+#[test]
+fn a_contact_that_was_written_anew_on_its_way_is_ours_by_its_user() {
+    let ours = "line7@198.51.100.1:5060";
+    for (rewritten, others, is_registered) in [
+        ("line7@203.0.113.9:40000", vec![], true),
+        (
+            "line7@203.0.113.9",
+            vec!["<sip:phone@203.0.113.7>;expires=60"],
+            true,
+        ),
+        ("line8@198.51.100.1:5060", vec![], false),
+        (
+            "line7@203.0.113.9",
+            vec!["<sip:line7@203.0.113.7>;expires=60"],
+            false,
+        ),
+    ] {
+        let mut world = World::new(Conditions::PERFECT, 1);
+        world.carriers[0].rewrites = Some((ours, rewritten));
+        world.carriers[0].others = others;
+        world.set(vec![terms(7)]);
+        world.run_s(1);
+        assert_eq!(world.is_registered(), is_registered, "{rewritten}");
+    }
+}
+
 #[test]
 fn a_change_of_the_configuration_leaves_what_is_as_it_was() {
     let mut world = World::new(Conditions::PERFECT, 1);

@@ -46,6 +46,9 @@ pub struct Carrier {
     pub expires_max_s: u32,
     /// Names the contact in its 200, or `Expires` alone.
     pub names_contact: bool,
+    /// What becomes of our contact in its 200, and contacts of others there.
+    pub rewrites: Option<(&'static str, &'static str)>,
+    pub others: Vec<&'static str>,
     pub service_route: Vec<&'static str>,
     /// Contact and its end.
     pub bindings: Vec<(String, Timestamp)>,
@@ -71,6 +74,8 @@ impl Carrier {
             min_expires_s: 60,
             expires_max_s: 7_200,
             names_contact: true,
+            rewrites: None,
+            others: Vec::new(),
             service_route: Vec::new(),
             bindings: Vec::new(),
             gaps: 0,
@@ -148,7 +153,14 @@ impl Carrier {
             self.bindings
                 .push((uri.clone(), now + Duration::from_secs(granted.into())));
             match self.names_contact {
-                true => fields.push((HeaderName::Contact, format!("<{uri}>;expires={granted}"))),
+                true => {
+                    let told = self
+                        .rewrites
+                        .map_or(uri.clone(), |(from, to)| uri.replace(from, to));
+                    fields.push((HeaderName::Contact, format!("<{told}>;expires={granted}")));
+                    let others = self.others.iter();
+                    fields.extend(others.map(|other| (HeaderName::Contact, (*other).to_owned())));
+                }
                 false => fields.push((HeaderName::Expires, granted.to_string())),
             }
         }
