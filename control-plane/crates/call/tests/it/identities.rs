@@ -394,9 +394,7 @@ fn the_privacy_of_who_takes_a_place_is_kept() {
     let (mut world, _) = called(world(false, Peer::default()), &[]);
     world.b.answer(world.now);
     world.run_ms(100);
-    let id = world.a.talks[0].dialog.id();
-    let tag = id.remote_tag.as_deref().unwrap_or("");
-    let replaces = format!("{};to-tag={tag};from-tag={}", id.call_id, id.local_tag);
+    let replaces = world.a.dialog_ids(0);
     let body = world.b3.body();
     let builder = world
         .b3

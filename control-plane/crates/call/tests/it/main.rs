@@ -21,6 +21,7 @@ mod random;
 mod redirects;
 mod refusals;
 mod reliable;
+mod services;
 mod sessions;
 mod table;
 mod transfers;

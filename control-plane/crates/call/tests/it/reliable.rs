@@ -381,3 +381,22 @@ fn reliable_calls_survive_a_bad_network() {
         "only {talking} of {count} talk"
     );
 }
+
+/// RFC 3262 §3, RFC 6337 pattern 5: the offer in a PRACK is refused, and what the PRACK acknowledges is acknowledged.
+#[test]
+fn an_offer_in_a_prack_is_refused_and_the_call_goes_on() {
+    let mut world = invited(HeaderName::Supported);
+    world.a.pracks = false;
+    progress(&mut world);
+    let (rseq, offer) = (world.a.rseqs[0], world.a.body());
+    world.a.prack_with(world.now, rseq, Some(&offer));
+    world.run_ms(50);
+    assert_eq!(world.a.log, ["183 INVITE", "488 PRACK"]);
+    world.run_ms(5_000);
+    let repeated = world.trace.iter().filter(|it| *it == "183 INVITE -> a").count();
+    assert_eq!(repeated, 1);
+    world.b.answer(world.now);
+    world.run_ms(50);
+    assert_eq!(world.a.log.last().unwrap(), "200 INVITE");
+    hang_up(world);
+}

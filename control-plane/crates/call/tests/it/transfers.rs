@@ -549,21 +549,11 @@ fn pick_up(world: &mut World, replaces: &str, offer: bool) {
     world.run_ms(300);
 }
 
-fn ids(ua: &Ua) -> String {
-    let id = ua.talks[0].dialog.id();
-    format!(
-        "{};to-tag={};from-tag={}",
-        id.call_id,
-        id.remote_tag.as_deref().unwrap_or(""),
-        id.local_tag
-    )
-}
-
 /// RFC 3891 §3: an INVITE with `Replaces` takes the place of the dialog that it names.
 #[test]
 fn an_invite_with_replaces_takes_a_place() {
     let mut world = talking();
-    let replaces = ids(&world.b);
+    let replaces = world.b.dialog_ids(0);
     pick_up(&mut world, &replaces, true);
     assert!(logged(&world.b2, "200 INVITE"), "{:?}", world.b2.log);
     assert_hear(&world, &world.a, &world.b2);
@@ -581,7 +571,7 @@ fn an_invite_with_replaces_takes_a_place() {
 #[test]
 fn an_invite_with_replaces_that_fits_nothing_gets_its_status() {
     let mut world = talking();
-    let good = ids(&world.b);
+    let good = world.b.dialog_ids(0);
     let other = good.replace("from-tag=", "from-tag=x");
     for (replaces, offer, status) in [
         ("x;to-tag=1;from-tag=2", true, "481 INVITE"),
@@ -608,7 +598,7 @@ fn an_invite_with_replaces_that_fits_nothing_gets_its_status() {
         Conditions::PERFECT,
         1,
     );
-    let good = ids(&world.b);
+    let good = world.b.dialog_ids(0);
     pick_up(&mut world, &good, true);
     assert_eq!(world.b2.log.last().unwrap(), "403 INVITE");
     world.a.bye(world.now);

@@ -338,6 +338,28 @@ impl Ua {
         self.talks.iter().any(|talk| talk.alive)
     }
 
+    /// The ids by which the B2BUA's dialog with us is replaced (RFC 3891), as they stand in `Replaces`: our `n`th dialog as we
+    /// know it.
+    pub fn dialog_ids(&self, n: usize) -> String {
+        let id = self.talks[n].dialog.id();
+        format!(
+            "{};to-tag={};from-tag={}",
+            id.call_id,
+            id.remote_tag.as_deref().unwrap_or(""),
+            id.local_tag
+        )
+    }
+
+    /// An INVITE that takes the place of a dialog.
+    pub fn replace(&mut self, now: Timestamp, replaces: &str) {
+        let body = self.body();
+        let builder = self
+            .invite_builder("1000")
+            .header(HeaderName::Replaces, replaces)
+            .body("application/sdp", body.as_bytes());
+        self.send_invite(now, builder);
+    }
+
     /// A request in the first dialog that stands.
     pub fn in_dialog(&mut self, now: Timestamp, method: &str, body: Option<&str>) -> Option<ClientKey> {
         let (contact, destination) = (self.contact(), self.destination());

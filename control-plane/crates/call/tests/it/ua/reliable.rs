@@ -202,14 +202,22 @@ impl Ua {
 
     /// A PRACK in our latest early dialog.
     pub fn prack(&mut self, now: Timestamp, rseq: u32) {
+        self.prack_with(now, rseq, None);
+    }
+
+    /// A PRACK in our latest early dialog, with an offer.
+    pub fn prack_with(&mut self, now: Timestamp, rseq: u32, body: Option<&str>) {
         let destination = self.destination();
         let Some(early) = self.early.last_mut() else {
             return;
         };
-        let prack = early
+        let mut prack = early
             .dialog
             .request("PRACK", 70)
             .header(HeaderName::RAck, format_args!("{rseq} 1 INVITE"));
+        if let Some(body) = body {
+            prack = prack.body("application/sdp", body.as_bytes());
+        }
         self.layer
             .send_request(now, prack.build().unwrap(), destination)
             .unwrap();
