@@ -14,7 +14,9 @@ use ops::clock::MonotonicClock;
 use sans_io::Timestamp;
 use sip::{Destination, FlowId, Transport};
 use sip_transport::Bound;
-use sip_transport::dns::{Goal, Resolver, Target};
+use sip_transport::dns::{Goal, ResolveError, Resolver, Target};
+use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 
 use crate::config;
 use crate::plan::{Plan, TrunkPlan};
@@ -22,8 +24,14 @@ use crate::plan::{Plan, TrunkPlan};
 /// How long the questions for one name may take together at the least.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Names that are looked up at once: one that nobody answers for holds up few others.
+const LOOKUPS_AT_ONCE: usize = 32;
+
 /// What a next hop says about itself: what is looked up once for all routes that say the same.
 type Name = (String, Option<u16>, Option<Transport>);
+
+/// What came of a search: targets and until when they hold, or why there are none.
+type Looked = Result<Result<(Vec<Target>, Option<Timestamp>), ResolveError>, Elapsed>;
 
 /// How names stand, for metrics.
 #[derive(Debug, Default)]
@@ -59,7 +67,7 @@ pub struct Table {
     /// What we can send over, the preferred first, and whether to IPv4 and IPv6.
     transports: Vec<Transport>,
     families: (bool, bool),
-    resolver: Resolver,
+    resolver: Arc<Resolver>,
     clock: MonotonicClock,
     known: HashMap<Name, Vec<Target>>,
     lookups: Arc<Lookups>,
@@ -97,7 +105,7 @@ impl Table {
                 bound.iter().any(|bound| bound.local.is_ipv4()),
                 bound.iter().any(|bound| bound.local.is_ipv6()),
             ),
-            resolver,
+            resolver: Arc::new(resolver),
             clock: MonotonicClock::start(),
             ids: HashMap::new(),
             trunks: Vec::new(),
@@ -201,18 +209,24 @@ impl Table {
         names.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         names.dedup();
         let mut again = Some(Timestamp::MAX);
-        for name in names {
-            let goal = Goal {
-                host: name.0.clone(),
-                port: name.1,
-                transport: name.2,
-                transports: self.transports.clone(),
-                families: self.families,
+        let mut names = names.into_iter();
+        // Dropped with this future, and what is under way with it.
+        let mut looking = JoinSet::new();
+        loop {
+            let free = LOOKUPS_AT_ONCE.saturating_sub(looking.len());
+            for name in names.by_ref().take(free) {
+                looking.spawn(self.look_for(name));
+            }
+            let Some(looked) = looking.join_next().await else {
+                break;
+            };
+            let Ok((name, result)) = looked else {
+                // A task of ours that panicked: its name keeps its addresses.
+                again = None;
+                continue;
             };
             let host = name.0.clone();
-            let patience = self.resolver.patience().max(LOOKUP_TIMEOUT);
-            let looking = self.resolver.resolve(self.clock.now(), goal);
-            let (counter, until) = match tokio::time::timeout(patience, looking).await {
+            let (counter, until) = match result {
                 Ok(Ok((targets, until))) if targets.is_empty() => {
                     tracing::warn!(host, "next hop not found");
                     (&self.lookups.nothing, until)
@@ -242,6 +256,23 @@ impl Table {
         let remembered = self.resolver.remembered() as u64;
         self.lookups.remembered.store(remembered, Relaxed);
         again
+    }
+
+    /// The search for one name's targets, with its end in time.
+    fn look_for(&self, name: Name) -> impl Future<Output = (Name, Looked)> + use<> {
+        let goal = Goal {
+            host: name.0.clone(),
+            port: name.1,
+            transport: name.2,
+            transports: self.transports.clone(),
+            families: self.families,
+        };
+        let patience = self.resolver.patience().max(LOOKUP_TIMEOUT);
+        let (resolver, now) = (self.resolver.clone(), self.clock.now());
+        async move {
+            let looked = tokio::time::timeout(patience, resolver.resolve(now, goal)).await;
+            (name, looked)
+        }
     }
 
     /// The table as calls use it.
@@ -379,6 +410,7 @@ fn system_source(remote: SocketAddr) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sip_transport::dns::{Cache, Lifetimes};
 
     fn table(next_hop: &str, listeners: &[&str]) -> Table {
         table_by(next_hop, listeners, None)
@@ -486,5 +518,49 @@ mod tests {
         table.known.insert(gone, known);
         table.look_up().await;
         assert_eq!(hops(&table), found);
+    }
+
+    /// A name server that never answers holds no name up for longer than one: a reload waits for the last of them.
+    #[tokio::test]
+    async fn names_are_looked_up_at_once() {
+        let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let lifetimes = Lifetimes {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(1),
+            negative: Duration::from_secs(1),
+        };
+        let servers = [silent.local_addr().unwrap()];
+        let patience = Duration::from_secs(30);
+        let resolver = Resolver::new(&servers, patience, Cache::new(lifetimes, 100)).unwrap();
+        let mut table = table("sip:name0.example:5070", &["127.0.0.1:5060"]);
+        table.resolver = Arc::new(resolver);
+        let next_hops = (1..8).map(|n| format!("sip:name{n}.example:5070"));
+        for next_hop in next_hops {
+            let next_hop = config::NextHop::try_from(next_hop).unwrap();
+            table.stops.push(Stop {
+                next_hop,
+                transfer: call::TransferPolicy::Refuse,
+                listener: None,
+                logins: None,
+                trunk: None,
+            });
+        }
+        let asked = async {
+            let mut names = std::collections::BTreeSet::new();
+            let mut question = [0; 512];
+            while names.len() < 8 {
+                let length = silent.recv(&mut question).await.unwrap();
+                let text = String::from_utf8_lossy(&question[..length]).into_owned();
+                names.extend(
+                    text.find("name")
+                        .and_then(|at| text.get(at..at + 5))
+                        .map(str::to_owned),
+                );
+            }
+        };
+        tokio::select! {
+            again = table.look_up() => panic!("it has given up: {again:?}"),
+            asked = tokio::time::timeout(patience / 2, asked) => asked.expect("all names are asked for before one is given up"),
+        }
     }
 }

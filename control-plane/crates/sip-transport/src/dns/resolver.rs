@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -25,7 +26,8 @@ const SLOW_QUESTIONS: u32 = 4;
 #[derive(Debug)]
 pub struct Resolver {
     resolver: TokioResolver,
-    cache: Cache,
+    /// Held for a look into it alone, never while a question is under way.
+    cache: Mutex<Cache>,
     timeout: Duration,
 }
 
@@ -67,7 +69,7 @@ impl Resolver {
         let resolver = builder.build().map_err(ResolveError::Setup)?;
         Ok(Self {
             resolver,
-            cache,
+            cache: Mutex::new(cache),
             timeout,
         })
     }
@@ -84,7 +86,7 @@ impl Resolver {
     /// # Errors
     /// When a question has no answer, and nothing is found without it. That what is asked for is not there is an answer.
     pub async fn resolve(
-        &mut self,
+        &self,
         now: Timestamp,
         goal: Goal,
     ) -> Result<(Vec<Target>, Option<Timestamp>), ResolveError> {
@@ -102,12 +104,15 @@ impl Resolver {
                     };
                 }
             };
-            let known = self.cache.find(now, &question);
+            let known = self
+                .cache()
+                .find(now, &question)
+                .map(|(answer, until)| (answer.clone(), until));
             let (answer, until) = match known {
-                Some((answer, until)) => (answer.clone(), until),
+                Some(known) => known,
                 None => match (self.ask(&question).await, &question) {
                     (Ok((answer, ttl)), _) => {
-                        let until = self.cache.keep(now, question, answer.clone(), ttl);
+                        let until = self.cache().keep(now, question, answer.clone(), ttl);
                         (answer, until)
                     }
                     // That a service is at certain servers cannot be guessed: the host itself may be another machine.
@@ -128,7 +133,12 @@ impl Resolver {
 
     /// Answers that are remembered.
     pub fn remembered(&self) -> usize {
-        self.cache.len()
+        self.cache().len()
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        // Nothing panics with it held; what it has is whole in any case.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self, question: &Question) -> Result<(Answer, Option<Duration>), ResolveError> {
