@@ -93,6 +93,17 @@ impl Call {
                 false => Refusal::of(491),
             });
         }
+        if !self.take_up(place) {
+            return Err(Refusal::later(hub));
+        }
+        let exchange = Exchange::new(side, server, source, request, max_forwards, Some(offer));
+        self.handle_exchange(hub, now, exchange);
+        Ok(())
+    }
+
+    /// Makes a fork's early dialogs the call's, if another offer may be made in them: the first one is answered reliably on both
+    /// sides (RFC 3311 §5.1).
+    pub(super) fn take_up(&mut self, place: usize) -> bool {
         let fork = &self.outbound.forks[place];
         let is_answered = fork
             .provisionals
@@ -103,28 +114,12 @@ impl Call {
             .zip(fork.answer.as_ref())
             .and_then(|(offer, answer)| sdp::agree(offer, answer).ok());
         let Some(first) = first.filter(|_| fork.has_agreed && is_answered) else {
-            return Err(Refusal::later(hub));
+            return false;
         };
         let lines = by_side(Side::Caller, &first);
         self.adopt(place, lines);
         self.note_relayed(place);
-        self.handle_exchange(
-            hub,
-            now,
-            Exchange {
-                from: side,
-                server,
-                source,
-                request: request.clone(),
-                max_forwards,
-                offer: Some(offer),
-                client: None,
-                answer: None,
-                sent: None,
-                extended: false,
-            },
-        );
-        Ok(())
+        true
     }
 
     /// Makes the early dialogs of a fork those of the call. What it has agreed on is `lines`, unless an UPDATE has changed

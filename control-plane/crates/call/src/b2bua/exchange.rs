@@ -16,7 +16,7 @@ use super::session;
 use super::side::{Both, Side};
 use crate::{Cause, MediaError, Released};
 
-/// A re-INVITE or UPDATE of one party on its way to the other. A call has at most one: whoever comes second gets
+/// A re-INVITE, an UPDATE, or an offer in a PRACK of one party on its way to the other. A call has at most one: whoever comes second gets
 /// 491 or 500 (RFC 3261 §14.2, RFC 3311 §5.2).
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -40,6 +40,28 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
+    pub(super) fn new(
+        from: Side,
+        server: ServerKey,
+        source: Source,
+        request: &Message,
+        max_forwards: u8,
+        offer: Option<Session>,
+    ) -> Self {
+        Self {
+            from,
+            server,
+            source,
+            request: request.clone(),
+            max_forwards,
+            offer,
+            client: None,
+            answer: None,
+            sent: None,
+            extended: false,
+        }
+    }
+
     fn is_invite(&self) -> bool {
         self.request.method() == Some(Method::Invite)
     }
@@ -178,13 +200,14 @@ impl Call {
             .as_ref()
             .map(|offer| self.describe_offer(to, offer));
         let Some(leg) = &mut self.legs[to] else { return };
-        let method = exchange
-            .request
-            .method()
-            .map_or("INVITE", |method| method.as_str())
-            .to_owned();
+        let method = match exchange.request.method() {
+            // The other party has had its PRACK (RFC 3262 §5): what else is offered before the answer is an UPDATE (RFC 3311).
+            Some(Method::Prack) => "UPDATE",
+            Some(Method::Update) => "UPDATE",
+            _ => "INVITE",
+        };
         let request = leg
-            .request(&method, exchange.max_forwards)
+            .request(method, exchange.max_forwards)
             .header(HeaderName::Allow, headers::ALLOW);
         let request = session::ask(request, leg, &hub.config.session);
         let mut request = headers::pass_through(request, &exchange.request);
@@ -448,6 +471,11 @@ impl Call {
                 }
             });
         }
+        // It is the offer that is refused, whatever the other party thinks of UPDATE: the PRACK has done its work.
+        let status = match exchange.request.method() {
+            Some(Method::Prack) if status != 487 && status != 408 => 488,
+            _ => status,
+        };
         let own = sip::message::reason_phrase(status);
         let passed = from
             .filter(|response| response.status() == Some(status))

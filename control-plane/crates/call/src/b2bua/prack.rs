@@ -5,15 +5,16 @@ use sans_io::Timestamp;
 use sip::dialog::{ProvisionalStep, RELIABLE, Rack, ReliableProvisionals};
 use sip::message::ResponseBuilder;
 use sip::transaction::ServerKey;
-use sip::{HeaderName, Message, Method};
+use sip::{HeaderName, Message, Method, Source};
 
 use super::call::{Call, Phase, Reliability};
 use super::deadlines::Deadline;
 use super::ending::Ending;
+use super::exchange::Exchange;
 use super::headers;
 use super::hub::{Client, Hub};
 use super::leg::{Leg, cseq};
-use super::requests::{Refusal, check};
+use super::requests::{Refusal, check, offer};
 use super::side::Side;
 use crate::{Cause, Released};
 
@@ -178,17 +179,18 @@ impl Call {
         }
     }
 
-    /// A PRACK of the caller: for the response that waits for it, and for no other (RFC 3262 §3). An offer in it is
-    /// refused; what it acknowledges is acknowledged all the same.
+    /// A PRACK of the caller: for the response that waits for it, and for no other (RFC 3262 §3). An offer in it goes to the
+    /// other party where an UPDATE's would, and is refused elsewhere; what it acknowledges is acknowledged all the same.
     pub(super) fn handle_prack(
         &mut self,
         hub: &mut Hub,
         now: Timestamp,
         side: Side,
         key: ServerKey,
+        source: Source,
         request: &Message,
     ) -> Result<(), Refusal> {
-        check(hub, request, false)?;
+        let max_forwards = check(hub, request, false)?;
         self.check_order(side, request)?;
         let rack = Rack::of(request).ok_or_else(|| Refusal::of(400))?;
         let place = self.early_fork(side, request);
@@ -210,12 +212,25 @@ impl Call {
             .filter(|_| is_of_invite && side == Side::Caller)
             .and_then(|provisionals| provisionals.acknowledge(now, rack.rseq).ok())
             .ok_or_else(|| Refusal::of(481))?;
-        let status = if request.body().is_empty() { 200 } else { 488 };
-        hub.respond(
-            now,
-            key,
-            ResponseBuilder::for_request(request, status, sip::message::reason_phrase(status)),
-        );
+        let reoffer = offer(hub, request);
+        let is_held = self
+            .inbound
+            .as_ref()
+            .is_some_and(|inbound| inbound.held.is_some());
+        let fork = place.filter(|_| self.phase == Phase::Calling && self.exchange.is_none() && !is_held);
+        let status = match reoffer {
+            Ok(None) => Some(200),
+            Ok(Some(reoffer)) if max_forwards > 0 && fork.is_some_and(|fork| self.take_up(fork)) => {
+                let exchange = Exchange::new(side, key, source, request, max_forwards, Some(reoffer));
+                self.handle_exchange(hub, now, exchange);
+                None
+            }
+            Ok(Some(_)) | Err(_) => Some(488),
+        };
+        if let Some(status) = status {
+            let phrase = sip::message::reason_phrase(status);
+            hub.respond(now, key, ResponseBuilder::for_request(request, status, phrase));
+        }
         let server = self.inbound.as_ref().map(|inbound| inbound.server);
         if let (Some(server), Some(next)) = (server, next) {
             hub.respond_with(now, server, next);

@@ -430,7 +430,7 @@ impl Call {
             Method::Invite | Method::Update => self.take_exchange(hub, now, side, key, source, request),
             Method::Info => self.relay(hub, now, side, key, request),
             Method::Notify => self.pass_notify(hub, now, side, key, request),
-            Method::Prack => self.handle_prack(hub, now, side, key, request),
+            Method::Prack => self.handle_prack(hub, now, side, key, source, request),
             other => Err(Refusal::method(other)),
         };
         if let Err(refusal) = result {
@@ -492,18 +492,7 @@ impl Call {
             None => {}
         }
         let offer = offer(hub, request)?;
-        let exchange = Exchange {
-            from: side,
-            server,
-            source,
-            request: request.clone(),
-            max_forwards,
-            offer,
-            client: None,
-            answer: None,
-            sent: None,
-            extended: false,
-        };
+        let exchange = Exchange::new(side, server, source, request, max_forwards, offer);
         self.handle_exchange(hub, now, exchange);
         Ok(())
     }

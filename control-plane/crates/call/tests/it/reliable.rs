@@ -7,6 +7,7 @@ use sans_io::{Random, Timestamp};
 use sip::HeaderName;
 
 use crate::random::number;
+use crate::ua::Manner;
 use crate::world::{B, World, config};
 
 /// The caller's INVITE, with this in `Supported` or `Require`, has arrived at the callee.
@@ -382,21 +383,105 @@ fn reliable_calls_survive_a_bad_network() {
     );
 }
 
-/// RFC 3262 §3, RFC 6337 pattern 5: the offer in a PRACK is refused, and what the PRACK acknowledges is acknowledged.
-#[test]
-fn an_offer_in_a_prack_is_refused_and_the_call_goes_on() {
-    let mut world = invited(HeaderName::Supported);
+/// A caller that has yet to acknowledge the answer in a 183, which the callee gave reliably or not.
+fn unacknowledged(name: HeaderName, is_reliable: bool) -> World {
+    let mut world = invited(name);
     world.a.pracks = false;
-    progress(&mut world);
+    let body = world.b.body();
+    match is_reliable {
+        true => world.b.respond_reliably(world.now, 183, "b1", Some(&body)),
+        false => world.b.respond(world.now, 183, "b1", Some(&body)),
+    }
+    world.run_ms(20);
+    assert_eq!(world.a.log, ["183 INVITE"]);
+    world
+}
+
+fn prack_with_offer(world: &mut World) {
     let (rseq, offer) = (world.a.rseqs[0], world.a.body());
     world.a.prack_with(world.now, rseq, Some(&offer));
     world.run_ms(50);
-    assert_eq!(world.a.log, ["183 INVITE", "488 PRACK"]);
-    world.run_ms(5_000);
-    let repeated = world.trace.iter().filter(|it| *it == "183 INVITE -> a").count();
-    assert_eq!(repeated, 1);
+}
+
+/// RFC 6337, pattern 5: a new offer in the PRACK, its answer in the 200. To the callee, which has had its PRACK, it is an UPDATE.
+#[test]
+fn an_offer_in_a_prack_reaches_the_callee() {
+    let mut world = unacknowledged(HeaderName::Supported, true);
+    (world.a.direction, world.b.direction) = ("sendonly", "recvonly");
+    prack_with_offer(&mut world);
+    assert_eq!(world.b.log, ["INVITE", "PRACK", "UPDATE"]);
+    assert!(world.b.last_body.contains("a=sendonly"), "{}", world.b.last_body);
+    assert_eq!(world.a.log, ["183 INVITE", "200 PRACK"]);
+    let answered = world
+        .sent
+        .iter()
+        .rev()
+        .find(|sent| sent.bytes.starts_with(b"SIP/2.0 200"));
+    let answer = String::from_utf8_lossy(&answered.unwrap().bytes).into_owned();
+    assert!(
+        answer.contains("a=recvonly") && answer.contains("PRACK"),
+        "{answer}"
+    );
+    let legs = world.node.calls.values().next().unwrap();
+    assert_eq!(legs[0].lines[0].direction, media_types::Direction::SendOnly);
     world.b.answer(world.now);
     world.run_ms(50);
     assert_eq!(world.a.log.last().unwrap(), "200 INVITE");
+    // The CSeq goes on, both ways.
+    world.a.reinvite(world.now, "sendrecv", true);
+    world.run_ms(50);
+    world.b.reinvite(world.now, "sendrecv", true);
+    world.run_ms(50);
+    assert_eq!(world.a.log[3..], ["200 INVITE", "INVITE", "ACK"]);
     hang_up(world);
+}
+
+/// What cannot be offered now is refused, and what the PRACK acknowledges is acknowledged (RFC 3262 §3).
+#[test]
+fn an_offer_in_a_prack_that_comes_too_early_or_is_refused_leaves_the_call_as_it_was() {
+    for (name, is_reliable, manner) in [
+        (HeaderName::Require, false, Manner::Accept),
+        (HeaderName::Supported, true, Manner::Reject(405)),
+        (HeaderName::Supported, true, Manner::Reject(488)),
+    ] {
+        let mut world = unacknowledged(name, is_reliable);
+        world.b.manner = manner;
+        prack_with_offer(&mut world);
+        assert_eq!(world.a.log, ["183 INVITE", "488 PRACK"]);
+        world.run_ms(5_000);
+        let repeated = world.trace.iter().filter(|it| *it == "183 INVITE -> a").count();
+        assert_eq!(repeated, 1);
+        world.b.manner = Manner::Accept;
+        world.b.answer(world.now);
+        world.run_ms(50);
+        assert_eq!(world.a.log.last().unwrap(), "200 INVITE");
+        hang_up(world);
+    }
+}
+
+/// The callee answers the INVITE, or the caller gives up, while the offer of a PRACK is on its way.
+#[test]
+fn an_offer_in_a_prack_may_cross_the_end_of_the_ringing() {
+    let mut world = unacknowledged(HeaderName::Supported, true);
+    world.node.delay = Duration::from_millis(100);
+    let (rseq, offer) = (world.a.rseqs[0], world.a.body());
+    world.a.prack_with(world.now, rseq, Some(&offer));
+    world.run_ms(15);
+    world.b.answer(world.now);
+    world.run_ms(1_000);
+    assert_eq!(world.a.log[1..], ["200 INVITE", "200 PRACK"]);
+    hang_up(world);
+
+    let mut world = unacknowledged(HeaderName::Supported, true);
+    world.b.manner = Manner::Ignore;
+    prack_with_offer(&mut world);
+    world.a.cancel(world.now);
+    world.run_ms(100);
+    assert!(world.a.log.contains(&"487 PRACK".to_owned()), "{:?}", world.a.log);
+    assert!(
+        world.a.log.contains(&"487 INVITE".to_owned()),
+        "{:?}",
+        world.a.log
+    );
+    world.finish();
 }
