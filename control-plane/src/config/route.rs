@@ -107,7 +107,7 @@ pub enum Redirect {
     /// Nowhere: 480.
     #[default]
     Refuse,
-    /// To those of its contacts that begin with one of `redirect_to`, by the routing table.
+    /// To those of its contacts that begin with one of `redirect_to`: users at their contacts, others by the routing table.
     Follow,
     /// To the caller.
     Pass,

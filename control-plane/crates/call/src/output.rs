@@ -17,7 +17,7 @@ pub enum Output {
     Register(Box<Asked>),
     /// An INVITE that would begin a call: say where it goes by [`B2bua::place`](crate::B2bua::place).
     Place(Box<Asked>),
-    /// Somebody whom a call shall be transferred to: say where that is by [`B2bua::located`](crate::B2bua::located).
+    /// Somebody whom a call shall be transferred or redirected to: say where that is by [`B2bua::located`](crate::B2bua::located).
     Locate(Box<Wanted>),
     /// What became of a request that was sent by [`B2bua::send_request`](crate::B2bua::send_request).
     Answered(Box<Answered>),

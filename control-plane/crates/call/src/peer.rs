@@ -4,7 +4,8 @@ pub enum Redirect {
     /// Nowhere: the caller gets 480, and the next hop's turn is over.
     #[default]
     Refuse,
-    /// To those of its contacts whose users begin with one of [`Peer::redirect_to`], by the routing table.
+    /// To those of its contacts whose users begin with one of [`Peer::redirect_to`]: users of ours at their contacts, others by
+    /// the routing table.
     Follow,
     /// To the caller, with us as the host of every contact, so that its new call comes by here.
     Pass,

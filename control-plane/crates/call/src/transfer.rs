@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use sip::Message;
 use sip::transaction::ServerKey;
 
@@ -33,7 +35,7 @@ impl Party {
     }
 }
 
-/// Somebody a call shall be transferred to: the shell says where that is by [`B2bua::located`](crate::B2bua::located),
+/// Somebody a call shall be transferred or redirected to: the shell says where that is by [`B2bua::located`](crate::B2bua::located),
 /// before it tells the B2BUA of anything else.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -44,6 +46,8 @@ pub struct Wanted {
     pub(crate) by: Side,
     /// The REFER that asks for it; `None` if it is an operator's wish.
     pub(crate) refer: Option<(ServerKey, Message)>,
+    /// It is the target of a redirection.
+    pub(crate) redirected: Option<Arc<crate::Called>>,
 }
 
 /// Why an operator's transfer is not begun.

@@ -15,6 +15,7 @@ use super::identity::Known;
 use super::leg::{Bye, Leg};
 use super::media::{Lines, Media, Step};
 use super::record::Record;
+use super::redirect::Redirecting;
 use super::side::{Both, Side};
 use super::transfer::Transfers;
 use crate::{Called, MediaError, NextHop, Output, TransferPolicy};
@@ -62,6 +63,8 @@ pub(super) struct Inbound {
     pub(super) account: Option<String>,
     /// Whom redirections have led to.
     pub(super) redirected: Vec<Arc<Called>>,
+    /// A redirection whose targets are looked for.
+    pub(super) redirecting: Option<Box<Redirecting>>,
     /// What it gets when nobody answers, as far as is known.
     pub(super) failure: Option<Failure>,
     /// What a REFER of the caller will lead to.

@@ -6,7 +6,7 @@ use sip::message::ResponseBuilder;
 use sip::transaction::ClientKey;
 use sip::{HeaderName, Message};
 
-use super::branch::Failure;
+use super::branch::{Branch, Failure};
 use super::call::{Answer, Call, Fork, Phase, Reliability, by_side};
 use super::deadlines::Deadline;
 use super::ending::Ending;
@@ -176,12 +176,6 @@ impl Call {
         }
         let hop = self.outbound.hops.get(branch.hop);
         let is_contact = hop.is_some_and(|hop| hop.contact.is_some());
-        // RFC 5626 §5.3: 430 says that a flow has failed, and nothing of the device at its end.
-        let goes_on = status == 503
-            || is_contact && status == 430
-            || hop
-                .and_then(|hop| hop.failover.as_ref())
-                .is_some_and(|failover| failover.codes.contains(&status));
         if let Some(seconds) = headers::retry_after(response).filter(|_| status == 503)
             && let Some(hop) = hop.filter(|_| !is_contact)
         {
@@ -189,12 +183,29 @@ impl Call {
             hub.counters.next_hops_rested += 1;
             hub.trunks.rest(&hop.destination, now + rest);
         }
-        if self.follow(hub, now, &branch, response) {
-            self.forks_over(hub, now, client, status);
-            self.call_next(hub, now);
-            return;
+        if !self.follow(hub, now, &branch, response) {
+            self.branch_refused(hub, now, &branch, response);
         }
-        let contacts = self.passed_contacts(hub, &branch, response);
+    }
+
+    /// A branch has failed with `response`, and nothing else comes of that.
+    pub(super) fn branch_refused(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        branch: &Branch,
+        response: &Message,
+    ) {
+        let status = response.status().unwrap_or(500);
+        let hop = self.outbound.hops.get(branch.hop);
+        let is_contact = hop.is_some_and(|hop| hop.contact.is_some());
+        // RFC 5626 §5.3: 430 says that a flow has failed, and nothing of the device at its end.
+        let goes_on = status == 503
+            || is_contact && status == 430
+            || hop
+                .and_then(|hop| hop.failover.as_ref())
+                .is_some_and(|failover| failover.codes.contains(&status));
+        let contacts = self.passed_contacts(hub, branch, response);
         let passed = match contacts.is_empty() {
             true => headers::failure_status(status),
             false => status,
@@ -217,7 +228,7 @@ impl Call {
             ..Ending::of(cause)
         };
         let failure = Failure { ending, at: None };
-        self.branch_failed(hub, now, &branch, failure, goes_on);
+        self.branch_failed(hub, now, branch, failure, goes_on);
     }
 
     /// No response at all from a next hop (timer B), or the transport could not reach it.

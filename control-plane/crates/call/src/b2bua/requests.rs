@@ -315,6 +315,7 @@ impl B2bua {
                 is_trusted: self.is_trusted(&asked.source),
                 account,
                 redirected: Vec::new(),
+                redirecting: None,
                 failure: None,
                 transfer: asked.transfer,
                 held: None,

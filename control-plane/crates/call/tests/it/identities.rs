@@ -378,7 +378,7 @@ fn a_user_is_asserted_and_named_by_its_account_at_the_target_too() {
     let (mut world, _) = called(world, &[]);
     world.b.answer(world.now);
     world.run_ms(100);
-    world.contacts = vec![of(B2)];
+    world.located = vec![("490", vec![of(B2)])];
     world.b.refer(world.now, "<sip:490@198.51.100.1>", None);
     world.run_ms(50);
     let invite = world.b2.last_invite.clone().expect("the target has the call");

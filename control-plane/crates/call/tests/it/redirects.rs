@@ -260,3 +260,58 @@ fn a_user_written_with_escapes_is_no_other_user() {
     assert_eq!(world.b2.log, ["INVITE"], "each is called once");
     assert_eq!(world.b.log, ["INVITE"]);
 }
+
+/// A user's phone sends its calls on to another user: to all phones of that one, and to no phone by chance of its place.
+#[test]
+fn a_device_may_send_a_call_on_to_another_user() {
+    let peer = Arc::new(Peer {
+        redirect: Redirect::Follow,
+        redirect_to: vec!["carol".into(), "dave".into()],
+        ..Peer::default()
+    });
+    let device = |address, rank, device| NextHop {
+        peer: Some(peer.clone()),
+        ..contact(address, rank, device)
+    };
+    let of_user = || {
+        let mut world = World::with_contacts(&[device(B, 0, 0)], Conditions::PERFECT, 1);
+        world.located = vec![
+            ("carol", vec![device(B2, 0, 0), device(B3, 0, 1)]),
+            ("dave", Vec::new()),
+        ];
+        world.a.invite(world.now, true);
+        world.run_ms(20);
+        world
+    };
+    let mut world = of_user();
+    world.b.response_field = Some(("Contact", "<sip:dave@us>, <sip:carol@us>"));
+    world.b.respond(world.now, 302, "b1", None);
+    world.run_ms(20);
+    let uri = |invite: &Option<sip::Message>| invite.clone().unwrap().request_uri().unwrap().to_owned();
+    assert_eq!(uri(&world.b2.last_invite), "sip:phone@10.2.0.2:5060");
+    assert_eq!(uri(&world.b3.last_invite), "sip:phone@10.2.0.3:5060");
+    world.b2.respond(world.now, 180, "b2", None);
+    world.run_ms(20);
+    world.b3.answer_as(world.now, "b3");
+    world.run_ms(100);
+    assert!(world.b2.log.last().unwrap().starts_with("CANCEL"));
+    assert_eq!(world.a.log, ["180 INVITE", "200 INVITE"]);
+    world.a.bye(world.now);
+    world.finish();
+    assert_eq!(world.b2bua.counters().redirects_followed, 1);
+
+    // That one is away, and the other one's phone sends the call back.
+    for contacts in ["<sip:dave@us>", "<sip:carol@us>"] {
+        let mut world = of_user();
+        world.b.response_field = Some(("Contact", contacts));
+        world.b.respond(world.now, 302, "b1", None);
+        world.run_ms(20);
+        for ua in [&mut world.b2, &mut world.b3] {
+            ua.response_field = Some(("Contact", "<sip:carol@us>, <sip:1000@us>"));
+            ua.respond(world.now, 302, "x", None);
+        }
+        world.finish();
+        assert_eq!(world.a.log, ["480 INVITE"], "{contacts}");
+        assert_eq!(world.b.log, ["INVITE"]);
+    }
+}

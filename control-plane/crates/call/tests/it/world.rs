@@ -6,6 +6,7 @@ use call::{B2bua, Cdr, Config, MediaRequest, NextHop, Output, Route, Routes, Sta
 use media_types::{EndCause, Event, EventKind};
 use sans_io::network::{Conditions, Network};
 use sans_io::{Random, Timestamp};
+use sip::message::Uri;
 use sip::transaction::Listener;
 use sip::{Destination, FlowId, Message, Source, Transmit, Transport};
 
@@ -31,6 +32,8 @@ pub struct World {
     pub account: Option<String>,
     /// Where calls go when there is a registrar.
     pub contacts: Vec<NextHop>,
+    /// Where users are that calls are transferred or redirected to; others are where the routing table says.
+    pub located: Vec<(&'static str, Vec<NextHop>)>,
     pub node: Node,
     pub network: Network<SocketAddr, Bytes>,
     pub records: Vec<Cdr>,
@@ -116,6 +119,7 @@ impl World {
             b3: Ua::new(B3, us, random.fork()),
             account: None,
             contacts: Vec::new(),
+            located: Vec::new(),
             node: Node::new(),
             network: Network::new(conditions, random.fork()),
             records: Vec::new(),
@@ -190,7 +194,12 @@ impl World {
             }
             Output::Register(_) => unreachable!("nobody registers here"),
             Output::Locate(wanted) => {
-                let placement = call::Placement::To(self.contacts.clone());
+                let user = Uri::parse(&wanted.uri).unwrap().user().unwrap_or("").to_owned();
+                let found = self.located.iter().find(|(known, _)| *known == user);
+                let placement = match found {
+                    Some((_, contacts)) => call::Placement::To(contacts.clone()),
+                    None => call::Placement::Routed,
+                };
                 self.b2bua.located(self.now, &wanted, placement);
             }
             Output::Answered(answered) => self.answered.push(*answered),

@@ -110,6 +110,7 @@ impl B2bua {
                     call,
                     by: side,
                     refer,
+                    redirected: None,
                 };
                 self.want(now, wanted);
             }
@@ -158,6 +159,7 @@ impl B2bua {
             call: key,
             by: goes.side(),
             refer: None,
+            redirected: None,
         };
         match self.hub.config.has_registrar {
             true => self.hub.output(Output::Locate(Box::new(wanted))),
@@ -170,7 +172,10 @@ impl B2bua {
 
     /// Says where somebody is that came out as [`Output::Locate`].
     pub fn located(&mut self, now: Timestamp, wanted: &Wanted, placement: Placement) {
-        let _ = self.transfer_to(now, wanted, placement);
+        match &wanted.redirected {
+            Some(called) => self.redirection_located(now, wanted, called, placement),
+            None => drop(self.transfer_to(now, wanted, placement)),
+        }
         self.handle_events(now);
     }
 
