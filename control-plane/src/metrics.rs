@@ -410,6 +410,7 @@ impl Sources {
             &[
                 ("event", counted.events),
                 ("missed", counted.events_missed),
+                ("exchange_opened", counted.exchanges),
                 ("call_lost", counted.calls_lost),
                 ("overloaded", counted.overloaded),
                 ("orphan_dropped", counted.orphans_dropped),

@@ -23,6 +23,9 @@ pub struct Grpc {
     /// Requests and streams at once on one connection; HTTP/2 tells the client.
     #[serde(default = "Grpc::streams_max")]
     pub streams_max: u32,
+    /// Requests under way at once in one `Exchange`; HTTP/2 makes the client wait.
+    #[serde(default = "Grpc::exchange_requests_max")]
+    pub exchange_requests_max: usize,
     /// The largest message that is taken, in bytes. The report on a call of many lines must find room in one.
     #[serde(default = "Grpc::message_bytes_max")]
     pub message_bytes_max: usize,
@@ -37,6 +40,10 @@ impl Grpc {
     }
 
     const fn streams_max() -> u32 {
+        1024
+    }
+
+    const fn exchange_requests_max() -> usize {
         1024
     }
 
@@ -101,6 +108,7 @@ impl Validate for Grpc {
     fn validate(&self, problems: &mut Problems) {
         problems.range("connections_max", self.connections_max, 1..=65_536);
         problems.range("streams_max", self.streams_max, 1..=65_536);
+        problems.range("exchange_requests_max", self.exchange_requests_max, 1..=65_536);
         problems.range("message_bytes_max", self.message_bytes_max, 65_536..=64 << 20);
         problems.range("request_timeout_ms", self.request_timeout_ms, 10..=600_000);
         let Some(tls) = &self.tls else { return };

@@ -38,6 +38,10 @@ fn the_example_is_valid_and_spells_out_the_defaults() {
     assert_eq!(example.io.config(16_384), net_io::IoConfig::default());
     assert_eq!(example.grpc.connections_max, small.grpc.connections_max);
     assert_eq!(example.grpc.streams_max, small.grpc.streams_max);
+    assert_eq!(
+        example.grpc.exchange_requests_max,
+        small.grpc.exchange_requests_max
+    );
     assert_eq!(example.grpc.message_bytes_max, small.grpc.message_bytes_max);
     assert_eq!(example.grpc.request_timeout_ms, small.grpc.request_timeout_ms);
     assert_eq!(example.interfaces[0].ports.pairs().len(), 5_000);

@@ -1,5 +1,7 @@
 //! The gRPC front of the node: where it listens, who may come in, and the service.
 
+mod commands;
+mod exchange;
 mod incoming;
 mod server;
 mod service;

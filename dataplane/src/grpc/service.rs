@@ -2,14 +2,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use media_types::{CallId, Refusal};
+use media_types::CallId;
 use proto::convert;
 use proto::media_v1::{self as wire, media_node_server::MediaNode};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use super::commands::Commands;
+use super::exchange::Exchange;
 use super::watch::{tell_events, tell_statistics};
 use crate::config::Grpc;
 use crate::kernel::KernelInterface;
@@ -29,11 +31,12 @@ const STREAM_BUFFER: usize = 4;
 /// `ringpath.media.v1.MediaNode`: turns requests into commands of the [`Node`], and counts them.
 pub struct Service {
     node: Arc<Node>,
+    commands: Commands,
     taps: Admission,
     /// No answer may be larger; reports of many calls are cut to fit.
     message_bytes_max: usize,
-    /// No request takes longer; its caller may want less, which tonic sees to.
-    request_timeout: Duration,
+    /// Requests that one exchange has under way at most.
+    exchange_requests_max: usize,
 }
 
 type Outcome<T> = Result<Response<T>, Status>;
@@ -42,11 +45,13 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Service {
     /// The service of `node`, with the limits of `config`.
     pub fn new(node: Arc<Node>, taps: Admission, config: &Grpc) -> Self {
+        let request_timeout = Duration::from_millis(config.request_timeout_ms);
         Self {
+            commands: Commands::new(node.clone(), request_timeout),
             node,
             taps,
             message_bytes_max: config.message_bytes_max,
-            request_timeout: Duration::from_millis(config.request_timeout_ms),
+            exchange_requests_max: config.exchange_requests_max,
         }
     }
 
@@ -55,49 +60,27 @@ impl Service {
         operation: Operation,
         answer: impl Future<Output = Result<T, Status>>,
     ) -> Outcome<T> {
-        let counting = self.node.tally().request(operation);
-        let outcome = match tokio::time::timeout(self.request_timeout, answer).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Status::deadline_exceeded(
-                "grpc.request_timeout_ms has passed; the command may be carried out",
-            )),
+        let answer = self.commands.counted(operation, Duration::ZERO, answer);
+        answer.await.map(Response::new)
+    }
+
+    fn exchange(
+        &self,
+        requests: Streaming<wire::ExchangeRequest>,
+    ) -> Result<Answers<wire::ExchangeResponse>, Status> {
+        if *self.node.closing().borrow() {
+            return Err(Status::unavailable("the node is stopping"));
+        }
+        let (answers, stream) = mpsc::channel(STREAM_BUFFER);
+        let exchange = Exchange {
+            commands: self.commands.clone(),
+            closing: self.node.closing(),
+            requests_max: self.exchange_requests_max,
+            message_bytes_max: self.message_bytes_max,
+            answers,
         };
-        counting.answered(&outcome);
-        outcome.map(Response::new)
-    }
-
-    async fn create(&self, request: wire::CreateCallRequest) -> Result<wire::CreateCallResponse, Status> {
-        let (key, spec) = convert::create_from_wire(request)?;
-        let call = spec.id.clone();
-        let report = self
-            .node
-            .create(key, spec)
-            .await
-            .map_err(|refusal| refused(&call, "create", refusal))?;
-        tracing::info!(%call, "call created");
-        Ok(wire::CreateCallResponse {
-            call: Some(convert::report_to_wire(&report)),
-        })
-    }
-
-    async fn update(&self, request: wire::UpdateCallRequest) -> Result<wire::UpdateCallResponse, Status> {
-        let (key, call, legs) = convert::update_from_wire(request)?;
-        let updated = self.node.update(key, call.clone(), legs).await;
-        let report = updated.map_err(|refusal| refused(&call, "update", refusal))?;
-        tracing::debug!(%call, "call updated");
-        Ok(wire::UpdateCallResponse {
-            call: Some(convert::report_to_wire(&report)),
-        })
-    }
-
-    async fn delete(&self, request: &wire::DeleteCallRequest) -> Result<wire::DeleteCallResponse, Status> {
-        let (key, call) = convert::delete_from_wire(request)?;
-        let deleted = self.node.delete(key, call.clone()).await;
-        let report = deleted.map_err(|refusal| refused(&call, "delete", refusal))?;
-        tracing::info!(%call, "call deleted");
-        Ok(wire::DeleteCallResponse {
-            call: Some(convert::report_to_wire(&report)),
-        })
+        tokio::spawn(exchange.run(requests));
+        Ok(Box::pin(ReceiverStream::new(stream)))
     }
 
     async fn query(&self, request: &wire::QueryCallRequest) -> Result<wire::QueryCallResponse, Status> {
@@ -251,18 +234,9 @@ fn in_range(name: &str, value: u32, min: u32, max: u32, default: u32) -> Result<
     }
 }
 
-fn refused(call: &CallId, command: &str, refusal: Refusal) -> Status {
-    if refusal.is_capacity() {
-        // An overloaded node must not write a line for each; the counter of commands tells how many.
-        tracing::debug!(%call, command, reason = refusal.reason(), "refused: {refusal}");
-    } else {
-        tracing::info!(%call, command, reason = refusal.reason(), "refused: {refusal}");
-    }
-    convert::refusal_to_status(refusal)
-}
-
 #[tonic::async_trait]
 impl MediaNode for Service {
+    type ExchangeStream = Answers<wire::ExchangeResponse>;
     type WatchEventsStream = Answers<wire::WatchEventsResponse>;
     type WatchStatisticsStream = Answers<wire::WatchStatisticsResponse>;
     type TapCallStream = Answers<wire::TapCallResponse>;
@@ -276,23 +250,37 @@ impl MediaNode for Service {
         &self,
         request: Request<wire::CreateCallRequest>,
     ) -> Outcome<wire::CreateCallResponse> {
-        self.counted(Operation::Create, self.create(request.into_inner()))
+        self.commands
+            .create(request.into_inner(), Duration::ZERO)
             .await
+            .map(|call| Response::new(wire::CreateCallResponse { call: Some(call) }))
     }
 
     async fn update_call(
         &self,
         request: Request<wire::UpdateCallRequest>,
     ) -> Outcome<wire::UpdateCallResponse> {
-        self.counted(Operation::Update, self.update(request.into_inner()))
+        self.commands
+            .update(request.into_inner(), Duration::ZERO)
             .await
+            .map(|call| Response::new(wire::UpdateCallResponse { call: Some(call) }))
     }
 
     async fn delete_call(
         &self,
         request: Request<wire::DeleteCallRequest>,
     ) -> Outcome<wire::DeleteCallResponse> {
-        self.counted(Operation::Delete, self.delete(request.get_ref()))
+        self.commands
+            .delete(request.into_inner(), Duration::ZERO)
+            .await
+            .map(|call| Response::new(wire::DeleteCallResponse { call: Some(call) }))
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Streaming<wire::ExchangeRequest>>,
+    ) -> Outcome<Self::ExchangeStream> {
+        self.counted(Operation::Exchange, async { self.exchange(request.into_inner()) })
             .await
     }
 

@@ -27,6 +27,8 @@ pub enum Operation {
     Update,
     /// DeleteCall.
     Delete,
+    /// Exchange.
+    Exchange,
     /// QueryCall.
     Query,
     /// ListCalls.
@@ -50,6 +52,7 @@ impl Operation {
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Exchange => "exchange",
             Self::Query => "query",
             Self::List => "list",
             Self::Renew => "renew",

@@ -4,6 +4,7 @@ mod calls;
 mod configuration;
 mod doctor;
 mod endurance;
+mod exchange;
 mod front;
 mod kernel;
 mod kernel_attacks;

@@ -18,7 +18,9 @@ pub use call::{
 };
 pub use event::{event_from_wire, event_to_wire};
 pub use field::{FieldError, Problem};
-pub use refusal::{REFUSAL_METADATA, refusal_from_status, refusal_to_status};
+pub use refusal::{
+    REFUSAL_METADATA, refusal_from_status, refusal_to_status, status_from_failure, status_to_failure,
+};
 pub use report::{report_from_wire, report_to_wire};
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use super::label::label;
+use crate::media_v1::CallFailure;
 
 /// The metadata key whose value is the label ([`Refusal::reason`]) of the refusal, for programs.
 pub const REFUSAL_METADATA: &str = "ringpath-refusal";
@@ -39,6 +40,33 @@ pub fn refusal_from_status(status: &Status) -> Option<Refusal> {
         ))),
         _ => None,
     }
+}
+
+/// What stands for a status in an answer of `Exchange`.
+pub fn status_to_failure(status: &Status) -> CallFailure {
+    let refusal = status.metadata().get(REFUSAL_METADATA);
+    CallFailure {
+        code: i32::from(status.code()).unsigned_abs(),
+        refusal: refusal
+            .and_then(|label| label.to_str().ok())
+            .unwrap_or_default()
+            .to_owned(),
+        message: status.message().to_owned(),
+    }
+}
+
+/// The status that an answer of `Exchange` stands for. A code or a label that is none is `UNKNOWN`.
+pub fn status_from_failure(failure: CallFailure) -> Status {
+    let code = i32::try_from(failure.code).map_or(Code::Unknown, Code::from_i32);
+    // An answer that says that it failed did not succeed.
+    let code = if code == Code::Ok { Code::Unknown } else { code };
+    let mut status = Status::new(code, failure.message);
+    if !failure.refusal.is_empty()
+        && let Ok(label) = failure.refusal.parse()
+    {
+        status.metadata_mut().insert(REFUSAL_METADATA, label);
+    }
+    status
 }
 
 /// A status marked with a refusal's label.

@@ -527,6 +527,34 @@ fn a_renewal_has_a_limit_and_names_the_bad_one() {
 }
 
 #[test]
+fn a_status_comes_through_an_exchange_as_it_was() {
+    let refusal = refusal_to_status(Refusal::NoPorts);
+    let there = status_from_failure(status_to_failure(&refusal));
+    assert_eq!(
+        (there.code(), there.message()),
+        (refusal.code(), refusal.message())
+    );
+    assert_eq!(refusal_from_status(&there), Some(Refusal::NoPorts));
+    let late = status_from_failure(status_to_failure(&tonic::Status::deadline_exceeded("late")));
+    assert_eq!(
+        (late.code(), late.message()),
+        (tonic::Code::DeadlineExceeded, "late")
+    );
+    assert_eq!(refusal_from_status(&late), None);
+    // What no node of ours says.
+    for (code, refusal) in [(0, ""), (99, "odd\n"), (u32::MAX, "no such label")] {
+        let failure = crate::media_v1::CallFailure {
+            code,
+            refusal: refusal.into(),
+            message: String::new(),
+        };
+        let status = status_from_failure(failure);
+        assert_eq!(status.code(), tonic::Code::Unknown, "{code}");
+        assert_eq!(refusal_from_status(&status), None);
+    }
+}
+
+#[test]
 fn every_refusal_has_one_code_and_comes_back() {
     let expected = [
         (Refusal::NoPorts, Code::ResourceExhausted),

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::node::{Health, Node};
 use crate::{
     Answer, Config, Counters, Failure, Kind, NodeConfig, NodeConfigError, NodeStatus, Report, Request,
-    counters, create, follow, health, orphans, renew, watch,
+    counters, create, exchange, follow, health, orphans, renew, watch,
 };
 
 /// [`Config::requests_max`] requests are under way, or three quarters of that when a create is to be added.
@@ -50,6 +50,7 @@ pub fn start(
             Ok(Arc::new(Node::new(
                 node.name.clone(),
                 node.channel(config.attempt_timeout)?,
+                config.requests_max,
             )))
         })
         .collect::<Result<Vec<_>, NodeConfigError>>()?;
@@ -70,6 +71,7 @@ pub fn start(
         tasks.spawn(health::run(context.clone(), node.clone()));
         tasks.spawn(renew::run(context.clone(), node.clone()));
         tasks.spawn(watch::run(context.clone(), node.clone()));
+        tasks.spawn(exchange::run(context.clone(), node.clone()));
         tasks.spawn(orphans::run(context.clone(), node.clone()));
     }
     Ok((

@@ -41,6 +41,8 @@ pub struct Counters {
     pub answers: BTreeMap<&'static str, u64>,
     /// Requests not taken because [`crate::Config::requests_max`] were under way.
     pub overloaded: u64,
+    /// Streams of requests that nodes took. One that ends is opened again.
+    pub exchanges: u64,
     /// Events taken from nodes.
     pub events: u64,
     /// Events that nodes said we missed.

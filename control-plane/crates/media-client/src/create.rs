@@ -2,13 +2,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use media_types::{CallId, CallReport, CallSpec, IdempotencyKey, NodeName, Refusal};
-use proto::convert::{FieldError, Problem, create_to_wire, report_from_wire};
+use proto::convert::create_to_wire;
+use proto::media_v1::call_request::Request as CallRequest;
 use tokio::time::Instant;
 
 use crate::choose::{Candidate, order};
 use crate::client::Context;
 use crate::node::{Health, Node};
-use crate::outcome::{Outcome, attempt};
+use crate::outcome::{Outcome, attempt, report};
 use crate::pauses::Pauses;
 use crate::{Failure, Operation, orphans};
 
@@ -130,16 +131,8 @@ async fn once(
         .config
         .attempt_timeout
         .min(until.saturating_duration_since(Instant::now()));
-    let mut stub = node.stub();
-    let wire = create_to_wire(key, spec);
-    let outcome = attempt(timeout, stub.create_call(wire), |answer| {
-        report_from_wire(
-            answer
-                .call
-                .ok_or_else(|| FieldError::new("call", Problem::Missing))?,
-        )
-    })
-    .await;
+    let wire = CallRequest::Create(create_to_wire(key, spec));
+    let outcome = attempt(timeout, node.command(wire, timeout), report).await;
     node.state()
         .settle(matches!(outcome, Outcome::Done(_) | Outcome::Unclear));
     context.counters.attempt(Operation::Create, outcome.label());

@@ -2,13 +2,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media_types::{CallId, CallReport, IdempotencyKey, LegSpec, NodeName, Refusal};
-use proto::convert::{FieldError, Problem, delete_to_wire, report_from_wire, update_to_wire};
-use proto::media_v1::Call;
+use proto::convert::{delete_to_wire, update_to_wire};
+use proto::media_v1::call_request::Request as CallRequest;
 use tokio::time::Instant;
 
 use crate::client::Context;
 use crate::node::Node;
-use crate::outcome::{Outcome, attempt};
+use crate::outcome::{Outcome, attempt, report};
 use crate::pauses::Pauses;
 use crate::{Failure, Operation, orphans};
 
@@ -25,11 +25,9 @@ pub(crate) async fn update(
     let node = context.node(node)?;
     let until = Instant::now() + context.config.deadline;
     let outcome = again(until, || async {
-        let wire = update_to_wire(key, call, legs);
-        let outcome = attempt(context.timeout(until), node.stub().update_call(wire), |answer| {
-            report(answer.call)
-        })
-        .await;
+        let wire = CallRequest::Update(update_to_wire(key, call, legs));
+        let timeout = context.timeout(until);
+        let outcome = attempt(timeout, node.command(wire, timeout), report).await;
         context.counters.attempt(Operation::Update, outcome.label());
         outcome
     })
@@ -53,11 +51,9 @@ pub(crate) async fn delete(
     node.state().held.remove(call);
     let until = Instant::now() + context.config.deadline;
     let outcome = again(until, || async {
-        let wire = delete_to_wire(key, call);
-        let outcome = attempt(context.timeout(until), node.stub().delete_call(wire), |answer| {
-            report(answer.call)
-        })
-        .await;
+        let wire = CallRequest::Delete(delete_to_wire(key, call));
+        let timeout = context.timeout(until);
+        let outcome = attempt(timeout, node.command(wire, timeout), report).await;
         context.counters.attempt(Operation::Delete, outcome.label());
         outcome
     })
@@ -102,10 +98,6 @@ where
             return outcome;
         }
     }
-}
-
-fn report(call: Option<Call>) -> Result<CallReport, FieldError> {
-    report_from_wire(call.ok_or_else(|| FieldError::new("call", Problem::Missing))?)
 }
 
 impl Context {

@@ -54,7 +54,10 @@ async fn describe(
     timeout: Duration,
 ) -> Outcome<proto::media_v1::DescribeResponse> {
     let request = proto::media_v1::DescribeRequest {};
-    let outcome = attempt(timeout, node.stub().describe(request), Ok).await;
+    let outcome = attempt(timeout, node.stub().describe(request), |answer| {
+        Ok(answer.into_inner())
+    })
+    .await;
     context.counters.attempt(Operation::Describe, outcome.label());
     outcome
 }

@@ -18,6 +18,7 @@ mod client;
 mod config;
 mod counters;
 mod create;
+mod exchange;
 mod follow;
 mod health;
 mod node;

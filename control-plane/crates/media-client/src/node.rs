@@ -3,12 +3,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use media_types::{CallId, NodeName};
-use proto::media_v1::DescribeResponse;
+use proto::media_v1::call_request::Request as CallRequest;
 use proto::media_v1::media_node_client::MediaNodeClient;
+use proto::media_v1::{Call, DescribeResponse};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::exchange::Exchange;
 use crate::orphans::Orphans;
 
 /// How a node is, as last seen.
@@ -53,6 +56,7 @@ pub struct NodeStatus {
 pub(crate) struct Node {
     pub(crate) name: NodeName,
     channel: Channel,
+    pub(crate) exchange: Exchange,
     state: Mutex<State>,
     /// Wakes the renewal: what we believe of the node's calls is in doubt.
     pub(crate) reconcile: Notify,
@@ -74,7 +78,7 @@ pub(crate) struct State {
 }
 
 impl Node {
-    pub(crate) fn new(name: NodeName, channel: Channel) -> Self {
+    pub(crate) fn new(name: NodeName, channel: Channel, requests_max: usize) -> Self {
         let state = State {
             health: Health::Down,
             free: 0,
@@ -87,6 +91,7 @@ impl Node {
         Self {
             name,
             channel,
+            exchange: Exchange::new(requests_max),
             state: Mutex::new(state),
             reconcile: Notify::new(),
         }
@@ -95,6 +100,28 @@ impl Node {
     /// A stub for one call; all share one connection.
     pub(crate) fn stub(&self) -> MediaNodeClient<Channel> {
         MediaNodeClient::new(self.channel.clone())
+    }
+
+    /// One create, update or delete: with others by the stream of requests, or by itself when there is none.
+    pub(crate) async fn command(
+        &self,
+        request: CallRequest,
+        timeout: Duration,
+    ) -> Result<Option<Call>, Status> {
+        match self.exchange.send(request, timeout) {
+            Ok(sent) => sent.answer().await,
+            // On the heap: it is large, rare, and would be moved about with every request.
+            Err(request) => Box::pin(self.by_itself(request)).await,
+        }
+    }
+
+    async fn by_itself(&self, request: CallRequest) -> Result<Option<Call>, Status> {
+        let mut stub = self.stub();
+        Ok(match request {
+            CallRequest::Create(create) => stub.create_call(create).await?.into_inner().call,
+            CallRequest::Update(update) => stub.update_call(update).await?.into_inner().call,
+            CallRequest::Delete(delete) => stub.delete_call(delete).await?.into_inner().call,
+        })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -194,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn free_capacity_counts_what_was_sent_since_the_description() {
         let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
-        let node = Node::new(NodeName::new("n").unwrap(), channel);
+        let node = Node::new(NodeName::new("n").unwrap(), channel, 1);
         let mut state = node.state();
         state.described(&description(100, 90, 50));
         assert_eq!((state.free(), state.health), (10, Health::Up));

@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use media_types::{CallId, IdempotencyKey, Refusal};
+use proto::convert::delete_to_wire;
+use proto::media_v1::call_request::Request as CallRequest;
 use tokio::time::Instant;
 
 use crate::client::Context;
@@ -92,8 +94,8 @@ async fn sweep(
     if Instant::now() >= orphan.until {
         return None;
     }
-    let wire = proto::convert::delete_to_wire(&orphan.key, &orphan.call);
-    let outcome = attempt(timeout, node.stub().delete_call(wire), |_| Ok(())).await;
+    let wire = CallRequest::Delete(delete_to_wire(&orphan.key, &orphan.call));
+    let outcome = attempt(timeout, node.command(wire, timeout), |_| Ok(())).await;
     counters.attempt(Operation::Sweep, outcome.label());
     match outcome {
         Outcome::Done(()) => None,

@@ -2,9 +2,10 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use media_types::Refusal;
-use proto::convert::{FieldError, refusal_from_status};
-use tonic::{Code, ConnectError, Response, Status};
+use media_types::{CallReport, Refusal};
+use proto::convert::{FieldError, Problem, refusal_from_status, report_from_wire};
+use proto::media_v1::Call;
+use tonic::{Code, ConnectError, Status};
 
 /// What one attempt at one node came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,13 +39,13 @@ impl<T> Outcome<T> {
 /// Runs one attempt for at most `timeout` and reads its answer with `convert`.
 pub(crate) async fn attempt<W, T>(
     timeout: Duration,
-    call: impl Future<Output = Result<Response<W>, Status>>,
+    call: impl Future<Output = Result<W, Status>>,
     convert: impl FnOnce(W) -> Result<T, FieldError>,
 ) -> Outcome<T> {
     match tokio::time::timeout(timeout, call).await {
         Err(_elapsed) => Outcome::Unclear,
         Ok(Err(status)) => from_status(&status),
-        Ok(Ok(response)) => match convert(response.into_inner()) {
+        Ok(Ok(answer)) => match convert(answer) {
             Ok(value) => Outcome::Done(value),
             Err(error) => {
                 tracing::warn!(%error, "a media node's answer makes no sense");
@@ -52,6 +53,11 @@ pub(crate) async fn attempt<W, T>(
             }
         },
     }
+}
+
+/// Reads the call that a node answers with.
+pub(crate) fn report(call: Option<Call>) -> Result<CallReport, FieldError> {
+    report_from_wire(call.ok_or_else(|| FieldError::new("call", Problem::Missing))?)
 }
 
 /// What lies behind a status, from the outside in.

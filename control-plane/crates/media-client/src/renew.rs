@@ -37,7 +37,12 @@ async fn renew_all(context: &Context, node: &Node) -> bool {
     for batch in calls.chunks(BATCH) {
         let asked = Instant::now();
         let wire = renew_to_wire(batch);
-        let outcome = attempt(context.config.attempt_timeout, node.stub().renew_leases(wire), Ok).await;
+        let mut stub = node.stub();
+        let renewal = stub.renew_leases(wire);
+        let outcome = attempt(context.config.attempt_timeout, renewal, |answer| {
+            Ok(answer.into_inner())
+        })
+        .await;
         context.counters.attempt(Operation::Renew, outcome.label());
         let Outcome::Done(answer) = outcome else {
             all = false;

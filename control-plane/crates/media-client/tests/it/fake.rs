@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use media_types::Refusal;
-use proto::convert::refusal_to_status;
+use proto::convert::{refusal_to_status, status_to_failure};
 use proto::media_v1::media_node_server::{MediaNode, MediaNodeServer};
 use proto::media_v1::*;
+use sans_io::Random;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{broadcast, oneshot};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// What the node does with a create.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +34,28 @@ pub enum Create {
     TakeAndBeSilentOnce,
 }
 
+/// What the node does with a stream of requests.
+#[derive(Debug)]
+pub enum Exchange {
+    /// It is of an earlier version and knows none.
+    Unknown,
+    /// Answers one request at a time, in any order.
+    Take,
+    /// Breaks the stream now and then, before or after it has done what it was asked, and answers late and in disorder.
+    Break(Box<Random>),
+}
+
 #[derive(Debug, Default)]
 pub struct Seen {
+    /// Streams of requests.
+    pub exchanges: u64,
+    /// Requests that came in them, and the most in one message.
+    pub exchanged: u64,
+    pub together: usize,
+    /// Streams that it broke.
+    pub broken: u64,
+    /// Creates of a call that was there, with another key.
+    pub conflicts: u64,
     pub calls: BTreeMap<String, String>,
     pub creates: u64,
     pub deletes: Vec<String>,
@@ -44,6 +66,7 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct State {
     pub create: Create,
+    pub exchange: Exchange,
     pub calls_max: u64,
     pub draining: bool,
     pub updates: VecDeque<Result<(), Refusal>>,
@@ -81,6 +104,7 @@ impl Fake {
     pub fn new(calls_max: u64) -> Self {
         let state = State {
             create: Create::Take,
+            exchange: Exchange::Take,
             calls_max,
             draining: false,
             updates: VecDeque::new(),
@@ -226,6 +250,81 @@ mod cuttable {
     }
 }
 
+impl Fake {
+    async fn take_requests(
+        self,
+        mut requests: Streaming<ExchangeRequest>,
+        answers: mpsc::Sender<Result<ExchangeResponse, Status>>,
+    ) {
+        let mut under_way = JoinSet::new();
+        loop {
+            tokio::select! {
+                message = requests.message() => {
+                    let Ok(Some(message)) = message else { return };
+                    let (before, after, delays) = self.with(|state| {
+                        state.seen.exchanged += message.requests.len() as u64;
+                        state.seen.together = state.seen.together.max(message.requests.len());
+                        match &mut state.exchange {
+                            Exchange::Break(random) => {
+                                let delays: Vec<_> = message.requests.iter().map(|_| random.below(4)).collect();
+                                let (before, after) = (random.chance_permille(30), random.chance_permille(30));
+                                state.seen.broken += u64::from(before || after);
+                                (before, after, delays)
+                            }
+                            _ => (false, false, vec![0; message.requests.len()]),
+                        }
+                    });
+                    if before {
+                        return drop(answers.send(Err(Status::unavailable("broken before"))).await);
+                    }
+                    for (request, delay) in message.requests.into_iter().zip(delays) {
+                        let fake = self.clone();
+                        under_way.spawn(async move {
+                            let answer = fake.take_request(request).await;
+                            tokio::time::sleep(Duration::from_millis(delay)).await;
+                            answer
+                        });
+                    }
+                    if after {
+                        while under_way.join_next().await.is_some() {}
+                        return drop(answers.send(Err(Status::unavailable("broken after"))).await);
+                    }
+                }
+                Some(answer) = under_way.join_next() => {
+                    let message = ExchangeResponse { answers: vec![answer.expect("no panic")] };
+                    if answers.send(Ok(message)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take_request(&self, request: CallRequest) -> CallAnswer {
+        let answer = match request.request.expect("a request") {
+            call_request::Request::Create(create) => {
+                let answer = self.create_call(Request::new(create)).await;
+                answer.map(|answer| answer.into_inner().call)
+            }
+            call_request::Request::Update(update) => {
+                let answer = self.update_call(Request::new(update)).await;
+                answer.map(|answer| answer.into_inner().call)
+            }
+            call_request::Request::Delete(delete) => {
+                let answer = self.delete_call(Request::new(delete)).await;
+                answer.map(|answer| answer.into_inner().call)
+            }
+        };
+        CallAnswer {
+            request_id: request.request_id,
+            result: Some(match answer {
+                Ok(call) => call_answer::Result::Call(call.expect("a call")),
+                Err(status) => call_answer::Result::Failure(status_to_failure(&status)),
+            }),
+        }
+    }
+}
+
 fn call(id: &str) -> Option<Call> {
     Some(Call {
         call_id: id.into(),
@@ -274,10 +373,9 @@ impl MediaNode for Fake {
                 state.create = Create::Take;
             }
             if !matches!(behaviour, Create::Refuse(_)) {
-                state
-                    .seen
-                    .calls
-                    .insert(request.call_id.clone(), request.idempotency_key.clone());
+                let (call, key) = (request.call_id.clone(), request.idempotency_key.clone());
+                let before = state.seen.calls.insert(call, key.clone());
+                state.seen.conflicts += u64::from(before.is_some_and(|before| before != key));
             }
             behaviour
         });
@@ -322,6 +420,21 @@ impl MediaNode for Fake {
         } else {
             Err(refusal_to_status(Refusal::UnknownCall))
         }
+    }
+
+    type ExchangeStream = Pin<Box<dyn Stream<Item = Result<ExchangeResponse, Status>> + Send>>;
+
+    async fn exchange(
+        &self,
+        requests: Request<Streaming<ExchangeRequest>>,
+    ) -> Result<Response<Self::ExchangeStream>, Status> {
+        if self.with(|state| matches!(state.exchange, Exchange::Unknown)) {
+            return Err(Status::unimplemented("of an earlier version"));
+        }
+        self.with(|state| state.seen.exchanges += 1);
+        let (answers, stream) = mpsc::channel(16);
+        tokio::spawn(self.clone().take_requests(requests.into_inner(), answers));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
     async fn query_call(&self, _: Request<QueryCallRequest>) -> Result<Response<QueryCallResponse>, Status> {

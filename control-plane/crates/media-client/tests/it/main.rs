@@ -1,5 +1,6 @@
 //! The client against nodes that take, refuse, are silent, die and come back.
 
+mod exchange;
 mod fake;
 
 use std::time::Duration;
