@@ -10,8 +10,8 @@ use std::process::Command;
 
 use libbpf_cargo::SkeletonBuilder;
 
-const PROGRAMS: [&str; 8] = [
-    "advance", "bare", "echo", "load", "pass", "relay", "relay_tc", "steer",
+const PROGRAMS: [&str; 9] = [
+    "advance", "bare", "echo", "load", "pass", "relay", "relay_tc", "steer", "xsk",
 ];
 const HEADERS: [&str; 11] = [
     "bucket.h",

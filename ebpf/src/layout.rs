@@ -33,6 +33,8 @@ pub const PORT_USER: u32 = u32::MAX;
 pub const WORKERS_MAX: u32 = 128;
 /// Addresses that steering serves.
 pub const STEERED_ADDRESSES_MAX: usize = 64;
+/// AF_XDP sockets of all workers together.
+pub const XSKS_MAX: usize = 256;
 
 /// `ringpath_flow_key`: where a packet came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -256,6 +258,24 @@ pub struct SteeringTotals {
     pub not_assigned: u64,
 }
 
+/// A receive queue of an interface (`struct ringpath_queue`).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct Queue {
+    pub ifindex: u32,
+    pub number: u32,
+}
+
+/// The AF_XDP socket of a queue (`struct ringpath_xsk`).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the header has the words")]
+pub struct Xsk {
+    pub place: u32,
+    pub owner: u32,
+}
+
 const _: () = assert!(size_of::<FlowKey>() == 20);
 const _: () = assert!(size_of::<Local>() == 128);
 const _: () = assert!(size_of::<Tag>() == 4);
@@ -268,6 +288,8 @@ const _: () = assert!(size_of::<Totals>() == 688);
 const _: () = assert!(size_of::<Copy>() == 40);
 const _: () = assert!(size_of::<Tap>() == 40);
 const _: () = assert!(size_of::<SteeringTotals>() == 24);
+const _: () = assert!(size_of::<Queue>() == 8);
+const _: () = assert!(size_of::<Xsk>() == 8);
 
 // SAFETY: `repr(C)`, integers and arrays of them only, and the sum of the members is the size asserted above.
 unsafe impl Plain for FlowKey {}
@@ -293,6 +315,10 @@ unsafe impl Plain for Copy {}
 unsafe impl Plain for Tap {}
 // SAFETY: as above; three words.
 unsafe impl Plain for SteeringTotals {}
+// SAFETY: as above; two words.
+unsafe impl Plain for Queue {}
+// SAFETY: as above; two words.
+unsafe impl Plain for Xsk {}
 
 /// Compares every named member's offset, and the sizes, of a structure with those of the object's type information.
 #[cfg(bpf_built)]
@@ -308,7 +334,7 @@ macro_rules! same_layout {
 #[cfg(bpf_built)]
 mod offsets {
     use super::*;
-    use crate::object::{relay_types as c, steer_types};
+    use crate::object::{relay_types as c, steer_types, xsk_types};
 
     same_layout! {
         FlowKey = c::ringpath_flow_key { address, port, zero }
@@ -337,6 +363,8 @@ mod offsets {
         Tap = c::ringpath_tap { at_ns, key, length, captured, direction, zero }
         RangeKey = steer_types::ringpath_range_key { address }
         SteeringTotals = steer_types::ringpath_steering_totals { assigned, no_socket, not_assigned }
+        Queue = xsk_types::ringpath_queue { ifindex, number }
+        Xsk = xsk_types::ringpath_xsk { place, owner }
         Totals = c::ringpath_totals { sent_back, redirected, bytes, copies_lost, taps_lost, uncounted, passed, dropped }
     }
 }

@@ -39,6 +39,7 @@ mod steering;
 mod stream;
 mod table;
 mod tap;
+mod xsk;
 
 pub use attach::{AttachError, Attachment, Mode};
 pub use census::{MapUse, maps_of};
@@ -62,3 +63,4 @@ pub use steering::{Steering, SteeringError, SteeringTotals};
 pub use stream::{BurstState, StreamState};
 pub use table::FlowTable;
 pub use tap::{Direction, TAP_LENGTH_MAX, TAP_LENGTH_MIN, TapRecord, Taps};
+pub use xsk::{XskQueue, Xsks};

@@ -50,12 +50,17 @@ mod skeletons {
     pub(crate) mod pass {
         include!(concat!(env!("OUT_DIR"), "/pass.skel.rs"));
     }
+    pub(crate) mod xsk {
+        include!(concat!(env!("OUT_DIR"), "/xsk.skel.rs"));
+    }
 }
 
 #[cfg(bpf_built)]
 pub(crate) use skeletons::relay::types as relay_types;
 #[cfg(bpf_built)]
 pub(crate) use skeletons::steer::types as steer_types;
+#[cfg(bpf_built)]
+pub(crate) use skeletons::xsk::types as xsk_types;
 
 /// Where the relay's maps come from.
 #[derive(Clone, Copy)]
@@ -83,6 +88,13 @@ pub(crate) struct SteerObject {
     pub(crate) owners: MapHandle,
     pub(crate) addresses: MapHandle,
     pub(crate) totals: MapHandle,
+}
+
+/// The program of AF_XDP sockets and its own maps.
+pub(crate) struct XskObject {
+    pub(crate) program: Program,
+    pub(crate) queues: MapHandle,
+    pub(crate) xsks: MapHandle,
 }
 
 /// The relay's program and maps.
@@ -304,6 +316,36 @@ pub(crate) fn load_steer(addresses: u32) -> Result<SteerObject, Error> {
             owners: own(&loaded.maps.owners)?,
             addresses: own(&loaded.maps.addresses)?,
             totals: own(&loaded.maps.steering_totals)?,
+        })
+    })
+}
+
+#[cfg(not(bpf_built))]
+pub(crate) fn load_xsk(_owners: &MapHandle, _addresses: &MapHandle) -> Result<XskObject, Error> {
+    Err(Error::Unavailable(MISSING))
+}
+
+/// Loads the program of AF_XDP sockets over the maps of the steering program.
+#[cfg(bpf_built)]
+pub(crate) fn load_xsk(owners: &MapHandle, addresses: &MapHandle) -> Result<XskObject, Error> {
+    use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsFd;
+
+    with_log(|| {
+        let failed = |error: libbpf_rs::Error| Error::libbpf("loading the program of AF_XDP sockets", &error);
+        let mut place = MaybeUninit::uninit();
+        let mut open = skeletons::xsk::XskSkelBuilder::default()
+            .open(&mut place)
+            .map_err(failed)?;
+        open.maps.owners.reuse_fd(owners.as_fd()).map_err(failed)?;
+        open.maps.addresses.reuse_fd(addresses.as_fd()).map_err(failed)?;
+        let loaded = open.load().map_err(failed)?;
+        let own = |map: &libbpf_rs::MapMut<'_>| MapHandle::try_from(map).map_err(failed);
+        Ok(XskObject {
+            program: Program::own(&loaded.progs.ringpath_xsk)?,
+            queues: own(&loaded.maps.queues)?,
+            xsks: own(&loaded.maps.xsks)?,
         })
     })
 }

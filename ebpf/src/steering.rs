@@ -7,6 +7,7 @@ use crate::flow::mapped;
 use crate::link::Link;
 use crate::object::{self, SteerObject};
 use crate::plain::from_bytes;
+use crate::xsk::Xsks;
 use crate::{Error, Program, layout};
 
 /// Steering of media ports to one UDP socket a worker and IP version (`sk_lookup`): a call costs no descriptor.
@@ -18,6 +19,7 @@ pub struct Steering {
     program: Program,
     sockets: MapHandle,
     owners: MapHandle,
+    addresses: MapHandle,
     /// Those that are served, at the places that the program knows them by.
     served: Vec<IpAddr>,
     totals: MapHandle,
@@ -74,6 +76,7 @@ impl Steering {
             program,
             sockets,
             owners,
+            addresses,
             served: served.to_vec(),
             totals,
         })
@@ -122,6 +125,15 @@ impl Steering {
         self.owners
             .update(&place.to_ne_bytes(), &[owner], MapFlags::ANY)
             .map_err(|error| Error::libbpf("giving a port its owner", &error).into())
+    }
+
+    /// The program that hands datagrams to steered ports to AF_XDP sockets, with none yet; it goes by what is said of ports and
+    /// owners here, before and after.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn load_xsks(&self) -> Result<Xsks, Error> {
+        Xsks::load(&self.owners, &self.addresses)
     }
 
     /// What was done so far.

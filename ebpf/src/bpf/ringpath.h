@@ -28,6 +28,8 @@
 #define RINGPATH_PROBES 8
 #define RINGPATH_WORKERS_MAX 128
 #define RINGPATH_STEERED_ADDRESSES_MAX 64
+/* AF_XDP sockets of all workers together. */
+#define RINGPATH_XSKS_MAX 256
 /* Largest payload of a datagram that the relay looks into. */
 #define RINGPATH_PAYLOAD_MAX 9000
 
@@ -299,6 +301,18 @@ struct ringpath_state {
 /* An address that steering serves. */
 struct ringpath_range_key {
 	__u8 address[16];
+};
+
+/* A receive queue of an interface. */
+struct ringpath_queue {
+	__u32 ifindex;
+	__u32 number;
+};
+
+/* The AF_XDP socket of a queue: its place in the map of them, and its worker plus 1, as ports name their owner. */
+struct ringpath_xsk {
+	__u32 place;
+	__u32 owner;
 };
 
 /* Of one CPU. */

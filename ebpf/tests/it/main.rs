@@ -13,3 +13,4 @@ mod table;
 mod tap;
 mod verifier;
 mod wire;
+mod xsk;

@@ -32,6 +32,14 @@ fn the_verifier_takes_the_steering_program() {
 }
 
 #[test]
+fn the_verifier_takes_the_program_of_af_xdp_sockets() {
+    match Steering::load(&[]) {
+        Err(error) if error.is_unavailable() => bench::skip("xsk", &error),
+        steering => assert_room("xsk (XDP)", steering.unwrap().load_xsks().unwrap().program()),
+    }
+}
+
+#[test]
 fn the_program_for_the_peer_end_passes_everything() {
     let program = match Program::load_pass() {
         Err(error) if error.is_unavailable() => return bench::skip("pass", &error),
