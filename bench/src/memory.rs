@@ -186,6 +186,7 @@ fn on_path(ground: &mut Ground, path: &str, calls: u32, folder: &Path) -> anyhow
     let options = NodeOptions {
         backend: back_end.name.to_owned(),
         steering: back_end.steering,
+        xdp_sockets: back_end.xdp_sockets,
         kernel: back_end.kernel,
         calls_max: calls + 1,
         grace: Duration::ZERO,

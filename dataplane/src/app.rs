@@ -73,6 +73,7 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
         calls_max,
         interfaces,
         claims: _claims,
+        xdp,
     } = start::workers(
         &config,
         limit,
@@ -174,6 +175,11 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
     kernel.sweep();
     let keeping = kernel
         .keeper(clock)
+        .context("the kernel does not tell of its network")?
+        .map(|keeper| tokio::spawn(keeper.run()));
+    let keeping_xdp = xdp
+        .map(|xdp| xdp.keeper(clock))
+        .transpose()
         .context("the kernel does not tell of its network")?
         .map(|keeper| tokio::spawn(keeper.run()));
     let reading = kernel
@@ -315,6 +321,9 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
     telling.abort();
     measuring.abort();
     if let Some(keeping) = &keeping {
+        keeping.abort();
+    }
+    if let Some(keeping) = &keeping_xdp {
         keeping.abort();
     }
     listening.abort();

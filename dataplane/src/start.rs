@@ -16,9 +16,9 @@ use rustix::thread::CapabilitySet;
 use sans_io::Random;
 
 use crate::bell::Bell;
-use crate::config::{Backend, Config, Interface};
+use crate::config::{Backend, Config, Interface, XdpSocketsMode};
 use crate::file_limit::{self, FileLimit};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, NodeXdp};
 use crate::node::Identity;
 use crate::steering::{self, Decision, NodeSteering};
 use crate::takeover::Inherited;
@@ -41,6 +41,16 @@ impl Chosen {
         }
     }
 
+    fn xsk(xdp: &NodeXdp) -> Self {
+        Self {
+            path: Path::Xsk,
+            reason: keep(format!(
+                "AF_XDP sockets on {} take and send the packets of steered ports",
+                xdp.names()
+            )),
+        }
+    }
+
     /// With words on how its ports are received.
     fn and(self, reason: &str) -> Self {
         Self {
@@ -52,6 +62,7 @@ impl Chosen {
     /// Its name in the configuration, on the command line and in metrics.
     pub const fn name(self) -> &'static str {
         match self.path {
+            Path::Xsk => "xsk",
             Path::Uring => "uring",
             Path::Socket => "socket",
             Path::Simulated => "simulated",
@@ -73,6 +84,8 @@ pub struct Workers {
     pub interfaces: Vec<Interface>,
     /// The node's claims to its ports.
     pub claims: Vec<RangeClaim>,
+    /// AF_XDP, when they use it.
+    pub xdp: Option<NodeXdp>,
 }
 
 /// Pins, builds and starts the workers, as many as the configuration says.
@@ -105,8 +118,9 @@ pub fn workers(
         claims,
         steered_elsewhere,
     } = steering::decide(&config.io, &interfaces, count, inherited)?;
-    let start = Start {
+    let mut start = Start {
         config,
+        xdp: None,
         interfaces,
         cores: worker::assign(count, &config.workers.cores, &allowed),
         count,
@@ -120,6 +134,34 @@ pub fn workers(
         inherited,
     };
     let chosen = choose(config.workers.backend)?.and(&reason);
+    let xdp = match xdp_sockets(&start) {
+        Ok(xdp) => Ok(xdp),
+        Err(error) if config.io.xdp_sockets == XdpSocketsMode::Require && inherited.is_none() => {
+            return Err(error).context("io.xdp_sockets is \"require\"");
+        }
+        Err(error) => Err(format!("no AF_XDP: {error:#}")),
+    };
+    let chosen = match xdp {
+        Ok(None) => chosen,
+        Ok(Some(xdp)) => {
+            let of_xdp = Chosen::xsk(&xdp);
+            start.xdp = Some(xdp);
+            match start.all(of_xdp, launch) {
+                Ok(workers) => return Ok(Workers { claims, ..workers }),
+                Err(error) if config.io.xdp_sockets == XdpSocketsMode::Auto => {
+                    start.xdp = None;
+                    chosen.and(&format!("no AF_XDP: {error:#}"))
+                }
+                Err(error) => return Err(error).context("io.xdp_sockets is \"require\""),
+            }
+        }
+        Err(reason) => {
+            if config.io.xdp_sockets == XdpSocketsMode::Require {
+                tracing::warn!("{reason}");
+            }
+            chosen.and(&reason)
+        }
+    };
     let started = match start.all(chosen, launch) {
         // The probe's small ring worked, the workers' large ones do not.
         Err(error) if chosen.path == Path::Uring && config.workers.backend == Backend::Auto => {
@@ -140,6 +182,7 @@ struct Start<'a> {
     cores: Vec<usize>,
     count: usize,
     steering: Option<NodeSteering>,
+    xdp: Option<NodeXdp>,
     /// Another node steers some of the ports.
     steered_elsewhere: bool,
     limit: FileLimit,
@@ -198,7 +241,12 @@ impl Start<'_> {
                 None => Ok(None),
                 Some(steering) => {
                     let sockets = self.inherited.and_then(|inherited| inherited.shared.get(index));
-                    steering.of_worker(index, &io.socket, sockets).map(Some)
+                    steering
+                        .of_worker(index, &io.socket, sockets)
+                        .map(|mut steering| {
+                            steering.xdp = self.xdp.as_ref().map(|xdp| xdp.of_worker(index));
+                            Some(steering)
+                        })
                 }
             };
             let launched = steering
@@ -227,6 +275,7 @@ impl Start<'_> {
             calls_max: shares,
             interfaces: self.interfaces.clone(),
             claims: vec![],
+            xdp: self.xdp.clone(),
         })
     }
 
@@ -248,6 +297,35 @@ impl Start<'_> {
         self.config.limits.apply(&mut engine);
         engine
     }
+}
+
+/// AF_XDP for all workers, when the configuration wants it and the machine has it.
+///
+/// # Errors
+/// Why it can't be had.
+fn xdp_sockets(start: &Start<'_>) -> anyhow::Result<Option<NodeXdp>> {
+    if start.config.io.xdp_sockets == XdpSocketsMode::Off {
+        return Ok(None);
+    }
+    let is_auto = start.config.io.xdp_sockets == XdpSocketsMode::Auto;
+    if is_auto && start.config.workers.backend != Backend::Auto {
+        // Somebody wants that one.
+        return Ok(None);
+    }
+    anyhow::ensure!(
+        start.inherited.is_none(),
+        "the process before has the interface; the next start can have it"
+    );
+    let steering = start.steering.as_ref().context("ports are not steered")?;
+    let taken = start
+        .kernel
+        .interfaces()
+        .iter()
+        .find(|interface| interface.mode.is_some());
+    if let Some(taken) = taken {
+        anyhow::bail!("the kernel path has {}", taken.name);
+    }
+    NodeXdp::attach(steering.program(), &start.interfaces, start.count).map(Some)
 }
 
 /// The interfaces without the addresses that this machine does not have, such as IPv6 ones where IPv6 is switched off. Legs
@@ -279,7 +357,9 @@ fn bindable(interfaces: &[Interface]) -> anyhow::Result<Vec<Interface>> {
 fn sockets(chosen: Chosen, limit: FileLimit, connections: usize, count: usize) -> u64 {
     match chosen.path {
         Path::Uring => limit.files(),
-        Path::Socket | Path::Simulated | Path::Kernel => (limit.sockets(connections) / count as u64).max(1),
+        Path::Xsk | Path::Socket | Path::Simulated | Path::Kernel => {
+            (limit.sockets(connections) / count as u64).max(1)
+        }
     }
 }
 
@@ -309,10 +389,10 @@ fn launch(chosen: Chosen, plan: Plan, io: IoConfig, steering: Option<Steering>) 
         (Path::Uring, Some(steering)) => worker::start(plan, move || {
             Uring::steered(&io, steering).map_err(io::Error::other)
         }),
-        (Path::Socket | Path::Simulated | Path::Kernel, None) => {
+        (Path::Xsk | Path::Socket | Path::Simulated | Path::Kernel, None) => {
             worker::start(plan, move || Sockets::new(&io))
         }
-        (Path::Socket | Path::Simulated | Path::Kernel, Some(steering)) => {
+        (Path::Xsk | Path::Socket | Path::Simulated | Path::Kernel, Some(steering)) => {
             worker::start(plan, move || Steered::new(&io, steering))
         }
     }
@@ -371,6 +451,7 @@ mod tests {
             cores: vec![],
             count: 3,
             steering: None,
+            xdp: None,
             steered_elsewhere: false,
             limit: FileLimit::now(),
             clock: MonotonicClock::start(),

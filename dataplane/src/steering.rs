@@ -176,6 +176,11 @@ fn open(addresses: &[IpAddr], options: &SocketOptions) -> anyhow::Result<SharedS
 }
 
 impl NodeSteering {
+    /// The program and what it knows of ports.
+    pub fn program(&self) -> &ebpf::Steering {
+        &self.node.steering
+    }
+
     /// Makes a worker's sockets, unless it inherits them, which needs CAP_NET_RAW and, for the whole receive buffer, CAP_NET_ADMIN. They are used on its thread.
     ///
     /// # Errors
@@ -213,6 +218,7 @@ impl NodeSteering {
         Ok(Steering {
             sockets,
             steer: Box::new(steer),
+            xdp: None,
         })
     }
 }

@@ -19,6 +19,8 @@ pub struct NodeOptions {
     pub backend: String,
     /// `io.steering`: `auto`, `off` or `require`.
     pub steering: &'static str,
+    /// `io.xdp_sockets`: `auto`, `off` or `require`.
+    pub xdp_sockets: &'static str,
     /// `kernel.mode`: `auto`, `off` or `require`. Nothing is pinned.
     pub kernel: &'static str,
     /// The most calls at once.
@@ -52,6 +54,7 @@ impl NodeOptions {
             ports,
             backend: "auto".to_owned(),
             steering: "auto",
+            xdp_sockets: "off",
             kernel: "auto",
             calls_max: 1_000,
             lease: Duration::from_secs(60),
@@ -83,6 +86,7 @@ backend = "{}"
 
 [io]
 steering = "{}"
+xdp_sockets = "{}"
 
 [kernel]
 mode = "{}"
@@ -107,6 +111,7 @@ addresses = [{{ local = "{}" }}]
             self.log_filter,
             self.backend,
             self.steering,
+            self.xdp_sockets,
             self.kernel,
             self.calls_max,
             self.lease.as_millis(),

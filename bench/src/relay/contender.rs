@@ -22,8 +22,8 @@ use crate::usage;
 /// What can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
-    /// Our media node with this path: `kernel`; `uring` with all ports of its worker steered to one socket, and
-    /// `uring-no-steering`; `socket`, a socket a port.
+    /// Our media node with this path: `kernel`; `uring`, user space with all ports of its worker steered and AF_XDP sockets beneath, as
+    /// `uring-no-xdp` is by io_uring on one socket, and `uring-no-steering` with a socket a port; `socket`, that without io_uring.
     Ringpath(&'static str),
     /// The kernel path's program alone, with flows installed by hand: what it costs without a node.
     RelayProgram,
@@ -37,11 +37,12 @@ pub enum System {
 
 impl System {
     /// All, in the order in which they take turns.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ringpath("kernel"),
         Self::RelayProgram,
         Self::BareXdpEcho,
         Self::Ringpath("uring"),
+        Self::Ringpath("uring-no-xdp"),
         Self::Ringpath("uring-no-steering"),
         Self::Ringpath("socket"),
         Self::BareEpoll,
@@ -71,7 +72,9 @@ impl System {
     pub fn calls_max(self) -> u32 {
         match self {
             // Four ports of one address each.
-            Self::Ringpath("kernel" | "uring") | Self::RelayProgram | Self::BareXdpEcho => 11_000,
+            Self::Ringpath("kernel" | "uring" | "uring-no-xdp") | Self::RelayProgram | Self::BareXdpEcho => {
+                11_000
+            }
             // Two or four sockets each, of 20,000 open files.
             Self::Ringpath(_) | Self::BareEpoll | Self::Rtpengine => 4_000,
         }
@@ -152,6 +155,7 @@ impl Contender {
                 let options = NodeOptions {
                     backend: back_end.name.to_owned(),
                     steering: back_end.steering,
+                    xdp_sockets: back_end.xdp_sockets,
                     kernel: back_end.kernel,
                     calls_max: calls,
                     grace: Duration::ZERO,
@@ -263,21 +267,25 @@ pub struct BackEnd {
     pub name: &'static str,
     /// `io.steering`.
     pub steering: &'static str,
+    /// `io.xdp_sockets`.
+    pub xdp_sockets: &'static str,
     /// `kernel.mode`.
     pub kernel: &'static str,
 }
 
 /// How a node of ours is configured for a path of [`System::Ringpath`].
 pub fn back_end(path: &str) -> BackEnd {
-    let (name, steering, kernel) = match path {
-        "kernel" => ("uring", "require", "require"),
-        "uring" => ("uring", "require", "off"),
-        "uring-no-steering" => ("uring", "off", "off"),
-        _ => ("socket", "off", "off"),
+    let (name, steering, xdp_sockets, kernel) = match path {
+        "kernel" => ("uring", "require", "off", "require"),
+        "uring" => ("auto", "require", "require", "off"),
+        "uring-no-xdp" => ("uring", "require", "off", "off"),
+        "uring-no-steering" => ("uring", "off", "off", "off"),
+        _ => ("socket", "off", "off", "off"),
     };
     BackEnd {
         name,
         steering,
+        xdp_sockets,
         kernel,
     }
 }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 pub use grpc::{Grpc, ListenAddress, Tls};
 pub use interface::{Address, Interface};
-pub use io::{Io, SteeringMode};
+pub use io::{Io, SteeringMode, XdpSocketsMode};
 pub use kernel::{Attach, Kernel, Mode, Policy};
 pub use learning::Learning;
 pub use limits::{Limits, Shutdown, TAKEOVER_MS_MAX};

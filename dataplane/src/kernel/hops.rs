@@ -13,7 +13,7 @@ use super::ways::{Neighbour, Route};
 
 /// The local and the remote address of packets: what the way of a packet depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Ends {
+pub struct Ends {
     pub from: IpAddr,
     pub to: IpAddr,
 }
@@ -42,7 +42,7 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is known of ways and neighbours.
 #[derive(Debug, Default)]
-pub(super) struct Hops {
+pub struct Hops {
     links: HashMap<NonZeroU32, Link>,
     ways: HashMap<Ends, Way>,
     neighbours: HashMap<NextHop, Known>,

@@ -1,4 +1,4 @@
-//! Keeps the next hops of kernel flows right: asks the kernel for ways and neighbours, hears of changes, and makes it ask again
+//! Keeps the next hops of kernel flows, and of what leaves by AF_XDP, right: asks the kernel for ways and neighbours, hears of changes, and makes it ask again
 //! who has an address while flows use it.
 
 use std::collections::HashSet;
@@ -11,11 +11,11 @@ use ops::clock::MonotonicClock;
 use rustix::net::sockopt::{set_ip_ttl, set_ipv6_unicast_hops};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::hops::{Ends, NextHop};
+use super::hops::{Ends, Hops, NextHop};
 use super::netlink::Netlink;
-use super::table::{Counts, SharedTable};
 use super::ways::{Change, Changes};
 
 /// The discard service (RFC 863), of which no answer is expected.
@@ -27,27 +27,49 @@ const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two looks for ways that no flow uses any more.
 const FORGET_TICKS: u64 = 60;
 
+/// Whose next hops are kept.
+pub trait HopUsers: Send + Sync {
+    /// Does something with the next hops, which nobody else does meanwhile.
+    fn with_hops<T>(&self, work: impl FnOnce(&mut Hops) -> T) -> T;
+
+    /// Told of when something was asked for.
+    fn asked(&self) -> &Notify;
+
+    /// The next hops are others than before.
+    fn refresh(&self);
+
+    /// All ends that are used, or were since the last call.
+    fn ends(&self) -> HashSet<Ends>;
+
+    /// A second has gone by.
+    fn tick(&self) {}
+
+    /// The kernel was made to ask for an address.
+    fn count_probe(&self) {}
+}
+
 /// The keeper, a task of the control thread.
 #[derive(Debug)]
-pub struct Keeper {
-    shared: Arc<SharedTable>,
+pub struct Keeper<U> {
+    shared: Arc<U>,
     clock: MonotonicClock,
     netlink: Netlink,
     changes: AsyncFd<Changes>,
     probes: Probes,
 }
 
-impl Keeper {
-    /// Of the flows in `shared`; within a Tokio runtime.
+impl<U: HopUsers> Keeper<U> {
+    /// Of the users in `shared`; within a Tokio runtime.
     #[expect(
         deprecated,
         reason = "the socket is owned, which is all that the unsafe constructor asks for beyond this one"
     )]
-    pub(super) fn new(shared: Arc<SharedTable>, clock: MonotonicClock) -> io::Result<Self> {
+    pub(super) fn new(shared: Arc<U>, clock: MonotonicClock) -> io::Result<Self> {
         let mut netlink = Netlink::open()?;
         // Before the first question, so that no change between the two is missed.
         let changes = AsyncFd::with_interest(Changes::open()?, Interest::READABLE)?;
-        shared.book().hops.set_links(netlink.links()?);
+        let links = netlink.links()?;
+        shared.with_hops(|hops| hops.set_links(links));
         Ok(Self {
             shared,
             clock,
@@ -65,7 +87,7 @@ impl Keeper {
         loop {
             if let Err(error) = self.turn(&mut tick, &mut forgetting).await {
                 tracing::warn!(%error, "the kernel does not tell of its network");
-                self.shared.book().hops.forget_ways();
+                self.shared.with_hops(Hops::forget_ways);
                 tick.tick().await;
             }
         }
@@ -80,11 +102,11 @@ impl Keeper {
         }
         let shared = self.shared.clone();
         tokio::select! {
-            () = shared.asked.notified() => {}
+            () = shared.asked().notified() => {}
             heard = self.hear() => heard?,
             _ = tick.tick() => {
                 forgetting.ticks += 1;
-                shared.retry_removals();
+                shared.tick();
                 if forgetting.ticks.is_multiple_of(FORGET_TICKS) {
                     forgetting.unused = self.forget(&forgetting.unused);
                 }
@@ -95,23 +117,22 @@ impl Keeper {
 
     /// Asks the kernel what is to be asked, probes, and gives flows what is new. True when some questions are left.
     fn ask(&mut self) -> io::Result<bool> {
-        let unasked = self.shared.book().hops.take_unasked(WAYS_PER_TURN);
+        let unasked = self.shared.with_hops(|hops| hops.take_unasked(WAYS_PER_TURN));
         for ends in unasked {
             let route = self.netlink.route(ends.from, ends.to)?;
-            let unknown = self.shared.book().hops.set_way(ends, route);
+            let unknown = self.shared.with_hops(|hops| hops.set_way(ends, route));
             if let Some(hop) = unknown {
                 let neighbour = self.netlink.neighbour(hop.ifindex, hop.ip)?;
-                self.shared.book().hops.set_neighbour(hop, neighbour);
+                self.shared.with_hops(|hops| hops.set_neighbour(hop, neighbour));
             }
         }
-        let (probes, left, changed) = {
-            let mut book = self.shared.book();
-            let probes = book.hops.take_probes(self.clock.now());
-            (probes, book.hops.has_unasked(), book.hops.take_changed())
-        };
+        let now = self.clock.now();
+        let (probes, left, changed) = self
+            .shared
+            .with_hops(|hops| (hops.take_probes(now), hops.has_unasked(), hops.take_changed()));
         for hop in probes {
             self.probes.send(hop);
-            Counts::count(&self.shared.counts.probes);
+            self.shared.count_probe();
         }
         if changed {
             self.shared.refresh();
@@ -128,36 +149,36 @@ impl Keeper {
             return Ok(());
         }
         let (mut ways, mut lost) = (false, false);
-        {
-            let mut book = self.shared.book();
+        self.shared.with_hops(|hops| {
             for change in changes {
                 match change {
-                    Change::Neighbour(neighbour) => book.hops.hear(neighbour),
+                    Change::Neighbour(neighbour) => hops.hear(neighbour),
                     Change::Ways => ways = true,
                     Change::Lost => lost = true,
                 }
             }
-        }
+        });
         if ways || lost {
             let links = self.netlink.links()?;
-            let mut book = self.shared.book();
-            book.hops.set_links(links);
-            book.hops.forget_ways();
-            if lost {
-                book.hops.doubt();
-            }
+            self.shared.with_hops(|hops| {
+                hops.set_links(links);
+                hops.forget_ways();
+                if lost {
+                    hops.doubt();
+                }
+            });
         }
         Ok(())
     }
 
-    /// Lets go of ways that had no flow at the last look and have none now; gives those that have none now.
+    /// Lets go of ways that had no user at the last look and have none now; gives those that have none now.
     fn forget(&self, unused: &HashSet<Ends>) -> HashSet<Ends> {
         let used = self.shared.ends();
-        let mut book = self.shared.book();
-        let unused_now: HashSet<Ends> = book.hops.ends().filter(|ends| !used.contains(ends)).collect();
-        book.hops
-            .retain(|ends| !(unused.contains(ends) && unused_now.contains(ends)));
-        unused_now
+        self.shared.with_hops(|hops| {
+            let unused_now: HashSet<Ends> = hops.ends().filter(|ends| !used.contains(ends)).collect();
+            hops.retain(|ends| !(unused.contains(ends) && unused_now.contains(ends)));
+            unused_now
+        })
     }
 }
 

@@ -19,9 +19,11 @@ mod table;
 mod terms;
 mod ways;
 mod worker_flows;
+mod xdp_sockets;
 
 pub use capabilities::give_up_all_but;
 pub use interfaces::KernelInterface;
 pub use start::Kernel;
 pub use status::{Status, Unowned};
 pub use worker_flows::PortTable;
+pub use xdp_sockets::NodeXdp;

@@ -201,7 +201,7 @@ impl Kernel {
     ///
     /// # Errors
     /// When the kernel does not tell of its network.
-    pub fn keeper(&self, clock: MonotonicClock) -> io::Result<Option<Keeper>> {
+    pub fn keeper(&self, clock: MonotonicClock) -> io::Result<Option<Keeper<SharedTable>>> {
         let shared = self.running.as_ref().map(|running| running.shared.clone());
         shared.map(|shared| Keeper::new(shared, clock)).transpose()
     }

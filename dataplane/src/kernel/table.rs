@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::backing::Backing;
 use super::hops::{Ends, Hops, Missing};
+use super::keeper::HopUsers;
 use super::terms::Terms;
 use super::worker_flows::WorkerFlows;
 
@@ -169,27 +170,6 @@ impl SharedTable {
         }
     }
 
-    /// The ends of every flow.
-    pub(super) fn ends(&self) -> HashSet<Ends> {
-        self.book().flows.values().map(ends).collect()
-    }
-
-    /// Gives every flow the next hop that is known now; one that has no way any more is left to user space, whose engine finds
-    /// it gone. The book is let go of between two flows, for workers that wait.
-    pub(super) fn refresh(&self) {
-        if self.is_held() {
-            self.book().hops.set_changed();
-            return;
-        }
-        let keys: Vec<FlowKey> = self.book().flows.keys().copied().collect();
-        for key in keys {
-            if let Err(error) = self.refresh_flow(key) {
-                Counts::count(&self.counts.failed);
-                tracing::warn!(port = %key.local(), %error, "a kernel flow keeps its next hop");
-            }
-        }
-    }
-
     fn refresh_flow(&self, key: FlowKey) -> Result<(), TableError> {
         let mut book = self.book();
         let Book {
@@ -225,6 +205,45 @@ impl SharedTable {
             Some(_) => {}
         }
         Ok(())
+    }
+}
+
+impl HopUsers for SharedTable {
+    fn with_hops<T>(&self, work: impl FnOnce(&mut Hops) -> T) -> T {
+        work(&mut self.book().hops)
+    }
+
+    fn asked(&self) -> &Notify {
+        &self.asked
+    }
+
+    /// The ends of every flow.
+    fn ends(&self) -> HashSet<Ends> {
+        self.book().flows.values().map(ends).collect()
+    }
+
+    /// Gives every flow the next hop that is known now; one that has no way any more is left to user space, whose engine finds
+    /// it gone. The book is let go of between two flows, for workers that wait.
+    fn refresh(&self) {
+        if self.is_held() {
+            self.book().hops.set_changed();
+            return;
+        }
+        let keys: Vec<FlowKey> = self.book().flows.keys().copied().collect();
+        for key in keys {
+            if let Err(error) = self.refresh_flow(key) {
+                Counts::count(&self.counts.failed);
+                tracing::warn!(port = %key.local(), %error, "a kernel flow keeps its next hop");
+            }
+        }
+    }
+
+    fn tick(&self) {
+        self.retry_removals();
+    }
+
+    fn count_probe(&self) {
+        Counts::count(&self.counts.probes);
     }
 }
 

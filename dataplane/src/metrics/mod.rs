@@ -166,6 +166,16 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         "Times that a submission queue was full",
         Published::submissions_full,
     ),
+    (
+        "xsk_packets_received",
+        "Datagrams that came by AF_XDP sockets",
+        Published::xdp_received,
+    ),
+    (
+        "xsk_packets_sent",
+        "Packets that left by AF_XDP sockets",
+        Published::xdp_sent,
+    ),
     ("worker_turns", "Turns of the workers' loops", Published::turns),
 ];
 
@@ -178,6 +188,7 @@ const LABELLED: &[(&str, &str, &str, ReadEach)] = &[
         |worker| {
             let io = [
                 ("truncated", worker.truncated()),
+                ("malformed", worker.malformed()),
                 ("port_closed", worker.port_closed()),
             ];
             worker.dropped().chain(io).collect()

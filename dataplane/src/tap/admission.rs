@@ -39,6 +39,7 @@ impl Admission {
     /// For calls of `node`.
     pub fn new(node: Arc<Node>, clock: MonotonicClock, kernel: Option<KernelTaps>, limits: &Limits) -> Self {
         let path = match node.identity().backend {
+            "xsk" => wire::Path::Xsk,
             "uring" => wire::Path::Uring,
             "socket" => wire::Path::Socket,
             _ => wire::Path::Unspecified,

@@ -225,6 +225,7 @@ impl File {
         );
         let path = match point.path() {
             wire::Path::Kernel => "kernel",
+            wire::Path::Xsk => "xsk",
             wire::Path::Uring => "uring",
             wire::Path::Socket => "socket",
             wire::Path::Simulated => "simulated",

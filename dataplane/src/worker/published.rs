@@ -16,6 +16,9 @@ pub struct Published {
     send_errors: [AtomicU64; SendError::COUNT],
     receive_errors: AtomicU64,
     truncated: AtomicU64,
+    malformed: AtomicU64,
+    xdp_received: AtomicU64,
+    xdp_sent: AtomicU64,
     port_closed: AtomicU64,
     no_buffer: AtomicU64,
     kernel_drops: AtomicU64,
@@ -124,6 +127,12 @@ readers! {
     receive_errors;
     /// Datagrams too large for a frame.
     truncated;
+    /// Datagrams with a wrong checksum or length (`xsk`).
+    malformed;
+    /// Datagrams that came by AF_XDP (`xsk`).
+    xdp_received;
+    /// Packets that left by AF_XDP (`xsk`).
+    xdp_sent;
     /// Datagrams whose port was closed before they were looked at.
     port_closed;
     /// Times that no frame was free.
@@ -202,6 +211,9 @@ impl Published {
         }
         put(&self.receive_errors, io.receive_errors);
         put(&self.truncated, io.truncated);
+        put(&self.malformed, io.malformed);
+        put(&self.xdp_received, io.xdp_received);
+        put(&self.xdp_sent, io.xdp_sent);
         put(&self.port_closed, io.port_closed);
         put(&self.no_buffer, io.no_buffer);
         put(&self.kernel_drops, io.kernel_drops.unwrap_or_default());
@@ -304,7 +316,10 @@ impl Published {
     /// Packets received and not forwarded, for any reason, those of the kernel path among them.
     pub fn dropped_total(&self) -> u64 {
         let dropped = self.dropped().chain(self.kernel_dropped());
-        dropped.map(|(_, count)| count).sum::<u64>() + self.truncated() + self.port_closed()
+        dropped.map(|(_, count)| count).sum::<u64>()
+            + self.truncated()
+            + self.malformed()
+            + self.port_closed()
     }
 
     /// Packets that the kernel dropped for flows of the engine, by the label of the reason.

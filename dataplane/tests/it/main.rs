@@ -32,3 +32,4 @@ mod tls;
 mod unprivileged;
 mod update;
 mod wire;
+mod xdp_sockets;

@@ -82,6 +82,8 @@ pub struct Settings {
     pub limits: String,
     /// `io.steering`. Nodes of tests that run beside each other share the host's network.
     pub steering: &'static str,
+    /// More keys of `[io]`.
+    pub io: &'static str,
     /// Whole sections.
     pub more: String,
     pub workers: usize,
@@ -99,6 +101,7 @@ impl Default for Settings {
             ports: "20000-20999".into(),
             limits: String::new(),
             steering: "off",
+            io: "",
             more: String::new(),
             workers: 1,
             grace_ms: 0,
@@ -116,6 +119,7 @@ impl Settings {
             ports,
             limits,
             steering,
+            io,
             more,
             workers,
             grace_ms,
@@ -123,7 +127,7 @@ impl Settings {
         } = self;
         format!(
             "node_id = \"media-it\"\nstate_directory = \"{state}\"\n[grpc]\nlisten = \"{listen}\"\n{grpc}\n[ops]\nlisten = \"127.0.0.1:0\"\n\
-             [log]\nfilter = \"info,ringpath_dataplane=debug\"\n[workers]\ncount = {workers}\n[io]\nsteering = \"{steering}\"\n[limits]\n{limits}\n[shutdown]\ngrace_ms = {grace_ms}\n{more}\n\
+             [log]\nfilter = \"info,ringpath_dataplane=debug\"\n[workers]\ncount = {workers}\n[io]\nsteering = \"{steering}\"\n{io}\n[limits]\n{limits}\n[shutdown]\ngrace_ms = {grace_ms}\n{more}\n\
              [[interface]]\nname = \"public\"\nports = \"{ports}\"\naddresses = [{{ local = \"{address}\" }}]\n"
         )
     }
@@ -170,6 +174,11 @@ impl Node {
 
     /// A process that was started otherwise.
     pub fn take(process: Process, backend: Backend) -> Started {
+        Self::take_on(process, backend.name())
+    }
+
+    /// One that says that it has this back-end.
+    pub fn take_on(process: Process, backend: &str) -> Started {
         let next = || loop {
             let line = process.line();
             if !["state", "takeover"].iter().any(|word| line.starts_with(word)) {
@@ -178,7 +187,7 @@ impl Node {
         };
         let backend_line = next();
         assert!(
-            backend_line.starts_with(&format!("backend {}: ", backend.name())),
+            backend_line.starts_with(&format!("backend {backend}: ")),
             "{backend_line}"
         );
         let mut kernel = Vec::new();

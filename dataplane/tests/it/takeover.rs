@@ -92,9 +92,16 @@ pub fn successor(backend: Backend, settings: &Settings) -> Process {
 }
 
 pub async fn talk(node: &mut Node) -> Vec<Talker> {
+    let mut parties = Vec::new();
+    for _ in 0..CALLS {
+        parties.push((Party::at(own_address()).await, Party::at(own_address()).await));
+    }
+    talk_between(node, parties).await
+}
+
+pub async fn talk_between(node: &mut Node, parties: Vec<(Party, Party)>) -> Vec<Talker> {
     let mut talkers = Vec::new();
-    for n in 0..CALLS {
-        let (a, b) = (Party::at(own_address()).await, Party::at(own_address()).await);
+    for (n, (a, b)) in parties.into_iter().enumerate() {
         let request = call(&format!("c{n}"), line(Some(a.address())), line(Some(b.address())));
         let made = node.client.create_call(request).await.expect("created");
         let made = made.into_inner().call.expect("a call");

@@ -156,6 +156,7 @@ pub(super) fn path_to_wire(path: Path) -> wire::Path {
         Path::Socket => wire::Path::Socket,
         Path::Simulated => wire::Path::Simulated,
         Path::Kernel => wire::Path::Kernel,
+        Path::Xsk => wire::Path::Xsk,
     }
 }
 
@@ -165,6 +166,7 @@ pub(super) fn path_from_wire(path: i32) -> Result<Path, FieldError> {
         Ok(wire::Path::Socket) => Ok(Path::Socket),
         Ok(wire::Path::Simulated) => Ok(Path::Simulated),
         Ok(wire::Path::Kernel) => Ok(Path::Kernel),
+        Ok(wire::Path::Xsk) => Ok(Path::Xsk),
         Ok(wire::Path::Unspecified) | Err(_) => Err(FieldError::new("path", Problem::Enumeration(path))),
     }
 }

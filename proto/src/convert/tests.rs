@@ -172,7 +172,8 @@ fn report() -> impl Strategy<Value = CallReport> {
         Just(Path::Uring),
         Just(Path::Socket),
         Just(Path::Simulated),
-        Just(Path::Kernel)
+        Just(Path::Kernel),
+        Just(Path::Xsk)
     ];
     let drops = prop_oneof![Just(vec![]), Just(vec![("not_rtp", 3u64), ("wrong_source", 9)])];
     let streams = proptest::collection::vec(stream(), 0..3);

@@ -69,7 +69,7 @@ impl SendError {
 }
 
 /// Totals of one back-end since it was built. Every datagram that the kernel handed over is in exactly one of
-/// `received`, `truncated` and `port_closed`; every frame given to `send` in exactly one of `sent` and `send_errors`,
+/// `received`, `truncated`, `malformed` and `port_closed`; every frame given to `send` in exactly one of `sent` and `send_errors`,
 /// or still queued.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IoCounters {
@@ -87,6 +87,12 @@ pub struct IoCounters {
     pub truncated: u64,
     /// Datagrams dropped because their port was closed before they were handed over.
     pub port_closed: u64,
+    /// Datagrams with a wrong checksum or length, dropped. The kernel does so itself where it receives for sockets (AF_XDP).
+    pub malformed: u64,
+    /// Datagrams among `received` and `port_closed` that came by AF_XDP.
+    pub xdp_received: u64,
+    /// Packets among `sent` that left by AF_XDP.
+    pub xdp_sent: u64,
     /// Times that a port had datagrams and no frame was free. The datagrams wait in the kernel, whose socket buffer
     /// may overflow meanwhile.
     pub no_buffer: u64,

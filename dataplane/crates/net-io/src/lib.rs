@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`uring::Uring`] | one io_uring: multishot receives, provided buffers, a file table | Linux 6.1, not refused |
 //! | [`socket::Sockets`] | a UDP socket a port, epoll, `recvmmsg`, `sendmmsg` | every kernel |
+//! | [`steering::Steered`] | a UDP socket for all ports, raw sockets, and [AF_XDP](xsk) past both | with privilege |
 //! | [`sim::Simulated`] | queues in memory, driven by a test | tests of what is built on this crate |
 //!
 //! A back-end belongs to one thread: it is built there, used there and dropped there. Only a [`Waker`] and the
@@ -18,19 +19,10 @@
 //! 2. **A frame is used with the pool that it came from.** *Checked by:* a pool number in each frame, compared on
 //!    every access.
 //! 3. **Memory that the kernel may still write or read outlives the kernel's right to do so.** With sockets this is
-//!    the length of one system call; with io_uring see [`uring`]. *Checked by:* construction (arrays live in the same
+//!    the length of one system call; with io_uring see [`uring`], with AF_XDP [`xsk`]. *Checked by:* construction (arrays live in the same
 //!    struct as the call).
 //! 4. **Arrays of headers for the kernel point into storage that does not move**: boxed slices, never a growing
 //!    `Vec`. *Checked by:* the types, and by re-pointing every header right before the call that uses it.
-//!
-//! # Room for AF_XDP
-//!
-//! An AF_XDP back-end fits this trait without changing it: the [pool](frame) is the UMEM (2,048-byte chunks, page
-//! aligned, in one mapping); frames that are free or receiving are the *fill* ring, `receive` reads the RX ring,
-//! `send` writes the TX ring and frames in flight return through the *completion* ring in `poll`, which is also where
-//! the fill ring is topped up and the kernel kicked. Link-layer, IP and UDP headers live in the [`HEADROOM`] before
-//! the payload: the back-end strips them into it on receive (keeping the peer's MAC for the way back) and builds them
-//! in it on send. Ports are entries of its own table, as [`media_engine::Ports`] already allows.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod config;
@@ -43,8 +35,10 @@ pub mod socket;
 pub mod steering;
 pub mod uring;
 pub mod waker;
+pub mod xsk;
 
 mod address;
+mod checksum;
 mod control;
 mod frame_store;
 mod gather;

@@ -10,6 +10,7 @@ use super::*;
 use crate::config;
 use crate::kernel::backing::Backing;
 use crate::kernel::hops::Ends;
+use crate::kernel::keeper::HopUsers as _;
 use crate::kernel::netlink::Link;
 use crate::kernel::terms::{Attached, Terms};
 use crate::kernel::ways::{Neighbour, Route};

@@ -39,6 +39,8 @@ pub struct LocalLine {
 pub enum Path {
     /// The kernel forwards them itself (XDP).
     Kernel,
+    /// AF_XDP sockets.
+    Xsk,
     /// io_uring.
     Uring,
     /// recvmmsg and sendmmsg.

@@ -31,6 +31,8 @@ use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 
+use crate::xsk::XdpPlan;
+
 /// Tells the kernel which ports' datagrams go to a worker's shared sockets. Called on the worker's thread when a port
 /// opens or closes, never for a packet.
 pub trait Steer: Debug + Send {
@@ -51,4 +53,6 @@ pub struct Steering {
     pub sockets: SharedSockets,
     /// Their ports.
     pub steer: Box<dyn Steer>,
+    /// The AF_XDP sockets that take most of what would come and go through them ([`Steered`] only).
+    pub xdp: Option<XdpPlan>,
 }

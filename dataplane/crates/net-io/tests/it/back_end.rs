@@ -211,6 +211,7 @@ pub fn steering_to(name: &str, sockets: SharedSockets) -> Option<net_io::steerin
             steering,
             _link: link,
         }),
+        xdp: None,
     })
 }
 

@@ -13,3 +13,4 @@ mod relay;
 mod ring_limits;
 mod simulated;
 mod waiting;
+mod xdp;
