@@ -6,7 +6,7 @@ use sip::{HeaderName, Message, Transmit};
 
 use super::attempt::{Attempt, hang_up_on};
 use super::branch::Branch;
-use super::call::{Answer, Call, Fork, Late, Phase, Unacknowledged, by_side};
+use super::call::{Answer, Call, Fork, Phase, Unacknowledged, by_side};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
@@ -14,7 +14,7 @@ use super::hub::{Client, Hub, tag_of};
 use super::leg::{Bye, Leg, cseq};
 use super::media::Step;
 use super::session;
-use super::side::{Both, Side};
+use super::side::Side;
 use crate::{Cause, MediaError, Output, Released};
 
 impl Call {
@@ -179,44 +179,6 @@ impl Call {
         }
     }
 
-    /// The offer in the 2xx to an INVITE without one: ports are asked for. `None` if there is no usable one.
-    fn take_late_offer(
-        &mut self,
-        hub: &mut Hub,
-        now: Timestamp,
-        client: ClientKey,
-        fork: &str,
-        response: &Message,
-    ) -> Option<()> {
-        headers::has_description(response).ok().filter(|&has| has)?;
-        let offer = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok()?;
-        if !offer.has_usable_line() {
-            return None;
-        }
-        let proposal = sdp::propose(&offer);
-        let caller_ipv6 = self
-            .inbound
-            .as_ref()
-            .is_some_and(|inbound| inbound.source.local.is_ipv6());
-        let ipv6 = Both {
-            caller: caller_ipv6,
-            callee: offer.is_ipv6(),
-        };
-        if let Some(leg) = &mut self.legs.callee {
-            leg.negotiation.offer_received().ok()?;
-        }
-        self.late = Some(Box::new(Late {
-            offerer: Side::Callee,
-            offer,
-            client,
-            cseq: 1,
-            fork: fork.to_owned(),
-        }));
-        self.media
-            .create(hub, now, ipv6, by_side(Side::Callee, &proposal));
-        Some(())
-    }
-
     /// The callee broke a rule after its 2xx: it gets a BYE, the caller 502.
     fn end_by_fault(&mut self, hub: &mut Hub, now: Timestamp, text: &'static str) {
         self.end(hub, now, Ending::of(Cause::failed(Released::Us, 502, text)));
@@ -376,56 +338,6 @@ impl Call {
             .is_some_and(|late| late.offerer == side.other())
         {
             self.take_late_answer(hub, now, side, ack);
-        }
-    }
-
-    /// The answer to a late offer, in the ACK of `side`: passed on in the ACK to the offerer.
-    fn take_late_answer(&mut self, hub: &mut Hub, now: Timestamp, side: Side, ack: &Message) {
-        let Some(late) = &self.late else { return };
-        let answer = (headers::has_description(ack) == Ok(true))
-            .then(|| sdp::Session::parse_with(ack.body(), &hub.config.sdp_limits).ok())
-            .flatten()
-            .and_then(|session| {
-                let agreement = sdp::agree(&late.offer, &session).ok()?;
-                Some(Answer { session, agreement })
-            });
-        let Some(answer) = answer.filter(|_| self.phase == Phase::Answered) else {
-            self.acknowledge_late(hub, None);
-            let cause = Cause::ended(side.released(), 111, "The offer in the 2xx was not answered");
-            self.end(hub, now, Ending::of(cause));
-            return;
-        };
-        let offerer = side.other();
-        let body = self.describe_answer(offerer, &answer);
-        self.acknowledge_late(hub, Some(&body));
-        if let Some(leg) = &mut self.legs[side] {
-            // Out of turn only if the offer was abandoned, and then nothing waits for the answer.
-            let _ = leg.negotiation.answer_received();
-        }
-        if let Some(leg) = &mut self.legs[offerer] {
-            let _ = leg.negotiation.answer_sent();
-        }
-        let lines = by_side(offerer, &answer.agreement);
-        self.agree(&lines);
-        self.media.update(hub, now, Step::Settle, lines);
-    }
-
-    /// Sends the ACK that waits for the answer to a late offer, if one does; without a body when there is none.
-    pub(super) fn acknowledge_late(&mut self, hub: &mut Hub, body: Option<&str>) {
-        let Some(late) = self.late.take() else { return };
-        let Some(leg) = &mut self.legs[late.offerer] else {
-            return;
-        };
-        leg.description = body.filter(|_| leg.needs_description()).map(Into::into);
-        let mut builder = leg.ack(late.cseq, hub.config.max_forwards);
-        if let Some(body) = body {
-            builder = builder.body("application/sdp", body.as_bytes());
-        }
-        let sent = hub.send_ack(builder, leg.destination());
-        match hub.clients.get_mut(&late.client) {
-            Some(Client::Attempt(attempt)) => attempt.acknowledged(&late.fork, sent),
-            Some(Client::Exchange { ack, .. }) => *ack = sent,
-            _ => {}
         }
     }
 

@@ -5,7 +5,7 @@ use sip::message::ResponseBuilder;
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{HeaderName, Message, Method, Source};
 
-use super::call::{Answer, Call, Late, Phase, by_side};
+use super::call::{Answer, Call, Phase, by_side};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
@@ -307,57 +307,6 @@ impl Call {
         }
     }
 
-    /// The other party's offer in its 2xx to a re-INVITE without one.
-    fn take_late_reoffer(
-        &mut self,
-        hub: &mut Hub,
-        now: Timestamp,
-        client: ClientKey,
-        side: Side,
-        response: &Message,
-        offer: Option<Session>,
-    ) {
-        let cseq = cseq(response);
-        let fits = |offer: &Session| offer.line_count() >= self.agreed[side].len();
-        let offer = offer.filter(fits);
-        let turn = self.legs[side]
-            .as_mut()
-            .map(|leg| leg.negotiation.offer_received());
-        let (Some(offer), Some(Ok(()))) = (offer, turn) else {
-            if let Some(leg) = &self.legs[side] {
-                let sent = hub.send_ack(leg.ack(cseq, hub.config.max_forwards), leg.destination());
-                keep_ack(hub, client, sent);
-            }
-            let cause = Cause::ended(Released::Us, 111, "A 2xx without a usable offer");
-            self.end(hub, now, Ending::of(cause));
-            return;
-        };
-        let lines = self.reservation(side, &offer);
-        self.late = Some(Box::new(Late {
-            offerer: side,
-            offer,
-            client,
-            cseq,
-            fork: String::new(),
-        }));
-        self.media.update(hub, now, Step::Extend, lines);
-    }
-
-    /// Passes the other party's late offer on in the 2xx to the re-INVITE.
-    fn offer_late(&mut self, hub: &mut Hub, now: Timestamp) {
-        let (Some(late), Some(exchange)) = (self.late.take(), &self.exchange) else {
-            return;
-        };
-        let from = exchange.from;
-        let body = self.describe_offer(from, &late.offer);
-        self.late = Some(late);
-        if let Some(leg) = &mut self.legs[from] {
-            // Out of turn only if an offer crossed, and a crossing one was refused.
-            let _ = leg.negotiation.offer_sent();
-        }
-        self.accept_exchange(hub, now, Some(body));
-    }
-
     /// The media node knows of the answer to an offer within the dialog, or refused it.
     pub(super) fn settled(&mut self, hub: &mut Hub, now: Timestamp, result: Result<(), MediaError>) {
         if let Err(error) = result {
@@ -392,7 +341,7 @@ impl Call {
     }
 
     /// Sends the 2xx to the party that began the exchange. Its new target counts from now (RFC 6141 §4.4).
-    fn accept_exchange(&mut self, hub: &mut Hub, now: Timestamp, body: Option<String>) {
+    pub(super) fn accept_exchange(&mut self, hub: &mut Hub, now: Timestamp, body: Option<String>) {
         let Some(exchange) = self.exchange.take() else {
             return;
         };
@@ -550,7 +499,7 @@ impl Call {
     }
 }
 
-fn keep_ack(hub: &mut Hub, client: ClientKey, sent: Option<sip::Transmit>) {
+pub(super) fn keep_ack(hub: &mut Hub, client: ClientKey, sent: Option<sip::Transmit>) {
     if let Some(Client::Exchange { ack, .. }) = hub.clients.get_mut(&client) {
         *ack = sent;
     }

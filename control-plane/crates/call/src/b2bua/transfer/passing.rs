@@ -8,8 +8,8 @@ use super::refer::Referred;
 use crate::b2bua::B2bua;
 use crate::b2bua::call::Call;
 use crate::b2bua::headers;
-use crate::b2bua::hub::{CallKey, Client, Hub, tag_of};
-use crate::b2bua::requests::{Refusal, check, refuse};
+use crate::b2bua::hub::{CallKey, Hub, tag_of};
+use crate::b2bua::requests::{Refusal, check, pass_on, refuse};
 use crate::b2bua::side::Side;
 
 impl B2bua {
@@ -107,12 +107,7 @@ impl Call {
         }
         let builder = headers::pass_through(builder, request);
         let cseq = leg.dialog().local_seq().unwrap_or(0);
-        let client = Client::Relay {
-            server,
-            request: request.clone(),
-        };
-        let sent = hub.send(now, builder, leg.destination(), |_| client);
-        sent.ok_or_else(|| Refusal::of(503))?;
+        pass_on(hub, now, builder, leg.destination(), server, request)?;
         hub.counters.transfers_passed += 1;
         let transfers = self.transfers.get_or_insert_default();
         transfers.count += 1;
@@ -168,11 +163,7 @@ impl Call {
             let fragment = format!("{line}\r\n");
             builder = builder.body("message/sipfrag;version=2.0", fragment.as_bytes());
         }
-        let client = Client::Relay {
-            server,
-            request: request.clone(),
-        };
-        let sent = hub.send(now, builder, leg.destination(), |_| client);
+        let sent = pass_on(hub, now, builder, leg.destination(), server, request);
         if let Some(transfers) = &mut self.transfers {
             let passed = &mut transfers.passed[to];
             match lasts(state) {
@@ -181,7 +172,7 @@ impl Call {
                 Lasts::AsBefore => {}
             }
         }
-        sent.map(|_| ()).ok_or_else(|| Refusal::of(503))
+        sent
     }
 
     /// The other party has refused the REFER of `side` that went to it as `cseq`, or wants to say nothing of it.

@@ -1,0 +1,158 @@
+//! Offers in a 2xx, whose answer comes in the ACK (RFC 3261 §13.2.1): of a callee that was asked for one, and of either party
+//! in a re-INVITE without one.
+
+use sans_io::Timestamp;
+use sdp::Session;
+use sip::Message;
+use sip::transaction::ClientKey;
+
+use super::call::{Answer, Call, Late, Phase, by_side};
+use super::ending::Ending;
+use super::exchange::keep_ack;
+use super::headers;
+use super::hub::{Client, Hub};
+use super::leg::cseq;
+use super::media::Step;
+use super::side::{Both, Side};
+use crate::{Cause, Released};
+
+impl Call {
+    /// The offer in the 2xx to an INVITE without one: ports are asked for. `None` if there is no usable one.
+    pub(super) fn take_late_offer(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        fork: &str,
+        response: &Message,
+    ) -> Option<()> {
+        headers::has_description(response).ok().filter(|&has| has)?;
+        let offer = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok()?;
+        if !offer.has_usable_line() {
+            return None;
+        }
+        let proposal = sdp::propose(&offer);
+        let caller_ipv6 = self
+            .inbound
+            .as_ref()
+            .is_some_and(|inbound| inbound.source.local.is_ipv6());
+        let ipv6 = Both {
+            caller: caller_ipv6,
+            callee: offer.is_ipv6(),
+        };
+        if let Some(leg) = &mut self.legs.callee {
+            leg.negotiation.offer_received().ok()?;
+        }
+        self.late = Some(Box::new(Late {
+            offerer: Side::Callee,
+            offer,
+            client,
+            cseq: 1,
+            fork: fork.to_owned(),
+        }));
+        self.media
+            .create(hub, now, ipv6, by_side(Side::Callee, &proposal));
+        Some(())
+    }
+
+    /// The other party's offer in its 2xx to a re-INVITE without one.
+    pub(super) fn take_late_reoffer(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        client: ClientKey,
+        side: Side,
+        response: &Message,
+        offer: Option<Session>,
+    ) {
+        let cseq = cseq(response);
+        let fits = |offer: &Session| offer.line_count() >= self.agreed[side].len();
+        let offer = offer.filter(fits);
+        let turn = self.legs[side]
+            .as_mut()
+            .map(|leg| leg.negotiation.offer_received());
+        let (Some(offer), Some(Ok(()))) = (offer, turn) else {
+            if let Some(leg) = &self.legs[side] {
+                let sent = hub.send_ack(leg.ack(cseq, hub.config.max_forwards), leg.destination());
+                keep_ack(hub, client, sent);
+            }
+            let cause = Cause::ended(Released::Us, 111, "A 2xx without a usable offer");
+            self.end(hub, now, Ending::of(cause));
+            return;
+        };
+        let lines = self.reservation(side, &offer);
+        self.late = Some(Box::new(Late {
+            offerer: side,
+            offer,
+            client,
+            cseq,
+            fork: String::new(),
+        }));
+        self.media.update(hub, now, Step::Extend, lines);
+    }
+
+    /// Passes the other party's late offer on in the 2xx to the re-INVITE.
+    pub(super) fn offer_late(&mut self, hub: &mut Hub, now: Timestamp) {
+        let (Some(late), Some(exchange)) = (self.late.take(), &self.exchange) else {
+            return;
+        };
+        let from = exchange.from;
+        let body = self.describe_offer(from, &late.offer);
+        self.late = Some(late);
+        if let Some(leg) = &mut self.legs[from] {
+            // Out of turn only if an offer crossed, and a crossing one was refused.
+            let _ = leg.negotiation.offer_sent();
+        }
+        self.accept_exchange(hub, now, Some(body));
+    }
+
+    /// The answer to a late offer, in the ACK of `side`: passed on in the ACK to the offerer.
+    pub(super) fn take_late_answer(&mut self, hub: &mut Hub, now: Timestamp, side: Side, ack: &Message) {
+        let Some(late) = &self.late else { return };
+        let answer = (headers::has_description(ack) == Ok(true))
+            .then(|| sdp::Session::parse_with(ack.body(), &hub.config.sdp_limits).ok())
+            .flatten()
+            .and_then(|session| {
+                let agreement = sdp::agree(&late.offer, &session).ok()?;
+                Some(Answer { session, agreement })
+            });
+        let Some(answer) = answer.filter(|_| self.phase == Phase::Answered) else {
+            self.acknowledge_late(hub, None);
+            let cause = Cause::ended(side.released(), 111, "The offer in the 2xx was not answered");
+            self.end(hub, now, Ending::of(cause));
+            return;
+        };
+        let offerer = side.other();
+        let body = self.describe_answer(offerer, &answer);
+        self.acknowledge_late(hub, Some(&body));
+        if let Some(leg) = &mut self.legs[side] {
+            // Out of turn only if the offer was abandoned, and then nothing waits for the answer.
+            let _ = leg.negotiation.answer_received();
+        }
+        if let Some(leg) = &mut self.legs[offerer] {
+            let _ = leg.negotiation.answer_sent();
+        }
+        let lines = by_side(offerer, &answer.agreement);
+        self.agree(&lines);
+        self.media.update(hub, now, Step::Settle, lines);
+    }
+
+    /// Sends the ACK that waits for the answer to a late offer, if one does; without a body when there is none.
+    pub(super) fn acknowledge_late(&mut self, hub: &mut Hub, body: Option<&str>) {
+        let Some(late) = self.late.take() else { return };
+        let Some(leg) = &mut self.legs[late.offerer] else {
+            return;
+        };
+        leg.description = body.filter(|_| leg.needs_description()).map(Into::into);
+        let mut builder = leg.ack(late.cseq, hub.config.max_forwards);
+        if let Some(body) = body {
+            builder = builder.body("application/sdp", body.as_bytes());
+        }
+        let sent = hub.send_ack(builder, leg.destination());
+        match hub.clients.get_mut(&late.client) {
+            Some(Client::Attempt(attempt)) => attempt.acknowledged(&late.fork, sent),
+            Some(Client::Exchange { ack, .. }) => *ack = sent,
+            _ => {}
+        }
+    }
+}
