@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use sip::digest::{Account, Request, answer};
-use sip::message::RequestBuilder;
+use sip::message::{RequestBuilder, ResponseBuilder};
 use sip::{HeaderName, Message};
 
 use crate::phone::Phone;
@@ -214,5 +214,63 @@ fn a_call_passes_over_a_device_whose_connection_has_ended() {
         plane.metric("ringpath_control_call_events_total", "next_hop_skipped"),
         0.0
     );
+    plane.stop();
+}
+
+/// A phone that answers 302 sends its calls on to a colleague, and both are told the caller's account instead of the number
+/// that it shows.
+#[test]
+fn a_phone_sends_its_calls_on_to_a_colleague() {
+    let lines = "redirect = \"follow\"\nredirect_to = [\"bob\"]\nfrom = \"account\"\nchallenge_calls = true";
+    let plane = with_users(lines).run();
+    let (alice, bob, caller) = (Phone::new("alice"), Phone::new("bob"), Phone::new("+4930555"));
+    let account = |username, password| Account { username, password };
+    assert_eq!(register(&alice, &plane, "r1").status(), Some(200));
+    let asked = ("REGISTER", "bob");
+    let registered = authenticated(&bob, &plane, asked, account("bob", "builder"), "r2");
+    assert_eq!(registered.status(), Some(200));
+
+    let challenge = send(
+        &caller,
+        &plane,
+        request(&caller, "INVITE", "alice", "c1"),
+        "INVITE",
+    );
+    let uri = format!("sip:alice@{DOMAIN}");
+    let body = Request {
+        method: "INVITE",
+        uri: &uri,
+        body: b"",
+    };
+    let fields = answer(&challenge, body, account("carol", "singer"), "c0ffee", false).unwrap();
+    let again = fields.iter().fold(
+        request(&caller, "INVITE", "alice", "c2"),
+        |again, (name, value)| again.header(*name, value),
+    );
+    caller.send(again.build().unwrap().bytes(), plane.address("sip udp"));
+
+    let (invite, from) = alice.take("INVITE");
+    assert!(
+        invite.from().unwrap().uri.starts_with("sip:carol@"),
+        "{:?}",
+        invite.from()
+    );
+    let moved = ResponseBuilder::for_request(&invite, 302, "Moved Temporarily")
+        .to_tag("moved")
+        .header(HeaderName::Contact, format_args!("<sip:bob@{DOMAIN}>"));
+    alice.send(moved.build().unwrap().bytes(), from);
+    let (invite, from) = bob.take("INVITE");
+    assert_eq!(format!("<{}>", invite.request_uri().unwrap()), bob.contact());
+    assert!(
+        invite.from().unwrap().uri.starts_with("sip:carol@"),
+        "{:?}",
+        invite.from()
+    );
+    bob.answer(&invite, 486, from);
+    // The challenge may come again: nobody has acknowledged it.
+    let last = std::iter::repeat_with(|| caller.final_of("INVITE")).find(|it| it.call_id() == Ok("c2"));
+    assert_eq!(last.and_then(|last| last.status()), Some(486), "{}", plane.log());
+    let followed = plane.metric("ringpath_control_call_events_total", "redirect_followed");
+    assert_eq!(followed, 1.0);
     plane.stop();
 }
