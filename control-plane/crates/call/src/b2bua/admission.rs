@@ -172,8 +172,7 @@ impl B2bua {
 
     /// The next hops of the routing table for `uri`.
     fn routed(&mut self, now: Timestamp, uri: &Uri<'_>) -> Result<Box<[NextHop]>, Refusal> {
-        let user = uri.user_decoded();
-        let hops = self.hub.config.routes.lookup(user.as_deref().unwrap_or(""));
+        let hops = self.hub.config.routes.lookup(&headers::wanted_user(uri));
         let hops = hops.ok_or_else(|| Refusal::of(404))?;
         if hops.is_empty() {
             // The route is there, and the name of its next hop has no address that we can send to.

@@ -188,9 +188,8 @@ impl Call {
             .redirect_to
             .iter()
             .any(|prefix| called.user.starts_with(prefix));
-        let asked = Uri::parse(inbound.invite.request_uri().unwrap_or("")).ok();
-        let asked = asked.and_then(|uri| uri.user()).map(headers::unescaped);
-        let is_asked = asked.as_deref() == Some(&*called.user);
+        let (asked, _) = headers::user_and_params(inbound.invite.request_uri().unwrap_or(""), &[]);
+        let is_asked = asked == called.user;
         let is_known = is_asked || inbound.redirected.iter().any(|known| known.user == called.user);
         if !is_allowed || is_known || inbound.redirected.len() >= hub.config.redirects_max {
             return None;

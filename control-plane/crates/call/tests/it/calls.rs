@@ -6,7 +6,7 @@ use sip::transaction::Listener;
 use sip::{FlowId, HeaderName, Message, Source, Transport};
 
 use crate::ua::sdp;
-use crate::world::{A, B, US, World, config};
+use crate::world::{A, B, US, World, config, hop};
 
 #[test]
 fn a_call_is_set_up_talks_and_is_hung_up_by_the_caller() {
@@ -295,4 +295,39 @@ fn a_caller_is_told_the_socket_that_it_called() {
     );
     world.b.respond(world.now, 486, "b1", None);
     world.finish();
+}
+
+/// RFC 3966 §5.1.1: what makes a number easy to read is no part of it, for the route and for whom we call (RFC 3261 §19.1.6).
+#[test]
+fn a_telephone_number_is_called_by_its_digits() {
+    for (asked, called) in [
+        ("tel:+49-30-(123).45", "sip:+493012345@10.2.0.1:5060;user=phone"),
+        (
+            "sip:+49-30.12345@198.51.100.1;user=phone",
+            "sip:+493012345@10.2.0.1:5060;user=phone",
+        ),
+        ("sip:+4930-12345@198.51.100.1", "sip:+4930-12345@10.2.0.1:5060"),
+    ] {
+        let mut settings = config(&[B]);
+        settings.routes = call::Routes::new([call::Route {
+            prefix: "+4930".into(),
+            weight: None,
+            next_hops: vec![hop(B)],
+        }]);
+        let mut world = World::with(settings, Conditions::PERFECT, 1);
+        let invite = world.a.invite_builder("1000").build().unwrap();
+        let builder = sip::message::RequestBuilder::new("INVITE", asked)
+            .copy_from(&invite, HeaderName::MaxForwards)
+            .copy_from(&invite, HeaderName::From)
+            .copy_from(&invite, HeaderName::CallId)
+            .copy_from(&invite, HeaderName::CSeq)
+            .copy_from(&invite, HeaderName::Contact)
+            .header(HeaderName::To, format_args!("<{asked}>"));
+        world.a.send_invite(world.now, builder);
+        world.run_ms(20);
+        let invite = world.b.last_invite.clone().expect(asked);
+        assert_eq!(invite.request_uri(), Some(called), "{asked}");
+        world.b.respond(world.now, 486, "b1", None);
+        world.finish();
+    }
 }

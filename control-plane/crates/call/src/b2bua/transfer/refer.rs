@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use sans_io::Timestamp;
 use sip::message::{NameAddr, ResponseBuilder, Scheme, Uri, reason_phrase};
 use sip::transaction::ServerKey;
@@ -212,8 +210,7 @@ impl B2bua {
 
     fn hops_for(&mut self, now: Timestamp, uri: &str) -> Option<Box<[NextHop]>> {
         let uri = Uri::parse(uri).ok()?;
-        let user = uri.user_decoded().unwrap_or(Cow::Borrowed(""));
-        let hops = self.hub.config.routes.lookup(&user)?;
+        let hops = self.hub.config.routes.lookup(&headers::wanted_user(&uri))?;
         let hops = self.hub.trunks.usable(now, hops).ok()?;
         Some(in_order_of_chance(&hops, &mut self.hub.random))
     }
