@@ -1,3 +1,5 @@
+use std::fmt;
+
 use crate::MediaLine;
 
 /// What a description may cost us. Each limit is checked before the work that it bounds.
@@ -67,7 +69,7 @@ impl ParseError {
 }
 
 /// A parsed session description (RFC 8866 §5).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Session {
     pub(crate) inner: sdp_types::Session,
 }
@@ -132,6 +134,16 @@ impl Session {
     /// The lines as the media plane wants them, as this party describes them.
     pub fn line_specs(&self) -> Vec<media_types::LineSpec> {
         self.lines().map(|line| line.spec()).collect()
+    }
+}
+
+/// The media lines without their attributes: there may be keys among them.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("version", &self.version())
+            .field("lines", &self.lines().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 

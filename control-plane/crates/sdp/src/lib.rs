@@ -9,6 +9,8 @@
 //! `udptl`, SRTP, DTLS, TCP, data channels, multicast, a host name for an address) is refused by port 0 and keeps its
 //! place, as RFC 3264 §6 wants it.
 //!
+//! Keys of SRTP (RFC 4568) are read, chosen and answered by [`sdes`]; no line is relayed with them yet.
+//!
 //! Nothing here reads a clock, does I/O or panics on input.
 #![forbid(unsafe_code)]
 
@@ -19,6 +21,7 @@ mod negotiation;
 mod origin;
 mod payload;
 mod rewrite;
+pub mod sdes;
 mod topology;
 
 pub use agreement::{Agreement, AnswerError, agree, propose};
@@ -26,5 +29,5 @@ pub use description::{Limits, ParseError, Session};
 pub use line::MediaLine;
 pub use negotiation::{Negotiation, NegotiationError, State};
 pub use origin::Origin;
-pub use rewrite::{OurLine, rewrite};
+pub use rewrite::{OurLine, rewrite, rewrite_protected};
 pub use topology::names_address;

@@ -1,11 +1,14 @@
+use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use media_types::{Codec, Direction, Latching, LineSpec, MediaKind};
 
 use crate::payload::{parse_rtpmap, static_codec};
+use crate::sdes::{Crypto, CryptoError};
 
 /// One media description with what it inherits from the session level (RFC 8866 §5.14).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct MediaLine<'a> {
     session: &'a sdp_types::Session,
     media: &'a sdp_types::Media,
@@ -174,6 +177,27 @@ impl<'a> MediaLine<'a> {
         }
     }
 
+    /// The keys of the line in the order of preference (RFC 4568 §5.1.1), and why some are none. Keys on the session's
+    /// level would be nobody's and are not read.
+    pub fn crypto(&self) -> Vec<Result<Crypto, CryptoError>> {
+        let attributes = self
+            .media
+            .attributes
+            .iter()
+            .filter(|a| a.attribute.eq_ignore_ascii_case("crypto"));
+        let mut tags = BTreeSet::new();
+        attributes
+            .map(|a| Crypto::parse(a.value.as_deref().unwrap_or_default()))
+            .map(|parsed| {
+                parsed.and_then(|crypto| {
+                    tags.insert(crypto.tag())
+                        .then_some(crypto)
+                        .ok_or(CryptoError::TagTaken)
+                })
+            })
+            .collect()
+    }
+
     fn attribute(&self, name: &str) -> Option<&'a str> {
         self.media
             .attributes
@@ -181,6 +205,17 @@ impl<'a> MediaLine<'a> {
             .find(|a| a.attribute.eq_ignore_ascii_case(name))?
             .value
             .as_deref()
+    }
+}
+
+/// Without attributes: there may be keys among them.
+impl fmt::Debug for MediaLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MediaLine")
+            .field("media", &self.media())
+            .field("port", &self.port())
+            .field("protocol", &self.protocol())
+            .finish_non_exhaustive()
     }
 }
 

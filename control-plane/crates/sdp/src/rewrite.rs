@@ -3,6 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use media_types::LocalLine;
 
 use crate::line::{direction_name, direction_named};
+use crate::sdes::{Offer, Profile};
 use crate::topology::{host_names, may_pass, text_may_pass};
 use crate::{MediaLine, Origin, Session};
 
@@ -23,6 +24,20 @@ pub struct OurLine {
 /// direction attribute that it means. What is left out: ICE, keys, `k=`, and every text that names an address or the
 /// sender's host, so that no address of the sender can reach the other side.
 pub fn rewrite(session: &Session, lines: &[Option<OurLine>], origin: &mut Origin) -> String {
+    rewrite_protected(session, lines, &[], origin)
+}
+
+/// [`rewrite`] with keys of ours: where `keys` has an entry for a line that we offer or answer, the line has its
+/// transport (with the feedback of the sender's) and its `a=crypto`. Other lines keep their transport and have no key:
+/// the sender's own never pass.
+///
+/// What is returned holds keys in clear, and is for the party alone.
+pub fn rewrite_protected(
+    session: &Session,
+    lines: &[Option<OurLine>],
+    keys: &[Option<Offer>],
+    origin: &mut Origin,
+) -> String {
     let names = host_names(&session.inner);
     let line_at = |index: usize| lines.get(index).copied().flatten();
     let session_ip = (0..session.line_count()).find_map(|index| Some(line_at(index)?.local.rtp.ip()));
@@ -42,6 +57,10 @@ pub fn rewrite(session: &Session, lines: &[Option<OurLine>], origin: &mut Origin
     ));
     for (index, (media, line)) in out.medias.iter_mut().zip(session.lines()).enumerate() {
         rewrite_line(media, &line, line_at(index), session_ip, &names);
+        let offer = keys.get(index).and_then(Option::as_ref);
+        if let Some(offer) = offer.filter(|_| media.port != 0) {
+            protect_line(media, offer);
+        }
     }
 
     // The origin is made from the text of all else, so it is printed last.
@@ -93,6 +112,23 @@ fn rewrite_line(
         media
             .attributes
             .push(sdp_types::Attribute::with_value("rtcp", value));
+    }
+}
+
+fn protect_line(media: &mut sdp_types::Media, offer: &Offer) {
+    let Some(profile) = Profile::named(&media.proto) else {
+        return;
+    };
+    let profile = Profile {
+        is_secure: offer.is_insistent,
+        ..profile
+    };
+    profile.name().clone_into(&mut media.proto);
+    for crypto in &offer.crypto {
+        media.attributes.push(sdp_types::Attribute::with_value(
+            "crypto",
+            crypto.value().as_str(),
+        ));
     }
 }
 

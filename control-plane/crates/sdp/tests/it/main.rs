@@ -1,8 +1,9 @@
-//! The crate through its public functions: golden files, properties, mutation.
+//! The crate through its public functions: golden files, mutation, properties, keys of SRTP.
 
 mod golden;
 mod mutation;
 mod properties;
+mod sdes;
 mod versions;
 
 use std::net::SocketAddr;

@@ -1,0 +1,32 @@
+//! Keys of SRTP in descriptions: `a=crypto` (RFC 4568), with and without a profile that insists on it (RFC 8643).
+//!
+//! The keys of a leg are its own: what one party offers never reaches the other. Each side signals what it protects
+//! with, so our key towards a party is in our description, and the party's in its own.
+
+mod answering;
+mod base64;
+mod crypto;
+mod key;
+mod offering;
+mod profile;
+mod rules;
+mod suite;
+
+pub use answering::{Choice, Refusal, answer, choose};
+pub use crypto::{Crypto, CryptoError, KEYS_MAX, TAG_MAX};
+pub use key::{MKI_LEN_MAX, MasterKey, Mki, PACKETS_MAX};
+pub use offering::{AnswerFault, Offer, OfferError, accept, offer, offer_new_key};
+pub use profile::Profile;
+pub use rules::{Rules, SrtpPolicy};
+pub use suite::CryptoSuite;
+
+/// What protects a media line towards one party, after an offer and its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protection {
+    /// The transport is a secure profile; else it is opportunistic (RFC 8643).
+    pub is_insistent: bool,
+    /// Ours: what we protect with.
+    pub send: Crypto,
+    /// The party's: what it protects with.
+    pub receive: Crypto,
+}
