@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod crypto_attribute;
 mod digest;
 mod register;
 mod session_description;
@@ -12,6 +13,7 @@ mod sip_datagram;
 mod sip_stream;
 
 pub use calls::calls;
+pub use crypto_attribute::crypto_attribute;
 pub use digest::digest;
 pub use register::register;
 pub use session_description::session_description;
@@ -31,6 +33,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "calls",
         run: calls,
+    },
+    Target {
+        name: "crypto_attribute",
+        run: crypto_attribute,
     },
     Target {
         name: "digest",
