@@ -317,15 +317,7 @@ fn xdp_sockets(start: &Start<'_>) -> anyhow::Result<Option<NodeXdp>> {
         "the process before has the interface; the next start can have it"
     );
     let steering = start.steering.as_ref().context("ports are not steered")?;
-    let taken = start
-        .kernel
-        .interfaces()
-        .iter()
-        .find(|interface| interface.mode.is_some());
-    if let Some(taken) = taken {
-        anyhow::bail!("the kernel path has {}", taken.name);
-    }
-    NodeXdp::attach(steering.program(), &start.interfaces, start.count).map(Some)
+    NodeXdp::attach(start.kernel, steering.program(), &start.interfaces, start.count).map(Some)
 }
 
 /// The interfaces without the addresses that this machine does not have, such as IPv6 ones where IPv6 is switched off. Legs

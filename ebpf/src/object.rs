@@ -105,6 +105,8 @@ pub(crate) struct RelayObject {
     pub(crate) totals: MapHandle,
     pub(crate) copies: MapHandle,
     pub(crate) taps: MapHandle,
+    /// `None` of a program that another process loaded.
+    pub(crate) user_space: Option<MapHandle>,
 }
 
 #[cfg(not(bpf_built))]
@@ -181,6 +183,7 @@ pub(crate) fn load_relay(maps: Maps<'_>) -> Result<RelayObject, Error> {
             totals: own(&loaded.maps.totals)?,
             copies: own(&loaded.maps.copies)?,
             taps: own(&loaded.maps.taps)?,
+            user_space: Some(own(&loaded.maps.user_space)?),
         })
     })
 }

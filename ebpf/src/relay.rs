@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::OnceLock;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
@@ -65,6 +66,7 @@ pub struct Relay {
     totals: MapHandle,
     copies: MapHandle,
     taps: MapHandle,
+    user_space: Option<MapHandle>,
 }
 
 impl Relay {
@@ -104,6 +106,7 @@ impl Relay {
             totals: directory.map("totals")?,
             copies: directory.map("copies")?,
             taps: directory.map("taps")?,
+            user_space: None,
         })
         .map(Some)
     }
@@ -161,6 +164,7 @@ impl Relay {
             totals,
             copies,
             taps,
+            user_space,
         } = object;
         Ok(Self {
             program,
@@ -170,7 +174,34 @@ impl Relay {
             totals,
             copies,
             taps,
+            user_space,
         })
+    }
+
+    /// Has packets to user space's ports go on to this program, where the relay is attached in XDP, as long as this process has the
+    /// relay; `None`: up, as without. So does the end of the process.
+    ///
+    /// # Errors
+    /// What the kernel refuses; and another process's program takes none.
+    pub fn set_user_space(&self, program: Option<&Program>) -> Result<(), Error> {
+        let map = self
+            .user_space
+            .as_ref()
+            .ok_or_else(|| Error::kernel("changing another process's program", Errno::EPERM))?;
+        let place = 0u32.to_ne_bytes();
+        match program {
+            Some(program) => {
+                let descriptor = program.as_fd().as_raw_fd().to_ne_bytes();
+                map.update(&place, &descriptor, MapFlags::ANY)
+                    .map_err(|error| Error::libbpf("giving the relay a next program", &error))
+            }
+            None => match map.delete(&place) {
+                Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
+                    Err(Error::libbpf("taking the relay's next program", &error))
+                }
+                _ => Ok(()),
+            },
+        }
     }
 
     /// The XDP program.

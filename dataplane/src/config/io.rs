@@ -21,7 +21,7 @@ pub enum SteeringMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum XdpSocketsMode {
-    /// Where the driver and the privileges allow it, and the kernel path has not taken the interface.
+    /// Where the driver and the privileges allow it.
     Auto,
     /// The kernel receives and sends.
     #[default]
@@ -47,8 +47,8 @@ pub struct Io {
     /// Whether all media ports of a worker share one socket, so that a call costs no open file and packets of all calls are received
     /// together. Needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_NET_RAW at the start.
     pub steering: SteeringMode,
-    /// Whether what comes to steered ports, and what leaves from them, passes the kernel by AF_XDP sockets. Needs steering, a driver with
-    /// XDP, and an interface that the kernel path does not have (`kernel.mode = "off"`). Firewalls of the machine do not see these packets.
+    /// Whether what comes to steered ports, and what leaves from them, passes the kernel by AF_XDP sockets. Needs steering and a
+    /// driver with XDP. Firewalls of the machine do not see these packets.
     pub xdp_sockets: XdpSocketsMode,
     /// Differentiated services code point of media, 0 to 63. 46 is expedited forwarding, the class of voice (RFC 4594 §4.1).
     pub dscp: u8,

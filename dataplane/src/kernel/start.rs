@@ -189,6 +189,11 @@ impl Kernel {
         ))
     }
 
+    /// The relay, if it is attached somewhere.
+    pub(super) fn relay(&self) -> Option<&Arc<Relay>> {
+        self.running.as_ref().map(|running| &running.relay)
+    }
+
     /// The table of flows for a worker.
     pub fn flows(&self, worker: usize) -> Box<dyn PortTable + Send> {
         match &self.running {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
-use ebpf::{Attachment, Mode, XskQueue, Xsks};
+use ebpf::{Attachment, Mode, Relay, XskQueue, Xsks};
 use net_io::xsk::{NextHop, NextHops, Queue, Tie, XdpPlan};
 use ops::clock::MonotonicClock;
 use tokio::sync::Notify;
@@ -19,6 +19,7 @@ use super::hops::{Ends, Hops};
 use super::interfaces::holding;
 use super::keeper::{HopUsers, Keeper};
 use super::netlink::Netlink;
+use super::start::Kernel;
 use crate::config::Interface;
 
 /// AF_XDP on the interfaces that hold media addresses. The program stays attached while this or a worker's part of it lives.
@@ -34,17 +35,32 @@ pub struct NodeXdp {
 #[derive(Debug)]
 struct AttachedProgram {
     xsks: Xsks,
+    /// Where the relay is not.
     _attachments: Vec<Attachment>,
+    /// The relay that packets come from to the program.
+    relay: Option<Arc<Relay>>,
     /// The places of sockets that were tied once, in the map of them.
     places: Mutex<HashMap<XskQueue, u32>>,
 }
 
+impl Drop for AttachedProgram {
+    fn drop(&mut self) {
+        let ended = self.relay.as_ref().map(|relay| relay.set_user_space(None));
+        if let Some(Err(error)) = ended {
+            // Without sockets the program passes all up.
+            tracing::debug!(%error, "the relay keeps its next program");
+        }
+    }
+}
+
 impl NodeXdp {
-    /// Loads the program over the steering program's maps, and attaches it to every interface with a media address but loopback.
+    /// Loads the program over the steering program's maps, and has it see what comes by every interface with a media address but
+    /// loopback: after the relay of the kernel path where that is, else attached itself.
     ///
     /// # Errors
-    /// What the kernel refuses, or there is no such interface.
+    /// What the kernel refuses, a relay that is not in the driver, or there is no such interface.
     pub fn attach(
+        kernel: &Kernel,
         steering: &ebpf::Steering,
         interfaces: &[Interface],
         workers: usize,
@@ -54,23 +70,37 @@ impl NodeXdp {
             .context("the kernel does not say which interfaces hold the media addresses")?;
         let xsks = steering.load_xsks()?;
         let (mut attachments, mut indexes, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        let relay = kernel.relay().cloned();
         for held in held.iter().filter(|held| !held.link.is_loopback) {
+            let of_kernel = kernel
+                .interfaces()
+                .iter()
+                .find(|interface| interface.name == held.link.name);
             // A program in the stack saves nothing that the stack does.
-            let attachment = Attachment::new(xsks.program(), &held.link.name, &[Mode::Native])?;
-            indexes.push(attachment.ifindex());
+            match of_kernel.and_then(|interface| interface.mode) {
+                None => {
+                    attachments.push(Attachment::new(xsks.program(), &held.link.name, &[Mode::Native])?);
+                }
+                Some(Mode::Native) => {}
+                Some(mode) => anyhow::bail!("the kernel path has {} ({})", held.link.name, mode.name()),
+            }
+            indexes.push(held.link.index);
             names.push(held.link.name.as_str());
-            attachments.push(attachment);
         }
         anyhow::ensure!(
-            !attachments.is_empty(),
+            !indexes.is_empty(),
             "no interface but loopback has a media address"
         );
+        if let Some(relay) = &relay {
+            relay.set_user_space(Some(xsks.program()))?;
+        }
         Ok(Self {
             names: names.join(", "),
             interfaces: indexes,
             program: Arc::new(AttachedProgram {
                 xsks,
                 _attachments: attachments,
+                relay,
                 places: Mutex::default(),
             }),
             destinations: Arc::default(),

@@ -218,15 +218,23 @@ fn a_takeover_loses_no_packet_of_calls_in_the_kernel_and_in_user_space() {
     let name = "a_takeover_loses_no_packet_of_calls_in_the_kernel_and_in_user_space";
     let Some(pins) = BpfFs::mount(name) else { return };
     run(name, async |bed: Bed| {
-        for steering in ["off", "require"] {
+        for (steering, io, backend) in [
+            ("off", "", "uring"),
+            ("require", "", "uring"),
+            ("require", "xdp_sockets = \"require\"", "xsk"),
+        ] {
             let state = tempfile::tempdir().expect("a directory");
             // Room for one call, and for changing a flow.
             let kernel = format!("{}flows_max = 3\n", pinned(&pins));
             let settings = Settings {
                 steering,
+                io,
                 ..kept(&kernel, &state)
             };
-            let mut node = Node::with(Backend::Uring, settings.clone()).await;
+            let process = Process::start(&settings.toml(), &["--backend", "uring"]);
+            let started = Node::take_on(process, backend);
+            let channel = started.channel().await;
+            let mut node = started.into_node(channel);
             let fast = Call::in_kernel(&bed, &mut node, "kernel").await;
             let (fast, fast_a, fast_b) = speaking(fast).await;
             // There is no room for it: one way at least stays in user space.
@@ -242,7 +250,7 @@ fn a_takeover_loses_no_packet_of_calls_in_the_kernel_and_in_user_space() {
                     }
                 };
                 assert!(told.contains("2 of 2 calls go on"), "{told}");
-                println!("{name}: steering {steering}: {told}");
+                println!("{name}: steering {steering}, {backend}: {told}");
                 let status = node.process.ended().await;
                 assert_eq!(status.code(), Some(0), "{}", node.process.log());
                 while process.line() != "ready" {}

@@ -129,14 +129,48 @@ fn a_takeover_loses_nothing_and_goes_on_without_af_xdp() {
 }
 
 #[test]
-fn an_interface_that_the_kernel_path_has_is_left_to_it() {
-    let name = "an_interface_that_the_kernel_path_has_is_left_to_it";
+fn beside_the_kernel_path_what_is_user_spaces_goes_by_af_xdp() {
+    let name = "beside_the_kernel_path_what_is_user_spaces_goes_by_af_xdp";
+    run(name, async |bed: Bed| {
+        let mut node = node(&xdp("require", UNPINNED)).await;
+        assert_eq!(node.kernel, ["r0: native XDP: the driver takes XDP programs"]);
+        let mut call = Call::new(&bed, &mut node, "c").await;
+        call.becomes(&mut node, wire::Path::Kernel).await;
+        let before = counts(&node).await;
+        assert!(before[0] > 0, "the first packets of a call are user space's");
+        assert_eq!(before[0], before[1], "all of them by AF_XDP");
+        call.exchange(20).await;
+        assert_eq!(counts(&node).await, before, "the kernel's own");
+        let mut next = Call::new(&bed, &mut node, "d").await;
+        next.becomes(&mut node, wire::Path::Kernel).await;
+        let after = counts(&node).await;
+        assert!(
+            after[0] > before[0] && after[0] == after[1],
+            "{before:?} {after:?}"
+        );
+        assert!(
+            after[2] > before[2],
+            "next hops are known by now: {before:?} {after:?}"
+        );
+        call.end(&mut node).await;
+        next.end(&mut node).await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn an_interface_that_the_kernel_path_has_outside_of_the_driver_is_left_to_it() {
+    let name = "an_interface_that_the_kernel_path_has_outside_of_the_driver_is_left_to_it";
     run(name, async |_bed: Bed| {
-        let process = Process::start(&xdp("auto", UNPINNED).toml(), &["--backend", "auto"]);
+        let generic = "mode = \"require\"\npin_directory = \"\"\nattach = [\"generic\"]\n";
+        let process = Process::start(&xdp("auto", generic).toml(), &["--backend", "auto"]);
         let line = process.line();
-        assert!(line.ends_with("no AF_XDP: the kernel path has r0"), "{line}");
+        assert!(
+            line.ends_with("no AF_XDP: the kernel path has r0 (generic)"),
+            "{line}"
+        );
         process.signal(rustix::process::Signal::KILL);
-        let mut refused = Process::start(&xdp("require", UNPINNED).toml(), &[]);
+        let mut refused = Process::start(&xdp("require", generic).toml(), &[]);
         let status = refused.ended().await;
         assert_ne!(status.code(), Some(0));
         let log = refused.log();

@@ -61,6 +61,16 @@ struct {
 	__type(value, struct ringpath_totals);
 } totals SEC(".maps");
 
+#ifndef RINGPATH_TC
+/* The program that packets of user space's ports go on to: of AF_XDP sockets, while a process has some. Never pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} user_space SEC(".maps");
+#endif
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);

@@ -171,8 +171,14 @@ int ringpath_relay(context_t *context)
 	place = (__u32)port;
 	if (!place)
 		return handle_unowned(total, local, bpf_ntohs(packet.udp->dest), packet.payload_len);
-	if (place == RINGPATH_PORT_USER)
-		return end_packet(total, RINGPATH_USER_SPACE, true);
+	if (place == RINGPATH_PORT_USER) {
+		total->passed[RINGPATH_USER_SPACE]++;
+#ifndef RINGPATH_TC
+		/* Comes back only when there is none. */
+		bpf_tail_call(context, &user_space, 0);
+#endif
+		return PASS;
+	}
 	place--;
 	flow = bpf_map_lookup_elem(&flows, &place);
 	place = port >> 32;
