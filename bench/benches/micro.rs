@@ -134,6 +134,7 @@ fn engine(kernel: bool) -> (Engine, NoSockets) {
         rtcp_mux: false,
         latching: Latching::SameAddress,
         relearn: false,
+        srtp: None,
         codecs: vec![Codec {
             payload_type: 8,
             name: "PCMA".into(),
@@ -188,7 +189,8 @@ fn handle_packet(criterion: &mut Criterion) {
                 streams[place].write(number, 0, &mut packet);
                 let now = Timestamp::from_millis(10) + PTIME * number;
                 let port = PortId(place as u32 * 4);
-                let verdict = engine.handle_packet(now, port, party(place, 0), black_box(&packet));
+                let verdict =
+                    engine.handle_packet(now, port, party(place, 0), black_box(&mut packet), PACKET);
                 assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
                 place += 1;
                 if place == calls {
@@ -219,7 +221,7 @@ fn sweep(criterion: &mut Criterion) {
             LoadStream::new(call as u32, 1, 0).write(number, 0, &mut packet);
             for side in 0..2 {
                 let port = PortId((call * 4 + side * 2) as u32);
-                let verdict = engine.handle_packet(now, port, party(call, side), &packet);
+                let verdict = engine.handle_packet(now, port, party(call, side), &mut packet, PACKET);
                 assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
             }
         }

@@ -43,6 +43,7 @@ fn leg(party: &LegSpec, other: &LegSpec) -> LegReport {
         path_reason: "media goes directly between the parties",
         drops: Vec::new(),
         rtcp_forwarded: 0,
+        srtp: None,
         streams: Vec::new(),
     };
     LegReport {
@@ -89,6 +90,7 @@ mod tests {
             rtcp_mux,
             latching: Latching::default(),
             relearn: false,
+            srtp: None,
             codecs: Vec::new(),
         };
         LegSpec {

@@ -8,6 +8,15 @@ pub mod convert;
 pub mod media_v1 {
     #![allow(missing_docs, clippy::all)]
     tonic::include_proto!("ringpath.media.v1");
+
+    impl std::fmt::Debug for SrtpKey {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("SrtpKey")
+                .field("suite", &self.suite)
+                .field("mki", &self.mki)
+                .finish_non_exhaustive()
+        }
+    }
 }
 
 /// Generated from `admin/v1/admin.proto`.

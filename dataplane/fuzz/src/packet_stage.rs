@@ -162,7 +162,11 @@ impl Stage {
         }
         let port = self.ports.find(to).unwrap_or(PortId(9_999));
         let before = self.engine.counters().clone();
-        let verdict = self.engine.handle_packet(self.now, port, source, datagram);
+        let mut buffer = datagram.to_vec();
+        let verdict = self
+            .engine
+            .handle_packet(self.now, port, source, &mut buffer, datagram.len());
+        assert_eq!(buffer, datagram, "nobody encrypts");
         self.judge(&before, to, source, datagram, verdict);
     }
 
@@ -190,6 +194,7 @@ impl Stage {
             Verdict::Forward {
                 port,
                 to: destination,
+                ..
             } => {
                 assert_eq!(after.dropped_total(), before.dropped_total());
                 assert_eq!(
@@ -296,6 +301,7 @@ fn legs(bits: u8) -> Vec<LegSpec> {
             rtcp_mux: mux,
             latching: policies[usize::from(latching & 3)],
             relearn: bits == 0xff,
+            srtp: None,
             codecs: vec![Codec {
                 payload_type: 8,
                 name: "PCMA".into(),

@@ -30,6 +30,8 @@ pub struct Limits {
     pub codecs_max: usize,
     /// Streams of a line that have statistics; a new one takes the place of the one silent for longest.
     pub streams_per_line_max: usize,
+    /// SSRCs that a line with SRTP takes, and sends, under one key; packets of further ones are dropped.
+    pub srtp_ssrcs_per_line_max: usize,
     /// Ports tried for a line while other processes hold them; then the refusal is `no_ports`.
     pub open_tries_max: usize,
     /// How long a port that another process holds is left alone.
@@ -67,6 +69,7 @@ impl Default for Limits {
             lines_max: 8,
             codecs_max: 32,
             streams_per_line_max: 4,
+            srtp_ssrcs_per_line_max: 16,
             open_tries_max: 16,
             port_set_aside_ms: 60_000,
             tombstones_max: 1_024,
@@ -95,6 +98,7 @@ impl Limits {
             lines_max: self.lines_max,
             codecs_max: self.codecs_max,
             streams_per_line_max: self.streams_per_line_max,
+            srtp_ssrcs_per_line_max: self.srtp_ssrcs_per_line_max,
             open_tries_max: self.open_tries_max,
             set_aside: ms(self.port_set_aside_ms),
             tombstones_max: self.tombstones_max,
@@ -123,6 +127,7 @@ impl Validate for Limits {
             1..=proto::convert::CODECS_PER_LINE_MAX,
         );
         problems.range("streams_per_line_max", self.streams_per_line_max, 1..=64);
+        problems.range("srtp_ssrcs_per_line_max", self.srtp_ssrcs_per_line_max, 1..=256);
         problems.range("open_tries_max", self.open_tries_max, 1..=1_024);
         problems.range("port_set_aside_ms", self.port_set_aside_ms, 0..=3_600_000);
         problems.range("tombstones_max", self.tombstones_max, 0..=1 << 20);

@@ -2,7 +2,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use media_types::CallId;
+use media_types::{CallId, SrtpSuite};
 use proto::convert;
 use proto::media_v1::{self as wire, media_node_server::MediaNode};
 use tokio::sync::mpsc;
@@ -156,6 +156,10 @@ impl Service {
             draining: node.is_draining(),
             uptime_s: node.uptime_s(),
             kernel: identity.kernel.iter().map(KernelInterface::to_wire).collect(),
+            srtp_suites: SrtpSuite::ALL
+                .into_iter()
+                .map(|suite| convert::suite_to_wire(suite).into())
+                .collect(),
         }
     }
 

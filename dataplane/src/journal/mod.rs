@@ -35,6 +35,8 @@ pub struct Journal {
     file: Option<JournalFile>,
     /// Every call as its latest entry has it.
     calls: HashMap<CallId, Box<[u8]>>,
+    /// Calls with keys, which are never written: they end with the process, unless another one takes them over from it.
+    secured: HashMap<CallId, Record>,
     /// Bytes of a file with these entries alone.
     live_bytes: u64,
     bytes_max: u64,
@@ -64,6 +66,7 @@ impl Journal {
         Self {
             file: None,
             calls: HashMap::new(),
+            secured: HashMap::new(),
             live_bytes: 0,
             bytes_max: 0,
             counters: Counters::default(),
@@ -99,7 +102,7 @@ impl Journal {
         now_ms: u64,
         report: &CallReport,
     ) {
-        if self.is_on() && !self.calls.contains_key(&spec.id) {
+        if self.is_on() && !self.calls.contains_key(&spec.id) && !self.secured.contains_key(&spec.id) {
             let record = Record::new(worker, key, spec, now_ms, report);
             // Calls that are in the file may grow, and what is over needs a place until the file is written anew.
             self.keep(&record, self.bytes_max / 2, None);
@@ -134,6 +137,12 @@ impl Journal {
 
     /// A call is gone.
     pub fn gone(&mut self, call: &CallId) {
+        self.secured.remove(call);
+        self.forget(call);
+    }
+
+    /// The file is not to have a call any more.
+    fn forget(&mut self, call: &CallId) {
         if let Some(bytes) = self.calls.remove(call) {
             self.live_bytes -= entry_bytes(&bytes);
             self.append(Change::Gone(call.to_string()));
@@ -151,6 +160,7 @@ impl Journal {
     /// Every call is gone.
     pub fn clear(&mut self) {
         self.calls.clear();
+        self.secured.clear();
         self.live_bytes = 0;
         if let Some(file) = &mut self.file {
             file.clear(&mut self.counters);
@@ -159,6 +169,9 @@ impl Journal {
 
     /// A call as the journal has it.
     pub fn record(&self, call: &CallId) -> Option<Record> {
+        if let Some(record) = self.secured.get(call) {
+            return Some(record.clone());
+        }
         let bytes = self.calls.get(call)?;
         Record::from_wire(Call::decode(&**bytes).ok()?).ok()
     }
@@ -171,6 +184,13 @@ impl Journal {
 
     /// Keeps a call as it is now, in so many bytes of all calls at most. `change`: what to write of it instead of all.
     fn keep(&mut self, record: &Record, live_bytes_max: u64, change: Option<Change>) {
+        if record.is_secured() {
+            self.forget(&record.spec.id);
+            self.secured.insert(record.spec.id.clone(), record.clone());
+            return;
+        }
+        let was_secured = self.secured.remove(&record.spec.id).is_some();
+        let change = change.filter(|_| !was_secured);
         let call = record.to_wire();
         let bytes = call.encode_to_vec();
         let is_full = self.live_bytes_with(record, &bytes) > live_bytes_max;
@@ -200,7 +220,7 @@ impl Journal {
         }
         *refused += 1;
         // What the file has of it is not true any more.
-        self.gone(&record.spec.id);
+        self.forget(&record.spec.id);
     }
 
     fn put(&mut self, call: &CallId, bytes: Vec<u8>) {

@@ -113,11 +113,16 @@ pub fn begin(
     let mut journal = Journal {
         file: None,
         calls: HashMap::new(),
+        secured: HashMap::new(),
         live_bytes: 0,
         bytes_max,
         counters: Counters::default(),
     };
     for record in records {
+        if record.is_secured() {
+            journal.secured.insert(record.spec.id.clone(), record.clone());
+            continue;
+        }
         let bytes = record.to_wire().encode_to_vec();
         // The limit may have been lowered since.
         if journal.live_bytes_with(record, &bytes) > journal.kept_bytes_max() {

@@ -173,6 +173,12 @@ impl Record {
         self.take_lines(report);
     }
 
+    /// Whether a key is in it.
+    pub fn is_secured(&self) -> bool {
+        let mut lines = self.spec.legs.iter().flat_map(|leg| &leg.lines);
+        lines.any(|line| line.srtp.is_some())
+    }
+
     /// Notes the source that a line has learned.
     pub fn learn(&mut self, leg: usize, place: usize, source: SocketAddr) {
         let found = self

@@ -18,6 +18,7 @@
 mod channel;
 mod giver;
 mod message;
+mod security;
 mod socket;
 mod state;
 mod taker;

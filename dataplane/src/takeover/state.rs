@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::security::Security;
 use media_engine::{Aside, CallState, DropReason, Drops, LineState, StreamState};
 use rtp::{BurstSums, PayloadType, Ssrc, StatisticsState};
 use sans_io::Timestamp;
@@ -33,6 +34,8 @@ struct Line {
     drops: Vec<Dropped>,
     #[prost(message, repeated, tag = "9")]
     streams: Vec<Stream>,
+    #[prost(message, optional, tag = "10")]
+    security: Option<Security>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -115,6 +118,7 @@ impl Lines {
                 })
                 .collect(),
             streams: line.streams.iter().map(Stream::new).collect(),
+            security: line.security.as_ref().map(Security::new),
         };
         let lines = state.lines.iter().enumerate().flat_map(|(leg, lines)| {
             lines
@@ -159,6 +163,7 @@ impl Line {
             }
         }
         state.streams = self.streams.iter().filter_map(Stream::state).collect();
+        state.security = self.security.as_ref().and_then(Security::state);
     }
 }
 

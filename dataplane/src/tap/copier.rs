@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use media_engine::{DropReason, Engine, PortId, Verdict};
 use media_types::{CallId, Refusal};
+use net_io::FRAME_SIZE;
 use rtrb::Producer;
 use sans_io::Timestamp;
 
@@ -33,6 +34,8 @@ pub struct Copier {
     taps: Vec<Tap>,
     /// In the order of their identities; a port is there once for each tap of its call.
     ports: Vec<TappedPort>,
+    /// The packet at hand as it came: encryption changes it in its frame.
+    received: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,7 @@ impl Copier {
             return Err(Refusal::Busy);
         }
         let ports = engine.call_ports(&order.call).ok_or(Refusal::UnknownCall)?;
+        self.received.reserve(FRAME_SIZE);
         order.shared.set_ports(ports);
         self.taps.push(Tap { order, taken: 0 });
         self.find_ports(engine);
@@ -123,37 +127,40 @@ impl Copier {
         self.ports.clear();
     }
 
-    /// Copies a packet that was received at `port`, for each tap of the ports that it came and goes by.
+    /// Keeps the packet that is looked at next as it came, for [`copy`](Self::copy). Within the memory reserved when a tap
+    /// began.
+    pub fn keep_received(&mut self, payload: &[u8]) {
+        self.received.clear();
+        self.received.extend_from_slice(payload);
+    }
+
+    /// Copies the packet that was kept, received at `port`, and what it has become, `sent`, for each tap of the ports that it
+    /// came and goes by.
     ///
     /// Does not allocate, lock or log.
-    pub fn copy(
-        &mut self,
-        now: Timestamp,
-        port: PortId,
-        source: SocketAddr,
-        payload: &[u8],
-        verdict: Verdict,
-    ) {
+    pub fn copy(&mut self, now: Timestamp, port: PortId, source: SocketAddr, sent: &[u8], verdict: Verdict) {
         let dropped = match verdict {
             Verdict::Forward { .. } => None,
             Verdict::Drop(reason) => Some(reason),
         };
+        let received = std::mem::take(&mut self.received);
         self.copy_at(port, |tapped| Seen {
             at: now,
             source,
             destination: tapped.local,
             sent: false,
             dropped,
-            payload,
+            payload: &received,
         });
-        if let Verdict::Forward { port, to } = verdict {
+        self.received = received;
+        if let Verdict::Forward { port, to, .. } = verdict {
             self.copy_at(port, |tapped| Seen {
                 at: now,
                 source: tapped.local,
                 destination: to,
                 sent: true,
                 dropped: None,
-                payload,
+                payload: sent,
             });
         }
     }

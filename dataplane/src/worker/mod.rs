@@ -134,19 +134,29 @@ impl<Io: PacketIo> Worker<Io> {
     fn handle_packets(&mut self, now: Timestamp) -> bool {
         let tapping = self.taps.is_at_work();
         for _ in 0..PACKETS_PER_TURN {
-            let Some(received) = self.io.receive() else {
+            let Some(mut received) = self.io.receive() else {
                 return false;
             };
-            let payload = self.io.payload(&received.frame);
+            let len = received.frame.len();
+            if tapping {
+                self.taps.keep_received(self.io.payload(&received.frame));
+            }
+            let tailroom = received.frame.tailroom();
+            let has_room = received.frame.grow_back(tailroom);
+            debug_assert!(has_room, "a frame's own tailroom fits");
+            let buffer = self.io.payload_mut(&mut received.frame);
             let verdict = self
                 .engine
-                .handle_packet(now, received.port, received.source, payload);
+                .handle_packet(now, received.port, received.source, buffer, len);
+            if let Verdict::Forward { len, .. } = verdict {
+                received.frame.truncate(len);
+            }
             if tapping {
-                self.taps
-                    .copy(now, received.port, received.source, payload, verdict);
+                let sent = self.io.payload(&received.frame);
+                self.taps.copy(now, received.port, received.source, sent, verdict);
             }
             match verdict {
-                Verdict::Forward { port, to } => self.io.send(received.frame, port, to),
+                Verdict::Forward { port, to, .. } => self.io.send(received.frame, port, to),
                 // The engine has counted the reason.
                 Verdict::Drop(_) => self.io.release(received.frame),
             }

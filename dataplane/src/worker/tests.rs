@@ -106,6 +106,7 @@ fn call(parties: [SocketAddr; 2]) -> Creation {
             rtcp_mux: false,
             latching: Latching::SameAddress,
             relearn: false,
+            srtp: None,
             codecs: vec![Codec {
                 payload_type: 0,
                 name: "PCMU".into(),

@@ -22,6 +22,7 @@ mod pcapng;
 mod ports;
 mod process;
 mod restart;
+mod srtp;
 mod statistics;
 mod steering;
 mod stop;

@@ -4,6 +4,7 @@ use media_types::{Codec, Direction, Latching, LineSpec, MediaKind, Path};
 
 use super::call::CODECS_PER_LINE_MAX;
 use super::field::{FieldError, Problem, counted, ranged, token};
+use super::srtp::{srtp_from_wire, srtp_to_wire};
 use crate::media_v1 as wire;
 
 /// The longest encoding name, in bytes. Registered ones have at most about twenty.
@@ -45,6 +46,7 @@ pub(super) fn line_to_wire(line: &LineSpec) -> wire::MediaLine {
         latching: latching_to_wire(line.latching).into(),
         relearn: line.relearn,
         codecs: line.codecs.iter().map(codec_to_wire).collect(),
+        srtp: line.srtp.as_ref().map(srtp_to_wire),
     }
 }
 
@@ -72,6 +74,10 @@ pub(super) fn line_from_wire(line: wire::MediaLine) -> Result<LineSpec, FieldErr
             .enumerate()
             .map(|(index, codec)| codec_from_wire(codec).map_err(|e| e.within_item("codecs", index)))
             .collect::<Result<_, _>>()?,
+        srtp: line
+            .srtp
+            .map(|srtp| srtp_from_wire(srtp).map_err(|e| e.within("srtp")))
+            .transpose()?,
     })
 }
 

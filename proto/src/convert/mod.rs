@@ -10,6 +10,7 @@ mod label;
 mod line;
 mod refusal;
 mod report;
+mod srtp;
 
 pub use call::{
     CODECS_PER_LINE_MAX, LEASE_MS_MAX, LEASE_MS_MIN, LEGS_MAX, LINES_PER_LEG_MAX, RENEW_MAX,
@@ -22,6 +23,7 @@ pub use refusal::{
     REFUSAL_METADATA, refusal_from_status, refusal_to_status, status_from_failure, status_to_failure,
 };
 pub use report::{report_from_wire, report_to_wire};
+pub use srtp::{MKI_LEN_MAX, SRTP_KEYS_MAX, suite_from_wire, suite_to_wire};
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use super::call::{LEGS_MAX, LINES_PER_LEG_MAX, call_id_from_wire, leg_id_from_wi
 use super::field::{FieldError, Problem, counted, ranged};
 use super::label::label;
 use super::line::{PAYLOAD_TYPE_MAX, endpoint_from_wire, endpoint_to_wire, path_from_wire, path_to_wire};
+use super::srtp::{srtp_status_from_wire, srtp_status_to_wire};
 use crate::media_v1 as wire;
 
 /// More streams of a line, or drop reasons, than any node reports: a peer that sends more is broken.
@@ -76,6 +77,7 @@ fn line_to_wire(line: &LineReport) -> wire::LineStatus {
             .map_or(wire::Path::Unspecified, |(path, _)| path_to_wire(path))
             .into(),
         rtcp_path_reason: line.rtcp_path.map_or("", |(_, reason)| reason).to_owned(),
+        srtp: line.srtp.as_ref().map(srtp_status_to_wire),
     }
 }
 
@@ -112,6 +114,7 @@ fn line_from_wire(line: wire::LineStatus) -> Result<LineReport, FieldError> {
         },
         drops,
         rtcp_forwarded: line.rtcp_forwarded,
+        srtp: line.srtp.map(srtp_status_from_wire).transpose()?,
         streams: line
             .streams
             .into_iter()

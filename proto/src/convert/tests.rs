@@ -4,11 +4,12 @@ use std::time::Duration;
 use media_types::{
     BurstReport, CallId, CallReport, CallSpec, Codec, Direction, EndCause, Event, EventKind, IdempotencyKey,
     InterfaceName, Latching, LegId, LegReport, LegSpec, LineReport, LineSpec, LocalLine, MediaKind, Path,
-    Refusal, StreamReport,
+    Refusal, SrtpKey, SrtpReport, SrtpSpec, SrtpSuite, StreamReport,
 };
 use proptest::prelude::*;
 use tonic::Code;
 
+use super::srtp::{MKI_LEN_MAX, SRTP_KEYS_MAX};
 use super::*;
 use crate::media_v1 as wire;
 
@@ -75,10 +76,20 @@ fn line() -> impl Strategy<Value = LineSpec> {
         latching,
         addresses,
         flags,
-        proptest::collection::vec(codec(), 0..4),
+        (
+            proptest::collection::vec(codec(), 0..4),
+            proptest::option::of(srtp()),
+        ),
     )
         .prop_map(
-            |(kind, direction, latching, (remote, remote_rtcp), (enabled, rtcp_mux, relearn), codecs)| {
+            |(
+                kind,
+                direction,
+                latching,
+                (remote, remote_rtcp),
+                (enabled, rtcp_mux, relearn),
+                (codecs, srtp),
+            )| {
                 LineSpec {
                     kind,
                     enabled,
@@ -89,9 +100,36 @@ fn line() -> impl Strategy<Value = LineSpec> {
                     latching,
                     relearn,
                     codecs,
+                    srtp,
                 }
             },
         )
+}
+
+fn suite() -> BoxedStrategy<SrtpSuite> {
+    (0..SrtpSuite::ALL.len())
+        .prop_map(|at| SrtpSuite::ALL[at])
+        .boxed()
+}
+
+fn srtp() -> impl Strategy<Value = SrtpSpec> {
+    let key = (
+        suite(),
+        any::<u8>(),
+        proptest::collection::vec(any::<u8>(), 0..=MKI_LEN_MAX),
+        0..=1u64 << 48,
+    )
+        .prop_map(|(suite, byte, mki, lifetime)| {
+            let material = vec![byte; suite.key_len() + suite.salt_len()];
+            let key = SrtpKey::new(suite, &material).unwrap();
+            key.with_mki(&mki).with_lifetime(lifetime)
+        })
+        .boxed();
+    (
+        proptest::collection::vec(key.clone(), 0..=SRTP_KEYS_MAX),
+        proptest::option::of(key),
+    )
+        .prop_map(|(receive, send)| SrtpSpec { receive, send })
 }
 
 fn leg() -> impl Strategy<Value = LegSpec> {
@@ -185,9 +223,10 @@ fn report() -> impl Strategy<Value = CallReport> {
         drops,
         any::<u64>(),
         streams,
+        proptest::option::of((proptest::option::of(suite()), proptest::option::of(suite()))),
     )
         .prop_map(
-            |(local, learned, path, rtcp_path, drops, rtcp_forwarded, streams)| LineReport {
+            |(local, learned, path, rtcp_path, drops, rtcp_forwarded, streams, srtp)| LineReport {
                 local,
                 learned,
                 path,
@@ -196,6 +235,7 @@ fn report() -> impl Strategy<Value = CallReport> {
                 drops,
                 rtcp_forwarded,
                 streams,
+                srtp: srtp.map(|(receive, send)| SrtpReport { receive, send }),
             },
         );
     let leg =
@@ -284,9 +324,17 @@ fn odd_line() -> impl Strategy<Value = wire::MediaLine> {
         odd_endpoint(),
         odd_endpoint(),
         proptest::collection::vec(codec, 0..3),
+        proptest::option::of(odd_srtp()),
     )
         .prop_map(
-            |([kind, direction, latching], [disabled, rtcp_mux, relearn], remote, remote_rtcp, codecs)| {
+            |(
+                [kind, direction, latching],
+                [disabled, rtcp_mux, relearn],
+                remote,
+                remote_rtcp,
+                codecs,
+                srtp,
+            )| {
                 wire::MediaLine {
                     kind,
                     disabled,
@@ -297,9 +345,27 @@ fn odd_line() -> impl Strategy<Value = wire::MediaLine> {
                     latching,
                     relearn,
                     codecs,
+                    srtp,
                 }
             },
         )
+}
+
+fn odd_srtp() -> impl Strategy<Value = wire::Srtp> {
+    let bytes = || proptest::collection::vec(any::<u8>(), 0..40);
+    let key = (-1i32..8, bytes(), bytes(), bytes(), any::<u64>())
+        .prop_map(
+            |(suite, master_key, master_salt, mki, lifetime_packets)| wire::SrtpKey {
+                suite,
+                master_key,
+                master_salt,
+                mki,
+                lifetime_packets,
+            },
+        )
+        .boxed();
+    let receive = proptest::collection::vec(key.clone(), 0..6);
+    (receive, proptest::option::of(key)).prop_map(|(receive, send)| wire::Srtp { receive, send })
 }
 
 fn odd_legs() -> impl Strategy<Value = Vec<wire::Leg>> {
@@ -607,4 +673,66 @@ fn a_node_that_reports_nonsense_is_told_apart() {
         event_from_wire(event).unwrap_err().to_string(),
         "kind: is missing"
     );
+}
+
+#[test]
+fn keys_that_do_not_fit_their_suite_are_named_and_not_shown() {
+    let good = || wire::SrtpKey {
+        suite: wire::SrtpSuite::AeadAes128Gcm.into(),
+        master_key: vec![0xa5; 16],
+        master_salt: vec![0xa5; 12],
+        mki: vec![1],
+        lifetime_packets: 0,
+    };
+    assert!(!format!("{:?}", good()).contains("165"));
+    let refused = |key: wire::SrtpKey| {
+        let line = wire::MediaLine {
+            kind: wire::MediaKind::Audio.into(),
+            srtp: Some(wire::Srtp {
+                receive: vec![good(), key],
+                send: None,
+            }),
+            ..wire::MediaLine::default()
+        };
+        super::line::line_from_wire(line)
+            .err()
+            .map(|error| error.to_string())
+    };
+    assert_eq!(refused(good()), None);
+    for (key, path) in [
+        (wire::SrtpKey { suite: 0, ..good() }, "srtp.receive[1].suite"),
+        (wire::SrtpKey { suite: 9, ..good() }, "srtp.receive[1].suite"),
+        (
+            wire::SrtpKey {
+                master_key: vec![0xa5; 15],
+                ..good()
+            },
+            "srtp.receive[1].master_key",
+        ),
+        (
+            wire::SrtpKey {
+                master_salt: vec![0xa5; 14],
+                ..good()
+            },
+            "srtp.receive[1].master_salt",
+        ),
+        (
+            wire::SrtpKey {
+                mki: vec![0; 17],
+                ..good()
+            },
+            "srtp.receive[1].mki",
+        ),
+        (
+            wire::SrtpKey {
+                lifetime_packets: (1 << 48) + 1,
+                ..good()
+            },
+            "srtp.receive[1].lifetime_packets",
+        ),
+    ] {
+        let error = refused(key).unwrap_or_default();
+        assert!(error.starts_with(path), "{error}");
+        assert!(!error.contains("165"), "{error}");
+    }
 }

@@ -152,6 +152,7 @@ mod tests {
             rtcp_path: None,
             drops: Vec::new(),
             rtcp_forwarded: 0,
+            srtp: None,
             streams,
         };
         LegReport {

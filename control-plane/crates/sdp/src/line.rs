@@ -173,6 +173,7 @@ impl<'a> MediaLine<'a> {
             rtcp_mux: enabled && self.has_rtcp_mux(),
             latching: Latching::default(),
             relearn: false,
+            srtp: None,
             codecs: if enabled { self.codecs() } else { Vec::new() },
         }
     }

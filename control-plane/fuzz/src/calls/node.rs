@@ -124,6 +124,7 @@ fn report(call: &CallId, legs: &[LegSpec]) -> CallReport {
             rtcp_path: None,
             drops: Vec::new(),
             rtcp_forwarded: 0,
+            srtp: None,
             streams: vec![StreamReport::default()],
         }
     };

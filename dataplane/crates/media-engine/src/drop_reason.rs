@@ -77,6 +77,20 @@ reasons! {
     PeerNotReceiving => "peer_not_receiving",
     /// The other party has not said where it wants media, and nothing was learned.
     NoDestination => "no_destination",
+    /// SRTP or SRTCP of a party, or for one, whose key is not known yet.
+    NoKey => "no_key",
+    /// SRTP or SRTCP whose tag is wrong: forged, changed, or in clear.
+    SrtpAuthentication => "srtp_authentication",
+    /// SRTP or SRTCP that came before, or is older than the replay window.
+    SrtpReplayed => "srtp_replayed",
+    /// SRTP or SRTCP too short for its tag, with an unknown MKI, or not encrypted.
+    SrtpMalformed => "srtp_malformed",
+    /// Under a key that has protected all that it may.
+    SrtpLifetime => "srtp_lifetime",
+    /// Of one more SSRC than the line keeps indexes of.
+    SrtpStreams => "srtp_streams",
+    /// No room in the packet for what encryption adds.
+    SrtpRoom => "srtp_room",
     // What the kernel path refuses beyond that.
     /// Shorter than the flow takes.
     TooShort => "too_short",
@@ -126,6 +140,22 @@ impl From<PacketError> for DropReason {
             PacketError::Version => Self::RtpVersion,
             PacketError::Extension => Self::RtpExtension,
             PacketError::Padding => Self::RtpPadding,
+        }
+    }
+}
+
+impl From<srtp::Error> for DropReason {
+    fn from(error: srtp::Error) -> Self {
+        match error {
+            srtp::Error::AuthenticationFailed => Self::SrtpAuthentication,
+            srtp::Error::Replayed | srtp::Error::TooOld => Self::SrtpReplayed,
+            srtp::Error::TooShort
+            | srtp::Error::Version
+            | srtp::Error::UnknownMki
+            | srtp::Error::NotEncrypted => Self::SrtpMalformed,
+            srtp::Error::KeyExpired | srtp::Error::IndexExhausted => Self::SrtpLifetime,
+            srtp::Error::TooManySsrcs => Self::SrtpStreams,
+            srtp::Error::NoRoom => Self::SrtpRoom,
         }
     }
 }

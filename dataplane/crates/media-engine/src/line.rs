@@ -12,6 +12,7 @@ use crate::latch::{Latch, is_same};
 use crate::line_flow::LineFlow;
 use crate::port_pool::Pair;
 use crate::round_trip::PassedReport;
+use crate::security::{Protocol, Security};
 use crate::settings::{LineSettings, Remote};
 use crate::stream::Stream;
 use crate::{DropReason, FLOW_STREAMS_MAX, PortId, StreamState};
@@ -63,6 +64,10 @@ pub(crate) struct Line {
     pub(crate) is_undecided: bool,
     /// It is in the engine's list of lines whose flow is to be told of packets that it has not seen.
     pub(crate) has_aside: bool,
+    /// Its packets are to be unprotected: `security` is there.
+    pub(crate) is_secured: bool,
+    /// The same of its peer: what goes there is to be protected.
+    pub(crate) peer_is_secured: bool,
     /// The locked source is its first field.
     pub(crate) latch: Latch,
     // From here on, what RTCP, learning, timeouts and reports read.
@@ -92,6 +97,7 @@ pub(crate) struct Line {
     pub(crate) party_receives: bool,
     pub(crate) is_audio: bool,
     pub(crate) own_formats: Box<[Format]>,
+    pub(crate) security: Option<Box<Security>>,
 }
 
 impl Line {
@@ -118,6 +124,8 @@ impl Line {
             awaits_packet: true,
             is_undecided: false,
             has_aside: false,
+            is_secured: false,
+            peer_is_secured: false,
             latest_rtcp: Timestamp::ZERO,
             passed_up: 0,
             rtp_flow: LineFlow::default(),
@@ -135,11 +143,12 @@ impl Line {
             party_receives: false,
             is_audio: false,
             own_formats: Box::default(),
+            security: None,
         }
     }
 
     /// Takes over a specification. Ports and what depends on the peer are the engine's part.
-    pub(crate) fn apply(&mut self, settings: LineSettings) {
+    pub(crate) fn apply(&mut self, now: Timestamp, settings: LineSettings) {
         let signalled = match settings.remote {
             Remote::Address(address) => Some(address),
             Remote::Unknown => None,
@@ -157,6 +166,46 @@ impl Line {
         self.party_receives = settings.direction.receives();
         self.is_audio = settings.kind == media_types::MediaKind::Audio;
         self.own_formats = settings.formats;
+        let before = std::mem::replace(&mut self.security, settings.security);
+        if let (Some(security), Some(before)) = (&mut self.security, before) {
+            security.follow(now, *before);
+        }
+        self.is_secured = self.security.is_some();
+    }
+
+    /// Unprotects what came from `source`, in place; its length. A packet of a line in clear stays as it is. Does not allocate.
+    #[inline]
+    pub(crate) fn unprotect(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        protocol: Protocol,
+        packet: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        match self.is_secured {
+            true => self.unprotect_secured(now, source, protocol, packet),
+            false => Ok(packet.len()),
+        }
+    }
+
+    fn unprotect_secured(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        protocol: Protocol,
+        packet: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        // Strangers are told apart by their address where that is known: a comparison is cheaper than a tag.
+        let (known, stranger) = match protocol {
+            Protocol::Rtp => (self.latch.locked(), DropReason::SourceLocked),
+            Protocol::Rtcp if self.rtcp_mux => (self.latch.destination(), DropReason::RtcpSource),
+            Protocol::Rtcp => (self.rtcp_source, DropReason::RtcpSource),
+        };
+        if known.is_some_and(|known| !is_same(known, source)) {
+            return Err(stranger);
+        }
+        let security = self.security.as_mut().ok_or(DropReason::NoKey)?;
+        security.unprotect(now, protocol, packet)
     }
 
     /// The way out to this line's party for RTP.

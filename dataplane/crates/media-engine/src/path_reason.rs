@@ -69,6 +69,8 @@ reasons! {
     PassedUp => "passed_up", "most packets need more than the kernel path does",
     /// A party is reached at one of the node's own addresses, where packets come from no interface.
     Hairpin => "hairpin", "a party is on this node",
+    /// A party's packets are encrypted.
+    Srtp => "srtp", "SRTP: the payload changes",
     /// One party multiplexes RTP and RTCP (RFC 5761) and the other does not: one port, two destinations.
     MuxDiffers => "mux_differs", "only one party has RTP and RTCP on one port",
 }

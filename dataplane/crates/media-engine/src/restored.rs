@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use media_types::{CallId, IdempotencyKey, LegSpec};
 
-use crate::{Drops, StreamState};
+use crate::{Drops, SecurityState, StreamState};
 
 /// A call of an earlier process, for [`crate::Engine::restore`].
 #[derive(Clone, Debug)]
@@ -55,4 +55,6 @@ pub struct LineState {
     pub drops: Drops,
     /// The streams, oldest first. Those of a flow that is still in the kernel's table are taken from there.
     pub streams: Vec<StreamState>,
+    /// Of a secured line.
+    pub security: Option<SecurityState>,
 }

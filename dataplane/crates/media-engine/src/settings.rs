@@ -4,9 +4,10 @@ use media_types::{Direction, Latching, LineSpec, MediaKind, Refusal};
 
 use crate::Limits;
 use crate::format::Format;
+use crate::security::Security;
 
 /// A line's specification, checked and in the form that the engine keeps.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct LineSettings {
     pub(crate) kind: MediaKind,
     pub(crate) enabled: bool,
@@ -18,6 +19,8 @@ pub(crate) struct LineSettings {
     /// Explicit RTCP address (RFC 3605).
     pub(crate) remote_rtcp: Option<SocketAddr>,
     pub(crate) formats: Box<[Format]>,
+    /// `None` for RTP in clear.
+    pub(crate) security: Option<Box<Security>>,
 }
 
 /// Where a party wants RTP.
@@ -53,6 +56,10 @@ impl LineSettings {
             Remote::Address(address) => Some(address),
             Remote::Unknown | Remote::Held => None,
         };
+        let security = match &spec.srtp {
+            Some(srtp) if spec.enabled => Some(Security::new(srtp, limits.srtp_ssrcs_per_line_max)?),
+            _ => None,
+        };
         Ok(Self {
             kind: spec.kind,
             enabled: spec.enabled,
@@ -63,6 +70,7 @@ impl LineSettings {
             remote,
             remote_rtcp,
             formats,
+            security,
         })
     }
 }
@@ -114,6 +122,7 @@ mod tests {
             rtcp_mux: false,
             latching: Latching::SameAddress,
             relearn: false,
+            srtp: None,
             codecs: Vec::new(),
         }
     }

@@ -6,12 +6,14 @@ use crate::{DropReason, PortId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
-    /// It leaves unchanged from `port` to `to`.
+    /// It leaves from `port` to `to`.
     Forward {
         /// The local port that it leaves from.
         port: PortId,
         /// Where it goes.
         to: SocketAddr,
+        /// Its bytes, from the beginning of the buffer: as it came, unless it was or is to be encrypted.
+        len: usize,
     },
     /// It is freed; the engine has counted why.
     Drop(DropReason),

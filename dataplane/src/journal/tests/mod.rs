@@ -37,6 +37,7 @@ fn line(port: u16) -> LineSpec {
         rtcp_mux: false,
         latching: Latching::SameAddress,
         relearn: true,
+        srtp: None,
         codecs: vec![Codec {
             payload_type: 8,
             name: "PCMA".into(),
@@ -79,6 +80,7 @@ fn report(name: &str, learned: [Option<std::net::SocketAddr>; 2]) -> CallReport 
             rtcp_path: None,
             drops: vec![],
             rtcp_forwarded: 0,
+            srtp: None,
             streams: vec![],
         }],
     };

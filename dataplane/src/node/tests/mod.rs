@@ -142,6 +142,7 @@ fn spec(name: &str, lease: Duration) -> CallSpec {
         rtcp_mux: false,
         latching: Default::default(),
         relearn: false,
+        srtp: None,
         codecs: vec![],
     };
     let leg = |name: &str| LegSpec {

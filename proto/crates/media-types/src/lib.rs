@@ -11,6 +11,7 @@ mod line;
 mod name;
 mod refusal;
 mod report;
+mod srtp;
 
 pub use call::{CallSpec, LegSpec};
 pub use codec::Codec;
@@ -18,4 +19,5 @@ pub use event::{EndCause, Event, EventKind};
 pub use line::{Direction, Latching, LineSpec, MediaKind};
 pub use name::{CallId, IdempotencyKey, InterfaceName, InvalidName, LegId, NodeName};
 pub use refusal::Refusal;
-pub use report::{BurstReport, CallReport, LegReport, LineReport, LocalLine, Path, StreamReport};
+pub use report::{BurstReport, CallReport, LegReport, LineReport, LocalLine, Path, SrtpReport, StreamReport};
+pub use srtp::{SrtpKey, SrtpSpec, SrtpSuite};

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use crate::Codec;
+use crate::{Codec, SrtpSpec};
 
 /// What a media line carries: the `<media>` of an `m=` line (RFC 8866 §5.14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,4 +79,6 @@ pub struct LineSpec {
     /// The payload formats agreed, or offered until an answer has come. The first gives the clock rate of payload
     /// types that are not listed.
     pub codecs: Vec<Codec>,
+    /// SRTP between node and party; `None` for RTP in clear.
+    pub srtp: Option<SrtpSpec>,
 }

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{CallId, LegId};
+use crate::{CallId, LegId, SrtpSuite};
 
 /// What the node says of a call: its local addresses, what was learned, and the statistics so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,17 @@ pub struct LineReport {
     pub rtcp_forwarded: u64,
     /// The streams that came in from the party, oldest first.
     pub streams: Vec<StreamReport>,
+    /// The suites of a line that is secured; `None` for one in clear.
+    pub srtp: Option<SrtpReport>,
+}
+
+/// What protects the packets of a secured line: no key is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SrtpReport {
+    /// What the party protects with; `None` while its key is not known.
+    pub receive: Option<SrtpSuite>,
+    /// What the node protects with; `None` while that is not agreed.
+    pub send: Option<SrtpSuite>,
 }
 
 /// RFC 3550 statistics of one stream (one SSRC in one direction) as received by the node from the party.

@@ -235,6 +235,7 @@ impl Media {
             .map(|line| LineSpec {
                 latching,
                 relearn: line.relearn || side == Side::Callee && self.relearns_callee,
+                srtp: None,
                 ..line.clone()
             })
             .collect();

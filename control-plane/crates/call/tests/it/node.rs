@@ -170,6 +170,7 @@ impl Node {
                 rtcp_path: None,
                 drops: Vec::new(),
                 rtcp_forwarded: 0,
+                srtp: None,
                 streams: vec![StreamReport {
                     packets: 100 + leg as u64,
                     bytes: 17_200,

@@ -180,7 +180,7 @@ impl Engine {
                 {
                     self.attach(line, Opened::Pair(ports));
                 }
-                self.line_mut(line).apply(settings);
+                self.line_mut(line).apply(now, settings);
             }
         }
         self.wire(now, call);

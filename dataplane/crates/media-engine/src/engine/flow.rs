@@ -121,6 +121,9 @@ impl Engine {
         if !self.config.kernel {
             return Err(Some(PathReason::KernelOff));
         }
+        if line.is_secured || line.peer_is_secured {
+            return Err(Some(PathReason::Srtp));
+        }
         if component == Component::Rtp && !line.party_sends {
             return Err(Some(PathReason::PartyNotSending));
         }

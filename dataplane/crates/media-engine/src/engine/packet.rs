@@ -8,18 +8,20 @@ use sans_io::Timestamp;
 use super::{Component, Engine, Slot};
 use crate::latch::Admission;
 use crate::line::Egress;
+use crate::security::Protocol;
 use crate::stream::Stream;
 use crate::{DropReason, PortId, Verdict};
 
 impl Engine {
-    /// Decides what becomes of a datagram that came to `port` from `source`, and counts it. Neither allocates, locks
-    /// nor logs.
+    /// Decides what becomes of the datagram in `buffer[..len]`, which came to `port` from `source`, and counts it. Where
+    /// parties encrypt, it is changed in place and may grow into the rest of the buffer. Neither allocates, locks nor logs.
     pub fn handle_packet(
         &mut self,
         now: Timestamp,
         port: PortId,
         source: SocketAddr,
-        payload: &[u8],
+        buffer: &mut [u8],
+        len: usize,
     ) -> Verdict {
         let (line, component) = match self.slots.get(port.0 as usize) {
             Some(slot) if slot.line != Slot::FREE => (slot.line, slot.component),
@@ -28,22 +30,22 @@ impl Engine {
                 return Verdict::Drop(DropReason::UnknownPort);
             }
         };
-        let class = classify(payload);
+        let class = classify(&buffer[..len]);
         let way = match class {
-            Class::Rtp => self.handle_rtp(now, line, component, source, payload),
-            Class::Rtcp => self.handle_rtcp(now, line, component, source, payload),
+            Class::Rtp => self.handle_rtp(now, line, component, source, buffer, len),
+            Class::Rtcp => self.handle_rtcp(now, line, component, source, buffer, len),
             other => Err(DropReason::of_class(other).unwrap_or(DropReason::NotMedia)),
         };
         match way {
-            Ok(Egress { port, to }) => {
-                self.counters.bytes_forwarded += payload.len() as u64;
+            Ok((Egress { port, to }, len)) => {
+                self.counters.bytes_forwarded += len as u64;
                 if class == Class::Rtp {
                     self.counters.rtp_forwarded += 1;
                 } else {
                     self.counters.rtcp_forwarded += 1;
                     self.line_mut(line).rtcp_forwarded += 1;
                 }
-                Verdict::Forward { port, to }
+                Verdict::Forward { port, to, len }
             }
             Err(reason) => {
                 self.counters.drops.count(reason);
@@ -60,14 +62,16 @@ impl Engine {
         key: u32,
         component: Component,
         source: SocketAddr,
-        payload: &[u8],
-    ) -> Result<Egress, DropReason> {
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Result<(Egress, usize), DropReason> {
         if component == Component::Rtcp {
             return Err(DropReason::RtpOnRtcpPort);
         }
-        let packet = Packet::parse(payload)?;
         let streams_max = self.config.limits.streams_per_line_max;
         let line = &mut self.lines[key as usize];
+        let len = line.unprotect(now, source, Protocol::Rtp, &mut buffer[..len])?;
+        let packet = Packet::parse(&buffer[..len])?;
         let types = &line.formats.payload_types;
         if line
             .latch
@@ -109,7 +113,8 @@ impl Engine {
         if !receives {
             return Err(DropReason::PeerNotReceiving);
         }
-        way.ok_or(DropReason::NoDestination)
+        let way = way.ok_or(DropReason::NoDestination)?;
+        Ok((way, self.protect(key, Protocol::Rtp, buffer, len)?))
     }
 
     fn handle_rtcp(
@@ -118,13 +123,15 @@ impl Engine {
         key: u32,
         component: Component,
         source: SocketAddr,
-        payload: &[u8],
-    ) -> Result<Egress, DropReason> {
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Result<(Egress, usize), DropReason> {
         let line = &mut self.lines[key as usize];
         if component == Component::Rtp && !line.rtcp_mux {
             return Err(DropReason::RtcpNotMuxed);
         }
-        let compound = Compound::parse(payload)?;
+        let len = line.unprotect(now, source, Protocol::Rtcp, &mut buffer[..len])?;
+        let compound = Compound::parse(&buffer[..len])?;
         let locked = line.admit_rtcp(source, compound.sender())?;
         line.latest_rtcp = now;
         let peer = line.peer;
@@ -133,7 +140,26 @@ impl Engine {
             self.undecide(key);
         }
         self.read_rtcp(now, key, &compound);
-        self.line(key).rtcp_egress.ok_or(DropReason::NoDestination)
+        let way = self.line(key).rtcp_egress.ok_or(DropReason::NoDestination)?;
+        Ok((way, self.protect(key, Protocol::Rtcp, buffer, len)?))
+    }
+
+    /// Protects what leaves towards the peer of a line, if that is secured; its length.
+    #[inline]
+    fn protect(
+        &mut self,
+        key: u32,
+        protocol: Protocol,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Result<usize, DropReason> {
+        let line = &self.lines[key as usize];
+        if !line.peer_is_secured {
+            return Ok(len);
+        }
+        let peer = line.peer;
+        let security = self.line_mut(peer).security.as_mut();
+        security.ok_or(DropReason::NoKey)?.protect(protocol, buffer, len)
     }
 
     /// Learns from the copy of an RTCP datagram that a flow has forwarded from `local` at `arrival`: what

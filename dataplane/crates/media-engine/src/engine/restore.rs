@@ -106,6 +106,7 @@ impl Engine {
             rtcp_forwarded,
             drops,
             streams: line.streams.iter().map(Stream::state).collect(),
+            security: line.security.as_ref().map(|security| security.state()),
         }
     }
 
@@ -201,7 +202,12 @@ impl Engine {
                 }
                 let policy = settings.latching;
                 let line = self.line_mut(line);
-                line.apply(settings);
+                line.apply(now, settings);
+                // Without its indexes a sender would begin anew and use its keystream twice: rather nothing passes.
+                let kept = state.security.as_ref();
+                line.security = line
+                    .security
+                    .take_if(|security| kept.is_some_and(|kept| security.restore(kept)));
                 line.latch = Latch::restored(policy, state.signalled, state.source);
                 line.rtcp_source = state.rtcp_source;
                 line.has_received = state.has_received;

@@ -16,10 +16,11 @@ impl Engine {
         for (a, b) in pairs {
             for (key, peer) in [(a, b), (b, a)] {
                 let formats = Formats::of(&self.line(peer).own_formats, &self.line(key).own_formats);
-                let receives = self.line(peer).party_receives;
+                let (receives, secured) = (self.line(peer).party_receives, self.line(peer).is_secured);
                 let line = self.line_mut(key);
                 line.peer = peer;
                 line.peer_receives = receives;
+                line.peer_is_secured = secured;
                 for stream in &mut line.streams {
                     stream.reformat(&formats);
                 }

@@ -47,7 +47,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn allocations(work: impl FnOnce()) -> u64 {
+pub fn allocations(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.get();
     work();
     ALLOCATIONS.get() - before
@@ -87,8 +87,12 @@ fn handling_a_packet_does_not_allocate() {
     }
     let mut forwarded = 0;
     let count = allocations(|| {
-        for (port, source, datagram) in &datagrams {
-            match bench.engine.handle_packet(bench.now, *port, *source, datagram) {
+        for (port, source, datagram) in &mut datagrams {
+            let len = datagram.len();
+            match bench
+                .engine
+                .handle_packet(bench.now, *port, *source, datagram, len)
+            {
                 Verdict::Forward { .. } => forwarded += 1,
                 Verdict::Drop(_) => {}
             }
@@ -119,8 +123,11 @@ fn noting_that_lines_may_go_to_the_kernel_does_not_allocate() {
     }
     bench.events();
     let count = allocations(|| {
-        for (port, source, datagram) in &datagrams {
-            let verdict = bench.engine.handle_packet(bench.now, *port, *source, datagram);
+        for (port, source, datagram) in &mut datagrams {
+            let len = datagram.len();
+            let verdict = bench
+                .engine
+                .handle_packet(bench.now, *port, *source, datagram, len);
             assert!(matches!(verdict, Verdict::Forward { .. }));
         }
     });

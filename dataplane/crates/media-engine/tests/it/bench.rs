@@ -150,6 +150,7 @@ pub fn line(remote: &str) -> LineSpec {
         rtcp_mux: false,
         latching: Latching::SameAddress,
         relearn: false,
+        srtp: None,
         codecs: vec![codec(8, "PCMA"), codec(101, "telephone-event")],
     }
 }
@@ -233,7 +234,7 @@ impl Bench {
             .open
             .get(&to)
             .unwrap_or_else(|| panic!("{to} is not open"));
-        self.engine.handle_packet(self.now, port, at(from), payload)
+        hand_over(&mut self.engine, self.now, port, at(from), payload)
     }
 
     /// Hands over a datagram; where it was forwarded from and to, or the label of the drop.
@@ -244,7 +245,7 @@ impl Bench {
         payload: &[u8],
     ) -> Result<(SocketAddr, SocketAddr), &'static str> {
         match self.packet(to, from, payload) {
-            Verdict::Forward { port, to } => Ok((self.ports.local(port), to)),
+            Verdict::Forward { port, to, .. } => Ok((self.ports.local(port), to)),
             Verdict::Drop(reason) => Err(reason.reason()),
         }
     }
@@ -252,6 +253,23 @@ impl Bench {
     pub fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.engine.poll_event()).collect()
     }
+}
+
+/// Hands over a datagram that no party encrypts: nothing changes in it.
+pub fn hand_over(
+    engine: &mut Engine,
+    now: Timestamp,
+    port: PortId,
+    source: SocketAddr,
+    payload: &[u8],
+) -> Verdict {
+    let mut buffer = payload.to_vec();
+    let verdict = engine.handle_packet(now, port, source, &mut buffer, payload.len());
+    assert_eq!(buffer, payload);
+    if let Verdict::Forward { len, .. } = verdict {
+        assert_eq!(len, payload.len());
+    }
+    verdict
 }
 
 /// An RTP packet of 160 bytes of payload.

@@ -40,6 +40,7 @@ fn a_repeated_update_changes_nothing() {
         "a",
         vec![LineSpec {
             relearn: true,
+            srtp: None,
             ..line(A)
         }],
     )];

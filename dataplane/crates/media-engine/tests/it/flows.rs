@@ -12,7 +12,7 @@ use rtp::rtcp::{CompoundWriter, ReportBlock, SenderInfo};
 use rtp::{RtpTimestamp, Ssrc};
 use sans_io::{Random, Timestamp};
 
-use crate::bench::{at, call, call_id, codec, config, key, leg, line, rtcp, rtp};
+use crate::bench::{at, call, call_id, codec, config, hand_over, key, leg, line, rtcp, rtp};
 use crate::kernel::{Kernel, Outcome};
 
 const A: &str = "192.0.2.1:4000";
@@ -116,8 +116,8 @@ impl Node {
             Outcome::Drop => (true, None),
             Outcome::PassUp => {
                 let port = self.kernel.ports.open[&to];
-                let way = match self.engine.handle_packet(self.now, port, at(from), payload) {
-                    Verdict::Forward { port, to } => Some((self.kernel.ports.local(port), to)),
+                let way = match hand_over(&mut self.engine, self.now, port, at(from), payload) {
+                    Verdict::Forward { port, to, .. } => Some((self.kernel.ports.local(port), to)),
                     Verdict::Drop(_) => None,
                 };
                 (false, way)
@@ -630,7 +630,7 @@ fn packets_that_came_to_user_space_are_no_loss_after_a_kill() {
     node.seq += 1;
     let late = rtp(8, node.seq, u32::from(node.seq) * 160, 7);
     let port = node.kernel.ports.open[&locals[0].rtp];
-    let verdict = node.engine.handle_packet(node.now, port, at(A), &late);
+    let verdict = hand_over(&mut node.engine, node.now, port, at(A), &late);
     assert!(matches!(verdict, Verdict::Forward { .. }));
     for _ in 0..3 {
         node.seq += 1;

@@ -99,6 +99,7 @@ fn an_update_moves_the_lock_only_when_it_says_so() {
     // The same address with `relearn`: another port of it can be learned now.
     let relearn = LineSpec {
         relearn: true,
+        srtp: None,
         ..line("192.0.2.50:4000")
     };
     assert_eq!(

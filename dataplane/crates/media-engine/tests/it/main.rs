@@ -14,4 +14,5 @@ mod relay;
 mod seeds;
 mod sequences;
 mod simulation;
+mod srtp;
 mod statistics;

@@ -15,7 +15,7 @@ use rtp::rtcp::{CompoundWriter, ReportBlock, SenderInfo};
 use rtp::{Header, PayloadType, RtpTimestamp, Seq, Ssrc};
 use sans_io::{Random, Timestamp};
 
-use crate::bench::{FakePorts, call, call_id, codec, config, key, line};
+use crate::bench::{FakePorts, call, call_id, codec, config, hand_over, key, line};
 use crate::kernel::{Kernel, Outcome};
 use crate::seeds;
 
@@ -304,11 +304,8 @@ impl World {
     /// What the engine without a table does with it.
     fn alone(&mut self, now: Timestamp, datagram: &Datagram) -> Option<(SocketAddr, SocketAddr)> {
         let port = self.alone_ports.open[&datagram.local];
-        match self
-            .alone
-            .handle_packet(now, port, datagram.source, &datagram.bytes)
-        {
-            Verdict::Forward { port, to } => Some((self.alone_ports.local(port), to)),
+        match hand_over(&mut self.alone, now, port, datagram.source, &datagram.bytes) {
+            Verdict::Forward { port, to, .. } => Some((self.alone_ports.local(port), to)),
             Verdict::Drop(reason) => {
                 self.why = Some(reason);
                 None
@@ -349,9 +346,9 @@ impl World {
                 self.read_all();
             }
             let (source, bytes) = (datagram.source, &datagram.bytes);
-            let verdict = self.engine.handle_packet(self.now, port, source, bytes);
+            let verdict = hand_over(&mut self.engine, self.now, port, source, bytes);
             let way = match verdict {
-                Verdict::Forward { port, to } => Some((self.kernel.ports.local(port), to)),
+                Verdict::Forward { port, to, .. } => Some((self.kernel.ports.local(port), to)),
                 Verdict::Drop(_) => None,
             };
             assert_eq!(self.alone(self.now, &datagram), way, "{datagram:?}");

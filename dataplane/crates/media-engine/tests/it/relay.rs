@@ -2,7 +2,7 @@
 
 use media_types::{CallReport, Direction, InterfaceName, Latching, LocalLine};
 
-use crate::bench::{Bench, at, call, config, leg, line, rtcp, rtp};
+use crate::bench::{Bench, at, call, config, hand_over, leg, line, rtcp, rtp};
 
 /// The local addresses of both legs' first lines.
 pub fn locals(report: &CallReport) -> (LocalLine, LocalLine) {
@@ -309,9 +309,7 @@ fn packets_for_a_port_that_is_gone_are_counted() {
     let port = bench.ports.open[&a.rtp];
     bench.delete("c");
     for port in [port, media_engine::PortId(4_000_000)] {
-        let verdict = bench
-            .engine
-            .handle_packet(bench.now, port, at(A), &rtp(8, 1, 1, 1));
+        let verdict = hand_over(&mut bench.engine, bench.now, port, at(A), &rtp(8, 1, 1, 1));
         assert_eq!(
             verdict,
             media_engine::Verdict::Drop(media_engine::DropReason::UnknownPort)

@@ -11,7 +11,7 @@ use media_types::{
 };
 use sans_io::{Random, Timestamp};
 
-use crate::bench::{Bench, call_id, config, leg_id, line, rtcp, rtp};
+use crate::bench::{Bench, call_id, config, hand_over, leg_id, line, rtcp, rtp};
 use crate::seeds;
 
 const STEPS: u32 = 400;
@@ -105,6 +105,7 @@ impl Model {
             enabled: !random.chance_permille(200),
             rtcp_mux: random.chance_permille(400),
             relearn: random.chance_permille(200),
+            srtp: None,
             direction: directions[random.below(4) as usize],
             latching: latching[random.below(3) as usize],
             ..line(&remote)
@@ -292,10 +293,13 @@ impl Model {
             } else {
                 rtcp(7)
             };
-            let _ = self
-                .bench
-                .engine
-                .handle_packet(self.bench.now, port, source.parse().unwrap(), &bytes);
+            let _ = hand_over(
+                &mut self.bench.engine,
+                self.bench.now,
+                port,
+                source.parse().unwrap(),
+                &bytes,
+            );
         }
     }
 

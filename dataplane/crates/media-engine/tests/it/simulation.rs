@@ -14,7 +14,7 @@ use rtp::{Header, PayloadType, RtpTimestamp, Seq, Ssrc};
 use sans_io::network::{Conditions, Network};
 use sans_io::{Random, Timestamp};
 
-use crate::bench::{Bench, call, config, line, rtcp};
+use crate::bench::{Bench, call, config, hand_over, line, rtcp};
 use crate::relay::locals;
 use crate::seeds;
 
@@ -157,7 +157,7 @@ impl World {
             self.bench.now = at;
             self.handed_over += 1;
             let port = self.bench.ports.open[&to];
-            let verdict = self.bench.engine.handle_packet(at, port, from, &bytes);
+            let verdict = hand_over(&mut self.bench.engine, at, port, from, &bytes);
             self.judge(sender, kind, verdict);
         }
     }
@@ -166,7 +166,7 @@ impl World {
         let (now, other) = (self.bench.now, 1 - sender);
         let behind_nat = |party: &Party| party.source != party.signalled;
         match (kind, verdict) {
-            (Kind::Rtp(n), Verdict::Forward { port, to }) => {
+            (Kind::Rtp(n), Verdict::Forward { port, to, .. }) => {
                 let listener = &self.parties[other];
                 assert_eq!(self.bench.ports.local(port), listener.local.rtp);
                 let expected = if listener.taken.is_empty() {
@@ -227,10 +227,7 @@ impl World {
             };
             let port = self.bench.ports.open[&to];
             self.handed_over += 1;
-            let verdict = self
-                .bench
-                .engine
-                .handle_packet(self.bench.now, port, stranger, &datagram);
+            let verdict = hand_over(&mut self.bench.engine, self.bench.now, port, stranger, &datagram);
             assert!(
                 matches!(verdict, Verdict::Drop(_)),
                 "from {stranger} to {to}: {datagram:02x?}"
