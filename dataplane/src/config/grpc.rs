@@ -26,6 +26,9 @@ pub struct Grpc {
     /// Requests under way at once in one `Exchange`; HTTP/2 makes the client wait.
     #[serde(default = "Grpc::exchange_requests_max")]
     pub exchange_requests_max: usize,
+    /// Statistics watchers at once, on all connections; one more is refused. Each has the workers report again and again.
+    #[serde(default = "Grpc::statistics_watchers_max")]
+    pub statistics_watchers_max: usize,
     /// The largest message that is taken, in bytes. The report on a call of many lines must find room in one.
     #[serde(default = "Grpc::message_bytes_max")]
     pub message_bytes_max: usize,
@@ -45,6 +48,10 @@ impl Grpc {
 
     const fn exchange_requests_max() -> usize {
         1024
+    }
+
+    const fn statistics_watchers_max() -> usize {
+        16
     }
 
     const fn message_bytes_max() -> usize {
@@ -109,6 +116,7 @@ impl Validate for Grpc {
         problems.range("connections_max", self.connections_max, 1..=65_536);
         problems.range("streams_max", self.streams_max, 1..=65_536);
         problems.range("exchange_requests_max", self.exchange_requests_max, 1..=65_536);
+        problems.range("statistics_watchers_max", self.statistics_watchers_max, 0..=1_024);
         problems.range("message_bytes_max", self.message_bytes_max, 65_536..=64 << 20);
         problems.range("request_timeout_ms", self.request_timeout_ms, 10..=600_000);
         let Some(tls) = &self.tls else { return };

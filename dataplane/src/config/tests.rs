@@ -42,6 +42,10 @@ fn the_example_is_valid_and_spells_out_the_defaults() {
         example.grpc.exchange_requests_max,
         small.grpc.exchange_requests_max
     );
+    assert_eq!(
+        example.grpc.statistics_watchers_max,
+        small.grpc.statistics_watchers_max
+    );
     assert_eq!(example.grpc.message_bytes_max, small.grpc.message_bytes_max);
     assert_eq!(example.grpc.request_timeout_ms, small.grpc.request_timeout_ms);
     assert_eq!(example.interfaces[0].ports.pairs().len(), 5_000);

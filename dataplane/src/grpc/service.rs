@@ -5,7 +5,7 @@ use std::time::Duration;
 use media_types::{CallId, SrtpSuite};
 use proto::convert;
 use proto::media_v1::{self as wire, media_node_server::MediaNode};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
@@ -35,6 +35,8 @@ pub struct Service {
     taps: Admission,
     /// No answer may be larger; reports of many calls are cut to fit.
     message_bytes_max: usize,
+    /// Places of statistics watchers.
+    statistics_watchers: Arc<Semaphore>,
     /// Requests that one exchange has under way at most.
     exchange_requests_max: usize,
 }
@@ -51,6 +53,7 @@ impl Service {
             node,
             taps,
             message_bytes_max: config.message_bytes_max,
+            statistics_watchers: Arc::new(Semaphore::new(config.statistics_watchers_max)),
             exchange_requests_max: config.exchange_requests_max,
         }
     }
@@ -191,15 +194,16 @@ impl Service {
         if *self.node.closing().borrow() {
             return Err(Status::unavailable("the node is stopping"));
         }
+        let place = self.statistics_watchers.clone().try_acquire_owned();
+        let place = place
+            .map_err(|_| Status::resource_exhausted("grpc.statistics_watchers_max: as many watch as may"))?;
         let (answers, stream) = mpsc::channel(STREAM_BUFFER);
         let interval = Duration::from_millis(u64::from(interval_ms));
-        tokio::spawn(tell_statistics(
-            self.node.clone(),
-            call,
-            interval,
-            self.message_bytes_max,
-            answers,
-        ));
+        let telling = tell_statistics(self.node.clone(), call, interval, self.message_bytes_max, answers);
+        tokio::spawn(async move {
+            telling.await;
+            drop(place);
+        });
         Ok(Box::pin(ReceiverStream::new(stream)))
     }
 

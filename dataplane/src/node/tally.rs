@@ -187,6 +187,7 @@ const fn code_label(code: Code) -> &'static str {
         Code::DeadlineExceeded => "deadline",
         Code::NotFound => "not_found",
         Code::Unavailable => "unavailable",
+        Code::ResourceExhausted => "limit",
         _ => "error",
     }
 }

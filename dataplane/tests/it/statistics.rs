@@ -158,3 +158,49 @@ async fn events_reach_every_watcher(backend: Backend) {
     }
     node.stop().await;
 }
+
+#[tokio::test]
+async fn as_many_watch_statistics_as_configured() {
+    let settings = Settings {
+        grpc: "statistics_watchers_max = 2".into(),
+        ..Settings::default()
+    };
+    let mut node = Node::with(Backend::Socket, settings).await;
+    let watch = wire::WatchStatisticsRequest {
+        interval_ms: 100,
+        ..Default::default()
+    };
+    let mut watching = Vec::new();
+    for _ in 0..2 {
+        let stream = node.client.watch_statistics(watch.clone()).await;
+        watching.push(stream.expect("a place").into_inner());
+    }
+    let status = node.client.watch_statistics(watch.clone()).await;
+    let status = status.expect_err("no place");
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(
+        status.message().contains("grpc.statistics_watchers_max"),
+        "{status}"
+    );
+    node.metric_becomes(
+        "ringpath_dataplane_commands_total",
+        "command=\"watch_statistics\",result=\"limit\"",
+        1,
+    )
+    .await;
+    // Who watches goes on being told, and who goes makes room.
+    next(&mut watching[0]).await.expect("open").expect("a message");
+    watching.pop();
+    let again = async {
+        loop {
+            match node.client.watch_statistics(watch.clone()).await {
+                Ok(stream) => return stream.into_inner(),
+                Err(status) => assert_eq!(status.code(), Code::ResourceExhausted, "{status}"),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let mut stream = tokio::time::timeout(PATIENCE, again).await.expect("room again");
+    next(&mut stream).await.expect("open").expect("a message");
+    node.stop().await;
+}
