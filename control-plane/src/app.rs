@@ -145,8 +145,9 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     let ops_server = tokio::spawn(ops::http::serve(
         ops_listener,
         Ops {
-            registry: Arc::new(registry),
+            registry,
             readiness: watched,
+            connections_max: config.ops.connections_max,
         },
         async {
             let _ = ops_stopped.await;

@@ -223,7 +223,8 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
     let ops_descriptor = ops_listener.as_fd().try_clone_to_owned()?;
     let ops_address = ops_listener.local_addr()?;
     let ops = Ops {
-        registry: Arc::new(metrics::registry(&node, kernel.status())),
+        registry: metrics::registry(&node, kernel.status()),
+        connections_max: config.ops.connections_max,
         readiness: watched,
     };
     let ops_server = tokio::spawn(ops::http::serve(ops_listener, ops, asked(stopped)));

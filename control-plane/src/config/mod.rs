@@ -91,6 +91,21 @@ pub struct Config {
 pub struct Ops {
     /// Address of `/metrics`, `/healthz` and `/readyz`; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Connections at once; more are closed at once and counted.
+    #[serde(default = "Ops::connections_max")]
+    pub connections_max: usize,
+}
+
+impl Ops {
+    const fn connections_max() -> usize {
+        64
+    }
+}
+
+impl Validate for Ops {
+    fn validate(&self, problems: &mut Problems) {
+        problems.range("connections_max", self.connections_max, 1..=65_536);
+    }
 }
 
 impl Validate for Config {
@@ -99,6 +114,7 @@ impl Validate for Config {
         if let Some(admin) = &self.admin {
             problems.within("admin", admin);
         }
+        problems.within("ops", &self.ops);
         problems.within("log", &self.log);
         problems.within("store", &self.store);
         if let Some(registrar) = &self.registrar {

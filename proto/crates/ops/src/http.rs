@@ -7,9 +7,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::bounded::Bounded;
 
 /// Whether the plane can take work now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,37 +24,55 @@ pub enum Readiness {
 }
 
 /// What the endpoint shows.
-#[derive(Clone)]
 pub struct Ops {
     /// The metrics. Collectors in it read the workers' counters at each scrape.
-    pub registry: Arc<Registry>,
+    pub registry: Registry,
     /// Told by the plane whenever it changes.
     pub readiness: watch::Receiver<Readiness>,
+    /// Connections at once; more are closed at once and counted as `ops_connections_refused`.
+    pub connections_max: usize,
+}
+
+/// What each request sees.
+#[derive(Clone)]
+struct Shown {
+    registry: Arc<Registry>,
+    readiness: watch::Receiver<Readiness>,
 }
 
 /// Serves until `shutdown` completes; requests under way are finished.
 ///
 /// `/healthz` answers 200 while the runtime turns at all; `/readyz` answers 200 or 503 with the reason; `/metrics`
-/// answers in the OpenMetrics text format.
+/// answers in the OpenMetrics text format. A connection on which nothing moves for 30 s is closed.
 ///
 /// # Errors
 /// When the listener breaks.
 pub async fn serve(
     listener: TcpListener,
-    ops: Ops,
+    mut ops: Ops,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let refused = Counter::default();
+    ops.registry.register(
+        "ops_connections_refused",
+        "Connections of operators closed at once: as many as configured are open",
+        refused.clone(),
+    );
+    let shown = Shown {
+        registry: Arc::new(ops.registry),
+        readiness: ops.readiness,
+    };
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .with_state(ops);
-    axum::serve(listener, router)
+        .with_state(shown);
+    axum::serve(Bounded::new(listener, ops.connections_max, refused), router)
         .with_graceful_shutdown(shutdown)
         .await
 }
 
-async fn metrics(State(ops): State<Ops>) -> impl IntoResponse {
+async fn metrics(State(ops): State<Shown>) -> impl IntoResponse {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &ops.registry) {
@@ -67,7 +88,7 @@ async fn metrics(State(ops): State<Ops>) -> impl IntoResponse {
     }
 }
 
-async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
+async fn readyz(State(ops): State<Shown>) -> impl IntoResponse {
     match &*ops.readiness.borrow() {
         Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
         Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
@@ -76,7 +97,6 @@ async fn readyz(State(ops): State<Ops>) -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::metrics::counter::Counter;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
@@ -102,8 +122,9 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let ops = Ops {
-            registry: Arc::new(registry),
+            registry,
             readiness: watched,
+            connections_max: 4,
         };
         let server = tokio::spawn(serve(listener, ops, async {
             stopped.await.expect("told to stop")

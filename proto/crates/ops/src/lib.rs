@@ -3,6 +3,7 @@
 //! Used by the two binaries only. Nothing here knows calls or packets.
 #![forbid(unsafe_code)]
 
+mod bounded;
 pub mod checksum;
 pub mod clock;
 pub mod config;
