@@ -338,7 +338,7 @@ fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Tra
         retry_after_s: limits.retry_after_s,
         refusals_per_s_max: limits.refusals_per_s_max,
         queue_delay_target: Duration::from_millis(limits.queue_delay_target_ms),
-        emergency_numbers: limits.emergency_numbers.clone(),
+        emergency_numbers: limits.emergency_numbers(),
         scanners: config.guard.scanners.clone(),
         guard: config.guard.config(
             config
@@ -379,6 +379,8 @@ fn call_config(config: &Config, transport: &Transport) -> anyhow::Result<call::C
         trusted: config.sip.trusted(),
         has_registrar: config.registrar.is_some(),
         calls_max: limits.calls_max,
+        emergency_calls_reserved: limits.emergency_calls_reserved(),
+        emergency_numbers: limits.emergency_numbers(),
         refusal_records_per_s_max: limits.refusal_records_per_s_max,
         max_forwards: limits.max_forwards,
         retry_after_s: limits.retry_after_s,

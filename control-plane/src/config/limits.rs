@@ -12,6 +12,8 @@ const EMERGENCY_NUMBERS_MAX: usize = 1_000;
 pub struct Limits {
     /// Calls at once; one more gets 503.
     pub calls_max: usize,
+    /// How many of these only emergency calls may take; one in a hundred if it is left out.
+    pub emergency_calls_reserved: Option<usize>,
     /// Records of INVITEs refused before they begin a call, at most in one second; further ones leave none. 0 writes none.
     pub refusal_records_per_s_max: u32,
     /// Transactions at once, those that linger included; one more gets 503.
@@ -26,7 +28,7 @@ pub struct Limits {
     /// What a new request may wait. While even the luckiest waits longer, for two seconds, the least important get 503.
     /// 0: only full queues refuse.
     pub queue_delay_target_ms: u64,
-    /// Numbers of emergency calls, which are refused last.
+    /// Numbers of emergency calls, which are refused last and for which places are kept.
     pub emergency_numbers: Vec<String>,
     /// `Retry-After` of those 503, in seconds; up to five times as much again is added to those given for full queues.
     pub retry_after_s: u32,
@@ -67,6 +69,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             calls_max: 5_000,
+            emergency_calls_reserved: None,
             refusal_records_per_s_max: 100,
             transactions_max: 200_000,
             new_request_queue: 1_000,
@@ -94,9 +97,25 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Places within `calls_max` that only emergency calls may take.
+    pub fn emergency_calls_reserved(&self) -> usize {
+        self.emergency_calls_reserved.unwrap_or(self.calls_max / 100)
+    }
+
+    /// Which calls are emergency calls.
+    pub fn emergency_numbers(&self) -> sip::EmergencyNumbers {
+        sip::EmergencyNumbers::new(self.emergency_numbers.iter().cloned())
+    }
+}
+
 impl Validate for Limits {
     fn validate(&self, problems: &mut Problems) {
         problems.range("calls_max", self.calls_max, 1..=1_000_000);
+        if let Some(reserved) = self.emergency_calls_reserved {
+            let others = self.calls_max.saturating_sub(1);
+            problems.range("emergency_calls_reserved", reserved, 0..=others);
+        }
         problems.range(
             "refusal_records_per_s_max",
             self.refusal_records_per_s_max,

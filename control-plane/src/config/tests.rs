@@ -33,6 +33,7 @@ fn load(text: &str) -> Result<Config, String> {
 fn a_short_file_is_enough() {
     let config = load(GOOD).unwrap();
     assert_eq!(config.limits.calls_max, 5_000);
+    assert_eq!(config.limits.emergency_calls_reserved(), 50);
     let hop = config.routes[0].next_hop.as_ref().unwrap();
     assert_eq!(
         (hop.transport, hop.port, hop.uri_host.as_str()),
@@ -228,6 +229,11 @@ fn every_mistake_has_its_line_and_reason() {
             "[[route]]",
             "[limits]\ncalls_max = 0\n[[route]]",
             "control.toml:11: limits.calls_max must be 1 to",
+        ),
+        (
+            "[[route]]",
+            "[limits]\ncalls_max = 10\nemergency_calls_reserved = 10\n[[route]]",
+            "control.toml:12: limits.emergency_calls_reserved must be 0 to 9",
         ),
         (
             "[[route]]",

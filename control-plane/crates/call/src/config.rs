@@ -27,6 +27,10 @@ pub struct Config {
     pub has_registrar: bool,
     /// Calls at once, from the INVITE until the call is over; another one gets 503.
     pub calls_max: usize,
+    /// How many of `calls_max` only emergency calls may take. These take the others first.
+    pub emergency_calls_reserved: usize,
+    /// Which calls those are.
+    pub emergency_numbers: sip::EmergencyNumbers,
     /// Records of INVITEs that are refused before they begin a call, at most in one second; further ones are counted
     /// and leave none.
     pub refusal_records_per_s_max: u32,
@@ -93,6 +97,8 @@ impl Default for Config {
             trusted: Vec::new(),
             has_registrar: false,
             calls_max: 5_000,
+            emergency_calls_reserved: 0,
+            emergency_numbers: sip::EmergencyNumbers::default(),
             refusal_records_per_s_max: 100,
             max_forwards: 70,
             retry_after_s: 5,

@@ -55,7 +55,7 @@ pub struct Config {
     /// are refused (503). Zero: only full queues refuse.
     pub queue_delay_target: Duration,
     /// Users of a Request-URI that make an INVITE an emergency call, beside `urn:service:sos`. Such are refused last.
-    pub emergency_numbers: Vec<String>,
+    pub emergency_numbers: sip::EmergencyNumbers,
     /// Beginnings of `User-Agent` whose new requests are dropped without an answer.
     pub scanners: Vec<String>,
     /// Bans, and limits of a source.
@@ -112,7 +112,7 @@ impl Default for Config {
             retry_after_s: 5,
             refusals_per_s_max: 5_000,
             queue_delay_target: Duration::from_millis(20),
-            emergency_numbers: ["112", "911"].map(Into::into).to_vec(),
+            emergency_numbers: sip::EmergencyNumbers::default(),
             scanners: SCANNERS.map(Into::into).to_vec(),
             guard: guard::Config::default(),
             large_requests_over_tcp: false,

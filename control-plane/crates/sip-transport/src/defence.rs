@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use guard::{Admission, Bucket, Change, Evidence, Guard, Network, Offence, Rank, Refusal};
 use sans_io::{Random, Timestamp};
-use sip::message::{Scheme, Uri};
 use sip::{HeaderName, Message, Method, Source};
 use tokio::time::Instant;
 
@@ -114,26 +113,8 @@ impl Shared {
 
     /// Whether an INVITE is for an emergency number (RFC 5031, or one of the configuration).
     fn is_emergency(&self, request: &Message) -> bool {
-        let Some(uri) = request.request_uri() else {
-            return false;
-        };
-        if uri
-            .get(..15)
-            .is_some_and(|start| start.eq_ignore_ascii_case("urn:service:sos"))
-        {
-            return true;
-        }
-        let Ok(uri) = Uri::parse(uri) else { return false };
-        if !matches!(uri.scheme(), Scheme::Sip | Scheme::Sips | Scheme::Tel) {
-            return false;
-        }
-        let user = uri.user_decoded().unwrap_or_default();
-        // Parameters of a number are behind a semicolon.
-        let number = user.split(';').next().unwrap_or_default();
-        self.config
-            .emergency_numbers
-            .iter()
-            .any(|emergency| emergency == number)
+        let uri = request.request_uri();
+        uri.is_some_and(|uri| self.config.emergency_numbers.includes(uri))
     }
 
     /// How important a new request is.

@@ -3,9 +3,11 @@
 
 pub mod dialog;
 pub mod digest;
+mod emergency;
 pub mod message;
 mod route;
 pub mod transaction;
 
+pub use emergency::EmergencyNumbers;
 pub use message::{HeaderName, Message, Method};
 pub use route::{Destination, FlowId, Source, Transmit, Transport};

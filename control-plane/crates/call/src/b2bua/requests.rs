@@ -173,7 +173,7 @@ impl B2bua {
     }
 
     fn handle_invite(&mut self, now: Timestamp, key: ServerKey, source: Source, request: &Message) {
-        if self.draining || self.calls.len() >= self.hub.config.calls_max {
+        if self.draining || self.calls.len() >= self.calls_max_for(request) {
             self.hub.counters.calls_refused_at_limit += 1;
             let refusal = Refusal::unavailable(&self.hub);
             self.refuse_invite(now, key, source, request, refusal);
@@ -188,6 +188,20 @@ impl B2bua {
         match self.hub.config.has_registrar {
             true => self.hub.output(Output::Place(Box::new(asked))),
             false => self.place_call(now, &asked, Placement::Routed, None),
+        }
+    }
+
+    /// How many calls there may be for this one to begin: the last places are for emergency calls.
+    fn calls_max_for(&self, invite: &Message) -> usize {
+        let config = &self.hub.config;
+        let others_max = config.calls_max.saturating_sub(config.emergency_calls_reserved);
+        if self.calls.len() < others_max {
+            return others_max;
+        }
+        let uri = invite.request_uri();
+        match uri.is_some_and(|uri| config.emergency_numbers.includes(uri)) {
+            true => config.calls_max,
+            false => others_max,
         }
     }
 }

@@ -206,6 +206,30 @@ fn calls_beyond_the_limit_are_503_with_retry_after() {
 }
 
 #[test]
+fn the_last_places_are_for_emergency_calls() {
+    let limited = call::Config {
+        calls_max: 2,
+        emergency_calls_reserved: 1,
+        ..config(&[B])
+    };
+    let mut world = World::with(limited, Conditions::PERFECT, 1);
+    let call = |world: &mut World, user: &str| {
+        let builder = world.a.invite_builder(user);
+        world.a.send_invite(world.now, builder);
+        world.run_ms(20);
+        let counters = *world.b2bua.counters();
+        (counters.calls_attempted, counters.calls_refused_at_limit)
+    };
+    assert_eq!(call(&mut world, "1000"), (1, 0));
+    assert_eq!(call(&mut world, "1000"), (1, 1), "what is left is reserved");
+    assert_eq!(call(&mut world, "112"), (2, 1));
+    assert_eq!(call(&mut world, "112"), (2, 2), "nothing is left");
+    assert_eq!(world.a.log, ["503 INVITE", "503 INVITE"]);
+    world.b2bua.drain(true);
+    assert_eq!(call(&mut world, "112"), (2, 3), "a process that stops takes none");
+}
+
+#[test]
 fn an_invite_that_begins_no_call_leaves_a_record_before_its_answer() {
     let status_of = |change: fn(RequestBuilder) -> RequestBuilder, user: &str| {
         let (_, world) = refused(change, user);

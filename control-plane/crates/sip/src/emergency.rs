@@ -1,0 +1,73 @@
+//! Which calls are emergency calls.
+
+use crate::message::{Scheme, Uri};
+
+/// The service of RFC 5031 §4.2; its sub-services begin so, too.
+const SERVICE: &str = "urn:service:sos";
+
+/// The numbers of emergency calls, beside `urn:service:sos` (RFC 5031).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmergencyNumbers(Box<[String]>);
+
+impl Default for EmergencyNumbers {
+    /// 112 and 911.
+    fn default() -> Self {
+        Self::new(["112", "911"].map(String::from))
+    }
+}
+
+impl EmergencyNumbers {
+    /// Numbers as they are dialled: a call is one of emergency if the user of its Request-URI is one of them, to the letter.
+    pub fn new(numbers: impl IntoIterator<Item = String>) -> Self {
+        Self(numbers.into_iter().collect())
+    }
+
+    /// Whether an INVITE with this Request-URI is an emergency call. What is no URI is none.
+    pub fn includes(&self, request_uri: &str) -> bool {
+        let service = request_uri.get(..SERVICE.len());
+        if service.is_some_and(|start| start.eq_ignore_ascii_case(SERVICE)) {
+            return matches!(request_uri.as_bytes().get(SERVICE.len()), None | Some(b'.'));
+        }
+        let Ok(uri) = Uri::parse(request_uri) else {
+            return false;
+        };
+        if !matches!(uri.scheme(), Scheme::Sip | Scheme::Sips | Scheme::Tel) {
+            return false;
+        }
+        let user = uri.user_decoded().unwrap_or_default();
+        // Parameters of a number are behind a semicolon.
+        let number = user.split(';').next().unwrap_or_default();
+        self.0.iter().any(|emergency| emergency == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EmergencyNumbers;
+
+    #[test]
+    fn numbers_and_the_service_are_emergency_calls_and_what_begins_like_them_is_not() {
+        let numbers = EmergencyNumbers::default();
+        for uri in [
+            "sip:112@example.org",
+            "sips:911@example.org",
+            "sip:112;phone-context=+49@example.org;user=phone",
+            "tel:112;phone-context=+49",
+            "urn:service:sos",
+            "URN:service:SOS.fire",
+        ] {
+            assert!(numbers.includes(uri), "{uri}");
+        }
+        for uri in [
+            "",
+            "112",
+            "sip:1120@example.org",
+            "sip:example.org",
+            "sip:alice@112",
+            "urn:service:sosser",
+            "mailto:112@example.org",
+        ] {
+            assert!(!numbers.includes(uri), "{uri}");
+        }
+    }
+}
