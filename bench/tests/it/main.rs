@@ -3,6 +3,7 @@
 mod bench;
 mod failover;
 mod media;
+mod proxy;
 mod relay;
 mod scenarios;
 mod setup;
