@@ -20,7 +20,7 @@ pub struct Bar {
 }
 
 /// CPU a packet of one of our paths by that of another system.
-const RATIOS: [(&str, &str, &str, f64); 5] = [
+const RATIOS: [(&str, &str, &str, f64); 7] = [
     (
         "kernel",
         "bare-xdp-echo",
@@ -35,6 +35,8 @@ const RATIOS: [(&str, &str, &str, f64); 5] = [
     ),
     ("uring", "bare-epoll", "uring / bare-epoll, CPU a packet", 0.65),
     ("uring", "rtpengine", "uring / rtpengine, CPU a packet", 0.35),
+    ("xsk", "bare-epoll", "xsk / bare-epoll, CPU a packet", 0.65),
+    ("xsk", "rtpengine", "xsk / rtpengine, CPU a packet", 0.35),
     (
         "uring-no-steering",
         "bare-epoll",

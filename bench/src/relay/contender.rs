@@ -22,8 +22,8 @@ use crate::usage;
 /// What can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
-    /// Our media node with this path: `kernel`; `uring`, user space with all ports of its worker steered and AF_XDP sockets beneath, as
-    /// `uring-no-xdp` is by io_uring on one socket, and `uring-no-steering` with a socket a port; `socket`, that without io_uring.
+    /// Our media node with this path: `kernel`; `uring`, io_uring with all ports of its worker steered to one socket, as it comes;
+    /// `xsk`, AF_XDP sockets beneath that; `uring-no-steering`, a socket a port; `socket`, that without io_uring.
     Ringpath(&'static str),
     /// The kernel path's program alone, with flows installed by hand: what it costs without a node.
     RelayProgram,
@@ -42,7 +42,7 @@ impl System {
         Self::RelayProgram,
         Self::BareXdpEcho,
         Self::Ringpath("uring"),
-        Self::Ringpath("uring-no-xdp"),
+        Self::Ringpath("xsk"),
         Self::Ringpath("uring-no-steering"),
         Self::Ringpath("socket"),
         Self::BareEpoll,
@@ -72,9 +72,7 @@ impl System {
     pub fn calls_max(self) -> u32 {
         match self {
             // Four ports of one address each.
-            Self::Ringpath("kernel" | "uring" | "uring-no-xdp") | Self::RelayProgram | Self::BareXdpEcho => {
-                11_000
-            }
+            Self::Ringpath("kernel" | "uring" | "xsk") | Self::RelayProgram | Self::BareXdpEcho => 11_000,
             // Two or four sockets each, of 20,000 open files.
             Self::Ringpath(_) | Self::BareEpoll | Self::Rtpengine => 4_000,
         }
@@ -277,8 +275,8 @@ pub struct BackEnd {
 pub fn back_end(path: &str) -> BackEnd {
     let (name, steering, xdp_sockets, kernel) = match path {
         "kernel" => ("uring", "require", "off", "require"),
-        "uring" => ("auto", "require", "require", "off"),
-        "uring-no-xdp" => ("uring", "require", "off", "off"),
+        "uring" => ("uring", "require", "off", "off"),
+        "xsk" => ("auto", "require", "require", "off"),
         "uring-no-steering" => ("uring", "off", "off", "off"),
         _ => ("socket", "off", "off", "off"),
     };

@@ -150,7 +150,7 @@ pub enum Load {
 pub struct Row {
     /// `ringpath`, `ringpath-program`, `bare-xdp-echo`, `bare-epoll`, `rtpengine`.
     pub system: &'static str,
-    /// `kernel`, `uring`, `uring-no-xdp`, `uring-no-steering`, `socket`, `user-space`.
+    /// `kernel`, `uring`, `xsk`, `uring-no-steering`, `socket`, `user-space`.
     pub path: &'static str,
     /// Calls; each is 50 packets a second both ways.
     pub calls: u32,

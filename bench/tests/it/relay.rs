@@ -128,6 +128,11 @@ fn a_media_node_relays_every_packet_in_the_bed_by_one_socket_for_all_ports() {
 }
 
 #[test]
+fn a_media_node_relays_every_packet_in_the_bed_by_af_xdp() {
+    relays("relay-xsk", Kind::Live, System::Ringpath("xsk"));
+}
+
+#[test]
 fn a_media_node_relays_every_packet_in_the_bed_on_the_kernel_path() {
     relays("relay-kernel", Kind::Live, System::Ringpath("kernel"));
 }
