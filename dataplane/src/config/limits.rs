@@ -32,6 +32,8 @@ pub struct Limits {
     pub streams_per_line_max: usize,
     /// SSRCs that a line with SRTP takes, and sends, under one key; packets of further ones are dropped.
     pub srtp_ssrcs_per_line_max: usize,
+    /// Keys that a line with SRTP may have had in each direction; an update with another one is refused.
+    pub srtp_keys_per_line_max: usize,
     /// Ports tried for a line while other processes hold them; then the refusal is `no_ports`.
     pub open_tries_max: usize,
     /// How long a port that another process holds is left alone.
@@ -70,6 +72,7 @@ impl Default for Limits {
             codecs_max: 32,
             streams_per_line_max: 4,
             srtp_ssrcs_per_line_max: 16,
+            srtp_keys_per_line_max: 256,
             open_tries_max: 16,
             port_set_aside_ms: 60_000,
             tombstones_max: 1_024,
@@ -99,6 +102,7 @@ impl Limits {
             codecs_max: self.codecs_max,
             streams_per_line_max: self.streams_per_line_max,
             srtp_ssrcs_per_line_max: self.srtp_ssrcs_per_line_max,
+            srtp_keys_per_line_max: self.srtp_keys_per_line_max,
             open_tries_max: self.open_tries_max,
             set_aside: ms(self.port_set_aside_ms),
             tombstones_max: self.tombstones_max,
@@ -128,6 +132,7 @@ impl Validate for Limits {
         );
         problems.range("streams_per_line_max", self.streams_per_line_max, 1..=64);
         problems.range("srtp_ssrcs_per_line_max", self.srtp_ssrcs_per_line_max, 1..=256);
+        problems.range("srtp_keys_per_line_max", self.srtp_keys_per_line_max, 4..=65_536);
         problems.range("open_tries_max", self.open_tries_max, 1..=1_024);
         problems.range("port_set_aside_ms", self.port_set_aside_ms, 0..=3_600_000);
         problems.range("tombstones_max", self.tombstones_max, 0..=1 << 20);

@@ -35,7 +35,7 @@ pub struct Journal {
     file: Option<JournalFile>,
     /// Every call as its latest entry has it.
     calls: HashMap<CallId, Box<[u8]>>,
-    /// Calls with keys, which are never written: they end with the process, unless another one takes them over from it.
+    /// Calls that have or had keys, which are never written: they end with the process, unless another one takes them over from it.
     secured: HashMap<CallId, Record>,
     /// Bytes of a file with these entries alone.
     live_bytes: u64,
@@ -184,13 +184,11 @@ impl Journal {
 
     /// Keeps a call as it is now, in so many bytes of all calls at most. `change`: what to write of it instead of all.
     fn keep(&mut self, record: &Record, live_bytes_max: u64, change: Option<Change>) {
-        if record.is_secured() {
+        if record.has_had_keys {
             self.forget(&record.spec.id);
             self.secured.insert(record.spec.id.clone(), record.clone());
             return;
         }
-        let was_secured = self.secured.remove(&record.spec.id).is_some();
-        let change = change.filter(|_| !was_secured);
         let call = record.to_wire();
         let bytes = call.encode_to_vec();
         let is_full = self.live_bytes_with(record, &bytes) > live_bytes_max;

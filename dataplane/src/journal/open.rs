@@ -119,7 +119,7 @@ pub fn begin(
         counters: Counters::default(),
     };
     for record in records {
-        if record.is_secured() {
+        if record.has_had_keys {
             journal.secured.insert(record.spec.id.clone(), record.clone());
             continue;
         }

@@ -20,6 +20,9 @@ pub struct Record {
     pub spec: CallSpec,
     /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
+    /// Whether a line of it has, or had, SRTP keys. Such a call is never written: a process that knows it and not its keys could
+    /// begin anew with one of them.
+    pub has_had_keys: bool,
     /// Its enabled lines.
     pub lines: Vec<Line>,
 }
@@ -101,6 +104,8 @@ pub(super) struct Call {
     created_ms: u64,
     #[prost(message, repeated, tag = "5")]
     lines: Vec<WireLine>,
+    #[prost(bool, tag = "6")]
+    has_had_keys: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -144,6 +149,7 @@ impl Record {
             updated_with: None,
             spec: spec.clone(),
             created_ms,
+            has_had_keys: spec.legs.iter().any(has_keys),
             lines: Vec::new(),
         };
         record.spec.legs.iter_mut().for_each(settle);
@@ -154,6 +160,7 @@ impl Record {
     /// Takes over an update and what the call became by it.
     pub fn update(&mut self, key: &IdempotencyKey, legs: &[LegSpec], report: &CallReport) {
         self.updated_with = Some(key.clone());
+        self.has_had_keys |= legs.iter().any(has_keys);
         for new in legs {
             let Some(at) = self.spec.legs.iter().position(|leg| leg.id == new.id) else {
                 continue;
@@ -171,12 +178,6 @@ impl Record {
             }
         }
         self.take_lines(report);
-    }
-
-    /// Whether a key is in it.
-    pub fn is_secured(&self) -> bool {
-        let mut lines = self.spec.legs.iter().flat_map(|leg| &leg.lines);
-        lines.any(|line| line.srtp.is_some())
     }
 
     /// Notes the source that a line has learned.
@@ -244,6 +245,7 @@ impl Record {
                 .unwrap_or_default(),
             created_ms: self.created_ms,
             lines: self.lines.iter().map(line).collect(),
+            has_had_keys: self.has_had_keys,
         }
     }
 
@@ -278,10 +280,15 @@ impl Record {
             key,
             updated_with,
             created_ms: call.created_ms,
+            has_had_keys: call.has_had_keys,
             lines,
             spec,
         })
     }
+}
+
+fn has_keys(leg: &LegSpec) -> bool {
+    leg.lines.iter().any(|line| line.srtp.is_some())
 }
 
 /// What was done already is not to be done again: a source that was forgotten and learned anew.

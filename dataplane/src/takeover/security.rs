@@ -1,15 +1,26 @@
-//! The indexes and replay windows of secured lines, as they go to the next process. Keys go with the call's record.
+//! The keys that secured lines have had, with indexes and replay windows, as they go to the next process over a socket of the two.
 
-use media_engine::SecurityState;
+use media_engine::{KeyHistory, SecurityState, UsedKeys};
+use media_types::SrtpKey;
+use proto::convert;
+use proto::media_v1 as wire;
 use srtp::{ContextState, KeyUse, StreamState, Window};
 
-/// What a secured line has beyond its keys.
+/// Of a line that is or was secured.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Security {
-    #[prost(message, optional, tag = "1")]
-    receive: Option<Context>,
+    #[prost(message, repeated, tag = "1")]
+    receive: Vec<Used>,
+    #[prost(message, repeated, tag = "2")]
+    send: Vec<Used>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Used {
+    #[prost(message, repeated, tag = "1")]
+    keys: Vec<wire::SrtpKey>,
     #[prost(message, optional, tag = "2")]
-    send: Option<Context>,
+    context: Option<Context>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -19,8 +30,6 @@ struct Context {
     /// Packets under each key: SRTP, SRTCP, SRTP of the next, and so on.
     #[prost(uint64, repeated, tag = "2")]
     used: Vec<u64>,
-    #[prost(uint64, tag = "3")]
-    sending: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -39,22 +48,45 @@ struct Stream {
 
 impl Security {
     pub(super) fn new(state: &SecurityState) -> Self {
+        let used = |history: &KeyHistory| history.entries().iter().map(Used::new).collect();
         Self {
-            receive: state.receive.as_ref().map(Context::new),
-            send: state.send.as_ref().map(Context::new),
+            receive: used(&state.receive),
+            send: used(&state.send),
         }
     }
 
-    /// `None` when it makes no sense: then the line passes nothing.
+    /// `None` when it makes no sense: then what the line is to be secured with counts as used and lost.
     pub(super) fn state(&self) -> Option<SecurityState> {
-        let context = |context: &Option<Context>| match context {
-            Some(context) => context.state().map(Some),
-            None => Some(None),
+        let history = |used: &[Used]| -> Option<KeyHistory> {
+            let entries: Option<Vec<UsedKeys>> = used.iter().map(Used::state).collect();
+            entries.map(KeyHistory::new)
         };
         Some(SecurityState {
-            receive: context(&self.receive)?,
-            send: context(&self.send)?,
+            receive: history(&self.receive)?,
+            send: history(&self.send)?,
         })
+    }
+}
+
+impl Used {
+    fn new(used: &UsedKeys) -> Self {
+        Self {
+            keys: used.keys.iter().map(convert::srtp_key_to_wire).collect(),
+            context: used.context.as_ref().map(Context::new),
+        }
+    }
+
+    fn state(&self) -> Option<UsedKeys> {
+        let keys: Option<Vec<SrtpKey>> = self
+            .keys
+            .iter()
+            .map(|key| convert::srtp_key_from_wire(key.clone()).ok())
+            .collect();
+        let context = match &self.context {
+            Some(context) => Some(context.state()?),
+            None => None,
+        };
+        Some(UsedKeys { keys: keys?, context })
     }
 }
 
@@ -63,7 +95,6 @@ impl Context {
         Self {
             streams: state.streams.iter().map(Stream::new).collect(),
             used: state.keys.iter().flat_map(|key| [key.rtp, key.rtcp]).collect(),
-            sending: state.sending as u64,
         }
     }
 
@@ -73,7 +104,8 @@ impl Context {
         rest.is_empty().then_some(ContextState {
             streams: streams?,
             keys: used.iter().map(|&[rtp, rtcp]| KeyUse { rtp, rtcp }).collect(),
-            sending: usize::try_from(self.sending).ok()?,
+            // One key is sent with, and a receiver has no such thing.
+            sending: 0,
         })
     }
 }

@@ -173,6 +173,24 @@ fn settings(state: &Path) -> Settings {
     }
 }
 
+async fn taken_over(node: &mut Node, backend: Backend, settings: &Settings) {
+    let process = successor(backend, settings);
+    let status = node.process.ended().await;
+    assert_eq!(status.code(), Some(0), "{status}, log:\n{}", node.process.log());
+    while process.line() != "ready" {}
+    node.process = process;
+}
+
+/// Gives leg `a` of a call another line.
+async fn change(node: &mut Node, name: &str, line: wire::MediaLine) {
+    let update = wire::UpdateCallRequest {
+        call_id: name.into(),
+        idempotency_key: format!("{}", line.srtp.is_some()),
+        legs: vec![crate::node::leg("a", line)],
+    };
+    node.client.update_call(update).await.expect("updated");
+}
+
 async fn a_takeover_keeps_rollover_counters(backend: Backend) {
     let state = tempfile::tempdir().expect("a directory");
     let settings = settings(state.path());
@@ -180,12 +198,13 @@ async fn a_takeover_keeps_rollover_counters(backend: Backend) {
     let (mut a, b) = (Secured::new().await, Party::at(own_address()).await);
     let made = created(&mut node, "kept", &a, &b).await;
     speak(&mut a, &b, &made, (65_520..=65_535).chain(0..10)).await;
-    let process = successor(backend, &settings);
-    let status = node.process.ended().await;
-    assert_eq!(status.code(), Some(0), "{status}, log:\n{}", node.process.log());
-    while process.line() != "ready" {}
-    node.process = process;
+    taken_over(&mut node, backend, &settings).await;
     speak(&mut a, &b, &made, 10..30).await;
+    // In clear over another takeover, and secured again with the keys that were: nothing begins anew.
+    change(&mut node, "kept", line(Some(a.party.address()))).await;
+    taken_over(&mut node, backend, &settings).await;
+    change(&mut node, "kept", secured(a.party.address())).await;
+    speak(&mut a, &b, &made, 30..40).await;
     let found = node
         .client
         .query_call(query("kept"))
@@ -193,7 +212,7 @@ async fn a_takeover_keeps_rollover_counters(backend: Backend) {
         .expect("there")
         .into_inner();
     let line = &found.call.expect("a call").legs[0].lines[0];
-    assert_eq!(line.streams[0].packets, 46);
+    assert_eq!(line.streams[0].packets, 56);
     assert!(line.drops.is_empty(), "{:?}", line.drops);
     assert_no_key_below(state.path());
     node.stop().await;
@@ -213,12 +232,11 @@ async fn a_kill_ends_secured_calls_and_leaves_no_key(backend: Backend) {
         .create_call(call("clear", line(None), line(None)))
         .await
         .expect("created");
-    let update = wire::UpdateCallRequest {
-        call_id: "later".into(),
-        idempotency_key: "an-update".into(),
-        legs: vec![crate::node::leg("a", secured(a.party.address()))],
-    };
-    node.client.update_call(update).await.expect("updated");
+    change(&mut node, "later", secured(a.party.address())).await;
+    // And one that had some.
+    let request = call("before", secured(a.party.address()), line(Some(b.address())));
+    node.client.create_call(request).await.expect("created");
+    change(&mut node, "before", line(Some(a.party.address()))).await;
     node.process.signal(Signal::KILL);
     node.process.ended().await;
     assert_no_key_below(state.path());

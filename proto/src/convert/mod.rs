@@ -23,7 +23,9 @@ pub use refusal::{
     REFUSAL_METADATA, refusal_from_status, refusal_to_status, status_from_failure, status_to_failure,
 };
 pub use report::{report_from_wire, report_to_wire};
-pub use srtp::{MKI_LEN_MAX, SRTP_KEYS_MAX, suite_from_wire, suite_to_wire};
+pub use srtp::{
+    MKI_LEN_MAX, SRTP_KEYS_MAX, srtp_key_from_wire, srtp_key_to_wire, suite_from_wire, suite_to_wire,
+};
 
 #[cfg(test)]
 mod tests;

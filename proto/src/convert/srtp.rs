@@ -13,8 +13,8 @@ const LIFETIME_MAX: u64 = 1 << 48;
 
 pub(super) fn srtp_to_wire(srtp: &SrtpSpec) -> wire::Srtp {
     wire::Srtp {
-        receive: srtp.receive.iter().map(key_to_wire).collect(),
-        send: srtp.send.as_ref().map(key_to_wire),
+        receive: srtp.receive.iter().map(srtp_key_to_wire).collect(),
+        send: srtp.send.as_ref().map(srtp_key_to_wire),
     }
 }
 
@@ -25,16 +25,17 @@ pub(super) fn srtp_from_wire(srtp: wire::Srtp) -> Result<SrtpSpec, FieldError> {
             .receive
             .into_iter()
             .enumerate()
-            .map(|(index, key)| key_from_wire(key).map_err(|e| e.within_item("receive", index)))
+            .map(|(index, key)| srtp_key_from_wire(key).map_err(|e| e.within_item("receive", index)))
             .collect::<Result<_, _>>()?,
         send: srtp
             .send
-            .map(|key| key_from_wire(key).map_err(|e| e.within("send")))
+            .map(|key| srtp_key_from_wire(key).map_err(|e| e.within("send")))
             .transpose()?,
     })
 }
 
-fn key_to_wire(key: &SrtpKey) -> wire::SrtpKey {
+/// A key as it goes over the wire. It is wiped nowhere on its way.
+pub fn srtp_key_to_wire(key: &SrtpKey) -> wire::SrtpKey {
     let (master_key, master_salt) = key.key_and_salt().split_at(key.suite().key_len());
     wire::SrtpKey {
         suite: suite_to_wire(key.suite()).into(),
@@ -45,7 +46,8 @@ fn key_to_wire(key: &SrtpKey) -> wire::SrtpKey {
     }
 }
 
-fn key_from_wire(mut key: wire::SrtpKey) -> Result<SrtpKey, FieldError> {
+/// A key as it came.
+pub fn srtp_key_from_wire(mut key: wire::SrtpKey) -> Result<SrtpKey, FieldError> {
     let joined = Zeroizing::new([key.master_key.as_slice(), key.master_salt.as_slice()].concat());
     let (key_len, salt_len) = (key.master_key.len(), key.master_salt.len());
     key.master_key.zeroize();

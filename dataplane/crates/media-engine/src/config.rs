@@ -75,6 +75,9 @@ pub struct Limits {
     /// SSRCs that a secured line keeps SRTP indexes of in each direction, 1 to 256; packets of further ones are dropped. None
     /// gives way to another: a sender that forgot one could use a keystream twice (RFC 3711 §9.1).
     pub srtp_ssrcs_per_line_max: usize,
+    /// Keys that a secured line may have had in each direction; an update with another one is refused. None is forgotten, for the
+    /// same reason.
+    pub srtp_keys_per_line_max: usize,
     /// Ports tried for one line when others hold them; then the answer is `NoPorts`.
     pub open_tries_max: usize,
     /// How long a port that another process holds is left alone.
@@ -122,6 +125,7 @@ impl Default for Limits {
             codecs_max: 32,
             streams_per_line_max: 4,
             srtp_ssrcs_per_line_max: 16,
+            srtp_keys_per_line_max: 256,
             open_tries_max: 16,
             set_aside: Duration::from_secs(60),
             tombstones_max: 1_024,

@@ -26,6 +26,7 @@ mod event_queue;
 mod flow_counts;
 mod flows;
 mod format;
+mod key_history;
 mod latch;
 mod line;
 mod line_flow;
@@ -54,6 +55,7 @@ pub use flow_counts::{FlowCounts, KernelCounters};
 pub use flows::{
     FLOW_CLOCKS_MAX, FLOW_STREAMS_MAX, Flow, FlowError, FlowMedia, FlowReading, Flows, NoFlows, StreamState,
 };
+pub use key_history::{KeyHistory, UsedKeys};
 pub use path_reason::PathReason;
 pub use ports::{OpenError, PortId, Ports};
 pub use restored::{CallState, LineState, Restored};

@@ -12,7 +12,7 @@ use crate::latch::{Latch, is_same};
 use crate::line_flow::LineFlow;
 use crate::port_pool::Pair;
 use crate::round_trip::PassedReport;
-use crate::security::{Protocol, Security};
+use crate::security::{Protocol, Security, SecurityState};
 use crate::settings::{LineSettings, Remote};
 use crate::stream::Stream;
 use crate::{DropReason, FLOW_STREAMS_MAX, PortId, StreamState};
@@ -64,7 +64,7 @@ pub(crate) struct Line {
     pub(crate) is_undecided: bool,
     /// It is in the engine's list of lines whose flow is to be told of packets that it has not seen.
     pub(crate) has_aside: bool,
-    /// Its packets are to be unprotected: `security` is there.
+    /// Its packets are to be unprotected: `security` is there, and in use.
     pub(crate) is_secured: bool,
     /// The same of its peer: what goes there is to be protected.
     pub(crate) peer_is_secured: bool,
@@ -97,6 +97,7 @@ pub(crate) struct Line {
     pub(crate) party_receives: bool,
     pub(crate) is_audio: bool,
     pub(crate) own_formats: Box<[Format]>,
+    /// There from its first keys on, also while it is in clear.
     pub(crate) security: Option<Box<Security>>,
 }
 
@@ -166,11 +167,13 @@ impl Line {
         self.party_receives = settings.direction.receives();
         self.is_audio = settings.kind == media_types::MediaKind::Audio;
         self.own_formats = settings.formats;
-        let before = std::mem::replace(&mut self.security, settings.security);
-        if let (Some(security), Some(before)) = (&mut self.security, before) {
-            security.follow(now, *before);
+        self.is_secured = settings.keys.is_some();
+        if self.is_secured || self.security.is_some() {
+            let security = self
+                .security
+                .get_or_insert_with(|| Security::new(SecurityState::default()));
+            security.change(now, settings.keys.map(|keys| *keys));
         }
-        self.is_secured = self.security.is_some();
     }
 
     /// Unprotects what came from `source`, in place; its length. A packet of a line in clear stays as it is. Does not allocate.

@@ -55,6 +55,6 @@ pub struct LineState {
     pub drops: Drops,
     /// The streams, oldest first. Those of a flow that is still in the kernel's table are taken from there.
     pub streams: Vec<StreamState>,
-    /// Of a secured line.
+    /// Of a line that is or was secured.
     pub security: Option<SecurityState>,
 }

@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use media_types::{Refusal, SrtpKey, SrtpReport, SrtpSpec, SrtpSuite};
 use sans_io::Timestamp;
-use srtp::{ContextState, KeyError, MasterKey, Receiver, Sender, Suite};
+use srtp::{KeyError, MasterKey, Receiver, Sender, Suite};
 
 use crate::DropReason;
+use crate::key_history::{KeyHistory, Recalled};
 
 /// How long packets under the keys before are taken after new ones were signalled, unless the party uses these earlier.
 const PREVIOUS_KEYS: Duration = Duration::from_secs(10);
@@ -18,11 +19,15 @@ pub(crate) enum Protocol {
 }
 
 /// SRTP between the node and the party of one line (RFC 3711). While a key is not known nothing passes in its direction.
+///
+/// It lives as long as the line, also while that is in clear or disabled: keys may come back.
 pub(crate) struct Security {
     spec: SrtpSpec,
     receiver: Option<Receiver>,
     previous: Option<Previous>,
     sender: Option<Sender>,
+    received: KeyHistory,
+    sent: KeyHistory,
 }
 
 /// What the party protected with before it was told to use, or has said that it uses, other keys.
@@ -32,16 +37,24 @@ struct Previous {
     until: Timestamp,
 }
 
-/// What a secured line needs to go on in another process, besides its keys.
+/// A line's keys, checked, with contexts that have not been used.
+#[derive(Debug)]
+pub(crate) struct NewKeys {
+    spec: SrtpSpec,
+    receiver: Option<Receiver>,
+    sender: Option<Sender>,
+}
+
+/// What a line that is or was secured needs to go on in another process: every key that it has had, and what was used under it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecurityState {
     /// Of the party's packets.
-    pub receive: Option<ContextState>,
+    pub receive: KeyHistory,
     /// Of ours.
-    pub send: Option<ContextState>,
+    pub send: KeyHistory,
 }
 
-impl Security {
+impl NewKeys {
     /// With room for the indexes of `ssrcs_max` SSRCs a direction.
     pub(crate) fn new(spec: &SrtpSpec, ssrcs_max: usize) -> Result<Box<Self>, Refusal> {
         let mut receiver: Option<Receiver> = None;
@@ -59,25 +72,87 @@ impl Security {
         Ok(Box::new(Self {
             spec: spec.clone(),
             receiver,
-            previous: None,
             sender,
         }))
     }
 
-    /// Takes the place of what the line had: where the keys are the same, so are indexes and replay windows.
-    pub(crate) fn follow(&mut self, now: Timestamp, mut before: Self) {
-        if self.spec.send == before.spec.send {
-            self.sender = before.sender.take();
+    /// What is known of these keys when nothing else is: that they were used.
+    pub(crate) fn lost(&self) -> SecurityState {
+        let mut state = SecurityState::default();
+        state.receive.note(&self.spec.receive, None);
+        state.send.note(self.spec.send.as_slice(), None);
+        state
+    }
+}
+
+impl Security {
+    /// Without keys yet. `state` is what an earlier process says of the line.
+    pub(crate) fn new(state: SecurityState) -> Box<Self> {
+        Box::new(Self {
+            spec: SrtpSpec::default(),
+            receiver: None,
+            previous: None,
+            sender: None,
+            received: state.receive,
+            sent: state.send,
+        })
+    }
+
+    /// Checks that a line that has had keys may have these, too.
+    pub(crate) fn check(&self, keys: &NewKeys, keys_max: usize) -> Result<(), Refusal> {
+        let (old, new) = (&self.spec, &keys.spec);
+        let fits = self.received.has_room(&old.receive, &new.receive, keys_max)
+            && self
+                .sent
+                .has_room(old.send.as_slice(), new.send.as_slice(), keys_max);
+        match fits {
+            true => Ok(()),
+            false => Err(Refusal::Invalid(
+                "a line has had more SRTP keys than the node's limit",
+            )),
         }
-        if self.spec.receive == before.spec.receive {
-            self.receiver = before.receiver.take();
-            self.previous = before.previous.take().filter(|previous| now < previous.until);
-        } else if let Some(receiver) = before.receiver.take() {
-            self.previous = Some(Previous {
-                receiver,
-                until: now + PREVIOUS_KEYS,
-            });
+    }
+
+    /// Goes on with these keys; without any the line is in clear. Where a key stays, or comes back, so do indexes and replay
+    /// windows.
+    pub(crate) fn change(&mut self, now: Timestamp, keys: Option<NewKeys>) {
+        let keys = keys.unwrap_or(NewKeys {
+            spec: SrtpSpec::default(),
+            receiver: None,
+            sender: None,
+        });
+        if keys.spec.send != self.spec.send {
+            let before = self.sender.take().map(|sender| sender.state());
+            if before.is_some() {
+                self.sent.note(self.spec.send.as_slice(), before);
+            }
+            let mut sender = keys.sender;
+            self.sender = match self.sent.recall(keys.spec.send.as_slice()) {
+                Recalled::New => sender,
+                Recalled::Used(state) => sender.take_if(|sender| sender.restore(&state).is_ok()),
+                Recalled::Lost => None,
+            };
         }
+        if keys.spec.receive != self.spec.receive {
+            let before = self.receiver.take();
+            if let Some(receiver) = &before {
+                self.received.note(&self.spec.receive, Some(receiver.state()));
+            }
+            let mut receiver = keys.receiver;
+            self.receiver = match self.received.recall(&keys.spec.receive) {
+                Recalled::New => receiver,
+                Recalled::Used(state) => receiver.take_if(|receiver| receiver.restore(&state).is_ok()),
+                Recalled::Lost => None,
+            };
+            self.previous = match before {
+                Some(receiver) => Some(Previous {
+                    receiver,
+                    until: now + PREVIOUS_KEYS,
+                }),
+                None => self.previous.take().filter(|previous| now < previous.until),
+            };
+        }
+        self.spec = keys.spec;
     }
 
     /// Unprotects a packet in place and returns its length. Refused, it is as it was. Does not allocate.
@@ -87,32 +162,28 @@ impl Security {
         protocol: Protocol,
         packet: &mut [u8],
     ) -> Result<usize, DropReason> {
-        let Some(receiver) = &mut self.receiver else {
-            return match &mut self.previous {
-                Some(previous) if now < previous.until => {
-                    Ok(unprotect(&mut previous.receiver, protocol, packet)?)
-                }
-                _ => Err(DropReason::NoKey),
-            };
+        let by_new = match &mut self.receiver {
+            Some(receiver) => unprotect(receiver, protocol, packet).map_err(DropReason::from),
+            None => Err(DropReason::NoKey),
         };
-        let refused = match (unprotect(receiver, protocol, packet), &mut self.previous) {
+        match (by_new, &mut self.previous) {
             (Ok(len), previous) => {
                 if let Some(previous) = previous {
                     previous.until = now;
                 }
-                return Ok(len);
+                Ok(len)
             }
-            (Err(error), Some(previous)) if now < previous.until => {
+            // What the new keys have seen the ones before must not take again.
+            (Err(DropReason::SrtpReplayed), _) => Err(DropReason::SrtpReplayed),
+            (Err(reason), Some(previous)) if now < previous.until => {
                 match unprotect(&mut previous.receiver, protocol, packet) {
-                    Ok(len) => return Ok(len),
-                    // The newer key's word counts, unless only the old one knows the packet.
-                    Err(srtp::Error::Replayed) => srtp::Error::Replayed,
-                    Err(_) => error,
+                    Ok(len) => Ok(len),
+                    Err(srtp::Error::Replayed | srtp::Error::TooOld) => Err(DropReason::SrtpReplayed),
+                    Err(_) => Err(reason),
                 }
             }
-            (Err(error), _) => error,
-        };
-        Err(refused.into())
+            (Err(reason), _) => Err(reason),
+        }
     }
 
     /// Protects the packet in `buffer[..len]` in place and returns its new length. Does not allocate.
@@ -139,26 +210,18 @@ impl Security {
     }
 
     pub(crate) fn state(&self) -> SecurityState {
-        SecurityState {
-            receive: self.receiver.as_ref().map(Receiver::state),
-            send: self.sender.as_ref().map(Sender::state),
+        let mut state = SecurityState {
+            receive: self.received.clone(),
+            send: self.sent.clone(),
+        };
+        // A key that is there without a context is in the history already, as lost.
+        if let Some(receiver) = &self.receiver {
+            state.receive.note(&self.spec.receive, Some(receiver.state()));
         }
-    }
-
-    /// Goes on where [`state`](Self::state) was taken. False when it is not of these keys, and nothing is changed that a
-    /// packet could show.
-    pub(crate) fn restore(&mut self, state: &SecurityState) -> bool {
-        let is_receiver = match (&mut self.receiver, &state.receive) {
-            (Some(receiver), Some(state)) => receiver.restore(state).is_ok(),
-            (None, None) => true,
-            _ => false,
-        };
-        let is_sender = match (&mut self.sender, &state.send) {
-            (Some(sender), Some(state)) => sender.restore(state).is_ok(),
-            (None, None) => true,
-            _ => false,
-        };
-        is_receiver && is_sender
+        if let Some(sender) = &self.sender {
+            state.send.note(self.spec.send.as_slice(), Some(sender.state()));
+        }
+        state
     }
 }
 

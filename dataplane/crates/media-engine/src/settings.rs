@@ -4,7 +4,7 @@ use media_types::{Direction, Latching, LineSpec, MediaKind, Refusal};
 
 use crate::Limits;
 use crate::format::Format;
-use crate::security::Security;
+use crate::security::NewKeys;
 
 /// A line's specification, checked and in the form that the engine keeps.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct LineSettings {
     pub(crate) remote_rtcp: Option<SocketAddr>,
     pub(crate) formats: Box<[Format]>,
     /// `None` for RTP in clear.
-    pub(crate) security: Option<Box<Security>>,
+    pub(crate) keys: Option<Box<NewKeys>>,
 }
 
 /// Where a party wants RTP.
@@ -56,8 +56,8 @@ impl LineSettings {
             Remote::Address(address) => Some(address),
             Remote::Unknown | Remote::Held => None,
         };
-        let security = match &spec.srtp {
-            Some(srtp) if spec.enabled => Some(Security::new(srtp, limits.srtp_ssrcs_per_line_max)?),
+        let keys = match &spec.srtp {
+            Some(srtp) if spec.enabled => Some(NewKeys::new(srtp, limits.srtp_ssrcs_per_line_max)?),
             _ => None,
         };
         Ok(Self {
@@ -70,7 +70,7 @@ impl LineSettings {
             remote,
             remote_rtcp,
             formats,
-            security,
+            keys,
         })
     }
 }

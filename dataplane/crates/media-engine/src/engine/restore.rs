@@ -7,6 +7,7 @@ use crate::call::{Call, Leg};
 use crate::latch::Latch;
 use crate::line::LinePorts;
 use crate::port_pool::{AddressKey, Pair};
+use crate::security::Security;
 use crate::settings::LineSettings;
 use crate::stream::Stream;
 use crate::{CallState, LineState, Ports, Restored, Shell};
@@ -202,12 +203,10 @@ impl Engine {
                 }
                 let policy = settings.latching;
                 let line = self.line_mut(line);
+                // Keys of which nothing is said were used all the same: rather nothing passes than a keystream twice.
+                let lost = || settings.keys.as_ref().map(|keys| keys.lost());
+                line.security = state.security.clone().or_else(lost).map(Security::new);
                 line.apply(now, settings);
-                // Without its indexes a sender would begin anew and use its keystream twice: rather nothing passes.
-                let kept = state.security.as_ref();
-                line.security = line
-                    .security
-                    .take_if(|security| kept.is_some_and(|kept| security.restore(kept)));
                 line.latch = Latch::restored(policy, state.signalled, state.source);
                 line.rtcp_source = state.rtcp_source;
                 line.has_received = state.has_received;

@@ -87,7 +87,11 @@ impl Engine {
             rtcp_path: line.rtcp_flow.reason.map(|reason| self.path(reason)),
             drops: line.drops.report(),
             rtcp_forwarded: line.rtcp_forwarded,
-            srtp: line.security.as_ref().map(|security| security.report()),
+            srtp: line
+                .security
+                .as_ref()
+                .filter(|_| line.is_secured)
+                .map(|security| security.report()),
             streams: line
                 .streams
                 .iter()

@@ -88,6 +88,11 @@ impl Engine {
                 return Err(Refusal::Invalid("an update leaves out a line"));
             }
             counts[at] = lines.len();
+            for (line, settings) in leg.lines.iter().zip(&lines) {
+                if let (Some(security), Some(keys)) = (&self.line(*line).security, &settings.keys) {
+                    security.check(keys, self.config.limits.srtp_keys_per_line_max)?;
+                }
+            }
             changes.extend(lines.into_iter().enumerate().map(|(place, settings)| Change {
                 leg: at,
                 line: leg.lines.get(place).copied(),

@@ -542,6 +542,215 @@ fn loss_and_reordering_around_the_wrap_change_nothing() {
     });
 }
 
+/// How a sending key may leave and come back: each time by the updates that lead there and back.
+fn detours(own: &Party, other: &SrtpKey) -> Vec<(&'static str, Vec<LineSpec>)> {
+    let (receive, send) = own.keys.clone().expect("keys");
+    let with = |send: SrtpKey| LineSpec {
+        srtp: Some(SrtpSpec {
+            receive: vec![receive.clone()],
+            send: Some(send),
+        }),
+        ..line(A)
+    };
+    let disabled = LineSpec {
+        enabled: false,
+        ..own.line(A)
+    };
+    let silent = LineSpec {
+        srtp: Some(SrtpSpec {
+            receive: vec![receive.clone()],
+            send: None,
+        }),
+        ..line(A)
+    };
+    vec![
+        ("another key", vec![with(other.clone()), own.line(A)]),
+        ("no key", vec![silent, own.line(A)]),
+        ("in clear", vec![line(A), own.line(A)]),
+        ("disabled", vec![disabled, own.line(A)]),
+        (
+            "another lifetime",
+            vec![with(send.with_lifetime(1 << 40)), own.line(A)],
+        ),
+    ]
+}
+
+/// RFC 3711 §9.1: one key, one use of each index. The party, whose own windows go on, would refuse what comes twice.
+#[test]
+fn a_sending_key_that_comes_back_goes_on_with_its_indexes() {
+    for suite in [SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm] {
+        let own = Party::new(Some(suite), 1);
+        for (way, updates) in detours(&own, &key(suite, 77)) {
+            let mut talk = Talk::new([Party::new(Some(suite), 1), Party::new(None, 2)]);
+            for seq in (65_500..=65_535).chain(0..50) {
+                assert_eq!(talk.say(1, false, &voice(seq, 8)), Ok(()));
+            }
+            for _ in 0..5 {
+                assert_eq!(talk.say(1, true, &rtcp(8)), Ok(()));
+            }
+            for update in updates {
+                talk.update(0, update);
+            }
+            // A line that was disabled has other ports.
+            let report = talk.bench.query("c").expect("the call");
+            let (a, b) = locals(&report);
+            talk.locals = [a, b];
+            assert_eq!(talk.say(1, true, &rtcp(8)), Ok(()), "{suite:?}, {way}");
+            assert_eq!(talk.say(1, false, &voice(50, 8)), Ok(()), "{suite:?}, {way}");
+        }
+    }
+}
+
+#[test]
+fn a_receiving_key_that_stays_or_comes_back_keeps_its_window_and_counter() {
+    let suite = SrtpSuite::AesCm128HmacSha1_80;
+    let keys: Vec<SrtpKey> = (1..=2u8).map(|n| key(suite, n).with_mki(&[n])).collect();
+    let with = |receive: &[SrtpKey]| LineSpec {
+        srtp: Some(SrtpSpec {
+            receive: receive.to_vec(),
+            send: None,
+        }),
+        ..line(A)
+    };
+    for (way, updates) in [
+        ("one more", vec![with(&keys)]),
+        (
+            "another order",
+            vec![with(&keys), with(&[keys[1].clone(), keys[0].clone()])],
+        ),
+        ("away and back", vec![with(&[]), with(&keys[..1])]),
+        ("another and back", vec![with(&keys[1..]), with(&keys[..1])]),
+        ("in clear and back", vec![line(A), with(&keys[..1])]),
+    ] {
+        let mut talk = Talk::new([Party::new(None, 1), Party::new(None, 2)]);
+        talk.update(0, with(&keys[..1]));
+        let mut party = Party::with(Some((keys[0].clone(), keys[0].clone())));
+        let mut recorded = Vec::new();
+        for seq in (65_500..=65_535).chain(0..50) {
+            let wire = party.protect(&voice(seq, 7), false);
+            assert_eq!(talk.wire(0, false, &wire), Ok(voice(seq, 7)));
+            recorded.push(wire);
+        }
+        for update in updates {
+            talk.update(0, update);
+        }
+        for wire in &recorded {
+            assert_eq!(talk.wire(0, false, wire), Err("srtp_replayed"), "{way}");
+        }
+        let wire = party.protect(&voice(50, 7), false);
+        assert_eq!(talk.wire(0, false, &wire), Ok(voice(50, 7)), "{way}");
+        talk.bench.pass(Duration::from_secs(11));
+        let wire = party.protect(&voice(51, 7), false);
+        assert_eq!(talk.wire(0, false, &wire), Ok(voice(51, 7)), "{way}, later");
+    }
+}
+
+#[test]
+fn the_keys_before_last_have_their_ten_seconds_too_when_there_was_none_between() {
+    let suite = SrtpSuite::AesCm128HmacSha1_80;
+    let mut talk = Talk::new([Party::new(Some(suite), 1), Party::new(None, 2)]);
+    assert_eq!(talk.say(0, false, &voice(1, 7)), Ok(()));
+    let without = LineSpec {
+        srtp: Some(SrtpSpec::default()),
+        ..line(A)
+    };
+    talk.update(0, without);
+    talk.update(0, Party::new(Some(suite), 9).line(A));
+    assert_eq!(talk.say(0, false, &voice(2, 7)), Ok(()));
+}
+
+/// A replay is judged by the keys that are signalled: what they have seen, the keys before cannot take again.
+#[test]
+fn what_the_new_keys_have_seen_the_keys_before_do_not_take_again() {
+    let suite = SrtpSuite::AesCm128HmacSha1_80;
+    let keys: Vec<SrtpKey> = (1..=2u8).map(|n| key(suite, n).with_mki(&[n])).collect();
+    let with = |receive: &[SrtpKey]| LineSpec {
+        srtp: Some(SrtpSpec {
+            receive: receive.to_vec(),
+            send: None,
+        }),
+        ..line(A)
+    };
+    let mut talk = Talk::new([Party::new(None, 1), Party::new(None, 2)]);
+    talk.update(0, with(&keys));
+    talk.update(0, with(&keys[1..]));
+    let mut party = Party::with(Some((keys[1].clone(), keys[1].clone())));
+    let wire = party.protect(&voice(1, 7), false);
+    assert_eq!(talk.wire(0, false, &wire), Ok(voice(1, 7)));
+    assert_eq!(talk.wire(0, false, &wire), Err("srtp_replayed"));
+}
+
+#[test]
+fn more_keys_than_a_line_remembers_are_refused() {
+    let mut config = config();
+    config.limits.srtp_keys_per_line_max = 3;
+    let suite = SrtpSuite::AesCm128HmacSha1_80;
+    let mut talk = Talk::on(
+        Bench::new(config),
+        [Party::new(Some(suite), 1), Party::new(None, 2)],
+    );
+    let with = |byte: u8| LineSpec {
+        srtp: Some(SrtpSpec {
+            receive: Vec::new(),
+            send: Some(key(suite, byte)),
+        }),
+        ..line(A)
+    };
+    let node = |talk: &mut Talk, byte: u8| {
+        let key = talk.bench.fresh_key();
+        let legs = [leg("a", vec![with(byte)])];
+        let bench = &mut talk.bench;
+        let id = call_id("c");
+        bench
+            .engine
+            .update(bench.now, &mut bench.ports, &key, &id, &legs)
+            .is_ok()
+    };
+    assert!(node(&mut talk, 21));
+    assert!(node(&mut talk, 22));
+    assert!(!node(&mut talk, 23), "a fourth one");
+    assert!(node(&mut talk, 21), "known ones may come back");
+}
+
+#[test]
+fn a_key_whose_indexes_were_lost_passes_nothing_until_there_is_another() {
+    let suite = SrtpSuite::AeadAes128Gcm;
+    let mut talk = Talk::new([Party::new(Some(suite), 1), Party::new(None, 2)]);
+    assert_eq!(talk.say(1, true, &rtcp(8)), Ok(()));
+    let mut state = talk
+        .bench
+        .engine
+        .state(talk.bench.now, &call_id("c"))
+        .expect("the call");
+    for line in state.lines.iter_mut().flatten() {
+        line.security = None;
+    }
+    let spec: CallSpec = call("c", talk.parties[0].line(A), talk.parties[1].line(B));
+    let restored = Restored {
+        id: call_id("c"),
+        legs: spec.legs.try_into().expect("two legs"),
+        state,
+    };
+    let mut bench = Bench::new(config());
+    let report = bench.engine.restore(bench.now, &mut bench.ports, &restored);
+    let (a, b) = locals(&report.expect("restored"));
+    let mut next = Talk {
+        bench,
+        locals: [a, b],
+        parties: talk.parties,
+    };
+    // The same keys again, as a hold or a refresh names them.
+    next.update(0, next.parties[0].line(A));
+    assert_eq!(next.wire(1, true, &rtcp(8)), Err("no_key"));
+    next.update(0, line(A));
+    next.update(0, next.parties[0].line(A));
+    assert_eq!(next.wire(1, true, &rtcp(8)), Err("no_key"));
+    let fresh = Party::new(Some(suite), 99);
+    next.update(0, fresh.line(A));
+    next.parties[0] = fresh;
+    assert_eq!(next.say(1, true, &rtcp(8)), Ok(()));
+}
+
 #[test]
 fn encryption_does_not_allocate() {
     for suite in [SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes256Gcm] {
