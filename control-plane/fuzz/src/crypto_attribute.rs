@@ -1,6 +1,6 @@
 use sans_io::Random;
 use sdp::Session;
-use sdp::sdes::{Choice, Crypto, CryptoSuite, Profile, Rules, SrtpPolicy, accept, answer, choose, offer};
+use sdp::sdes::{Choice, Crypto, Profile, Rules, SrtpPolicy, SrtpSuite, accept, answer, choose, offer};
 
 /// Values of `a=crypto` (RFC 4568), divided by line feeds. The first byte says the transport and the policy.
 ///
@@ -33,7 +33,7 @@ pub fn crypto_attribute(data: &[u8]) {
     ];
     let rules = Rules {
         policy: policies[usize::from(choice >> 2 & 3)],
-        suites: &CryptoSuite::ALL[..usize::from(choice >> 4) % 7],
+        suites: &SrtpSuite::ALL[..usize::from(choice >> 4) % 7],
         keys_may_travel: choice & 8 != 0 || choice & 1 != 0,
     };
     let mut random = Random::from_number(u64::from(choice));

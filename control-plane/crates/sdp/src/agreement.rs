@@ -103,6 +103,8 @@ fn mirrored(offered: &LineSpec) -> LineSpec {
         remote: None,
         remote_rtcp: None,
         rtcp_mux: false,
+        // The offerer's keys are its own.
+        srtp: None,
         ..offered.clone()
     }
 }

@@ -1,9 +1,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use media_types::{Refusal, SrtpKey, SrtpReport, SrtpSpec, SrtpSuite};
+use media_types::{Refusal, SrtpKey, SrtpReport, SrtpSpec};
 use sans_io::Timestamp;
-use srtp::{KeyError, MasterKey, Receiver, Sender, Suite};
+use srtp::{KeyError, MasterKey, Receiver, Sender};
 
 use crate::DropReason;
 use crate::key_history::{KeyHistory, Recalled};
@@ -202,10 +202,9 @@ impl Security {
     }
 
     pub(crate) fn report(&self) -> SrtpReport {
-        let suite = |suite: Suite| SrtpSuite::ALL.into_iter().find(|known| of(*known) == suite);
         SrtpReport {
-            receive: self.receiver.as_ref().and_then(|it| suite(it.suite())),
-            send: self.sender.as_ref().and_then(|it| suite(it.suite())),
+            receive: self.receiver.as_ref().map(Receiver::suite),
+            send: self.sender.as_ref().map(Sender::suite),
         }
     }
 
@@ -241,23 +240,12 @@ fn unprotect(receiver: &mut Receiver, protocol: Protocol, packet: &mut [u8]) -> 
 }
 
 fn master_key(key: &SrtpKey) -> Result<MasterKey, Refusal> {
-    let made = MasterKey::new(of(key.suite()), key.key_and_salt())
+    let made = MasterKey::new(key.suite(), key.key_and_salt())
         .and_then(|made| made.with_mki(key.mki()))
         .map_err(invalid)?;
     match key.lifetime_packets() {
         0 => Ok(made),
         packets => made.with_lifetime(packets).map_err(invalid),
-    }
-}
-
-const fn of(suite: SrtpSuite) -> Suite {
-    match suite {
-        SrtpSuite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
-        SrtpSuite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
-        SrtpSuite::AesCm256HmacSha1_80 => Suite::AesCm256HmacSha1_80,
-        SrtpSuite::AesCm256HmacSha1_32 => Suite::AesCm256HmacSha1_32,
-        SrtpSuite::AeadAes128Gcm => Suite::AeadAes128Gcm,
-        SrtpSuite::AeadAes256Gcm => Suite::AeadAes256Gcm,
     }
 }
 

@@ -26,8 +26,9 @@ mod receiver;
 mod sender;
 mod session;
 mod stream;
-mod suite;
 mod window;
+
+pub use media_types::SrtpSuite as Suite;
 
 pub use context::{ContextState, KEYS_MAX, KeyUse, STREAMS_MAX};
 pub use error::{Error, ImportError, KeyError};
@@ -35,7 +36,6 @@ pub use key::{MKI_LEN_MAX, MasterKey, RTCP_LIFETIME_MAX, RTP_LIFETIME_MAX};
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use stream::StreamState;
-pub use suite::Suite;
 pub use window::{REPLAY_WINDOW, Window};
 
 /// The most bytes that protecting adds to an RTP or RTCP packet: the longest tag, the SRTCP index, the longest MKI.

@@ -3,16 +3,17 @@ use std::hash::{Hash, Hasher};
 
 use zeroize::Zeroize;
 
-/// A crypto suite of SRTP, by its name in SDP (RFC 4568 §6.2, RFC 6188 §6, RFC 7714 §14.1).
+/// A crypto suite of SRTP, by its name in SDP (RFC 4568 §6.2, RFC 6188 §6, RFC 7714 §14.1). F8 and SEED have no place in it,
+/// AES-192 neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SrtpSuite {
     /// `AES_CM_128_HMAC_SHA1_80`
     AesCm128HmacSha1_80,
-    /// `AES_CM_128_HMAC_SHA1_32`
+    /// `AES_CM_128_HMAC_SHA1_32`: the tag of SRTCP is 80 bits all the same.
     AesCm128HmacSha1_32,
     /// `AES_256_CM_HMAC_SHA1_80`
     AesCm256HmacSha1_80,
-    /// `AES_256_CM_HMAC_SHA1_32`
+    /// `AES_256_CM_HMAC_SHA1_32`: the tag of SRTCP is 80 bits all the same.
     AesCm256HmacSha1_32,
     /// `AEAD_AES_128_GCM`
     AeadAes128Gcm,
@@ -43,7 +44,14 @@ impl SrtpSuite {
         }
     }
 
-    /// Bytes of the master key.
+    /// The suite of a name, in whatever case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|suite| suite.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Bytes of the master key and of the session's encryption key.
     pub const fn key_len(self) -> usize {
         match self {
             Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 | Self::AeadAes128Gcm => 16,
@@ -51,12 +59,28 @@ impl SrtpSuite {
         }
     }
 
-    /// Bytes of the master salt.
+    /// Bytes of the master salt and of the session's salt.
     pub const fn salt_len(self) -> usize {
+        if self.is_aead() { 12 } else { 14 }
+    }
+
+    /// Bytes of the tag of an SRTP packet.
+    pub const fn rtp_tag_len(self) -> usize {
         match self {
-            Self::AeadAes128Gcm | Self::AeadAes256Gcm => 12,
-            _ => 14,
+            Self::AesCm128HmacSha1_80 | Self::AesCm256HmacSha1_80 => 10,
+            Self::AesCm128HmacSha1_32 | Self::AesCm256HmacSha1_32 => 4,
+            Self::AeadAes128Gcm | Self::AeadAes256Gcm => 16,
         }
+    }
+
+    /// Bytes of the tag of an SRTCP packet (RFC 4568 §6.2.2: 80 bits for the 32-bit suites too).
+    pub const fn rtcp_tag_len(self) -> usize {
+        if self.is_aead() { 16 } else { 10 }
+    }
+
+    /// Whether it is one of RFC 7714.
+    pub const fn is_aead(self) -> bool {
+        matches!(self, Self::AeadAes128Gcm | Self::AeadAes256Gcm)
     }
 }
 

@@ -1,7 +1,7 @@
 use zeroize::Zeroizing;
 
 use super::key::digits;
-use super::{CryptoSuite, MasterKey};
+use super::{MasterKey, SrtpSuite};
 
 /// The highest tag: nine digits (RFC 4568 §9.1).
 pub const TAG_MAX: u32 = 999_999_999;
@@ -117,7 +117,7 @@ impl Crypto {
         let tag = digits(field()?, 9)
             .and_then(|tag| tag.parse().ok())
             .ok_or(CryptoError::Tag)?;
-        let suite = CryptoSuite::named(field()?).ok_or(CryptoError::Suite)?;
+        let suite = SrtpSuite::named(field()?).ok_or(CryptoError::Suite)?;
         let parameters = field()?.split(';');
         let mut keys: Vec<MasterKey> = Vec::with_capacity(1);
         for parameter in parameters {
@@ -151,7 +151,7 @@ impl Crypto {
     }
 
     /// The suite of all its keys.
-    pub fn suite(&self) -> CryptoSuite {
+    pub fn suite(&self) -> SrtpSuite {
         self.first_key().suite()
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let [key] = crypto.keys() else { panic!("one key") };
         assert_eq!(
             (crypto.tag(), crypto.suite()),
-            (1, CryptoSuite::AesCm128HmacSha1_80)
+            (1, SrtpSuite::AesCm128HmacSha1_80)
         );
         assert_eq!(key.lifetime_packets(), Some(1 << 20));
         assert_eq!(key.mki(), Some(Mki { value: 1, length: 4 }));

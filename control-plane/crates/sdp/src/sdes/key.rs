@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use zeroize::Zeroizing;
 
 use super::base64;
-use super::{CryptoError, CryptoSuite};
+use super::{CryptoError, SrtpSuite};
 
 /// The longest MKI in bytes that we take; RFC 4568 §6.1 would allow 128, and 4 is the most that is seen.
 pub const MKI_LEN_MAX: u8 = 16;
@@ -38,7 +38,7 @@ impl Mki {
 /// compared in constant time.
 #[derive(Clone)]
 pub struct MasterKey {
-    suite: CryptoSuite,
+    suite: SrtpSuite,
     material: Zeroizing<[u8; MATERIAL_LEN_MAX]>,
     /// Packets that it may protect; `None`: the most that the suite allows.
     lifetime_packets: Option<u64>,
@@ -47,7 +47,7 @@ pub struct MasterKey {
 
 impl MasterKey {
     /// A new key for `suite`, without MKI. `fill` writes random bytes from a cryptographic source.
-    pub fn random(suite: CryptoSuite, fill: &mut impl FnMut(&mut [u8])) -> Self {
+    pub fn random(suite: SrtpSuite, fill: &mut impl FnMut(&mut [u8])) -> Self {
         let mut material = Zeroizing::new([0; MATERIAL_LEN_MAX]);
         fill(&mut material[..suite.key_len() + suite.salt_len()]);
         Self {
@@ -59,7 +59,7 @@ impl MasterKey {
     }
 
     /// `inline:<key and salt>[|<lifetime>][|<MKI>]`.
-    pub(super) fn parse(suite: CryptoSuite, text: &str) -> Result<Self, CryptoError> {
+    pub(super) fn parse(suite: SrtpSuite, text: &str) -> Result<Self, CryptoError> {
         let (method, info) = text.split_once(':').ok_or(CryptoError::Syntax)?;
         if !method.eq_ignore_ascii_case("inline") {
             return Err(CryptoError::Method);
@@ -108,7 +108,7 @@ impl MasterKey {
     }
 
     /// Its suite.
-    pub const fn suite(&self) -> CryptoSuite {
+    pub const fn suite(&self) -> SrtpSuite {
         self.suite
     }
 

@@ -10,15 +10,14 @@ mod key;
 mod offering;
 mod profile;
 mod rules;
-mod suite;
 
 pub use answering::{Choice, Refusal, answer, choose};
 pub use crypto::{Crypto, CryptoError, KEYS_MAX, TAG_MAX};
 pub use key::{MKI_LEN_MAX, MasterKey, Mki, PACKETS_MAX};
+pub use media_types::SrtpSuite;
 pub use offering::{AnswerFault, Offer, OfferError, accept, offer, offer_new_key};
 pub use profile::Profile;
 pub use rules::{Rules, SrtpPolicy};
-pub use suite::CryptoSuite;
 
 /// What protects a media line towards one party, after an offer and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

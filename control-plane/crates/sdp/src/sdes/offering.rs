@@ -1,4 +1,4 @@
-use super::{Crypto, CryptoError, CryptoSuite, MasterKey, Profile, Protection, Rules, SrtpPolicy, TAG_MAX};
+use super::{Crypto, CryptoError, MasterKey, Profile, Protection, Rules, SrtpPolicy, SrtpSuite, TAG_MAX};
 use crate::MediaLine;
 
 /// What we offer on a line.
@@ -146,6 +146,6 @@ pub fn accept(offer: &Offer, line: &MediaLine<'_>) -> Result<Option<Protection>,
     }))
 }
 
-pub(super) fn new_crypto(tag: u32, suite: CryptoSuite, fill: &mut impl FnMut(&mut [u8])) -> Crypto {
+pub(super) fn new_crypto(tag: u32, suite: SrtpSuite, fill: &mut impl FnMut(&mut [u8])) -> Crypto {
     Crypto::new(tag, MasterKey::random(suite, fill))
 }

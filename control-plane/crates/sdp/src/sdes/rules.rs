@@ -1,4 +1,4 @@
-use super::CryptoSuite;
+use super::SrtpSuite;
 
 /// What is done about SRTP with one party.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -20,7 +20,7 @@ pub struct Rules<'a> {
     /// What is done.
     pub policy: SrtpPolicy,
     /// The suites that may be used, in the order in which they are offered.
-    pub suites: &'a [CryptoSuite],
+    pub suites: &'a [SrtpSuite],
     /// Whether descriptions to and from the party may have keys in them: they are in clear for whoever reads the
     /// signalling, so it is protected, or that was allowed (RFC 4568 §8.3).
     pub keys_may_travel: bool,

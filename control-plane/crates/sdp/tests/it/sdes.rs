@@ -4,8 +4,8 @@ use media_types::LocalLine;
 use proptest::prelude::*;
 use sans_io::Random;
 use sdp::sdes::{
-    AnswerFault, Choice, Crypto, CryptoError, CryptoSuite, Offer, OfferError, Protection, Refusal, Rules,
-    SrtpPolicy, accept, answer, choose, offer, offer_new_key,
+    AnswerFault, Choice, Crypto, CryptoError, Offer, OfferError, Protection, Refusal, Rules, SrtpPolicy,
+    SrtpSuite, accept, answer, choose, offer, offer_new_key,
 };
 use sdp::{Origin, OurLine, Session, rewrite_protected};
 
@@ -19,7 +19,7 @@ const POLICIES: [SrtpPolicy; 4] = [
 fn rules(policy: SrtpPolicy) -> Rules<'static> {
     Rules {
         policy,
-        suites: &CryptoSuite::ALL,
+        suites: &SrtpSuite::ALL,
         keys_may_travel: true,
     }
 }
@@ -128,7 +128,7 @@ fn each_policy_offers_what_it_means() {
         .iter()
         .map(|crypto| (crypto.tag(), crypto.suite()))
         .collect();
-    let expected: Vec<_> = (1..).zip(CryptoSuite::ALL).collect();
+    let expected: Vec<_> = (1..).zip(SrtpSuite::ALL).collect();
     assert_eq!(tags, expected, "tags from 1, suites in the configured order");
     assert_eq!(
         transports(&offered(rules(SrtpPolicy::Require)).unwrap()),
@@ -224,10 +224,10 @@ fn the_offerers_order_counts() {
         };
         protected(choice(&rules, &sent(&offered)).unwrap()).1.suite()
     };
-    assert_eq!(first(&CryptoSuite::ALL), CryptoSuite::AeadAes256Gcm);
+    assert_eq!(first(&SrtpSuite::ALL), SrtpSuite::AeadAes256Gcm);
     assert_eq!(
-        first(&[CryptoSuite::AesCm128HmacSha1_80, CryptoSuite::AesCm256HmacSha1_32]),
-        CryptoSuite::AesCm256HmacSha1_32
+        first(&[SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AesCm256HmacSha1_32]),
+        SrtpSuite::AesCm256HmacSha1_32
     );
     let twice = party("RTP/SAVP", &[GOOD, GOOD]);
     let found: Vec<_> = twice
@@ -271,7 +271,7 @@ fn a_repeated_description_keeps_its_keys_and_a_new_key_is_new() {
 fn an_answer_that_was_tampered_with_is_refused() {
     let mut fill = random();
     let narrow = Rules {
-        suites: &[CryptoSuite::AeadAes256Gcm, CryptoSuite::AesCm128HmacSha1_80],
+        suites: &[SrtpSuite::AeadAes256Gcm, SrtpSuite::AesCm128HmacSha1_80],
         ..rules(SrtpPolicy::Require)
     };
     let offered = offer(&narrow, None, &mut fill).unwrap();
@@ -355,8 +355,8 @@ fn a_line_that_is_refused_has_no_key() {
     assert!(text.contains("m=audio 0 ") && !text.contains("inline"), "{text}");
 }
 
-fn suite() -> impl Strategy<Value = CryptoSuite> {
-    proptest::sample::select(&CryptoSuite::ALL[..])
+fn suite() -> impl Strategy<Value = SrtpSuite> {
+    proptest::sample::select(&SrtpSuite::ALL[..])
 }
 
 proptest! {
@@ -409,8 +409,8 @@ proptest! {
     fn two_ends_agree_or_say_why_not(
         offers in 0..4usize,
         answers in 0..4usize,
-        offered in proptest::sample::subsequence(CryptoSuite::ALL.to_vec(), 0..=6).prop_shuffle(),
-        allowed in proptest::sample::subsequence(CryptoSuite::ALL.to_vec(), 0..=6),
+        offered in proptest::sample::subsequence(SrtpSuite::ALL.to_vec(), 0..=6).prop_shuffle(),
+        allowed in proptest::sample::subsequence(SrtpSuite::ALL.to_vec(), 0..=6),
         seed: u64,
     ) {
         let mut random = Random::from_number(seed);

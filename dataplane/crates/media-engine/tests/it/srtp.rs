@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ::srtp::{MasterKey, Receiver, Sender, Suite};
+use ::srtp::{MasterKey, Receiver, Sender};
 use media_engine::{EngineConfig, Restored, Verdict};
 use media_types::{CallSpec, Direction, LineSpec, LocalLine, SrtpKey, SrtpSpec, SrtpSuite};
 use sans_io::Random;
@@ -28,10 +28,7 @@ fn key(suite: SrtpSuite, byte: u8) -> SrtpKey {
 }
 
 fn master(key: &SrtpKey) -> MasterKey {
-    let suite = Suite::ALL
-        .into_iter()
-        .find(|suite| suite.name() == key.suite().name());
-    MasterKey::new(suite.expect("the same six"), key.key_and_salt())
+    MasterKey::new(key.suite(), key.key_and_salt())
         .and_then(|made| made.with_mki(key.mki()))
         .expect("a key")
 }
