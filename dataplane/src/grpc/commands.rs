@@ -4,6 +4,7 @@ use std::time::Duration;
 use media_types::{CallId, Refusal};
 use proto::convert;
 use proto::media_v1 as wire;
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::node::{Node, Operation};
@@ -48,11 +49,20 @@ impl Commands {
         outcome
     }
 
-    /// One request of an exchange.
-    pub async fn command(&self, request: wire::CallRequest) -> wire::CallAnswer {
+    /// One request of an exchange that came at `received`: its time runs from then. It is not begun when that is over, for
+    /// its caller has stopped waiting.
+    pub async fn command(&self, request: wire::CallRequest, received: Instant) -> wire::CallAnswer {
         use wire::call_request::Request;
-        let timeout = Duration::from_millis(u64::from(request.timeout_ms));
+        let wanted = Duration::from_millis(u64::from(request.timeout_ms));
+        let whole = match wanted.is_zero() {
+            true => self.request_timeout,
+            false => wanted.min(self.request_timeout),
+        };
+        let timeout = whole.saturating_sub(received.elapsed());
         let outcome = match request.request {
+            Some(_) if timeout.is_zero() => Err(Status::deadline_exceeded(
+                "the time of the request passed before its turn; the command was not begun",
+            )),
             Some(Request::Create(create)) => self.create(create, timeout).await,
             Some(Request::Update(update)) => self.update(update, timeout).await,
             Some(Request::Delete(delete)) => self.delete(delete, timeout).await,

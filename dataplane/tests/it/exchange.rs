@@ -226,3 +226,34 @@ async fn too_many_requests_in_a_message_end_the_stream_and_nothing_else() {
     exchange.answers(1).await;
     node.stop().await;
 }
+
+/// A caller that has stopped waiting is not served: its time runs from when its request comes, not from its turn.
+#[tokio::test]
+async fn requests_whose_time_is_over_before_their_turn_are_not_begun() {
+    let settings = Settings {
+        grpc: "exchange_requests_max = 1".into(),
+        ..Settings::default()
+    };
+    let mut node = Node::with(Backend::Socket, settings).await;
+    let mut exchange = Exchange::with(&mut node).await;
+    let requests = (0..256u64).map(|n| wire::CallRequest {
+        timeout_ms: 1,
+        ..create(n, &format!("c{n}"))
+    });
+    exchange.send(requests.collect()).await;
+    let answers = exchange.answers(256).await;
+    let mut not_begun = 0;
+    for (number, answer) in &answers {
+        let Answered::Failure(failure) = answer else {
+            continue;
+        };
+        if failure.message.contains("was not begun") {
+            assert_eq!(code(answer).0, Code::DeadlineExceeded);
+            not_begun += 1;
+            let asked = node.client.query_call(query(&format!("c{number}"))).await;
+            assert_eq!(asked.expect_err("no call").code(), Code::NotFound);
+        }
+    }
+    assert!(not_begun > 0, "256 calls within a millisecond");
+    node.stop().await;
+}
