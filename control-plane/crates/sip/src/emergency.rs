@@ -1,6 +1,6 @@
 //! Which calls are emergency calls.
 
-use crate::message::{Scheme, Uri};
+use crate::message::{Scheme, Uri, digits, is_telephone};
 
 /// The service of RFC 5031 §4.2; its sub-services begin so, too.
 const SERVICE: &str = "urn:service:sos";
@@ -17,7 +17,8 @@ impl Default for EmergencyNumbers {
 }
 
 impl EmergencyNumbers {
-    /// Numbers as they are dialled: a call is one of emergency if the user of its Request-URI is one of them, to the letter.
+    /// Numbers as they are dialled: a call is one of emergency if the user of its Request-URI is one of them; telephone
+    /// numbers by their digits, as they are routed.
     pub fn new(numbers: impl IntoIterator<Item = String>) -> Self {
         Self(numbers.into_iter().collect())
     }
@@ -37,7 +38,11 @@ impl EmergencyNumbers {
         let user = uri.user_decoded().unwrap_or_default();
         // Parameters of a number are behind a semicolon.
         let number = user.split(';').next().unwrap_or_default();
-        self.0.iter().any(|emergency| emergency == number)
+        let number = match is_telephone(&uri) {
+            true => digits(number.into()),
+            false => number.into(),
+        };
+        self.0.iter().any(|emergency| *emergency == number)
     }
 }
 
@@ -53,6 +58,8 @@ mod tests {
             "sips:911@example.org",
             "sip:112;phone-context=+49@example.org;user=phone",
             "tel:112;phone-context=+49",
+            "tel:1-1-2",
+            "sip:(9)11@example.org;user=phone",
             "urn:service:sos",
             "URN:service:SOS.fire",
         ] {
@@ -62,6 +69,7 @@ mod tests {
             "",
             "112",
             "sip:1120@example.org",
+            "sip:1-1-2@example.org",
             "sip:example.org",
             "sip:alice@112",
             "urn:service:sosser",

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use sip::dialog::RELIABLE;
 use sip::message::{
-    FieldName, Header, Host, NameAddr, RequestBuilder, ResponseBuilder, Scheme, Uri, reason_phrase,
+    FieldName, Header, Host, NameAddr, RequestBuilder, ResponseBuilder, Uri, digits, is_telephone,
+    reason_phrase,
 };
 use sip::{HeaderName, Message};
 
@@ -139,7 +140,7 @@ pub(super) fn user_and_params(uri: &str, own_names: &[&str]) -> (String, &'stati
     let Ok(uri) = Uri::parse(uri) else {
         return (String::new(), "");
     };
-    let is_phone = is_phone(&uri);
+    let is_phone = is_telephone(&uri);
     let user = uri.user().map(unescaped).filter(|user| may_pass(user, own_names));
     let user = user.map(|user| if is_phone { digits(user) } else { user });
     (
@@ -148,25 +149,10 @@ pub(super) fn user_and_params(uri: &str, own_names: &[&str]) -> (String, &'stati
     )
 }
 
-fn is_phone(uri: &Uri<'_>) -> bool {
-    let user = uri.param("user");
-    uri.scheme() == Scheme::Tel || user.is_some_and(|user| user.eq_ignore_ascii_case("phone"))
-}
-
-/// A telephone number without what only makes it easy to read (RFC 3966 §5.1.1).
-fn digits(number: Cow<'_, str>) -> Cow<'_, str> {
-    let is_separator = |c: char| matches!(c, '-' | '.' | '(' | ')');
-    let is_number = |c: char| c.is_ascii_hexdigit() || matches!(c, '*' | '#' | '+') || is_separator(c);
-    match number.contains(is_separator) && number.chars().all(is_number) {
-        true => Cow::Owned(number.replace(is_separator, "")),
-        false => number,
-    }
-}
-
 /// Who is called, as the routing table knows it: without escapes, a number by its digits.
 pub(super) fn wanted_user<'a>(uri: &Uri<'a>) -> Cow<'a, str> {
     let user = uri.user_decoded().unwrap_or_default();
-    match is_phone(uri) {
+    match is_telephone(uri) {
         true => digits(user),
         false => user,
     }

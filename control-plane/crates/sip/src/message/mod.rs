@@ -49,6 +49,7 @@ mod response;
 mod scan;
 mod start_line;
 mod status;
+mod telephone;
 mod uri;
 mod via;
 
@@ -70,6 +71,7 @@ pub use name_addr::NameAddr;
 pub use params::{Iter as ParamIter, Param, Params, unquote};
 pub use response::ResponseBuilder;
 pub use status::reason_phrase;
+pub use telephone::{digits, is_telephone};
 pub use uri::{Scheme, Uri};
 pub use via::{BRANCH_COOKIE, Via};
 
