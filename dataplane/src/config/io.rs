@@ -36,7 +36,7 @@ pub enum XdpSocketsMode {
 pub struct Io {
     /// Packet buffers of a worker, 2 KiB each; a power of two. When none is free, packets wait in the kernel.
     pub frames: u32,
-    /// Buffers that the kernel has to receive into at once; a power of two (`uring` back-end).
+    /// Buffers that the kernel has to receive into at once; a power of two (`uring` back-end, and AF_XDP).
     pub frames_receiving: u32,
     /// Datagrams of one system call at most (`socket` back-end).
     pub batch: u32,

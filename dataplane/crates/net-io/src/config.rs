@@ -8,9 +8,10 @@ pub struct IoConfig {
     /// Frames in the pool, each [`crate::FRAME_SIZE`] bytes: a power of two from 64 to 32,768. With io_uring the
     /// kernel names a buffer by 16 bits, which sets the upper end.
     pub frames: u32,
-    /// Frames that the kernel has to receive into at once (`uring` back-end): a power of two from 8 to 32,768. It goes
+    /// Frames that the kernel has to receive into at once (`uring` back-end, and AF_XDP): a power of two from 8 to 32,768. It goes
     /// through them in turn, so they should fit the core's cache: with 512 a packet cost 4.1 to 4.3 us where it cost
-    /// 4.8 to 5.0 us with 4,096. A burst beyond it waits in the sockets for the next turn.
+    /// 4.8 to 5.0 us with 4,096. A burst beyond it waits in the sockets for the next turn; with
+    /// AF_XDP it is lost.
     pub frames_receiving: u32,
     /// Ports open at once, at most. With io_uring the kernel also wants this below the soft limit of open files, and
     /// the back-end lowers it to that.

@@ -19,8 +19,9 @@
 //!    stores its number with release; the consumer reads that number with acquire before it reads the places, and gives them
 //!    back with a release store that the producer acquires. *Checked by:* the ring's model test.
 //! 7. **The kernel lets go of the memory before it is freed.** Closing the last descriptor of a socket ends its receiving before
-//!    `close` returns, and what it still transmits are copies; the sockets are dropped before the frames. *Checked by:*
-//!    construction ([`Steered`](crate::steering::Steered) has them first).
+//!    `close` returns; what it still transmits are copies or, with devices that take packets in pages, holds these pages by
+//!    itself; the sockets are dropped before the frames. *Checked by:* construction
+//!    ([`Steered`](crate::steering::Steered) has them first).
 
 mod link_layer;
 mod ring;
