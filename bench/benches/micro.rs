@@ -273,7 +273,7 @@ fn sdp_rewrite(criterion: &mut Criterion) {
     let session = Session::parse(OFFER).expect("it is well-formed");
     let mut origin = Origin::new(7);
     criterion.bench_function("sdp::rewrite", |bench| {
-        bench.iter(|| sdp::rewrite(black_box(&session), &[Some(ours)], &mut origin));
+        bench.iter(|| sdp::rewrite(black_box(&session), &[Some(ours)], &[], &mut origin));
     });
 }
 

@@ -202,6 +202,10 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
             .registrar
             .as_ref()
             .map_or(call::TransferPolicy::Refuse, |it| it.transfer.into()),
+        user_srtp: config
+            .registrar
+            .as_ref()
+            .map_or_else(call::Srtp::default, |it| it.srtp.into()),
         standing,
         readiness,
         reload,
@@ -394,6 +398,8 @@ fn call_config(config: &Config, transport: &Transport) -> anyhow::Result<call::C
         ring_timeout: Duration::from_millis(limits.ring_timeout_ms),
         reinvite_timeout: Duration::from_millis(limits.reinvite_timeout_ms),
         caller_transfer: config.sip.caller_transfer.into(),
+        caller_srtp: config.sip.caller_srtp.into(),
+        srtp_suites: config.media.suites(),
         transfers_per_call_max: limits.transfers_per_call_max,
         transferor_bye_timeout: Duration::from_millis(limits.transferor_bye_timeout_ms),
         duration_max: Duration::from_secs(limits.call_duration_max_s),

@@ -142,6 +142,17 @@ impl Sources {
                 ("passed_on", transfers_passed),
             ],
         )?;
+        let refusals: Vec<(&str, u64)> = now
+            .srtp_refusals
+            .iter()
+            .map(|(&reason, &count)| (reason, count))
+            .collect();
+        page.counters(
+            "srtp_refusals",
+            "Offers and answers that were refused, or could not be made, for their security",
+            "reason",
+            &refusals,
+        )?;
         page.counters(
             "calls",
             "Calls by what happened to them",

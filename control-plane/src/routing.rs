@@ -78,6 +78,7 @@ pub struct Table {
 struct Stop {
     next_hop: config::NextHop,
     transfer: call::TransferPolicy,
+    srtp: call::Srtp,
     /// The place of the listener that it names.
     listener: Option<usize>,
     logins: Option<Arc<[call::Login]>>,
@@ -159,6 +160,7 @@ impl Table {
                 listener: listener.and_then(|name| self.sip.place_of(name)),
                 logins: config::Account::logins(&trunk.accounts),
                 transfer: trunk.transfer.into(),
+                srtp: trunk.srtp.into(),
                 trunk: Some(id),
             });
         }
@@ -174,6 +176,7 @@ impl Table {
                         listener: listener.and_then(|name| self.sip.place_of(name)),
                         logins: config::Account::logins(route.account.as_slice()),
                         transfer: route.transfer.into(),
+                        srtp: route.srtp.into(),
                         trunk: None,
                     });
                     self.stops.len() - 1
@@ -346,6 +349,7 @@ impl Table {
                 logins: stop.logins.clone(),
                 trunk: stop.trunk,
                 transfer: stop.transfer,
+                srtp: stop.srtp,
                 failover: None,
                 peer: None,
                 called: None,
@@ -448,6 +452,7 @@ mod tests {
                 history: Default::default(),
                 from: Default::default(),
                 transfer: config::Transfer::default(),
+                srtp: config::Srtp::default(),
             }],
             &bound,
             config::Dns::default().resolver().unwrap(),
@@ -540,6 +545,7 @@ mod tests {
             table.stops.push(Stop {
                 next_hop,
                 transfer: call::TransferPolicy::Refuse,
+                srtp: call::Srtp::default(),
                 listener: None,
                 logins: None,
                 trunk: None,

@@ -64,6 +64,8 @@ pub struct Shell {
     pub plan: watch::Receiver<Plan>,
     /// What a REFER of a user leads to.
     pub user_transfer: TransferPolicy,
+    /// What is agreed with users about SRTP.
+    pub user_srtp: call::Srtp,
     /// What is agreed with users' devices beside.
     pub user_peer: Option<Arc<call::Peer>>,
     /// For metrics.
@@ -224,11 +226,10 @@ impl Shell {
                     .map(|(user, domain)| format!("sip:{user}@{domain}"));
                 if is_user || registrar.is_user_at(now, &asked.source, &asked.request) {
                     asked.transfer = self.user_transfer;
+                    asked.srtp = self.user_srtp;
                 }
                 let uri = asked.request.request_uri().unwrap_or("");
-                let mut placement = placement(registrar, &self.transport, now, uri, self.user_transfer);
-                agree(&mut placement, self.user_peer.as_ref());
-                placement
+                self.placement(now, uri)
             }
         };
         self.b2bua.place(now, &asked, placement, account);
@@ -237,12 +238,32 @@ impl Shell {
     /// Says where somebody is that a call shall be transferred to: as a call would find them.
     fn locate(&mut self, wanted: &Wanted) {
         let now = self.clock.now();
-        let mut placement = match &self.registrar {
-            Some(registrar) => placement(registrar, &self.transport, now, &wanted.uri, self.user_transfer),
-            None => Placement::Routed,
-        };
-        agree(&mut placement, self.user_peer.as_ref());
+        let placement = self.placement(now, &wanted.uri);
         self.b2bua.located(now, wanted, placement);
+    }
+
+    /// Where a call to `uri` goes: to a user's contacts, by what is agreed with users, or where the routing table says.
+    fn placement(&self, now: Timestamp, uri: &str) -> Placement {
+        let Some(registrar) = &self.registrar else {
+            return Placement::Routed;
+        };
+        let located = Uri::parse(uri).map_or(Located::Unknown, |uri| registrar.locate(now, &uri));
+        let host = registrar.config().domains.first();
+        match located {
+            Located::Unknown => Placement::Routed,
+            Located::Away => Placement::To(Vec::new()),
+            Located::At(targets) => {
+                let host = host.map_or("invalid", String::as_str);
+                let is_there = |target: &Target| self.transport.is_connected(&target.destination);
+                let mut hops = next_hops(targets, host, is_there);
+                for hop in &mut hops {
+                    hop.transfer = self.user_transfer;
+                    hop.srtp = self.user_srtp;
+                    hop.peer = self.user_peer.clone();
+                }
+                Placement::To(hops)
+            }
+        }
     }
 
     pub(crate) fn keep_bindings(&mut self) {
@@ -366,6 +387,7 @@ impl Shell {
             });
         }
         now.call_counters = *self.b2bua.counters();
+        now.srtp_refusals.clone_from(self.b2bua.srtp_refusals());
         now.transaction_counters = *self.b2bua.transactions().counters();
         if now.refusing != refusing {
             now.refusing = refusing;
@@ -396,36 +418,6 @@ async fn next_users(users: &mut Option<mpsc::Receiver<Users>>) -> Option<Users> 
     match users {
         Some(users) => users.recv().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Where a call to `uri` goes: to a user's contacts, or where the routing table says.
-fn placement(
-    registrar: &Registrar,
-    transport: &Transport,
-    now: Timestamp,
-    uri: &str,
-    transfer: TransferPolicy,
-) -> Placement {
-    let located = Uri::parse(uri).map_or(Located::Unknown, |uri| registrar.locate(now, &uri));
-    let host = registrar.config().domains.first();
-    match located {
-        Located::Unknown => Placement::Routed,
-        Located::Away => Placement::To(Vec::new()),
-        Located::At(targets) => {
-            let host = host.map_or("invalid", String::as_str);
-            let is_there = |target: &Target| transport.is_connected(&target.destination);
-            let mut hops = next_hops(targets, host, is_there);
-            hops.iter_mut().for_each(|hop| hop.transfer = transfer);
-            Placement::To(hops)
-        }
-    }
-}
-
-/// Notes what is agreed with users' devices.
-fn agree(placement: &mut Placement, peer: Option<&Arc<call::Peer>>) {
-    if let Placement::To(hops) = placement {
-        hops.iter_mut().for_each(|hop| hop.peer = peer.cloned());
     }
 }
 
@@ -467,6 +459,7 @@ fn next_hop(target: Target, place: call::Place, host: &str) -> NextHop {
         }),
         place,
         transfer: TransferPolicy::Refuse,
+        srtp: call::Srtp::default(),
         logins: None,
         trunk: None,
         failover: None,

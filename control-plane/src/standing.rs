@@ -45,6 +45,8 @@ pub struct Now {
     pub trunks: Vec<TrunkStanding>,
     /// What the B2BUA counts.
     pub call_counters: call::Counters,
+    /// Offers and answers that were refused for their security, by reason.
+    pub srtp_refusals: BTreeMap<&'static str, u64>,
     /// What the transaction layer counts.
     pub transaction_counters: sip::transaction::Counters,
     /// Requests with a tag of ours that are in no dialog.

@@ -33,10 +33,10 @@ pub fn session_description(data: &[u8]) {
         .map(|(index, line)| our_line(index, line.is_usable()))
         .collect();
     let mut origin = Origin::new(0x1234_5678_9abc);
-    let printed = rewrite(&session, &ours, &mut origin);
+    let printed = rewrite(&session, &ours, &[], &mut origin);
     let version = origin.version();
     assert_eq!(
-        rewrite(&session, &ours, &mut origin),
+        rewrite(&session, &ours, &[], &mut origin),
         printed,
         "the same again is the same"
     );

@@ -3,10 +3,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use media_client::{NodeConfig, Tls as ClientTls};
-use media_types::{InterfaceName, Latching as Policy, NodeName};
+use media_types::{InterfaceName, Latching as Policy, NodeName, SrtpSuite};
 use ops::config::{Problems, Validate};
 use proto::convert::LEASE_MS_MAX;
 use serde::Deserialize;
+
+/// What is offered without a word from the configuration: suites that authenticate by what encrypts first, then those that every
+/// peer has.
+const SUITES: [SrtpSuite; 6] = [
+    SrtpSuite::AeadAes128Gcm,
+    SrtpSuite::AeadAes256Gcm,
+    SrtpSuite::AesCm128HmacSha1_80,
+    SrtpSuite::AesCm256HmacSha1_80,
+    SrtpSuite::AesCm128HmacSha1_32,
+    SrtpSuite::AesCm256HmacSha1_32,
+];
 
 /// The `[media]` section: how media nodes are used.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,6 +43,8 @@ pub struct Media {
     pub timeout_ms: u64,
     /// What then happens.
     pub timeout_action: TimeoutAction,
+    /// Suites of SRTP that may be used, by their names in descriptions (RFC 4568 §6.2), in the order in which they are offered.
+    pub srtp_suites: Vec<String>,
     /// The nodes' interface that faces callers; absent, their first.
     pub caller_interface: Option<String>,
     /// The nodes' interface that faces callees; absent, their first.
@@ -55,6 +68,7 @@ impl Default for Media {
             retry_after_s: 5,
             timeout_ms: 0,
             timeout_action: TimeoutAction::EndCall,
+            srtp_suites: SUITES.map(|suite| suite.name().to_owned()).to_vec(),
             caller_interface: None,
             callee_interface: None,
             caller_latching: Latching::default(),
@@ -97,6 +111,12 @@ impl From<Latching> for Policy {
 }
 
 impl Media {
+    /// The suites of SRTP that calls may use: none where no node is there to do it.
+    pub fn suites(&self) -> Vec<SrtpSuite> {
+        let named = self.srtp_suites.iter().filter_map(|name| SrtpSuite::named(name));
+        named.filter(|_| self.anchored).collect()
+    }
+
     /// How the client shall behave. `instance` is random.
     pub fn client(&self, instance: u64) -> media_client::Config {
         media_client::Config {
@@ -123,6 +143,20 @@ impl Validate for Media {
         problems.range("requests_max", self.requests_max, 1..=100_000);
         problems.range("retry_after_s", self.retry_after_s, 1..=3_600);
         problems.range("timeout_ms", self.timeout_ms, 0..=LEASE_MS_MAX);
+        for (place, name) in self.srtp_suites.iter().enumerate() {
+            let suite = SrtpSuite::named(name);
+            if suite.is_none() {
+                problems.push(
+                    "srtp_suites",
+                    format!("has no suite of SRTP that is named {name}"),
+                );
+            } else if self.srtp_suites[..place]
+                .iter()
+                .any(|it| SrtpSuite::named(it) == suite)
+            {
+                problems.push("srtp_suites", format!("has {name} twice"));
+            }
+        }
         let interfaces = [
             ("caller_interface", &self.caller_interface),
             ("callee_interface", &self.callee_interface),

@@ -8,6 +8,7 @@ mod media;
 mod registrar;
 mod route;
 mod sip;
+mod srtp;
 mod store;
 mod tls;
 mod transfer;
@@ -27,6 +28,8 @@ pub use media::{Media, MediaNode, TimeoutAction};
 pub use registrar::Registrar;
 pub use route::{Dns, NextHop, Route};
 pub use sip::Sip;
+pub use srtp::Srtp;
+use srtp::{Policy as SrtpPolicy, Signalling};
 pub use store::Store;
 pub use tls::Tls;
 pub use transfer::Transfer;
@@ -157,6 +160,7 @@ impl Validate for Config {
             problems.within(&place, trunk);
             self.check_next_hop(&place, &trunk.next_hop, trunk.listener.as_deref(), problems);
         }
+        self.check_srtp(problems);
         let names: HashSet<&str> = self.trunks.iter().map(|trunk| &*trunk.name).collect();
         for (n, route) in self.routes.iter().enumerate().take(ROUTES_MAX) {
             let place = format!("route.{n}");
@@ -172,6 +176,35 @@ impl Validate for Config {
 }
 
 impl Config {
+    /// Whether SRTP that is to be offered can be.
+    fn check_srtp(&self, problems: &mut Problems) {
+        let trunks = self.trunks.iter().take(TRUNKS_MAX).enumerate();
+        let trunks = trunks.map(|(n, trunk)| (format!("trunk.{n}.srtp"), trunk.srtp, Some(&trunk.next_hop)));
+        let routes = self.routes.iter().take(ROUTES_MAX).enumerate();
+        let routes =
+            routes.map(|(n, route)| (format!("route.{n}.srtp"), route.srtp, route.next_hop.as_ref()));
+        let users = self
+            .registrar
+            .iter()
+            .map(|it| ("registrar.srtp".into(), it.srtp, None));
+        let callers = [("sip.caller_srtp".into(), self.sip.caller_srtp, None)];
+        let can_secure = !self.media.suites().is_empty();
+        for (place, srtp, next_hop) in callers.into_iter().chain(users).chain(trunks).chain(routes) {
+            let is_readable = |hop: &NextHop| hop.transport != ::sip::Transport::Tls && !hop.is_open();
+            if matches!(srtp.policy, SrtpPolicy::Prefer | SrtpPolicy::Require) && !can_secure {
+                problems.push(&place, "needs media.srtp_suites and media.anchored = true");
+            } else if srtp.policy == SrtpPolicy::Require
+                && srtp.keys_over == Signalling::Tls
+                && next_hop.is_some_and(is_readable)
+            {
+                problems.push(
+                    &place,
+                    "requires keys, which may not go over the transport of next_hop",
+                );
+            }
+        }
+    }
+
     /// Whether a listener of ours reaches a next hop.
     fn check_next_hop(&self, place: &str, hop: &NextHop, listener: Option<&str>, problems: &mut Problems) {
         let next_hop = format!("{place}.next_hop");

@@ -38,6 +38,9 @@ pub struct Registrar {
     /// What a REFER of a user leads to, in calls of its own and in those to it.
     #[serde(default = "super::Transfer::local")]
     pub transfer: super::Transfer,
+    /// What is agreed with users about SRTP, in calls of their own and in those to them.
+    #[serde(default)]
+    pub srtp: super::Srtp,
     /// Whether calls are challenged, those from `trusted` excepted. If it is not given they are when there is
     /// `authentication`, those from next hops excepted, too.
     #[serde(default)]

@@ -38,6 +38,9 @@ pub struct Route {
     /// What a REFER of the next hop leads to, in calls that the route led there.
     #[serde(default)]
     pub transfer: super::Transfer,
+    /// What is agreed with the next hop about SRTP.
+    #[serde(default)]
+    pub srtp: super::Srtp,
     /// Neighbouring routes of one prefix that have a weight share the calls by it; those without are tried in their order.
     #[serde(default)]
     pub weight: Option<u16>,

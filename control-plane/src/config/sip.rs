@@ -52,6 +52,9 @@ pub struct Sip {
     /// What a REFER of a caller leads to that is no user of ours.
     #[serde(default)]
     pub caller_transfer: super::Transfer,
+    /// What is agreed about SRTP with such a caller.
+    #[serde(default)]
+    pub caller_srtp: super::Srtp,
     /// TCP connections.
     #[serde(default)]
     pub tcp: Tcp,

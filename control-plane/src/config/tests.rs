@@ -56,6 +56,37 @@ fn media_nodes_are_there_when_they_are_used_and_only_then() {
 }
 
 #[test]
+fn srtp_that_cannot_be_had_is_told() {
+    let with = |srtp: &str| load(&GOOD.replace("prefix = ", &format!("srtp = {{ {srtp} }}\nprefix = ")));
+    let config = with("policy = \"require\", keys_over = \"any\"").unwrap();
+    let srtp = call::Srtp::from(config.routes[0].srtp);
+    assert_eq!(
+        (srtp.policy, srtp.over),
+        (call::SrtpPolicy::Require, call::KeysOver::Any)
+    );
+    let error = with("policy = \"require\"").unwrap_err();
+    assert!(
+        error.contains("may not go over the transport of next_hop"),
+        "{error}"
+    );
+    assert!(with("policy = \"always\"").is_err() && with("keys = \"any\"").is_err());
+    let suites = |names: &str| {
+        load(&format!("{GOOD}\n[media]\nsrtp_suites = {names}\n")).map(|config| config.media.suites().len())
+    };
+    assert_eq!(suites("[\"aead_aes_256_gcm\"]").unwrap(), 1);
+    assert!(
+        suites("[\"F8_128_HMAC_SHA1_80\"]")
+            .unwrap_err()
+            .contains("has no suite")
+    );
+    let twice = suites("[\"AEAD_AES_128_GCM\", \"aead_aes_128_gcm\"]").unwrap_err();
+    assert!(twice.contains("twice"), "{twice}");
+    let text = GOOD.replace("prefix = ", "srtp = { policy = \"prefer\" }\nprefix = ");
+    let error = load(&format!("{text}\n[media]\nsrtp_suites = []\n")).unwrap_err();
+    assert!(error.contains("needs media.srtp_suites"), "{error}");
+}
+
+#[test]
 fn the_example_is_good() {
     let text = include_str!("../../control.example.toml");
     load(&text.replace("\"ringpath.sqlite\"", "\"FOLDER/ringpath.sqlite\"")).unwrap();

@@ -40,6 +40,9 @@ pub struct Trunk {
     /// What a REFER of the trunk leads to, in calls that routes led there.
     #[serde(default)]
     pub transfer: super::Transfer,
+    /// What is agreed with the trunk about SRTP.
+    #[serde(default)]
+    pub srtp: super::Srtp,
     /// Calls of ours at once; one more goes to the next route, or gets 503.
     #[serde(default)]
     pub calls_max: Option<u32>,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use media_types::{InterfaceName, Latching};
 
-use crate::{Routes, TransferPolicy};
+use crate::{Routes, Srtp, SrtpSuite, TransferPolicy};
 
 /// What a media timeout does to an answered call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -61,6 +61,10 @@ pub struct Config {
     /// What a REFER of a caller leads to that is no user of ours, or of which the shell has not said so in
     /// [`Asked::transfer`](crate::Asked::transfer).
     pub caller_transfer: TransferPolicy,
+    /// What is agreed about SRTP with such a caller.
+    pub caller_srtp: Srtp,
+    /// The suites of SRTP that may be used, in the order in which they are offered.
+    pub srtp_suites: Vec<SrtpSuite>,
     /// A call is transferred at most so often; another REFER gets 403.
     pub transfers_per_call_max: u16,
     /// A party whose place somebody else has must say BYE within this time, or we do.
@@ -112,6 +116,8 @@ impl Default for Config {
             ring_timeout: Duration::from_secs(180),
             reinvite_timeout: Duration::from_secs(60),
             caller_transfer: TransferPolicy::default(),
+            caller_srtp: Srtp::default(),
+            srtp_suites: SrtpSuite::ALL.to_vec(),
             transfers_per_call_max: 10,
             transferor_bye_timeout: Duration::from_secs(5),
             duration_max: Duration::from_secs(24 * 3_600),

@@ -14,6 +14,7 @@ mod output;
 mod overview;
 mod peer;
 mod routes;
+mod srtp;
 mod transfer;
 mod trunk;
 
@@ -27,6 +28,8 @@ pub use output::{Answered, Asked, Lost, Output, Placement};
 pub use overview::{Changes, Overview, Progress};
 pub use peer::{History, Named, Peer, Redirect};
 pub use routes::{Called, Contact, NextHop, Place, Route, Routes};
+pub use sdp::sdes::{SrtpPolicy, SrtpSuite};
 pub use sip::digest::Login;
+pub use srtp::{KeysOver, Srtp};
 pub use transfer::{Party, TransferError, TransferPolicy, Wanted};
 pub use trunk::{Failover, TrunkId, TrunkLimits, TrunkUse};

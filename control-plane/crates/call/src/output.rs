@@ -1,7 +1,7 @@
 use sip::transaction::ServerKey;
 use sip::{Message, Source, Transmit};
 
-use crate::{Cdr, MediaRequest, NextHop, TransferPolicy, Wanted};
+use crate::{Cdr, MediaRequest, NextHop, Srtp, TransferPolicy, Wanted};
 
 /// What the shell shall do, in the order in which it comes.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Asked {
     pub request: Message,
     /// What a REFER of its sender will lead to, and an INVITE with `Replaces`. The shell may change it for users.
     pub transfer: TransferPolicy,
+    /// What is agreed with its sender about SRTP. The shell may change it for users.
+    pub srtp: Srtp,
 }
 
 /// Where a call goes.

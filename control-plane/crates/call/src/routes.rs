@@ -5,7 +5,7 @@ use sans_io::Random;
 use sip::Destination;
 use sip::digest::Login;
 
-use crate::{Failover, Peer, TransferPolicy, TrunkId};
+use crate::{Failover, Peer, Srtp, TransferPolicy, TrunkId};
 
 /// A place to send calls to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct NextHop {
     pub contact: Option<Contact>,
     /// What a REFER of it leads to.
     pub transfer: TransferPolicy,
+    /// What is agreed with those behind it about SRTP.
+    pub srtp: Srtp,
     /// Its place among the others of its route.
     pub place: Place,
     /// Who we are there and beyond, when we are challenged.
@@ -220,6 +222,7 @@ mod tests {
             host: format!("192.0.2.1:{port}"),
             contact: None,
             transfer: TransferPolicy::Local,
+            srtp: Srtp::default(),
             place: Place::default(),
             logins: None,
             trunk: None,

@@ -1,5 +1,6 @@
 use media_types::{Direction, LineSpec};
 
+use crate::sdes::Profile;
 use crate::{MediaLine, Session};
 
 /// The media of both legs, line by line, for the media plane. Latching is left at its default.
@@ -28,7 +29,7 @@ pub enum AnswerError {
         /// The line, from 0.
         line: usize,
     },
-    /// An accepted line changed its transport protocol.
+    /// An accepted line changed its transport protocol; whether it is secured is a matter of each leg.
     #[error("media line {line} of the answer has another transport than the offer")]
     Transport {
         /// The line, from 0.
@@ -77,10 +78,18 @@ pub fn agree(offer: &Session, answer: &Session) -> Result<Agreement, AnswerError
 fn check_line(line: usize, offered: &MediaLine<'_>, answered: &MediaLine<'_>) -> Result<(), AnswerError> {
     if !offered.media().eq_ignore_ascii_case(answered.media()) {
         Err(AnswerError::MediaType { line })
-    } else if answered.port() != 0 && !offered.protocol().eq_ignore_ascii_case(answered.protocol()) {
+    } else if answered.port() != 0 && !is_same_transport(offered.protocol(), answered.protocol()) {
         Err(AnswerError::Transport { line })
     } else {
         Ok(())
+    }
+}
+
+/// Whether two transports are one, but for SRTP: a leg may have it where the other has not.
+fn is_same_transport(a: &str, b: &str) -> bool {
+    match (Profile::named(a), Profile::named(b)) {
+        (Some(a), Some(b)) => a.has_feedback == b.has_feedback,
+        _ => a.eq_ignore_ascii_case(b),
     }
 }
 
@@ -136,16 +145,18 @@ mod tests {
             AnswerError::MediaType { line: 0 }
         );
         assert_eq!(
-            fault("m=audio 5000 RTP/AVP 0\r\nm=video 5002 RTP/SAVP 31\r\n"),
+            fault("m=audio 5000 RTP/AVP 0\r\nm=video 5002 RTP/AVPF 31\r\n"),
             AnswerError::Transport { line: 1 }
         );
         assert!(
             agree(
                 &offer,
-                &parse("m=audio 5000 RTP/AVP 0\r\nm=video 0 RTP/SAVP 31\r\n")
+                &parse("m=audio 5000 RTP/AVP 0\r\nm=video 0 RTP/AVPF 31\r\n")
             )
             .is_ok()
         );
+        let secured = parse("m=audio 5000 RTP/SAVP 0\r\nm=video 5002 rtp/savp 31\r\n");
+        assert!(agree(&offer, &secured).is_ok(), "security is a leg's matter");
     }
 
     #[test]

@@ -113,6 +113,13 @@ impl Session {
             .map(|media| MediaLine::new(&self.inner, media))
     }
 
+    /// Refuses the line at `index`, from 0: it is read as one with port 0 from now on (RFC 3264 §6).
+    pub fn refuse_line(&mut self, index: usize) {
+        if let Some(media) = self.inner.medias.get_mut(index) {
+            media.port = 0;
+        }
+    }
+
     /// Whether some line carries media that we can relay.
     pub fn has_usable_line(&self) -> bool {
         self.lines().any(|line| line.is_usable())

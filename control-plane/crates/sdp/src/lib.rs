@@ -5,11 +5,12 @@
 //! Attributes that the crate doesn't know go through byte for byte and in their order, unless they name an address:
 //! no address of one party may reach the other.
 //!
-//! What is relayed today: `RTP/AVP` and `RTP/AVPF` over UDP to a unicast IP address. Every other media line (T.38 over
-//! `udptl`, SRTP, DTLS, TCP, data channels, multicast, a host name for an address) is refused by port 0 and keeps its
+//! What is relayed today: `RTP/AVP` and `RTP/AVPF`, and `RTP/SAVP` and `RTP/SAVPF` with keys of RFC 4568, over UDP to a
+//! unicast IP address. Every other media line (T.38 over `udptl`, DTLS, TCP, data channels, multicast, a host name for an address) is refused by port 0 and keeps its
 //! place, as RFC 3264 §6 wants it.
 //!
-//! Keys of SRTP (RFC 4568) are read, chosen and answered by [`sdes`]; no line is relayed with them yet.
+//! Keys of SRTP (RFC 4568) are read, chosen and answered by [`sdes`], for each leg by itself: [`agree`] does not look at
+//! them, and who relays a line has to.
 //!
 //! Nothing here reads a clock, does I/O or panics on input.
 #![forbid(unsafe_code)]
@@ -29,5 +30,5 @@ pub use description::{Limits, ParseError, Session};
 pub use line::MediaLine;
 pub use negotiation::{Negotiation, NegotiationError, State};
 pub use origin::Origin;
-pub use rewrite::{OurLine, rewrite, rewrite_protected};
+pub use rewrite::{OurLine, rewrite};
 pub use topology::names_address;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use media_types::{Codec, Direction, Latching, LineSpec, MediaKind};
 
 use crate::payload::{parse_rtpmap, static_codec};
-use crate::sdes::{Crypto, CryptoError};
+use crate::sdes::{Crypto, CryptoError, Profile};
 
 /// One media description with what it inherits from the session level (RFC 8866 §5.14).
 #[derive(Clone, Copy)]
@@ -43,8 +43,9 @@ impl<'a> MediaLine<'a> {
         self.media.port
     }
 
-    /// Whether we can relay the line: enabled, plain RTP over UDP, and a unicast IP address of the family that the
-    /// session's first such line has, since a leg has one family. All else is refused by port 0.
+    /// Whether we can relay the line: enabled, RTP over UDP in clear or with SRTP, and a unicast IP address of the family
+    /// that the session's first such line has, since a leg has one family. All else is refused by port 0. What becomes of
+    /// its security, [`sdes`](crate::sdes) tells.
     pub fn is_usable(&self) -> bool {
         let first = || {
             self.session
@@ -58,11 +59,9 @@ impl<'a> MediaLine<'a> {
     }
 
     fn is_relayable(&self) -> bool {
-        let plain_rtp = ["RTP/AVP", "RTP/AVPF"]
-            .iter()
-            .any(|proto| proto.eq_ignore_ascii_case(self.protocol()));
+        let is_rtp = Profile::named(self.protocol()).is_some();
         let one_port = self.media.num_ports.is_none_or(|ports| ports == 1);
-        plain_rtp && one_port && self.port() != 0 && self.address().is_some_and(|ip| !is_group(ip))
+        is_rtp && one_port && self.port() != 0 && self.address().is_some_and(|ip| !is_group(ip))
     }
 
     /// The connection address: the line's own, or else the session's (RFC 8866 §5.7). `None` when there is none, or
@@ -345,7 +344,6 @@ mod tests {
         for tail in [
             "m=image 4000 udptl t38\r\n",
             "m=application 4000 UDP/BFCP *\r\n",
-            "m=audio 4000 RTP/SAVP 0\r\n",
             "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n",
             "m=audio 4000/2 RTP/AVP 0\r\n",
             "m=audio 0 RTP/AVP 0\r\n",

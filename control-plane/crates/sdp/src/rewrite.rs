@@ -23,21 +23,11 @@ pub struct OurLine {
 /// in its place and without attributes. Directions are kept; a hold by unspecified address (RFC 3264 §8.4) becomes the
 /// direction attribute that it means. What is left out: ICE, keys, `k=`, and every text that names an address or the
 /// sender's host, so that no address of the sender can reach the other side.
-pub fn rewrite(session: &Session, lines: &[Option<OurLine>], origin: &mut Origin) -> String {
-    rewrite_protected(session, lines, &[], origin)
-}
-
-/// [`rewrite`] with keys of ours: where `keys` has an entry for a line that we offer or answer, the line has its
-/// transport (with the feedback of the sender's) and its `a=crypto`. Other lines keep their transport and have no key:
-/// the sender's own never pass.
 ///
-/// What is returned holds keys in clear, and is for the party alone.
-pub fn rewrite_protected(
-    session: &Session,
-    lines: &[Option<OurLine>],
-    keys: &[Option<Offer>],
-    origin: &mut Origin,
-) -> String {
+/// Each line that we offer or answer has the transport that `keys` wants (with the feedback of the sender's) and its
+/// `a=crypto`: in clear where there is no entry. The sender's own keys never pass. What is returned then holds keys, and
+/// is for the party alone.
+pub fn rewrite(session: &Session, lines: &[Option<OurLine>], keys: &[Offer], origin: &mut Origin) -> String {
     let names = host_names(&session.inner);
     let line_at = |index: usize| lines.get(index).copied().flatten();
     let session_ip = (0..session.line_count()).find_map(|index| Some(line_at(index)?.local.rtp.ip()));
@@ -57,9 +47,8 @@ pub fn rewrite_protected(
     ));
     for (index, (media, line)) in out.medias.iter_mut().zip(session.lines()).enumerate() {
         rewrite_line(media, &line, line_at(index), session_ip, &names);
-        let offer = keys.get(index).and_then(Option::as_ref);
-        if let Some(offer) = offer.filter(|_| media.port != 0) {
-            protect_line(media, offer);
+        if media.port != 0 {
+            secure_line(media, keys.get(index));
         }
     }
 
@@ -115,16 +104,16 @@ fn rewrite_line(
     }
 }
 
-fn protect_line(media: &mut sdp_types::Media, offer: &Offer) {
+fn secure_line(media: &mut sdp_types::Media, offer: Option<&Offer>) {
     let Some(profile) = Profile::named(&media.proto) else {
         return;
     };
     let profile = Profile {
-        is_secure: offer.is_insistent,
+        is_secure: offer.is_some_and(|offer| offer.is_insistent),
         ..profile
     };
     profile.name().clone_into(&mut media.proto);
-    for crypto in &offer.crypto {
+    for crypto in offer.iter().flat_map(|offer| &offer.crypto) {
         media.attributes.push(sdp_types::Attribute::with_value(
             "crypto",
             crypto.value().as_str(),

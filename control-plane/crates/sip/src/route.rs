@@ -20,6 +20,11 @@ impl Transport {
         !matches!(self, Self::Udp)
     }
 
+    /// Whether nobody on the way can read what it carries.
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls)
+    }
+
     /// The name in a `Via` header field, such as `UDP`.
     pub const fn via_name(self) -> &'static str {
         match self {

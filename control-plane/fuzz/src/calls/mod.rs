@@ -80,6 +80,10 @@ impl Stages {
             peer: None,
             called: None,
             transfer: call::TransferPolicy::Local,
+            srtp: call::Srtp {
+                policy: call::SrtpPolicy::Prefer,
+                over: call::KeysOver::Any,
+            },
         };
         let config = Config {
             transactions: sip::transaction::Config::new(vec![Listener::new(Transport::Udp, address(US))]),

@@ -1,5 +1,7 @@
 //! INVITEs that begin a call, or come into one: what they must have, and what refuses them.
 
+use std::borrow::Cow;
+
 use sans_io::Timestamp;
 use sip::message::{Scheme, Uri, reason_phrase};
 use sip::transaction::ServerKey;
@@ -11,6 +13,7 @@ use super::call::{Call, Inbound};
 use super::headers;
 use super::hub::{CallKey, tag_of};
 use super::identity::Known;
+use super::offered::Offered;
 use super::record::Record;
 use super::requests::{Refusal, check, check_session, offer, refuse};
 use super::side::Side;
@@ -70,7 +73,11 @@ impl B2bua {
         if !self.draining && self.refusal_records.admit(now) {
             self.hub.counters.refusals_recorded += 1;
             let id = self.hub.call_id();
-            let cause = Cause::failed(Released::Us, refusal.status, reason_phrase(refusal.status));
+            let text = match &refusal.text {
+                Some(text) => text.clone().into(),
+                None => Cow::Borrowed(reason_phrase(refusal.status)),
+            };
+            let cause = Cause::failed(Released::Us, refusal.status, text);
             let record = Record::new(now, id, invite, &source).ended(now, cause);
             self.hub.output(Output::Cdr(record));
         } else {
@@ -106,6 +113,11 @@ impl B2bua {
         if offer.as_ref().is_some_and(|offer| !offer.has_usable_line()) {
             return Err(Refusal::of(488));
         }
+        let srtp = asked.srtp.with(asked.source.transport);
+        let offer = offer
+            .map(|offer| Offered::new(&mut self.hub, offer, srtp, &[]))
+            .transpose()
+            .map_err(Refusal::of_security)?;
         let hops = match hops {
             Some(contacts) if contacts.is_empty() => return Err(Refusal::of(480)),
             Some(mut contacts) => {
@@ -131,6 +143,8 @@ impl B2bua {
                 source: asked.source,
                 invite: invite.clone(),
                 offer,
+                srtp,
+                offers: Vec::new(),
                 max_forwards,
                 reliability: headers::reliability(invite),
                 breadth: breadth.unwrap_or(breadth_max),
@@ -161,7 +175,7 @@ impl B2bua {
         }
         check_session(&self.hub, invite)?;
         let known = Known::of(invite, self.is_trusted(&asked.source), account);
-        self.replace(now, asked.key, asked.source, invite, asked.transfer, known)
+        self.replace(now, asked, known)
     }
 
     /// Whether the word of who is there counts about who calls (RFC 3325 §2.3).

@@ -1,4 +1,7 @@
+use std::borrow::Cow;
+
 use sans_io::Timestamp;
+use sdp::sdes::Offer;
 use sip::dialog::AcceptStep;
 use sip::message::ResponseBuilder;
 use sip::transaction::ClientKey;
@@ -6,13 +9,14 @@ use sip::{HeaderName, Message, Transmit};
 
 use super::attempt::{Attempt, hang_up_on};
 use super::branch::Branch;
-use super::call::{Answer, Call, Fork, Phase, Unacknowledged, by_side};
+use super::call::{Call, Fork, Phase, Unacknowledged};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
 use super::hub::{Client, Hub, tag_of};
 use super::leg::{Bye, Leg, cseq};
 use super::media::Step;
+use super::offered::Misfit;
 use super::session;
 use super::side::Side;
 use crate::{Cause, MediaError, Output, Released};
@@ -38,7 +42,7 @@ impl Call {
             hub.deadlines.clear(self.key, deadline);
         }
         self.phase = Phase::Answering;
-        self.choose(hub, now, client);
+        let offers = self.choose(hub, now, client);
         self.accepted = Some(Box::new(response.clone()));
         let fork = tag_of(response, HeaderName::To);
         let place = self.outbound.place(client, fork);
@@ -123,21 +127,22 @@ impl Call {
             Ok(false) => early.and_then(|fork| fork.answer.clone()),
             Err(_) => None,
         };
-        let agreement = session
-            .as_ref()
-            .and_then(|session| sdp::agree(&offer, session).ok());
-        let (Some(session), Some(agreement)) = (session, agreement) else {
-            hub.counters.descriptions_refused += 1;
-            let sent = self.send_ack(hub, &unacknowledged);
-            self.end_by_fault(hub, now, "The callee's answer does not fit the offer");
-            return sent;
+        let answer = session.map(|session| offer.answered(Side::Caller, &offers, session));
+        let answer = match answer.unwrap_or(Err(Misfit::Unreadable)) {
+            Ok(answer) => answer,
+            Err(misfit) => {
+                misfit.count(hub);
+                let sent = self.send_ack(hub, &unacknowledged);
+                self.end_by_fault(hub, now, misfit.to_string());
+                return sent;
+            }
         };
         let lines = match self.outbound.adopted {
             // An UPDATE may have changed them since.
             Some(_) => self.agreed.clone(),
-            None => by_side(Side::Caller, &agreement),
+            None => answer.lines.clone(),
         };
-        self.answer = Some(Box::new(Answer { session, agreement }));
+        self.answer = Some(Box::new(answer));
         if self.media.has(&lines) {
             let sent = self.send_ack(hub, &unacknowledged);
             self.answer_settled(hub, now, Ok(()));
@@ -148,18 +153,23 @@ impl Call {
         None
     }
 
-    /// One branch has answered: it is the callee, and the others are told to stop.
-    fn choose(&mut self, hub: &mut Hub, now: Timestamp, client: ClientKey) {
+    /// One branch has answered: it is the callee, and the others are told to stop. Gives the keys that it was offered.
+    fn choose(&mut self, hub: &mut Hub, now: Timestamp, client: ClientKey) -> Vec<Offer> {
+        let inbound = self.inbound.as_mut();
+        let offers = inbound.map(|inbound| std::mem::take(&mut inbound.offers));
         let Some(branch) = self.outbound.take_branch(client) else {
-            return;
+            return Vec::new();
         };
         let hop = self.outbound.hops.get(branch.hop);
         let dialog = self.outbound.dialogs.get(branch.dialog);
         if let (Some(hop), Some((call_id, _))) = (hop, dialog) {
             self.record.tried(hop.destination.remote, call_id);
             self.policies.callee = hop.transfer;
+            self.srtp.callee = hop.srtp.with(hop.destination.transport);
         }
         self.cancel_losers(hub, now);
+        let of_branch = offers.and_then(|offers| offers.into_iter().nth(branch.dialog));
+        of_branch.unwrap_or_default()
     }
 
     fn send_ack(&self, hub: &mut Hub, unacknowledged: &Unacknowledged) -> Option<Transmit> {
@@ -180,7 +190,7 @@ impl Call {
     }
 
     /// The callee broke a rule after its 2xx: it gets a BYE, the caller 502.
-    fn end_by_fault(&mut self, hub: &mut Hub, now: Timestamp, text: &'static str) {
+    fn end_by_fault(&mut self, hub: &mut Hub, now: Timestamp, text: impl Into<Cow<'static, str>>) {
         self.end(hub, now, Ending::of(Cause::failed(Released::Us, 502, text)));
     }
 
@@ -194,12 +204,19 @@ impl Call {
         }
         let body = if let Some(answer) = self.answer.take() {
             if self.outbound.adopted.is_none() {
-                let lines = by_side(Side::Caller, &answer.agreement);
-                self.agree(&lines);
+                self.agree(&answer.lines);
             }
             self.describe_answer(Side::Caller, &answer)
         } else if let Some(late) = self.late.take() {
-            let body = self.describe_offer(Side::Caller, &late.offer);
+            let mut late = late;
+            let Ok(offers) = self.offers(hub, Side::Caller) else {
+                self.late = Some(late);
+                self.acknowledge_late(hub, None);
+                self.end_by_fault(hub, now, "SRTP cannot be offered to the caller");
+                return;
+            };
+            let body = self.describe_offer(Side::Caller, &late.offer, &offers);
+            late.offers = offers;
             self.late = Some(late);
             body
         } else {

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use media_types::{CallId, LineSpec};
+use media_types::CallId;
 use sans_io::Timestamp;
-use sdp::{Agreement, Origin, OurLine, Session};
+use sdp::sdes::{Offer, OfferError};
+use sdp::{Origin, OurLine, Session};
 use sip::dialog::{ProvisionalOrder, ReliableProvisionals};
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{Message, Source};
@@ -13,11 +14,14 @@ use super::exchange::Exchange;
 use super::hub::{CallKey, Hub};
 use super::identity::Known;
 use super::leg::{Bye, Leg};
-use super::media::{Lines, Media, Step};
+use super::line::{Line, Lines};
+use super::media::{Media, Step};
+use super::offered::{Answer, Offered, offers, restated};
 use super::record::Record;
 use super::redirect::Redirecting;
 use super::side::{Both, Side};
 use super::transfer::Transfers;
+use crate::srtp::Terms;
 use crate::{Called, MediaError, NextHop, Output, TransferPolicy};
 
 /// How far a call is.
@@ -50,7 +54,7 @@ pub(super) struct Inbound {
     pub(super) server: ServerKey,
     pub(super) source: Source,
     pub(super) invite: Message,
-    pub(super) offer: Option<Session>,
+    pub(super) offer: Option<Offered>,
     /// What `Max-Forwards` becomes in our INVITE.
     pub(super) max_forwards: u8,
     pub(super) reliability: Reliability,
@@ -69,6 +73,10 @@ pub(super) struct Inbound {
     pub(super) failure: Option<Failure>,
     /// What a REFER of the caller will lead to.
     pub(super) transfer: TransferPolicy,
+    /// What is agreed with it about SRTP.
+    pub(super) srtp: Terms,
+    /// The keys that were offered to callees, by the places of their dialogs among the call's.
+    pub(super) offers: Vec<Vec<Offer>>,
     /// The description for our 2xx to the caller, which waits for a PRACK (RFC 3262 §3).
     pub(super) held: Option<Box<str>>,
 }
@@ -129,13 +137,6 @@ pub(super) struct Fork {
     pub(super) legs: Both<Option<Leg>>,
 }
 
-/// The callee's answer, while the media node is told of it.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) session: Session,
-    pub(super) agreement: Agreement,
-}
-
 /// A 2xx of the callee whose ACK waits for the media node, so that a callee which speaks on it is heard from its first
 /// packet.
 #[derive(Debug)]
@@ -151,7 +152,9 @@ pub(super) struct Unacknowledged {
 #[derive(Debug)]
 pub(super) struct Late {
     pub(super) offerer: Side,
-    pub(super) offer: Session,
+    pub(super) offer: Offered,
+    /// What of it was offered to the other side.
+    pub(super) offers: Vec<Offer>,
     /// The INVITE transaction at the offerer, whose ACK carries the answer.
     pub(super) client: ClientKey,
     pub(super) cseq: u32,
@@ -189,6 +192,8 @@ pub(super) struct Call {
     pub(super) known_caller: Option<Box<Known>>,
     /// What a REFER of each party leads to.
     pub(super) policies: Both<TransferPolicy>,
+    /// What is agreed with each party about SRTP.
+    pub(super) srtp: Both<Terms>,
     pub(super) transfers: Option<Box<Transfers>>,
 }
 
@@ -254,20 +259,25 @@ impl Call {
     }
 
     /// The description that `reader` gets for `session`, which the other party sent: as an offer when `mux` tells
-    /// what the other party offered, as an answer when it tells what `reader` did.
-    pub(super) fn describe(
+    /// what the other party offered, as an answer when it tells what `reader` did. `keys` are ours.
+    fn describe(
         &mut self,
         reader: Side,
         session: &Session,
-        specs: &[LineSpec],
+        lines: &[Line],
         mux: &[bool],
+        keys: &[Offer],
     ) -> String {
         let locals = self.media.locals(reader);
-        let lines: Vec<Option<OurLine>> = specs
+        let lines: Vec<Option<OurLine>> = lines
             .iter()
             .enumerate()
-            .map(|(index, spec)| {
-                let mut local = locals.get(index).copied().flatten().filter(|_| spec.enabled)?;
+            .map(|(index, line)| {
+                let mut local = locals
+                    .get(index)
+                    .copied()
+                    .flatten()
+                    .filter(|_| line.spec.enabled)?;
                 let rtcp_mux = mux.get(index).copied().unwrap_or(false);
                 if !rtcp_mux && local.rtcp == local.rtp {
                     // The lines were multiplexed until now; the pair's second port comes back into use.
@@ -276,21 +286,31 @@ impl Call {
                 Some(OurLine { local, rtcp_mux })
             })
             .collect();
-        sdp::rewrite(session, &lines, &mut self.origins[reader])
+        sdp::rewrite(session, &lines, keys, &mut self.origins[reader])
     }
 
-    /// The offer of one party as `reader` gets it: on the lines that are reserved for it.
-    pub(super) fn describe_offer(&mut self, reader: Side, offer: &Session) -> String {
-        let specs = self.media.lines()[reader].clone();
-        let mux: Vec<bool> = offer.lines().map(|line| line.has_rtcp_mux()).collect();
-        self.describe(reader, offer, &specs, &mux)
+    /// The offer of one party as `reader` gets it: on the lines that are reserved for it, with these keys.
+    pub(super) fn describe_offer(&mut self, reader: Side, offer: &Offered, keys: &[Offer]) -> String {
+        let lines = self.media.lines()[reader].clone();
+        let mux: Vec<bool> = offer.session.lines().map(|line| line.has_rtcp_mux()).collect();
+        self.describe(reader, &offer.session, &lines, &mux, keys)
+    }
+
+    /// The keys for an offer to `reader` within its dialog, which stay as they are.
+    pub(super) fn offers(&self, hub: &mut Hub, reader: Side) -> Result<Vec<Offer>, OfferError> {
+        offers(
+            hub,
+            &self.media.lines()[reader],
+            &self.agreed[reader],
+            self.srtp[reader],
+        )
     }
 
     /// The answer of one party as `reader`, who offered, gets it.
     pub(super) fn describe_answer(&mut self, reader: Side, answer: &Answer) -> String {
-        let specs = &answer.agreement.offerer;
-        let mux: Vec<bool> = specs.iter().map(|line| line.rtcp_mux).collect();
-        self.describe(reader, &answer.session, specs, &mux)
+        let lines = &answer.lines[reader];
+        let mux: Vec<bool> = lines.iter().map(|line| line.spec.rtcp_mux).collect();
+        self.describe(reader, &answer.session, lines, &mux, &restated(lines))
     }
 
     /// Notes what both parties agreed on.
@@ -299,8 +319,8 @@ impl Call {
             lines
                 .caller
                 .iter()
-                .find(|line| line.enabled)
-                .and_then(|line| line.codecs.first()),
+                .find(|line| line.spec.enabled)
+                .and_then(|line| line.spec.codecs.first()),
         );
         self.agreed = Arc::clone(lines);
     }
@@ -323,15 +343,6 @@ impl Call {
         }
         hub.deadlines.clear_all(self.key);
     }
-}
-
-/// The lines of an agreement by side.
-pub(super) fn by_side(offerer: Side, agreement: &Agreement) -> Lines {
-    Arc::new(Both::of(
-        offerer,
-        agreement.offerer.clone(),
-        agreement.answerer.clone(),
-    ))
 }
 
 #[cfg(test)]

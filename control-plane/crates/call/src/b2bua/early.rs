@@ -5,12 +5,14 @@ use sip::message::ResponseBuilder;
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{HeaderName, Message, Source};
 
-use super::call::{Call, Fork, Inbound, Outbound, Reliability, by_side};
+use super::call::{Call, Fork, Inbound, Outbound, Reliability};
 use super::exchange::Exchange;
 use super::headers;
 use super::hub::{Hub, tag_of};
 use super::leg::Leg;
-use super::media::{Lines, Step};
+use super::line::Lines;
+use super::media::Step;
+use super::offered::Answer;
 use super::requests::{Refusal, check, offer};
 use super::side::{Both, Side};
 
@@ -96,8 +98,8 @@ impl Call {
         if !self.take_up(place) {
             return Err(Refusal::later(hub));
         }
-        let exchange = Exchange::new(side, server, source, request, max_forwards, Some(offer));
-        self.handle_exchange(hub, now, exchange);
+        let exchange = Exchange::new(side, server, source, request, max_forwards);
+        self.handle_exchange(hub, now, exchange, Some(offer));
         Ok(())
     }
 
@@ -109,17 +111,21 @@ impl Call {
             .provisionals
             .as_ref()
             .is_some_and(|it| it.is_described() && !it.holds_success());
-        let first = self.inbound.as_ref().and_then(|inbound| inbound.offer.as_ref());
-        let first = first
-            .zip(fork.answer.as_ref())
-            .and_then(|(offer, answer)| sdp::agree(offer, answer).ok());
-        let Some(first) = first.filter(|_| fork.has_agreed && is_answered) else {
+        let first = self.answer_of(fork).filter(|_| fork.has_agreed && is_answered);
+        let Some(lines) = first.map(|first| first.lines) else {
             return false;
         };
-        let lines = by_side(Side::Caller, &first);
         self.adopt(place, lines);
         self.note_relayed(place);
         true
+    }
+
+    /// What the description in a fork's provisional response makes of the caller's offer.
+    fn answer_of(&self, fork: &Fork) -> Option<Answer> {
+        let inbound = self.inbound.as_ref()?;
+        let offer = inbound.offer.as_ref()?;
+        let offers = inbound.offers.get(fork.dialog)?;
+        offer.answered(Side::Caller, offers, fork.answer.clone()?).ok()
     }
 
     /// Makes the early dialogs of a fork those of the call. What it has agreed on is `lines`, unless an UPDATE has changed
@@ -190,17 +196,15 @@ impl Call {
             .outbound
             .relayed()
             .is_some_and(|place| self.outbound.forks[place].is_over);
-        let offer = self.inbound.as_ref().and_then(|inbound| inbound.offer.as_ref());
-        let described = |fork: &Fork| sdp::agree(offer?, fork.answer.as_ref()?).ok();
         let next = self
             .outbound
             .forks
             .iter()
             .enumerate()
             .filter(|_| is_relayed_over)
-            .find_map(|(place, fork)| Some((place, fork.agreed.clone(), described(fork)?)));
+            .find_map(|(place, fork)| Some((place, fork.agreed.clone(), self.answer_of(fork)?)));
         if let Some((place, agreed, described)) = next {
-            let lines = agreed.unwrap_or_else(|| by_side(Side::Caller, &described));
+            let lines = agreed.unwrap_or(described.lines);
             self.relay_fork(hub, now, place, Step::Early, lines);
         }
     }

@@ -1,17 +1,19 @@
-use media_types::LineSpec;
 use sans_io::Timestamp;
+use sdp::sdes::Offer;
 use sdp::{NegotiationError, Session};
 use sip::message::ResponseBuilder;
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{HeaderName, Message, Method, Source};
 
-use super::call::{Answer, Call, Phase, by_side};
+use super::call::{Call, Phase};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
 use super::hub::{Client, Hub, Server};
 use super::leg::cseq;
-use super::media::{Lines, Step};
+use super::line::Lines;
+use super::media::Step;
+use super::offered::{Answer, Misfit, Offered};
 use super::session;
 use super::side::{Both, Side};
 use crate::{Cause, MediaError, Released};
@@ -28,7 +30,9 @@ pub(super) struct Exchange {
     /// What `Max-Forwards` becomes in our copy.
     pub(super) max_forwards: u8,
     /// The offer in it; `None` asks the other party for one, or is no matter of media (UPDATE).
-    pub(super) offer: Option<Session>,
+    pub(super) offer: Option<Offered>,
+    /// What of it was offered to the other party.
+    pub(super) offers: Vec<Offer>,
     /// Our copy's transaction, until its final response.
     pub(super) client: Option<ClientKey>,
     /// The other party's answer, while the media node is told of it.
@@ -46,7 +50,6 @@ impl Exchange {
         source: Source,
         request: &Message,
         max_forwards: u8,
-        offer: Option<Session>,
     ) -> Self {
         Self {
             from,
@@ -54,7 +57,8 @@ impl Exchange {
             source,
             request: request.clone(),
             max_forwards,
-            offer,
+            offer: None,
+            offers: Vec::new(),
             client: None,
             answer: None,
             sent: None,
@@ -91,11 +95,17 @@ impl Call {
         }
     }
 
-    /// Takes a re-INVITE or UPDATE that has passed the checks of any request. An offer has its new lines reserved
+    /// Takes a re-INVITE or UPDATE that has passed the checks of any request. An `offer` in it has its new lines reserved
     /// first; the request then goes to the other party.
-    pub(super) fn handle_exchange(&mut self, hub: &mut Hub, now: Timestamp, mut exchange: Exchange) {
+    pub(super) fn handle_exchange(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        mut exchange: Exchange,
+        offer: Option<Session>,
+    ) {
         let side = exchange.from;
-        let Some(offer) = exchange.offer.take() else {
+        let Some(offer) = offer else {
             self.start_exchange(hub, exchange);
             self.forward(hub, now);
             return;
@@ -107,6 +117,10 @@ impl Call {
             hub.refuse(now, exchange.server, &exchange.request, 488);
             return;
         }
+        let Ok(offer) = Offered::new(hub, offer, self.srtp[side], &self.agreed[side]) else {
+            hub.refuse(now, exchange.server, &exchange.request, 488);
+            return;
+        };
         let turn = self.legs[side]
             .as_mut()
             .map(|leg| leg.negotiation.offer_received());
@@ -137,21 +151,17 @@ impl Call {
 
     /// The lines that must exist while `offer` waits for its answer: those that carry media now stay as they are,
     /// new and newly enabled ones get ports.
-    pub(super) fn reservation(&self, offerer: Side, offer: &Session) -> Lines {
-        let proposal = sdp::propose(offer);
-        let kept = |agreed: &[LineSpec], proposed: Vec<LineSpec>| -> Vec<LineSpec> {
-            let keep = |(index, proposed): (usize, LineSpec)| {
-                agreed
-                    .get(index)
-                    .filter(|line| line.enabled)
-                    .cloned()
-                    .unwrap_or(proposed)
-            };
-            proposed.into_iter().enumerate().map(keep).collect()
-        };
-        let first = kept(&self.agreed[offerer], proposal.offerer);
-        let second = kept(&self.agreed[offerer.other()], proposal.answerer);
-        Lines::new(Both::of(offerer, first, second))
+    pub(super) fn reservation(&self, offerer: Side, offer: &Offered) -> Lines {
+        let is_secured = self.srtp[offerer.other()].is_secured();
+        let mut lines = Both::clone(&offer.proposal(offerer, is_secured));
+        for side in Side::BOTH {
+            for (line, agreed) in lines[side].iter_mut().zip(&self.agreed[side]) {
+                if agreed.spec.enabled {
+                    line.clone_from(agreed);
+                }
+            }
+        }
+        Lines::new(lines)
     }
 
     /// The ports for an offer within the dialog are there, or not.
@@ -195,10 +205,20 @@ impl Call {
             return;
         };
         let to = exchange.from.other();
-        let body = exchange
-            .offer
-            .as_ref()
-            .map(|offer| self.describe_offer(to, offer));
+        let body = match &exchange.offer {
+            None => None,
+            Some(offer) => {
+                let Ok(offers) = self.offers(hub, to) else {
+                    let status = MediaError::Refused(media_types::Refusal::Invalid("srtp")).sip_status();
+                    self.exchange = Some(exchange);
+                    self.fail_exchange(hub, now, status, None);
+                    return;
+                };
+                let body = self.describe_offer(to, offer, &offers);
+                exchange.offers = offers;
+                Some(body)
+            }
+        };
         let Some(leg) = &mut self.legs[to] else { return };
         let method = match exchange.request.method() {
             // The other party has had its PRACK (RFC 3262 §5): what else is offered before the answer is an UPDATE (RFC 3311).
@@ -281,22 +301,23 @@ impl Call {
             None if is_invite => self.take_late_reoffer(hub, now, client, side, response, session),
             None => self.accept_exchange(hub, now, None),
             Some(offer) => {
-                let answer = session.and_then(|session| {
-                    let agreement = sdp::agree(offer, &session).ok()?;
-                    Some(Answer { session, agreement })
-                });
+                let answer = session.map(|session| offer.answered(exchange.from, &exchange.offers, session));
                 if is_invite {
                     let sent = hub.send_ack(leg.ack(cseq(response), max_forwards), leg.destination());
                     keep_ack(hub, client, sent);
                 }
-                let Some(answer) = answer else {
-                    hub.counters.descriptions_refused += 1;
-                    self.fail_exchange(hub, now, 502, None);
-                    let cause = Cause::ended(Released::Us, 111, "The answer does not fit the offer");
-                    self.end(hub, now, Ending::of(cause));
-                    return;
+                let answer = answer.unwrap_or(Err(Misfit::Unreadable));
+                let answer = match answer {
+                    Ok(answer) => answer,
+                    Err(misfit) => {
+                        misfit.count(hub);
+                        self.fail_exchange(hub, now, 502, None);
+                        let cause = Cause::ended(Released::Us, 111, misfit.to_string());
+                        self.end(hub, now, Ending::of(cause));
+                        return;
+                    }
                 };
-                let lines = by_side(exchange.from, &answer.agreement);
+                let lines = answer.lines.clone();
                 exchange.answer = Some(answer);
                 if self.media.has(&lines) {
                     self.settled(hub, now, Ok(()));
@@ -323,8 +344,7 @@ impl Call {
         let Some(answer) = exchange.answer.take() else {
             return;
         };
-        let lines = by_side(from, &answer.agreement);
-        self.agree(&lines);
+        self.agree(&answer.lines);
         let body = self.describe_answer(from, &answer);
         for side in Side::BOTH {
             if let Some(leg) = &mut self.legs[side] {
@@ -449,7 +469,7 @@ impl Call {
             for (index, line) in lines[side].iter_mut().enumerate() {
                 match self.agreed[side].get(index) {
                     Some(agreed) => line.clone_from(agreed),
-                    None => line.enabled = false,
+                    None => line.spec.enabled = false,
                 }
             }
         }

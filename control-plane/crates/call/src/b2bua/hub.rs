@@ -1,4 +1,4 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use media_types::{CallId, NodeName};
@@ -83,6 +83,8 @@ pub(super) struct Hub {
     pub(super) random: Random,
     pub(super) deadlines: Deadlines,
     pub(super) counters: Counters,
+    /// How often an offer or an answer was of no use for its security, by reason.
+    pub(super) srtp_refusals: BTreeMap<&'static str, u64>,
     pub(super) clients: HashMap<ClientKey, Client>,
     pub(super) servers: HashMap<ServerKey, Server>,
     pub(super) media: HashMap<MediaRequestId, CallKey>,
@@ -98,6 +100,11 @@ pub(super) struct Hub {
 }
 
 impl Hub {
+    /// Counts an offer or an answer that is of no use for its security.
+    pub(super) fn count_srtp(&mut self, reason: &'static str) {
+        *self.srtp_refusals.entry(reason).or_default() += 1;
+    }
+
     pub(super) fn new(config: Config, mut random: Random) -> Self {
         Self {
             layer: Layer::new(config.transactions.clone(), random.fork()),
@@ -105,6 +112,7 @@ impl Hub {
             random,
             deadlines: Deadlines::default(),
             counters: Counters::default(),
+            srtp_refusals: BTreeMap::new(),
             clients: HashMap::new(),
             servers: HashMap::new(),
             media: HashMap::new(),

@@ -6,13 +6,14 @@ use sdp::Session;
 use sip::Message;
 use sip::transaction::ClientKey;
 
-use super::call::{Answer, Call, Late, Phase, by_side};
+use super::call::{Call, Late, Phase};
 use super::ending::Ending;
 use super::exchange::keep_ack;
 use super::headers;
 use super::hub::{Client, Hub};
 use super::leg::cseq;
 use super::media::Step;
+use super::offered::Offered;
 use super::side::{Both, Side};
 use crate::{Cause, Released};
 
@@ -31,27 +32,28 @@ impl Call {
         if !offer.has_usable_line() {
             return None;
         }
-        let proposal = sdp::propose(&offer);
+        let offer = Offered::new(hub, offer, self.srtp.callee, &[]).ok()?;
         let caller_ipv6 = self
             .inbound
             .as_ref()
             .is_some_and(|inbound| inbound.source.local.is_ipv6());
         let ipv6 = Both {
             caller: caller_ipv6,
-            callee: offer.is_ipv6(),
+            callee: offer.session.is_ipv6(),
         };
         if let Some(leg) = &mut self.legs.callee {
             leg.negotiation.offer_received().ok()?;
         }
+        let lines = offer.proposal(Side::Callee, self.srtp.caller.is_secured());
         self.late = Some(Box::new(Late {
             offerer: Side::Callee,
             offer,
+            offers: Vec::new(),
             client,
             cseq: 1,
             fork: fork.to_owned(),
         }));
-        self.media
-            .create(hub, now, ipv6, by_side(Side::Callee, &proposal));
+        self.media.create(hub, now, ipv6, lines);
         Some(())
     }
 
@@ -67,7 +69,9 @@ impl Call {
     ) {
         let cseq = cseq(response);
         let fits = |offer: &Session| offer.line_count() >= self.agreed[side].len();
-        let offer = offer.filter(fits);
+        let offer = offer
+            .filter(fits)
+            .and_then(|offer| Offered::new(hub, offer, self.srtp[side], &self.agreed[side]).ok());
         let turn = self.legs[side]
             .as_mut()
             .map(|leg| leg.negotiation.offer_received());
@@ -84,6 +88,7 @@ impl Call {
         self.late = Some(Box::new(Late {
             offerer: side,
             offer,
+            offers: Vec::new(),
             client,
             cseq,
             fork: String::new(),
@@ -93,11 +98,18 @@ impl Call {
 
     /// Passes the other party's late offer on in the 2xx to the re-INVITE.
     pub(super) fn offer_late(&mut self, hub: &mut Hub, now: Timestamp) {
-        let (Some(late), Some(exchange)) = (self.late.take(), &self.exchange) else {
+        let (Some(mut late), Some(exchange)) = (self.late.take(), &self.exchange) else {
             return;
         };
         let from = exchange.from;
-        let body = self.describe_offer(from, &late.offer);
+        let Ok(offers) = self.offers(hub, from) else {
+            self.late = Some(late);
+            let cause = Cause::ended(Released::Us, 41, "SRTP cannot be offered");
+            self.end(hub, now, Ending::of(cause));
+            return;
+        };
+        let body = self.describe_offer(from, &late.offer, &offers);
+        late.offers = offers;
         self.late = Some(late);
         if let Some(leg) = &mut self.legs[from] {
             // Out of turn only if an offer crossed, and a crossing one was refused.
@@ -112,15 +124,23 @@ impl Call {
         let answer = (headers::has_description(ack) == Ok(true))
             .then(|| sdp::Session::parse_with(ack.body(), &hub.config.sdp_limits).ok())
             .flatten()
-            .and_then(|session| {
-                let agreement = sdp::agree(&late.offer, &session).ok()?;
-                Some(Answer { session, agreement })
-            });
-        let Some(answer) = answer.filter(|_| self.phase == Phase::Answered) else {
-            self.acknowledge_late(hub, None);
-            let cause = Cause::ended(side.released(), 111, "The offer in the 2xx was not answered");
-            self.end(hub, now, Ending::of(cause));
-            return;
+            .map(|session| late.offer.answered(side.other(), &late.offers, session));
+        let answer = match answer {
+            Some(Ok(answer)) if self.phase == Phase::Answered => Ok(answer),
+            Some(Err(misfit)) => {
+                misfit.count(hub);
+                Err(misfit.to_string())
+            }
+            _ => Err("The offer in the 2xx was not answered".to_owned()),
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(text) => {
+                self.acknowledge_late(hub, None);
+                let cause = Cause::ended(side.released(), 111, text);
+                self.end(hub, now, Ending::of(cause));
+                return;
+            }
         };
         let offerer = side.other();
         let body = self.describe_answer(offerer, &answer);
@@ -132,9 +152,8 @@ impl Call {
         if let Some(leg) = &mut self.legs[offerer] {
             let _ = leg.negotiation.answer_sent();
         }
-        let lines = by_side(offerer, &answer.agreement);
-        self.agree(&lines);
-        self.media.update(hub, now, Step::Settle, lines);
+        self.agree(&answer.lines);
+        self.media.update(hub, now, Step::Settle, answer.lines);
     }
 
     /// Sends the ACK that waits for the answer to a late offer, if one does; without a body when there is none.

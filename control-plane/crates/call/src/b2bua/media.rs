@@ -1,10 +1,9 @@
-use std::sync::Arc;
-
 use media_types::{CallId, CallReport, CallSpec, LegSpec, LineSpec, LocalLine, NodeName};
 use sans_io::Timestamp;
 
 use super::deadlines::Deadline;
 use super::hub::{CallKey, Hub};
+use super::line::{Line, Lines};
 use super::side::{Both, Side};
 use crate::{MediaError, MediaKind, MediaRequestId, Quality};
 
@@ -30,9 +29,6 @@ pub(super) enum Step {
     /// The ports are freed.
     Delete,
 }
-
-/// The lines of both legs. Shared, because the node and the parties mostly agree.
-pub(super) type Lines = Arc<Both<Vec<LineSpec>>>;
 
 /// A call's media: what its node has of it, and the one request that is under way.
 ///
@@ -131,7 +127,7 @@ impl Media {
     }
 
     /// Whether the node has these lines, and nothing else is to be told to it.
-    pub(super) fn has(&self, lines: &Both<Vec<LineSpec>>) -> bool {
+    pub(super) fn has(&self, lines: &Both<Vec<Line>>) -> bool {
         self.lines() == lines && self.is_idle() && !self.relearns_callee
     }
 
@@ -225,7 +221,7 @@ impl Media {
             .set(self.call, Deadline::Media, now + hub.config.media_answer_timeout);
     }
 
-    fn leg(&self, hub: &Hub, side: Side, lines: &Both<Vec<LineSpec>>) -> LegSpec {
+    fn leg(&self, hub: &Hub, side: Side, lines: &Both<Vec<Line>>) -> LegSpec {
         let (interface, latching) = match side {
             Side::Caller => (&hub.config.caller_interface, hub.config.caller_latching),
             Side::Callee => (&hub.config.callee_interface, hub.config.callee_latching),
@@ -234,9 +230,8 @@ impl Media {
             .iter()
             .map(|line| LineSpec {
                 latching,
-                relearn: line.relearn || side == Side::Callee && self.relearns_callee,
-                srtp: None,
-                ..line.clone()
+                relearn: line.spec.relearn || side == Side::Callee && self.relearns_callee,
+                ..line.to_node()
             })
             .collect();
         while lines.len() < usize::from(self.line_count)
@@ -246,6 +241,7 @@ impl Media {
                 enabled: false,
                 remote: None,
                 remote_rtcp: None,
+                srtp: None,
                 ..last.clone()
             });
         }
@@ -268,7 +264,7 @@ impl Media {
     }
 
     /// The lines as the node has them.
-    pub(super) fn lines(&self) -> &Both<Vec<LineSpec>> {
+    pub(super) fn lines(&self) -> &Both<Vec<Line>> {
         &self.lines
     }
 

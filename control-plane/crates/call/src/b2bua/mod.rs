@@ -17,7 +17,9 @@ mod hub;
 mod identity;
 mod late;
 mod leg;
+mod line;
 mod media;
+mod offered;
 mod prack;
 mod progress;
 mod record;
@@ -32,7 +34,7 @@ mod transfer;
 mod trunks;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -127,6 +129,11 @@ impl B2bua {
     /// What it has seen and done.
     pub fn counters(&self) -> &Counters {
         &self.hub.counters
+    }
+
+    /// How often an offer or an answer was refused, or could not be made, for its security, by reason.
+    pub fn srtp_refusals(&self) -> &BTreeMap<&'static str, u64> {
+        &self.hub.srtp_refusals
     }
 
     /// Whether anything is left that wants time: calls, transactions, deadlines.

@@ -221,8 +221,8 @@ impl Call {
         let status = match reoffer {
             Ok(None) => Some(200),
             Ok(Some(reoffer)) if max_forwards > 0 && fork.is_some_and(|fork| self.take_up(fork)) => {
-                let exchange = Exchange::new(side, key, source, request, max_forwards, Some(reoffer));
-                self.handle_exchange(hub, now, exchange);
+                let exchange = Exchange::new(side, key, source, request, max_forwards);
+                self.handle_exchange(hub, now, exchange, Some(reoffer));
                 None
             }
             Ok(Some(_)) | Err(_) => Some(488),

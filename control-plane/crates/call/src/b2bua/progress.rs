@@ -7,13 +7,14 @@ use sip::transaction::ClientKey;
 use sip::{HeaderName, Message};
 
 use super::branch::{Branch, Failure};
-use super::call::{Answer, Call, Fork, Phase, Reliability, by_side};
+use super::call::{Call, Fork, Phase, Reliability};
 use super::deadlines::Deadline;
 use super::ending::Ending;
 use super::headers;
 use super::hub::{Client, Hub, tag_of};
 use super::leg::cseq;
 use super::media::Step;
+use super::offered::Answer;
 use super::setup::attempt_timeout;
 use super::side::{Both, Side};
 use crate::{Cause, Released};
@@ -134,22 +135,24 @@ impl Call {
         fork: usize,
         response: &Message,
     ) -> Option<Answer> {
-        let offer = self.inbound.as_ref()?.offer.as_ref()?;
+        let inbound = self.inbound.as_ref()?;
+        let offer = inbound.offer.as_ref()?;
+        let offers = inbound.offers.get(self.outbound.forks[fork].dialog)?;
         if self.outbound.forks[fork].has_agreed || headers::has_description(response) != Ok(true) {
             return None;
         }
         let session = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok()?;
-        let agreement = sdp::agree(offer, &session).ok()?;
-        let lines = by_side(Side::Caller, &agreement);
+        let answer = offer.answered(Side::Caller, offers, session);
+        let answer = answer.inspect_err(|misfit| misfit.count(hub)).ok()?;
         let relayed = self
             .outbound
             .relayed()
             .filter(|&it| !self.outbound.forks[it].is_over);
         if relayed.is_none_or(|relayed| relayed == fork) {
-            self.relay_fork(hub, now, fork, Step::Early, lines);
+            self.relay_fork(hub, now, fork, Step::Early, answer.lines.clone());
         }
-        self.outbound.forks[fork].answer = Some(session.clone());
-        Some(Answer { session, agreement })
+        self.outbound.forks[fork].answer = Some(answer.session.clone());
+        Some(answer)
     }
 
     /// A failure of the callee: the caller's answer, unless others are still asked or have their turn now.

@@ -16,18 +16,37 @@ use crate::{Asked, Output, Placement};
 /// Why a request is refused: the status, and what goes with it.
 pub(super) struct Refusal {
     pub(super) status: u16,
+    /// For the record; the status tells when there is none.
+    pub(super) text: Option<String>,
     header: Option<(HeaderName, String)>,
 }
 
 impl Refusal {
     pub(super) fn of(status: u16) -> Self {
-        Self { status, header: None }
+        Self {
+            status,
+            text: None,
+            header: None,
+        }
     }
 
     pub(super) fn with(status: u16, name: HeaderName, value: impl Into<String>) -> Self {
         Self {
             status,
+            text: None,
             header: Some((name, value.into())),
+        }
+    }
+
+    /// The security of what is offered is not to be had (RFC 3261 §20.43 for the warning).
+    pub(super) fn of_security(refusal: sdp::sdes::Refusal) -> Self {
+        Self {
+            text: Some(format!("SRTP: {refusal}")),
+            ..Self::with(
+                488,
+                HeaderName::Warning,
+                format!("399 ringpath \"SRTP: {refusal}\""),
+            )
         }
     }
 
@@ -160,6 +179,7 @@ impl B2bua {
                     source,
                     request: request.clone(),
                     transfer: hub.config.caller_transfer,
+                    srtp: hub.config.caller_srtp,
                 };
                 hub.output(Output::Register(Box::new(asked)));
             }
@@ -184,6 +204,7 @@ impl B2bua {
             source,
             request: request.clone(),
             transfer: self.hub.config.caller_transfer,
+            srtp: self.hub.config.caller_srtp,
         };
         match self.hub.config.has_registrar {
             true => self.hub.output(Output::Place(Box::new(asked))),
@@ -319,8 +340,8 @@ impl Call {
             None => {}
         }
         let offer = offer(hub, request)?;
-        let exchange = Exchange::new(side, server, source, request, max_forwards, offer);
-        self.handle_exchange(hub, now, exchange);
+        let exchange = Exchange::new(side, server, source, request, max_forwards);
+        self.handle_exchange(hub, now, exchange, offer);
         Ok(())
     }
 

@@ -6,18 +6,21 @@ use sip::message::RequestBuilder;
 use sip::{HeaderName, Message};
 
 use super::attempt::Attempt;
-use super::branch::Branch;
-use super::call::{Call, Inbound, Outbound, Phase, by_side};
+use super::branch::{Branch, Failure};
+use super::call::{Call, Inbound, Outbound, Phase};
 use super::deadlines::Deadline;
 use super::diverted;
 use super::ending::Ending;
 use super::headers;
 use super::hub::{CallKey, Client, Hub, Server};
 use super::identity;
-use super::media::{Lines, Media};
+use super::line::Lines;
+use super::media::Media;
+use super::offered::offers;
 use super::record::Record;
 use super::side::{Both, Side};
-use crate::{Cause, MediaError, NextHop, Released, TransferPolicy};
+use crate::srtp::Terms;
+use crate::{Cause, MediaError, NextHop, Released, SrtpPolicy, TransferPolicy};
 
 /// An INVITE that is sent in place of one that was refused.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +86,10 @@ impl Call {
                 caller: inbound.transfer,
                 callee: TransferPolicy::Refuse,
             },
+            srtp: Both {
+                caller: inbound.srtp,
+                callee: Terms::default(),
+            },
             transfers: None,
             inbound: Some(Box::new(inbound)),
         };
@@ -96,7 +103,6 @@ impl Call {
             self.call_next(hub, now);
             return;
         };
-        let proposal = sdp::propose(offer);
         let hops = &mut self.outbound.hops;
         if let Some(is_ipv6) = hops.first().map(|hop| hop.destination.remote.is_ipv6()) {
             // The offer names one address of ours, and a next hop of the other family could not send to it.
@@ -110,11 +116,16 @@ impl Call {
             .first()
             .is_some_and(|hop| hop.destination.remote.is_ipv6());
         let ipv6 = Both {
-            caller: offer.is_ipv6(),
+            caller: offer.session.is_ipv6(),
             callee: callee_ipv6,
         };
-        self.media
-            .create(hub, now, ipv6, by_side(Side::Caller, &proposal));
+        let is_secured = self
+            .outbound
+            .hops
+            .iter()
+            .any(|hop| hop.srtp.policy == SrtpPolicy::Require);
+        let lines = offer.proposal(Side::Caller, is_secured);
+        self.media.create(hub, now, ipv6, lines);
     }
 
     /// The ports are there, or not.
@@ -189,12 +200,26 @@ impl Call {
             return false;
         };
         let offer = self.inbound.as_mut().and_then(|inbound| inbound.offer.take());
+        let terms = next_hop.srtp.with(next_hop.destination.transport);
+        let offers = match &offer {
+            // What another next hop was offered is not for this one.
+            Some(_) => offers(hub, &self.media.lines().callee, &[], terms),
+            None => Ok(Vec::new()),
+        };
         let body = offer
             .as_ref()
-            .map(|offer| self.describe_offer(Side::Callee, offer));
+            .zip(offers.as_ref().ok())
+            .map(|(offer, offers)| self.describe_offer(Side::Callee, offer, offers));
         if let Some(inbound) = &mut self.inbound {
             inbound.offer = offer;
         }
+        let Ok(offers) = offers else {
+            if let Some(inbound) = &mut self.inbound {
+                let cause = Cause::failed(Released::Us, 503, "SRTP cannot be offered to the next hop");
+                inbound.failure.get_or_insert_with(|| Failure::of(cause));
+            }
+            return false;
+        };
         let known = again
             .as_ref()
             .and_then(|again| self.outbound.dialogs.get(again.dialog));
@@ -230,6 +255,10 @@ impl Call {
             .map_or(self.outbound.dialogs.len(), |again| again.dialog);
         if again.is_none() {
             self.outbound.dialogs.push((call_id, tag));
+        }
+        if let Some(inbound) = &mut self.inbound {
+            inbound.offers.resize_with(dialog + 1, Vec::new);
+            inbound.offers[dialog] = offers;
         }
         self.outbound.branches.push(Branch {
             client,

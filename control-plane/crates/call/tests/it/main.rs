@@ -23,6 +23,7 @@ mod refusals;
 mod reliable;
 mod services;
 mod sessions;
+mod srtp;
 mod table;
 mod transfers;
 mod trunks;

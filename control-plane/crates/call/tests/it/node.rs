@@ -32,6 +32,8 @@ pub struct Node {
     pub mood: Mood,
     pub delay: Duration,
     pub calls: HashMap<CallId, Vec<LegSpec>>,
+    /// No line may be in clear.
+    pub is_secured: bool,
     pub ports_allocated: u64,
     pub ports_freed: u64,
     pub creates: u64,
@@ -49,6 +51,7 @@ impl Node {
             mood: Mood::Willing,
             delay: Duration::from_millis(2),
             calls: HashMap::new(),
+            is_secured: false,
             ports_allocated: 0,
             ports_freed: 0,
             creates: 0,
@@ -135,6 +138,10 @@ impl Node {
     fn place(&mut self, call: &CallId, legs: Vec<LegSpec>) -> CallReport {
         for (leg, spec) in legs.iter().enumerate() {
             for (line, spec) in spec.lines.iter().enumerate() {
+                assert!(
+                    !self.is_secured || !spec.enabled || spec.srtp.is_some(),
+                    "a line in clear: {spec:?}"
+                );
                 let key = (call.clone(), leg, line);
                 if spec.enabled && !self.ports.contains_key(&key) {
                     self.ports_allocated += 1;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use call::{Config, KeysOver, NextHop, Route, Routes, Srtp, SrtpPolicy};
 use sans_io::Random;
 use sans_io::network::Conditions;
 
 use crate::node::Mood;
-use crate::ua::Manner;
-use crate::world::{B, B2, World, config};
+use crate::ua::{Manner, key};
+use crate::world::{B, B2, World, config, hop};
 
 /// How many stories are told; `STORIES=n` tells more.
 const STORIES: u64 = 1_000;
@@ -116,6 +117,18 @@ pub fn act(world: &mut World, deed: Deed) {
     }
 }
 
+const REQUIRED: Srtp = Srtp {
+    policy: SrtpPolicy::Require,
+    over: KeysOver::Any,
+};
+
+fn secured_hop(address: &str) -> NextHop {
+    NextHop {
+        srtp: REQUIRED,
+        ..hop(address)
+    }
+}
+
 fn story(seed: u64) -> World {
     let mut random = Random::from_number(seed);
     let conditions = match random.below(3) {
@@ -132,7 +145,27 @@ fn story(seed: u64) -> World {
     } else {
         &[B]
     };
-    let mut world = World::with(config(hops), conditions, seed);
+    let is_secured = random.chance_permille(300);
+    let config = match is_secured {
+        true => Config {
+            caller_srtp: REQUIRED,
+            routes: Routes::new([Route {
+                prefix: "1".into(),
+                weight: None,
+                next_hops: hops.iter().map(|address| secured_hop(address)).collect(),
+            }]),
+            ..config(hops)
+        },
+        false => config(hops),
+    };
+    let mut world = World::with(config, conditions, seed);
+    world.node.is_secured = is_secured;
+    for (letter, ua) in [&mut world.a, &mut world.b, &mut world.b2]
+        .into_iter()
+        .enumerate()
+    {
+        ua.key = is_secured.then(|| key(letter as u8));
+    }
     world.node.delay = Duration::from_millis(random.below(60));
     for _ in 0..=random.below(2) {
         world.a.invite(world.now, random.chance_permille(800));

@@ -101,6 +101,39 @@ pub struct Ua {
     ignored: Option<(ServerKey, Source, Message)>,
     /// Our responses have no Contact.
     pub has_no_contact: bool,
+    /// What we protect our media with, in `inline:` form; without one it is in clear.
+    pub key: Option<[u8; 40]>,
+}
+
+/// A key and salt of 30 equal bytes as `inline:` has it.
+pub fn key(letter: u8) -> [u8; 40] {
+    let [a, b, c] = [
+        letter >> 2,
+        (letter & 3) << 4 | letter >> 4,
+        (letter & 15) << 2 | letter >> 6,
+    ];
+    let digits = [a, b, c, letter & 63].map(|digit| {
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        alphabet[usize::from(digit)]
+    });
+    std::array::from_fn(|place| digits[place % 4])
+}
+
+/// `body` with SRTP as `last`, which came from the other side, wants it: its profile and tag, or those of an offer.
+fn secured(body: &str, key: &[u8; 40], last: &str) -> String {
+    const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
+    let tag = last
+        .lines()
+        .filter_map(|line| line.strip_prefix("a=crypto:"))
+        .find_map(|value| value.split_once(' ').filter(|(_, rest)| rest.starts_with(SUITE)));
+    let tag = tag.map_or("1", |(tag, _)| tag);
+    let profile = match last.contains("RTP/AVP ") && last.contains("a=crypto:") {
+        true => "RTP/AVP ",
+        false => "RTP/SAVP ",
+    };
+    let key = std::str::from_utf8(key).unwrap();
+    let body = body.replace("RTP/AVP ", profile);
+    format!("{body}a=crypto:{tag} {SUITE} inline:{key}\r\n")
 }
 
 pub fn sdp(ip: &str, version: u32, direction: &str) -> String {
@@ -173,12 +206,17 @@ impl Ua {
             referred: None,
             ignored: None,
             has_no_contact: false,
+            key: None,
         }
     }
 
     pub fn body(&mut self) -> String {
         self.sdp_version += 1;
-        sdp(&self.address.ip().to_string(), self.sdp_version, self.direction) + self.extra
+        let body = sdp(&self.address.ip().to_string(), self.sdp_version, self.direction) + self.extra;
+        match self.key {
+            Some(key) => secured(&body, &key, &self.last_body),
+            None => body,
+        }
     }
 
     fn destination(&self) -> Destination {

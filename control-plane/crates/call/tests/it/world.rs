@@ -61,6 +61,7 @@ pub fn hop(address: &str) -> NextHop {
         host: address.to_owned(),
         contact: None,
         transfer: call::TransferPolicy::Local,
+        srtp: call::Srtp::default(),
         place: call::Place::default(),
         logins: None,
         trunk: None,
@@ -245,6 +246,12 @@ impl World {
             _ => return,
         };
         assert!(!text.contains(foreign), "{foreign} leaks to {to}:\n{text}");
+        let others = [&self.a, &self.b, &self.b2, &self.b3];
+        let others = others.iter().filter(|ua| ua.address.ip() != to.ip());
+        for key in others.filter_map(|ua| ua.key) {
+            let key = std::str::from_utf8(&key).unwrap();
+            assert!(!text.contains(key), "another one's key leaks to {to}:\n{text}");
+        }
     }
 
     /// When the next thing happens.

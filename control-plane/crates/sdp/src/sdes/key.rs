@@ -1,6 +1,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 
+use media_types::SrtpKey;
 use zeroize::Zeroizing;
 
 use super::base64;
@@ -137,6 +138,21 @@ impl MasterKey {
     pub fn has_material_of(&self, other: &Self) -> bool {
         let pairs = self.material.iter().zip(other.material.iter());
         self.suite == other.suite && pairs.fold(0, |unlike, (a, b)| unlike | (a ^ b)) == 0
+    }
+
+    /// The key as the media plane wants it; always one, since key and salt are as long as the suite wants them.
+    pub(super) fn media_key(&self) -> Option<SrtpKey> {
+        let mki = self
+            .mki
+            .map(|mki| (mki.value.to_be_bytes(), usize::from(mki.length)));
+        let mki = mki
+            .as_ref()
+            .and_then(|(bytes, length)| bytes.get(bytes.len() - length..));
+        let key = SrtpKey::new(self.suite, self.key_and_salt())?;
+        Some(
+            key.with_mki(mki.unwrap_or_default())
+                .with_lifetime(self.lifetime_packets.unwrap_or(0)),
+        )
     }
 
     fn key_and_salt(&self) -> &[u8] {

@@ -14,6 +14,7 @@ mod rules;
 pub use answering::{Choice, Refusal, answer, choose};
 pub use crypto::{Crypto, CryptoError, KEYS_MAX, TAG_MAX};
 pub use key::{MKI_LEN_MAX, MasterKey, Mki, PACKETS_MAX};
+use media_types::SrtpSpec;
 pub use media_types::SrtpSuite;
 pub use offering::{AnswerFault, Offer, OfferError, accept, offer, offer_new_key};
 pub use profile::Profile;
@@ -28,4 +29,27 @@ pub struct Protection {
     pub send: Crypto,
     /// The party's: what it protects with.
     pub receive: Crypto,
+}
+
+impl Protection {
+    /// What our answer has, and what an offer has that changes nothing (RFC 4568 §7.1.4).
+    pub fn restated(&self) -> Offer {
+        Offer {
+            is_insistent: self.is_insistent,
+            crypto: vec![self.send.clone()],
+        }
+    }
+
+    /// The keys as the media plane wants them.
+    pub fn spec(&self) -> SrtpSpec {
+        SrtpSpec {
+            receive: self
+                .receive
+                .keys()
+                .iter()
+                .filter_map(MasterKey::media_key)
+                .collect(),
+            send: self.send.keys().first().and_then(MasterKey::media_key),
+        }
+    }
 }

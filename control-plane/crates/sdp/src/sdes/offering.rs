@@ -75,10 +75,7 @@ pub fn offer(
     fill: &mut impl FnMut(&mut [u8]),
 ) -> Result<Offer, OfferError> {
     if let Some(current) = current {
-        return Ok(Offer {
-            is_insistent: current.is_insistent,
-            crypto: vec![current.send.clone()],
-        });
+        return Ok(current.restated());
     }
     let is_insistent = rules.policy == SrtpPolicy::Require;
     let fault = if !rules.keys_may_travel {

@@ -40,7 +40,7 @@ fn golden_bodies_are_rewritten_as_recorded() {
     for (name, body) in bodies() {
         let session = Session::parse(body.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut origin = Origin::new(4_000);
-        let out = rewrite(&session, &our_lines(&session), &mut origin);
+        let out = rewrite(&session, &our_lines(&session), &[], &mut origin);
         assert_eq!(
             out.matches('\n').count(),
             out.matches("\r\n").count(),
@@ -63,7 +63,7 @@ fn unknown_attributes_survive_byte_for_byte_and_in_order() {
     let ours = ["a=rtcp-mux", "a=rtcp:", "a=sendonly", "a=inactive"];
     for (name, body) in bodies() {
         let session = Session::parse(body.as_bytes()).unwrap();
-        let out = rewrite(&session, &our_lines(&session), &mut Origin::new(1));
+        let out = rewrite(&session, &our_lines(&session), &[], &mut Origin::new(1));
         let mut sent = body.lines().filter(|line| line.starts_with("a="));
         for line in out.lines().filter(|line| line.starts_with("a=")) {
             let is_ours = ours.iter().any(|prefix| line.starts_with(prefix));
@@ -80,7 +80,7 @@ fn unknown_attributes_survive_byte_for_byte_and_in_order() {
 fn no_address_of_the_sender_gets_through() {
     for (name, body) in bodies() {
         let session = Session::parse(body.as_bytes()).unwrap();
-        let out = rewrite(&session, &our_lines(&session), &mut Origin::new(1)).to_lowercase();
+        let out = rewrite(&session, &our_lines(&session), &[], &mut Origin::new(1)).to_lowercase();
         for address in [
             "10.0.0.5",
             "10.0.0.6",

@@ -50,7 +50,7 @@ fn damaged_bodies_are_refused_or_become_clean_ones() {
         };
         accepted += 1;
         let lines = our_lines(&session);
-        let out = rewrite(&session, &lines, &mut Origin::new(8));
+        let out = rewrite(&session, &lines, &[], &mut Origin::new(8));
         let again = Session::parse(out.as_bytes())
             .unwrap_or_else(|e| panic!("SEED={seed}: our own print: {e}\n{out}"));
         assert_eq!(session.line_count(), again.line_count(), "SEED={seed}");
@@ -61,7 +61,7 @@ fn damaged_bodies_are_refused_or_become_clean_ones() {
                 "SEED={seed}\n{out}"
             );
         }
-        let twice = rewrite(&again, &lines, &mut Origin::new(8));
+        let twice = rewrite(&again, &lines, &[], &mut Origin::new(8));
         assert_eq!(out, twice, "SEED={seed}: printing is not stable");
         let agreement = agree(&session, &again).unwrap_or_else(|e| panic!("SEED={seed}: {e}"));
         assert_eq!(

@@ -63,7 +63,7 @@ proptest! {
     fn rewriting_keeps_lines_and_directions_and_hides_addresses(lines in proptest::collection::vec(line(), 0..8)) {
         let session = Session::parse(describe(&lines).as_bytes()).unwrap();
         let ours = our_lines(&session);
-        let out = rewrite(&session, &ours, &mut Origin::new(1));
+        let out = rewrite(&session, &ours, &[], &mut Origin::new(1));
         let printed = Session::parse(out.as_bytes()).unwrap();
         prop_assert_eq!(printed.line_count(), lines.len());
         for ((before, after), ours) in session.lines().zip(printed.lines()).zip(&ours) {

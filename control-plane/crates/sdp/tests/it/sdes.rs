@@ -7,7 +7,7 @@ use sdp::sdes::{
     AnswerFault, Choice, Crypto, CryptoError, Offer, OfferError, Protection, Refusal, Rules, SrtpPolicy,
     SrtpSuite, accept, answer, choose, offer, offer_new_key,
 };
-use sdp::{Origin, OurLine, Session, rewrite_protected};
+use sdp::{Origin, OurLine, Session, rewrite};
 
 const POLICIES: [SrtpPolicy; 4] = [
     SrtpPolicy::Forbid,
@@ -58,21 +58,14 @@ fn sent(ours: &Offer) -> Session {
         "RTP/AVP",
         &["9 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"],
     );
-    let text = rewrite_protected(
+    let text = rewrite(
         &of_other_leg,
         &[Some(line)],
-        &[Some(ours.clone())],
+        std::slice::from_ref(ours),
         &mut Origin::new(1),
     );
     assert!(!text.contains("d0Rm"), "the other leg's key: {text}");
     Session::parse(text.as_bytes()).unwrap()
-}
-
-fn answer_of(both: &Protection) -> Offer {
-    Offer {
-        is_insistent: both.is_insistent,
-        crypto: vec![both.send.clone()],
-    }
 }
 
 fn protected(choice: Choice) -> (bool, Crypto) {
@@ -95,7 +88,7 @@ fn exchange(policy: SrtpPolicy, fill: &mut impl FnMut(&mut [u8])) -> (Protection
     let offered = offer(&rules(policy), None, fill).unwrap();
     let (is_insistent, receive) = protected(choice(&rules(SrtpPolicy::Allow), &sent(&offered)).unwrap());
     let theirs = answer(is_insistent, receive, None, fill).unwrap();
-    let ours = accepted(&offered, &sent(&answer_of(&theirs))).unwrap().unwrap();
+    let ours = accepted(&offered, &sent(&theirs.restated())).unwrap().unwrap();
     (ours, theirs)
 }
 
@@ -259,7 +252,7 @@ fn a_repeated_description_keeps_its_keys_and_a_new_key_is_new() {
     let new = answer(insists, receive, Some(&theirs), &mut fill).unwrap();
     assert!(new.send.keys() != theirs.send.keys());
     assert_eq!(
-        accepted(&renewed, &sent(&answer_of(&new)))
+        accepted(&renewed, &sent(&new.restated()))
             .unwrap()
             .unwrap()
             .receive,
@@ -346,10 +339,10 @@ fn no_debug_of_a_description_shows_a_key() {
 #[test]
 fn a_line_that_is_refused_has_no_key() {
     let offered = offer(&rules(SrtpPolicy::Require), None, &mut random()).unwrap();
-    let text = rewrite_protected(
+    let text = rewrite(
         &party("RTP/AVP", &[GOOD]),
         &[None],
-        &[Some(offered)],
+        &[offered],
         &mut Origin::new(1),
     );
     assert!(text.contains("m=audio 0 ") && !text.contains("inline"), "{text}");
@@ -431,7 +424,7 @@ proptest! {
             Ok(Choice::Protected { is_insistent, receive }) => {
                 prop_assert_eq!(Some(&receive.suite()), common);
                 let other = answer(is_insistent, receive, None, &mut fill).unwrap();
-                let this = accepted(&offer, &sent(&answer_of(&other))).unwrap().unwrap();
+                let this = accepted(&offer, &sent(&other.restated())).unwrap().unwrap();
                 prop_assert_eq!((this.send, this.receive), (other.receive, other.send));
             }
         }
@@ -453,4 +446,22 @@ fn base64(bytes: &[u8]) -> String {
     let text = digits.concat();
     let padding = (4 - text.len() % 4) % 4;
     text + &"=".repeat(padding)
+}
+
+#[test]
+fn the_media_plane_gets_the_keys_as_they_were_signalled() {
+    const KEY: &str = "inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR|2^20|258:2";
+    let session = party("RTP/SAVP", &[&format!("1 AES_CM_128_HMAC_SHA1_80 {KEY}")]);
+    let theirs = session.lines().next().unwrap().crypto().remove(0).unwrap();
+    let ours = answer(true, theirs, None, &mut random()).unwrap();
+    let spec = ours.spec();
+    let (receive, send) = (&spec.receive[0], spec.send.as_ref().unwrap());
+    let signalled = ours.receive.keys()[0].master_key();
+    assert_eq!(&receive.key_and_salt()[..16], signalled);
+    assert_eq!(
+        (receive.mki(), receive.lifetime_packets()),
+        (&[1, 2][..], 1 << 20)
+    );
+    assert_eq!(&send.key_and_salt()[16..], ours.send.keys()[0].master_salt());
+    assert_eq!((send.mki(), send.lifetime_packets()), (&[][..], 0));
 }

@@ -18,7 +18,7 @@ fn the_version_grows_with_every_change_and_only_then() {
     let mut origin = Origin::new(400);
     let mut print = |direction: &str, version: u32| {
         let session = Session::parse(text(direction, version).as_bytes()).unwrap();
-        origin_line(&rewrite(&session, &our_lines(&session), &mut origin)).to_owned()
+        origin_line(&rewrite(&session, &our_lines(&session), &[], &mut origin)).to_owned()
     };
     assert_eq!(print("sendrecv", 1), "o=- 100 100 IN IP4 198.51.100.1");
     assert_eq!(

@@ -75,7 +75,8 @@ impl Call {
             how,
             origin,
             policy,
-            offer,
+            has_offered,
+            ..
         } = newcomer;
         let max_forwards = hub.config.max_forwards;
         match how {
@@ -93,7 +94,7 @@ impl Call {
                 client,
                 cseq,
                 ..
-            } if offer.is_none() => {
+            } if !has_offered => {
                 hub.errands.push_back(Errand::Returned {
                     from: self.key,
                     to: from,

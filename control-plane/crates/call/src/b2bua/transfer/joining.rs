@@ -6,13 +6,15 @@ use sip::transaction::ClientKey;
 use sip::{HeaderName, Message};
 
 use super::{Departed, Entrance, Newcomer, Stage, Successor};
-use crate::b2bua::call::{Answer, Call, Phase, by_side};
+use crate::b2bua::call::{Call, Phase};
 use crate::b2bua::deadlines::Deadline;
 use crate::b2bua::ending::Ending;
 use crate::b2bua::headers;
 use crate::b2bua::hub::{Client, Hub};
 use crate::b2bua::leg::{Bye, cseq};
-use crate::b2bua::media::{Lines, Step};
+use crate::b2bua::line::Lines;
+use crate::b2bua::media::Step;
+use crate::b2bua::offered::Misfit;
 use crate::b2bua::session;
 use crate::b2bua::side::{Both, Side};
 use crate::cdr::Transferred;
@@ -48,7 +50,7 @@ impl Call {
             || !self.media.is_idle();
         let lines = (!is_busy).then(|| {
             // The newcomer's own addresses, so that media without a node in between comes from there.
-            let theirs = sdp::propose(&offer).offerer;
+            let theirs = offer.proposal(by, false)[by].clone();
             let ours = self.reservation(by, &offer)[stays].clone();
             Lines::new(Both::of(by, theirs, ours))
         });
@@ -86,7 +88,11 @@ impl Call {
             self.fail_transfer(hub, now, result.err().map_or(500, MediaError::sip_status));
             return;
         };
-        let body = self.describe_offer(stays, &offer);
+        let Ok(offers) = self.offers(hub, stays) else {
+            self.fail_transfer(hub, now, 488);
+            return;
+        };
+        let body = self.describe_offer(stays, &offer, &offers);
         let key = self.key;
         let Some(leg) = &mut self.legs[stays] else { return };
         let request = leg
@@ -105,6 +111,7 @@ impl Call {
         transfer.stage = Stage::Offering;
         transfer.client = client;
         transfer.sent = Some(body.into());
+        transfer.offers = offers;
         if let Some(newcomer) = &mut transfer.newcomer {
             newcomer.offer = Some(offer);
         }
@@ -146,23 +153,25 @@ impl Call {
         let session = (headers::has_description(response) == Ok(true))
             .then(|| sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok())
             .flatten();
-        let answer = session.zip(offer).and_then(|(session, offer)| {
-            let agreement = sdp::agree(offer, &session).ok()?;
-            Some(Answer { session, agreement })
-        });
+        let answer = session
+            .zip(offer)
+            .map(|(session, offer)| offer.answered(by, &transfer.offers, session));
         hub.deadlines.clear(self.key, Deadline::Transfer);
         if let Some(leg) = &mut self.legs[side] {
             leg.description = description;
             let _ = leg.negotiation.answer_received();
         }
         self.session_accepted(hub, now, side, response);
-        let Some(answer) = answer else {
-            hub.counters.descriptions_refused += 1;
-            let cause = Cause::ended(Released::Us, 111, "The answer does not fit the offer");
-            self.end(hub, now, Ending::of(cause));
-            return;
+        let answer = match answer.unwrap_or(Err(Misfit::Unreadable)) {
+            Ok(answer) => answer,
+            Err(misfit) => {
+                misfit.count(hub);
+                let cause = Cause::ended(Released::Us, 111, misfit.to_string());
+                self.end(hub, now, Ending::of(cause));
+                return;
+            }
         };
-        let lines = by_side(by, &answer.agreement);
+        let lines = answer.lines.clone();
         if let Some(transfer) = self.transfer() {
             transfer.answer = Some(answer);
             transfer.stage = Stage::Settling;
@@ -230,15 +239,16 @@ impl Call {
             return;
         };
         let by = transfer.by;
-        let lines = by_side(by, &answer.agreement);
-        self.agree(&lines);
+        self.agree(&answer.lines);
         let Newcomer {
             leg,
             how,
             origin,
             policy,
+            srtp,
             ..
         } = newcomer;
+        self.srtp[by] = srtp;
         self.origins[by] = origin;
         let body = self.describe_answer(by, &answer);
         hub.deadlines.clear(self.key, Deadline::Accept(by));

@@ -14,6 +14,7 @@ use crate::b2bua::hub::{CallKey, Client, Hub, tag_of};
 use crate::b2bua::leg::{Bye, Leg, cseq};
 use crate::b2bua::requests::{Refusal, refuse};
 use crate::b2bua::side::Side;
+use crate::srtp::Terms;
 use crate::{Cause, Released, TransferError, TransferPolicy};
 
 /// What one call wants of another.
@@ -166,6 +167,7 @@ impl B2bua {
                 until: now + hub.config.reinvite_timeout,
                 newcomer: Some(dialog),
                 sent: None,
+                offers: Vec::new(),
                 answer: None,
                 crossed: 0,
                 extended: false,
@@ -216,6 +218,8 @@ impl Call {
             },
             origin: self.origins[side].clone(),
             policy: self.policies[side],
+            srtp: self.srtp[side],
+            has_offered: false,
             offer: None,
         };
         let successor = Successor {
@@ -275,7 +279,9 @@ impl Call {
         if self.transfer().filter(is_it).is_none() {
             return false;
         }
-        let offer = self.usable_offer(hub, response);
+        let newcomer = self.transfer().and_then(|transfer| transfer.newcomer.as_ref());
+        let srtp = newcomer.map_or_else(Terms::default, |newcomer| newcomer.srtp);
+        let offer = self.usable_offer(hub, response, srtp);
         let Some(transfer) = self.transfer() else {
             return false;
         };
@@ -283,6 +289,7 @@ impl Call {
             return false;
         };
         transfer.client = None;
+        newcomer.has_offered = true;
         let _ = newcomer.leg.dialog().handle_response(response);
         let _ = newcomer.leg.negotiation.offer_received();
         if let Entrance::Lent {
@@ -300,8 +307,6 @@ impl Call {
             }
             None => {
                 // It has to be answered, and cannot be.
-                newcomer.offer =
-                    sdp::Session::parse(b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n").ok();
                 transfer.newcomer = Some(newcomer);
                 self.fail_transfer(hub, now, 488);
             }

@@ -23,16 +23,19 @@ mod replaces;
 use std::net::SocketAddr;
 
 use sans_io::Timestamp;
-use sdp::{Origin, Session};
+use sdp::Origin;
+use sdp::sdes::Offer;
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{Message, Source};
 
-use super::call::{Answer, Call, Phase};
+use super::call::{Call, Phase};
 use super::deadlines::Deadline;
 use super::hub::{CallKey, Hub};
 use super::identity::Known;
 use super::leg::Leg;
+use super::offered::{Answer, Offered};
 use super::side::{Both, Side};
+use crate::srtp::Terms;
 use crate::{NextHop, TransferError, TransferPolicy};
 
 pub(super) use lending::Errand;
@@ -49,7 +52,7 @@ pub(super) struct Transfers {
     /// Of one that failed, and whose transferor has yet to hear so.
     told_last: Option<(Side, Referral)>,
     /// Where the newcomer was sent for last, and what it may do.
-    hop: Option<(SocketAddr, TransferPolicy)>,
+    hop: Option<(SocketAddr, TransferPolicy, Terms)>,
     /// REFERs that were passed on, by who sent them: NOTIFYs of the other party are for these.
     passed: Both<Vec<Passed>>,
     /// Those who came later.
@@ -89,6 +92,8 @@ struct Transfer {
     newcomer: Option<Newcomer>,
     /// What we sent to the party that stays.
     sent: Option<Box<str>>,
+    /// The keys in it.
+    offers: Vec<Offer>,
     answer: Option<Answer>,
     /// How often its re-INVITE crossed one of the party that stays.
     crossed: u8,
@@ -111,8 +116,11 @@ struct Newcomer {
     how: Entrance,
     origin: Origin,
     policy: TransferPolicy,
-    /// Its offer, once it has made one.
-    offer: Option<Session>,
+    srtp: Terms,
+    /// It has made an offer, and waits for its answer.
+    has_offered: bool,
+    /// Its offer, if it is of use.
+    offer: Option<Offered>,
 }
 
 /// How a newcomer comes.

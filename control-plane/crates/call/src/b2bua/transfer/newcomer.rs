@@ -13,6 +13,8 @@ use crate::b2bua::headers;
 use crate::b2bua::hub::{CallKey, Client, Hub, tag_of};
 use crate::b2bua::identity;
 use crate::b2bua::leg::{Leg, cseq};
+use crate::b2bua::offered::Offered;
+use crate::srtp::Terms;
 use crate::{NextHop, Output};
 
 impl CallKey {
@@ -103,11 +105,12 @@ impl Call {
         };
         transfer.client = Some(client);
         let (by, policy) = (transfer.by, hop.transfer);
+        let srtp = hop.srtp.with(destination.transport);
         tracing::debug!(next_hop = %destination.remote, sip_call_id = %call_id, "calling the newcomer");
         hub.add_dialog(&call_id, &tag, key, by);
         self.outbound.dialogs.push((call_id, tag));
         let transfers = self.transfers.get_or_insert_default();
-        transfers.hop = Some((destination.remote, policy));
+        transfers.hop = Some((destination.remote, policy, srtp));
         true
     }
 
@@ -208,7 +211,9 @@ impl Call {
         }
         let contact = hub.contact(&attempt.destination);
         let leg = Leg::of_callee(&attempt.invite, response, attempt.destination, contact);
-        let offer = self.usable_offer(hub, response);
+        let hop = self.transfers.as_ref().and_then(|transfers| transfers.hop);
+        let (policy, srtp) = hop.map_or_else(Default::default, |(_, policy, srtp)| (policy, srtp));
+        let offer = self.usable_offer(hub, response, srtp);
         let (Some(mut leg), Some(offer)) = (leg, offer) else {
             if let Some(transfer) = self.transfer() {
                 transfer.client = None;
@@ -218,11 +223,6 @@ impl Call {
         };
         // The dialog is new.
         let _ = leg.negotiation.offer_received();
-        let policy = self
-            .transfers
-            .as_ref()
-            .and_then(|transfers| transfers.hop)
-            .map_or_else(Default::default, |(_, policy)| policy);
         let newcomer = Newcomer {
             leg: Box::new(leg),
             how: Entrance::Called {
@@ -233,6 +233,8 @@ impl Call {
             },
             origin: sdp::Origin::new(hub.random.next_u64()),
             policy,
+            srtp,
+            has_offered: true,
             offer: Some(offer),
         };
         self.newcomer_offers(hub, now, newcomer);
@@ -251,8 +253,8 @@ impl Call {
     }
 
     /// The offer in a newcomer's message, if it fits the call: media that we relay, of the family of the leg's ports, and
-    /// at least as many lines as the party that stays has (RFC 3264 §8).
-    pub(super) fn usable_offer(&mut self, hub: &mut Hub, message: &Message) -> Option<sdp::Session> {
+    /// at least as many lines as the party that stays has (RFC 3264 §8), secured by the terms with the newcomer.
+    pub(super) fn usable_offer(&mut self, hub: &mut Hub, message: &Message, srtp: Terms) -> Option<Offered> {
         let by = self.transfer()?.by;
         let offer = (headers::has_description(message) == Ok(true))
             .then(|| sdp::Session::parse_with(message.body(), &hub.config.sdp_limits).ok())
@@ -262,11 +264,13 @@ impl Call {
                 && offer.is_ipv6() == self.media.is_ipv6(by)
                 && offer.line_count() >= self.agreed[by].len()
         };
-        let offer = offer.filter(fits);
-        if offer.is_none() {
-            hub.counters.descriptions_refused += 1;
+        match offer.filter(fits) {
+            Some(offer) => Offered::new(hub, offer, srtp, &[]).ok(),
+            None => {
+                hub.counters.descriptions_refused += 1;
+                None
+            }
         }
-        offer
     }
 
     /// The newcomer refused, cannot be reached, or was silent for too long (408).

@@ -279,6 +279,7 @@ impl Call {
             until: now + hub.config.ring_timeout,
             newcomer: None,
             sent: None,
+            offers: Vec::new(),
             answer: None,
             crossed: 0,
             extended: false,

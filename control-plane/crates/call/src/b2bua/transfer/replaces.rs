@@ -1,6 +1,5 @@
 use sans_io::Timestamp;
-use sip::transaction::ServerKey;
-use sip::{HeaderName, Message, Source};
+use sip::HeaderName;
 
 use super::{Entrance, Newcomer, Stage, Transfer};
 use crate::b2bua::B2bua;
@@ -9,10 +8,11 @@ use crate::b2bua::headers;
 use crate::b2bua::hub::{CallKey, Hub, Server};
 use crate::b2bua::identity::Known;
 use crate::b2bua::leg::Leg;
+use crate::b2bua::offered::Offered;
 use crate::b2bua::requests::Refusal;
 use crate::b2bua::side::Side;
 use crate::cdr::bounded;
-use crate::{TransferError, TransferPolicy};
+use crate::{Asked, TransferError, TransferPolicy};
 
 /// The dialog that shall be replaced (RFC 3891 §6.1), as its party there knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,13 +69,11 @@ impl B2bua {
     pub(in crate::b2bua) fn replace(
         &mut self,
         now: Timestamp,
-        server: ServerKey,
-        source: Source,
-        invite: &Message,
-        policy: TransferPolicy,
+        asked: &Asked,
         known: Option<Box<Known>>,
     ) -> Result<(), Refusal> {
-        if policy == TransferPolicy::Refuse {
+        let invite = &asked.request;
+        if asked.transfer == TransferPolicy::Refuse {
             return Err(Refusal::of(403));
         }
         let value = invite.header(HeaderName::Replaces).unwrap_or("");
@@ -93,7 +91,7 @@ impl B2bua {
         let offer = crate::b2bua::requests::offer(&mut self.hub, invite)?;
         let mut result = Err(Refusal::of(481));
         self.with_call(key, |call, hub| {
-            result = call.begin_replacing(hub, now, side, server, source, invite, &replaces, offer, known);
+            result = call.begin_replacing(hub, now, side, asked, &replaces, offer, known);
         });
         result
     }
@@ -114,13 +112,12 @@ impl Call {
         hub: &mut Hub,
         now: Timestamp,
         by: Side,
-        server: ServerKey,
-        source: Source,
-        invite: &Message,
+        asked: &Asked,
         replaces: &Replaces,
         offer: Option<sdp::Session>,
         known: Option<Box<Known>>,
     ) -> Result<(), Refusal> {
+        let (server, source, invite) = (asked.key, asked.source, &asked.request);
         match self.phase {
             Phase::Ended => return Err(Refusal::of(603)),
             Phase::Answered if replaces.early_only => return Err(Refusal::of(486)),
@@ -140,6 +137,8 @@ impl Call {
                 && offer.line_count() >= self.agreed[by].len()
         };
         let offer = offer.filter(fits).ok_or_else(|| Refusal::of(488))?;
+        let srtp = asked.srtp.with(source.transport);
+        let offer = Offered::new(hub, offer, srtp, &[]).map_err(Refusal::of_security)?;
         let tag = hub.tag();
         let contact = hub.contact_at(&source);
         let leg = Leg::of_caller(invite, &tag, &source, contact).ok_or_else(|| Refusal::of(400))?;
@@ -162,7 +161,9 @@ impl Call {
             },
             origin: sdp::Origin::new(hub.random.next_u64()),
             policy: self.policies[by],
-            offer: None,
+            srtp,
+            has_offered: true,
+            offer: Some(offer),
         };
         let transfer = Transfer {
             by,
@@ -180,19 +181,13 @@ impl Call {
             until: now + hub.config.reinvite_timeout,
             newcomer: None,
             sent: None,
+            offers: Vec::new(),
             answer: None,
             crossed: 0,
             extended: false,
         };
         self.start_transfer(hub, now, transfer, None);
-        self.newcomer_offers(
-            hub,
-            now,
-            Newcomer {
-                offer: Some(offer),
-                ..newcomer
-            },
-        );
+        self.newcomer_offers(hub, now, newcomer);
         self.join(hub, now);
         Ok(())
     }

@@ -1,0 +1,54 @@
+use std::sync::Arc;
+
+use media_types::LineSpec;
+use sdp::sdes::Protection;
+
+use super::side::Both;
+
+/// One media line of a leg.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// What the media node is told, but for the security.
+    pub(super) spec: LineSpec,
+    /// What protects it.
+    pub(super) security: Security,
+}
+
+/// The lines of both legs. Shared, because the node and the parties mostly agree.
+pub(super) type Lines = Arc<Both<Vec<Line>>>;
+
+/// What protects a line towards its party.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) enum Security {
+    /// Nothing.
+    #[default]
+    Clear,
+    /// SRTP for certain; its keys come with the answer, and nothing passes until then.
+    Pending,
+    /// SRTP with these keys.
+    Protected(Box<Protection>),
+}
+
+impl Security {
+    /// The keys, if there are any.
+    pub(super) fn protection(&self) -> Option<&Protection> {
+        match self {
+            Self::Protected(protection) => Some(protection),
+            Self::Clear | Self::Pending => None,
+        }
+    }
+}
+
+impl Line {
+    /// What the media node is told of the line.
+    pub(super) fn to_node(&self) -> LineSpec {
+        LineSpec {
+            srtp: match &self.security {
+                Security::Clear => None,
+                Security::Pending => Some(media_types::SrtpSpec::default()),
+                Security::Protected(protection) => Some(protection.spec()),
+            },
+            ..self.spec.clone()
+        }
+    }
+}
