@@ -29,6 +29,8 @@ pub struct StandOptions {
     pub prefix: String,
     /// Whether calls are for a trunk that is tried before the callee, which is a second one.
     pub first_trunk: bool,
+    /// Further lines of the `[sip]` section of the control plane's configuration.
+    pub sip_extra: String,
     /// Further lines of the control plane's configuration.
     pub control_extra: String,
 }
@@ -42,6 +44,7 @@ impl Default for StandOptions {
             callee_transport: Transport::Udp,
             prefix: String::new(),
             first_trunk: false,
+            sip_extra: String::new(),
             control_extra: String::new(),
         }
     }
@@ -122,6 +125,7 @@ impl Stand {
             store: store.clone(),
             nodes: named,
             routes,
+            sip_extra: options.sip_extra.clone(),
             extra: trunks + &options.control_extra,
         };
         let control = Plane::start_control(&control, folder)?;

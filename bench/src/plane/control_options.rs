@@ -14,6 +14,8 @@ pub struct ControlOptions {
     pub nodes: Vec<(String, SocketAddr)>,
     /// Prefix of the dialled number and the URI of the next hop.
     pub routes: Vec<(String, String)>,
+    /// Further lines of its `[sip]` section.
+    pub sip_extra: String,
     /// Further lines of the file, by section.
     pub extra: String,
 }
@@ -23,6 +25,7 @@ impl ControlOptions {
         let mut text = format!(
             r#"[sip]
 listen = ["udp:{sip}", "tcp:{sip}"]
+{}
 
 [ops]
 listen = "{}"
@@ -33,6 +36,7 @@ filter = "info"
 [store]
 path = "{}"
 "#,
+            self.sip_extra,
             self.ops,
             self.store.display(),
             sip = self.sip,

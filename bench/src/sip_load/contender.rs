@@ -248,6 +248,7 @@ fn ringpath(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
                 format!("sip:{};transport=udp", place.probe),
             ),
         ],
+        sip_extra: String::new(),
         extra,
     };
     let mut before = vec![

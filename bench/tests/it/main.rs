@@ -9,4 +9,5 @@ mod scenarios;
 mod setup;
 mod sip_load;
 mod speech;
+mod srtp;
 mod talk;
