@@ -97,6 +97,15 @@ impl Context {
         Ok((self.streams.len(), new))
     }
 
+    /// The entry of an SSRC, if there is one.
+    #[inline]
+    pub(crate) fn known(&self, ssrc: u32) -> Option<&StreamState> {
+        let recent = self.streams.get(self.recent);
+        recent
+            .filter(|stream| stream.ssrc == ssrc)
+            .or_else(|| self.streams.iter().find(|stream| stream.ssrc == ssrc))
+    }
+
     #[inline]
     pub(crate) fn keep(&mut self, at: usize, stream: StreamState) {
         match self.streams.get_mut(at) {

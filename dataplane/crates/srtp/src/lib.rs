@@ -11,12 +11,27 @@
 //! one the receiver tries the newest key first. Indexes and replay windows go on across keys (RFC 3711 §3.3.1). A new
 //! key by a new offer and answer that starts the rollover counter at zero is a new context.
 //!
+//! *Two at once*: [`Sender::encrypt_rtp`] with [`Unsigned::sign_two`], and [`Receiver::expect_rtp`] with [`Expected::two`], make
+//! the tags of two packets side by side, whatever their streams and keys.
+//!
 //! *Takeover*: [`Sender::state`] and [`Receiver::state`] give what the next process needs besides the keys, without any secret.
-#![forbid(unsafe_code)]
+//!
+//! # Unsafe code
+//!
+//! `aes_ni` and `sha_ni` call functions that are compiled for instructions which not every processor has, after asking it for
+//! them. Nothing else is unsafe: no pointer is made.
+#![deny(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+#[expect(
+    unsafe_code,
+    reason = "calls into code for processors that have the instructions"
+)]
+mod aes_ni;
 mod context;
 mod counter_mode;
 mod error;
+mod expected;
 mod gcm;
 mod hmac_sha1;
 mod index;
@@ -25,17 +40,26 @@ mod layout;
 mod receiver;
 mod sender;
 mod session;
+#[cfg(target_arch = "x86_64")]
+#[expect(
+    unsafe_code,
+    reason = "calls into code for processors that have the instructions"
+)]
+mod sha_ni;
 mod stream;
+mod unsigned;
 mod window;
 
 pub use media_types::SrtpSuite as Suite;
 
 pub use context::{ContextState, KEYS_MAX, KeyUse, STREAMS_MAX};
 pub use error::{Error, ImportError, KeyError};
+pub use expected::{Expected, ExpectedCode};
 pub use key::{MKI_LEN_MAX, MasterKey, RTCP_LIFETIME_MAX, RTP_LIFETIME_MAX};
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use stream::StreamState;
+pub use unsigned::Unsigned;
 pub use window::{REPLAY_WINDOW, Window};
 
 /// The most bytes that protecting adds to an RTP or RTCP packet: the longest tag, the SRTCP index, the longest MKI.

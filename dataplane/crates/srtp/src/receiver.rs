@@ -2,9 +2,9 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::context::Context;
-use crate::layout::{ENCRYPTED, RTCP_HEADER, RTCP_INDEX, rtcp_ssrc, rtp_header};
+use crate::layout::{ENCRYPTED, RTCP_HEADER, RTCP_INDEX, RtpHeader, rtcp_ssrc, rtp_header};
 use crate::session::{Session, Suffix};
-use crate::{ContextState, Error, ImportError, KeyError, MasterKey, Suite, index};
+use crate::{ContextState, Error, Expected, ExpectedCode, ImportError, KeyError, MasterKey, Suite, index};
 
 /// The cryptographic context of what one side receives.
 pub struct Receiver {
@@ -23,27 +23,45 @@ impl Receiver {
     ///
     /// The tag is checked before a byte is decrypted: a refused packet is as it was.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, Error> {
-        let header = rtp_header(packet)?;
-        let tag_len = self.context.sessions[0].rtp.tag_len();
-        let mki_len = self.context.mki_len();
-        let len = packet
-            .len()
-            .checked_sub(tag_len + mki_len)
-            .ok_or(Error::TooShort)?;
-        if len < header.len {
-            return Err(Error::TooShort);
-        }
-        let (mki, tag) = trailer(self.suite(), len, mki_len, tag_len);
-        let candidates = self.candidates(&packet[mki])?;
+        self.unprotect_rtp_with(packet, None)
+    }
+
+    /// What the tag of a packet is made of as far as this context can tell now, so that [`Expected::two`] makes those of two
+    /// packets at once. `None` for what is no SRTP packet of it, and with GCM. Nothing is changed.
+    pub fn expect_rtp(&self, packet: &[u8]) -> Option<Expected<'_>> {
+        let parts = self.parts(packet).ok()?;
+        let session = self.context.sessions[parts.candidates].last()?;
+        let known = self.context.known(parts.header.ssrc);
+        let highest = known.and_then(|stream| stream.rtp.highest);
+        let index = index::estimate(highest, parts.header.seq).ok()?;
+        Expected::new(session, parts.len, (index >> 16) as u32)
+    }
+
+    /// [`unprotect_rtp`](Self::unprotect_rtp) of the packet that `code` was made of by [`expect_rtp`](Self::expect_rtp). It
+    /// is made anew where it no longer fits, as when packets in between have changed the rollover counter.
+    pub fn unprotect_rtp_with(
+        &mut self,
+        packet: &mut [u8],
+        code: Option<&ExpectedCode>,
+    ) -> Result<usize, Error> {
+        let Parts {
+            header,
+            len,
+            tag,
+            candidates,
+        } = self.parts(packet)?;
         let (at, mut stream) = self.context.stream(header.ssrc)?;
         let index = index::estimate(stream.rtp.highest, header.seq)?;
         stream.rtp.check(index)?;
 
-        let roc = Suffix::Roc((index >> 16) as u32);
+        let roc = (index >> 16) as u32;
         let authentic = |session: &Session| {
-            let computed = session
-                .rtp
-                .tag(header.ssrc, index, header.len, &packet[..len], roc);
+            let made = code.and_then(|code| code.by(session, len, roc));
+            let computed = made.copied().unwrap_or_else(|| {
+                session
+                    .rtp
+                    .tag(header.ssrc, index, header.len, &packet[..len], Suffix::Roc(roc))
+            });
             session.rtp.matches(&computed, &packet[tag.clone()])
         };
         let session = newest(&mut self.context.sessions[candidates], authentic)?;
@@ -57,6 +75,28 @@ impl Receiver {
         stream.rtp.accept(index);
         self.context.keep(at, stream);
         Ok(len)
+    }
+
+    /// What an SRTP packet consists of.
+    #[inline]
+    fn parts(&self, packet: &[u8]) -> Result<Parts, Error> {
+        let header = rtp_header(packet)?;
+        let tag_len = self.context.sessions[0].rtp.tag_len();
+        let mki_len = self.context.mki_len();
+        let len = packet
+            .len()
+            .checked_sub(tag_len + mki_len)
+            .ok_or(Error::TooShort)?;
+        if len < header.len {
+            return Err(Error::TooShort);
+        }
+        let (mki, tag) = trailer(self.suite(), len, mki_len, tag_len);
+        Ok(Parts {
+            header,
+            len,
+            tag,
+            candidates: self.candidates(&packet[mki])?,
+        })
     }
 
     /// Unprotects the SRTCP packet in place and returns the length of the RTCP packet. Does not allocate.
@@ -147,6 +187,15 @@ impl Receiver {
         let at = sessions.iter().position(|session| session.mki.as_bytes() == mki);
         at.map(|at| at..at + 1).ok_or(Error::UnknownMki)
     }
+}
+
+struct Parts {
+    header: RtpHeader,
+    /// Bytes of the RTP packet.
+    len: usize,
+    tag: Range<usize>,
+    /// The keys that it may be protected with.
+    candidates: Range<usize>,
 }
 
 /// Where MKI and tag of an SRTP packet are, after `len` bytes of RTP.

@@ -1,14 +1,28 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::counter_mode::CounterMode;
 use crate::gcm::Gcm;
-use crate::hmac_sha1::HmacSha1;
+use crate::hmac_sha1::{Code, HmacSha1};
 use crate::key::Mki;
 use crate::{MasterKey, RTCP_LIFETIME_MAX, Suite};
 
+/// Names the session keys of one master key within the process; never used again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyNumber(u64);
+
+impl KeyNumber {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// The session keys of one master key, and how many packets they were used for.
 pub(crate) struct Session {
+    pub(crate) number: KeyNumber,
     pub(crate) suite: Suite,
     pub(crate) mki: Mki,
     pub(crate) rtp: Transform,
@@ -23,6 +37,7 @@ impl Session {
     pub(crate) fn new(key: &MasterKey) -> Self {
         let suite = key.suite();
         Self {
+            number: KeyNumber::next(),
             suite,
             mki: key.mki(),
             rtp: Transform::new(key, 0, suite.rtp_tag_len()),
@@ -113,10 +128,10 @@ impl Transform {
     ///
     /// `suffix` is the rollover counter, which only HMAC is given as GCM has it in the nonce, or the SRTCP index.
     #[inline]
-    pub(crate) fn tag(&self, ssrc: u32, index: u64, clear: usize, packet: &[u8], suffix: Suffix) -> [u8; 20] {
+    pub(crate) fn tag(&self, ssrc: u32, index: u64, clear: usize, packet: &[u8], suffix: Suffix) -> Code {
         match (&self.cipher, suffix) {
             (Cipher::Cm { hmac, .. }, Suffix::Roc(word) | Suffix::RtcpIndex(word)) => {
-                hmac.code(packet, &word.to_be_bytes())
+                hmac.code(packet, word.to_be_bytes())
             }
             (Cipher::Gcm(gcm), suffix) => {
                 let (associated, ciphertext) = packet.split_at(clear);
@@ -132,9 +147,18 @@ impl Transform {
         }
     }
 
+    /// What makes tags by HMAC, and may do so for two packets at once; `None` with GCM.
+    #[inline]
+    pub(crate) fn hmac(&self) -> Option<&HmacSha1> {
+        match &self.cipher {
+            Cipher::Cm { hmac, .. } => Some(hmac),
+            Cipher::Gcm(_) => None,
+        }
+    }
+
     /// Compares in constant time.
     #[inline]
-    pub(crate) fn matches(&self, computed: &[u8; 20], received: &[u8]) -> bool {
+    pub(crate) fn matches(&self, computed: &Code, received: &[u8]) -> bool {
         computed[..self.tag_len].ct_eq(received).into()
     }
 }

@@ -52,8 +52,10 @@ fn reading(line: &str, bytes: usize) -> Result<Reading> {
     Ok(Reading {
         suite: suite.to_owned(),
         bytes,
-        protect_ns: protect_ns.parse()?,
-        unprotect_ns: unprotect_ns.parse()?,
+        ns: vec![
+            ("protect", protect_ns.parse()?),
+            ("unprotect", unprotect_ns.parse()?),
+        ],
         first: (0..first.len()).step_by(2).map(octet).collect::<Result<_>>()?,
     })
 }
