@@ -60,6 +60,11 @@ fn start(binary: &Path, address: SocketAddr, to: SocketAddr, folder: &Path) -> P
 
 /// Calls through planes and proxy to their end; nothing is held afterwards, and each has a record with this status.
 fn run(name: &str, scenario: &str, place: Place, status: i64) {
+    run_with(name, scenario, place, status, CALLS, "");
+}
+
+/// The same with a callee that is called so often, and further lines of the configuration.
+fn run_with(name: &str, scenario: &str, place: Place, status: i64, called: u32, extra: &str) {
     let test = format!("proxy-{name}-{place:?}");
     if !sipp_is_here(&test) {
         return;
@@ -69,10 +74,11 @@ fn run(name: &str, scenario: &str, place: Place, status: i64) {
     };
     let options = StandOptions {
         first_trunk: place == Place::Behind,
+        control_extra: extra.to_owned(),
         ..StandOptions::default()
     };
     let mut stand = stand(&test, &options);
-    let callee = stand.callee(scenario, CALLS);
+    let callee = stand.callee(scenario, called);
     let mut caller = stand.caller(scenario, CALLS);
     let mut proxy = match place {
         Place::Before => {
@@ -108,6 +114,13 @@ fn run_on_both_sides(name: &str, scenario: &str, status: i64) {
     for place in [Place::Before, Place::Behind] {
         run(name, scenario, place, status);
     }
+}
+
+/// Who stays gets its re-INVITE by the Record-Route.
+#[test]
+fn a_caller_behind_a_proxy_is_transferred() {
+    let extra = "transfer = \"local\"\n";
+    run_with("transfer", "transfer/blind", Place::Before, 200, CALLS * 2, extra);
 }
 
 /// re-INVITE and BYE of the caller follow the Record-Route.

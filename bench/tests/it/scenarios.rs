@@ -206,6 +206,38 @@ fn a_call_is_held_and_taken_back_over_tcp() {
 }
 
 #[test]
+fn a_callee_transfers_its_caller() {
+    let test = "transfer-blind";
+    if !sipp_is_here(test) {
+        return;
+    }
+    let options = StandOptions {
+        // Of the only route, whose section comes last.
+        control_extra: "transfer = \"local\"\n".to_owned(),
+        ..StandOptions::default()
+    };
+    let mut stand = stand(test, &options);
+    // It is called twice each time: by the caller, and as the target.
+    let callee = stand.callee("transfer/blind", CALLS * 2);
+    let caller = stand.caller("transfer/blind", CALLS);
+    run_both(&mut stand, &callee, &caller);
+    stand.wait_until_quiet(Duration::from_secs(10)).unwrap();
+    let metrics = stand.control_metrics().unwrap();
+    let transfers = |stage| metrics.value("ringpath_control_transfers_total", stage);
+    assert_eq!(transfers("completed"), Some(f64::from(CALLS)));
+    check(&stand.finish().unwrap(), &CALLER_HANGS_UP);
+}
+
+#[test]
+fn a_callee_may_not_transfer_unless_that_was_agreed() {
+    let expected = Expected {
+        status: 200,
+        released_by: "callee",
+    };
+    run("transfer/refused", Transport::Udp, &expected);
+}
+
+#[test]
 fn the_offer_comes_with_the_answer() {
     run("late-offer/answer", Transport::Udp, &CALLER_HANGS_UP);
 }
