@@ -1,9 +1,11 @@
 //! Where commands of operators reach the calls.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use api::{Command, Desk, HangUp, NotTransferred, Transfer};
 use call::{Party, TransferError};
+use guard::Network;
 use media_types::CallId;
 use proto::admin_v1 as wire;
 use sans_io::Timestamp;
@@ -80,6 +82,30 @@ impl Shell {
                 let standing = self.standing.now().trunks.clone();
                 let told = Converter::new(&self.clock).trunks(&self.plan.borrow(), &standing, max);
                 let _ = reply.send(told);
+            }
+            Command::Bans { max, reply } => {
+                let bans = self.transport.bans();
+                let converter = Converter::new(&self.clock);
+                let _ = reply.send(wire::GetBansResponse {
+                    total: bans.len() as u64,
+                    bans: bans
+                        .into_iter()
+                        .take(max)
+                        .map(|(network, left)| converter.ban(network, now + left))
+                        .collect(),
+                });
+            }
+            Command::Ban { wanted, reply } => {
+                let lasts = Duration::from_secs(wanted.lasts_s);
+                let banned = network_to_ban(&wanted.network).map(|network| {
+                    self.transport.ban(network, lasts);
+                    Converter::new(&self.clock).ban(network, now + lasts)
+                });
+                let _ = reply.send(banned);
+            }
+            Command::LiftBan { network, reply } => {
+                let network = network_to_ban(&network);
+                let _ = reply.send(network.map(|network| self.transport.unban(network)));
             }
             Command::Drain { drain, reply } => {
                 self.operators.drained = drain;
@@ -176,5 +202,33 @@ impl Shell {
             calls_ended: counters.calls_ended,
             calls_refused_at_limit: counters.calls_refused_at_limit,
         }
+    }
+}
+
+/// A network that operators may ban: an IPv6 address alone is its /64, as the guard counts sources, and nobody bans the world by a
+/// slip of the hand.
+fn network_to_ban(text: &str) -> Result<Network, &'static str> {
+    let network: Network = text.parse()?;
+    match network.address() {
+        IpAddr::V4(_) if network.length() < 8 => Err("is wider than /8"),
+        IpAddr::V6(_) if network.length() < 16 => Err("is wider than /16"),
+        IpAddr::V6(address) if network.length() == 128 => Ok(Network::of_source(address.into())),
+        _ => Ok(network),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_that_may_be_banned() {
+        let banned = |text| network_to_ban(text).map(|network| network.to_string());
+        assert_eq!(banned("192.0.2.1").unwrap(), "192.0.2.1/32");
+        assert_eq!(banned("192.0.2.1/24").unwrap(), "192.0.2.0/24");
+        assert_eq!(banned("10.0.0.0/8").unwrap(), "10.0.0.0/8");
+        assert_eq!(banned("2001:db8::1").unwrap(), "2001:db8::/64");
+        assert!(banned("10.0.0.0/7").is_err() && banned("2001::/15").is_err());
+        assert!(banned("").is_err() && banned("example.org").is_err());
     }
 }

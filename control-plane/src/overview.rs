@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::UNIX_EPOCH;
 
 use call::{Cause, Changes, Overview, Progress, Released, TrunkId};
+use guard::Network;
 use ops::clock::MonotonicClock;
 use proto::admin_v1 as wire;
 use registrar::{Binding, Registrar};
@@ -35,6 +36,14 @@ impl Converter {
             changed: calls(changes.changed),
             gone: calls(changes.gone),
             complete: changes.complete,
+        }
+    }
+
+    /// A ban.
+    pub fn ban(&self, network: Network, until: Timestamp) -> wire::Ban {
+        wire::Ban {
+            network: network.to_string(),
+            until_unix_ms: self.unix_ms(until),
         }
     }
 

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 /// Sees and orders calls of a Ringpath control plane, over its admin API.
 ///
-/// Exit status: 0 done, 1 refused, 2 wrong usage, 3 no control plane there, 4 no such call, 5 not let in.
+/// Exit status: 0 done, 1 refused, 2 wrong usage, 3 no control plane there, 4 no such call or ban, 5 not let in.
 #[derive(Debug, Parser)]
 #[command(name = "ringpathctl", version)]
 pub struct Arguments {
@@ -123,6 +123,26 @@ pub enum Command {
     Trunks {
         #[command(flatten)]
         output: Output,
+    },
+    /// Networks that are not listened to
+    Bans {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Listen to a network no longer, or no longer for so long
+    Ban {
+        /// An address, or a network such as 192.0.2.0/24
+        network: String,
+        /// For how many seconds
+        #[arg(long = "for", default_value_t = 3_600, value_name = "SECONDS")]
+        lasts_s: u64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Listen to a network again
+    Unban {
+        /// The network, as `bans` shows it
+        network: String,
     },
     /// Which control plane it is, and how it stands
     Status {

@@ -3,9 +3,9 @@ use std::time::UNIX_EPOCH;
 
 use clap::CommandFactory as _;
 use proto::admin_v1::{
-    Binding, Call, CallParty, DescribeRequest, DescribeResponse, DrainRequest, GetActiveCallsRequest,
-    GetActiveCallsResponse, GetRegistrationsRequest, GetTrunksRequest, HangupCallRequest, ServerState,
-    TransferCallRequest, Trunk,
+    Ban, BanNetworkRequest, Binding, Call, CallParty, DescribeRequest, DescribeResponse, DrainRequest,
+    GetActiveCallsRequest, GetActiveCallsResponse, GetBansRequest, GetRegistrationsRequest, GetTrunksRequest,
+    HangupCallRequest, LiftBanRequest, ServerState, TransferCallRequest, Trunk,
 };
 use serde_json::{Value, json};
 use tonic::Streaming;
@@ -85,6 +85,23 @@ pub async fn run(arguments: Arguments) -> Result<(), Error> {
             output,
         } => drain(&mut client, !cancel, !no_wait, output.json).await,
         Command::Trunks { output } => trunks(&mut client, output.json).await,
+        Command::Bans { output } => bans(&mut client, output.json).await,
+        Command::Ban {
+            network,
+            lasts_s,
+            output,
+        } => {
+            let request = BanNetworkRequest { network, lasts_s };
+            let ban = client.ban_network(request).await?.into_inner().ban;
+            match output.json {
+                true => ban.iter().try_for_each(|ban| print_json(&json::ban(ban))),
+                false => print(&ban_table(ban.as_slice())),
+            }
+        }
+        Command::Unban { network } => {
+            client.lift_ban(LiftBanRequest { network }).await?;
+            Ok(())
+        }
         Command::Status { output } => {
             let told = client.describe(DescribeRequest {}).await?.into_inner();
             match output.json {
@@ -246,6 +263,28 @@ async fn trunks(client: &mut Client, as_json: bool) -> Result<(), Error> {
         0 => Ok(()),
         left => print(&format!("and {left} more\n")),
     }
+}
+
+async fn bans(client: &mut Client, as_json: bool) -> Result<(), Error> {
+    let told = client.get_bans(GetBansRequest {}).await?.into_inner();
+    if as_json {
+        return print_json(&told.bans.iter().map(json::ban).collect());
+    }
+    print(&ban_table(&told.bans))?;
+    match told.total.saturating_sub(told.bans.len() as u64) {
+        0 => Ok(()),
+        left => print(&format!("and {left} more\n")),
+    }
+}
+
+fn ban_table(bans: &[Ban]) -> String {
+    let now_unix_ms = now_unix_ms();
+    let row = |ban: &Ban| {
+        let left_s = ban.until_unix_ms.saturating_sub(now_unix_ms) / 1_000;
+        vec![printable(&ban.network), calls::duration(left_s)]
+    };
+    let rows: Vec<Vec<String>> = bans.iter().map(row).collect();
+    table(&["NETWORK", "LEFT"], &rows)
 }
 
 /// A next hop; `-` for what it has not.

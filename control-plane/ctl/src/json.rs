@@ -1,4 +1,6 @@
-use proto::admin_v1::{Binding, Call, CallParty, DescribeResponse, DrainResponse, Party, ServerState, Trunk};
+use proto::admin_v1::{
+    Ban, Binding, Call, CallParty, DescribeResponse, DrainResponse, Party, ServerState, Trunk,
+};
 use serde_json::{Value, json};
 
 use crate::calls::{released_by, state};
@@ -90,6 +92,11 @@ pub fn trunk(trunk: &Trunk) -> Value {
         "calls": trunk.calls,
         "calls_max": trunk.calls_max,
     })
+}
+
+/// A network that is banned.
+pub fn ban(ban: &Ban) -> Value {
+    json!({ "network": ban.network, "until_unix_ms": ban.until_unix_ms })
 }
 
 /// A contact of a user.

@@ -15,7 +15,7 @@ const DOMAIN: &str = "ringpath.example";
 
 /// A control plane with users whose next hop is at none of the addresses that the tests attack from: a next hop may do
 /// what others may not.
-fn besieged(lines: &str) -> Plane {
+pub fn besieged(lines: &str) -> Plane {
     let mut control = Control::new("http://127.0.0.1:9", "127.9.9.9:5060".parse().unwrap());
     control.extra = format!("[registrar]\ndomains = [\"{DOMAIN}\"]\n{lines}\n");
     import(&control, "alice;wonderland\nbob;builder\n");
@@ -29,7 +29,7 @@ fn drops(plane: &Plane, reason: &str) -> f64 {
     )
 }
 
-fn banned(plane: &Plane) -> f64 {
+pub fn banned(plane: &Plane) -> f64 {
     plane.metric("ringpath_control_guard_bans", "")
 }
 
@@ -38,12 +38,12 @@ fn send(phone: &Phone, plane: &Plane, builder: RequestBuilder) {
 }
 
 /// The answer to OPTIONS, which everybody who is listened to gets.
-fn is_heard(phone: &Phone, plane: &Plane, call_id: &str) {
+pub fn is_heard(phone: &Phone, plane: &Plane, call_id: &str) {
     send(phone, plane, request(phone, "OPTIONS", "ping", call_id));
     assert_eq!(phone.final_of("OPTIONS").status(), Some(200));
 }
 
-fn is_silent(phone: &Phone) {
+pub fn is_silent(phone: &Phone) {
     let before = phone.socket.read_timeout().unwrap();
     phone
         .socket

@@ -1,13 +1,14 @@
 //! Operators who transfer calls and look for users.
 
 use proto::admin_v1::{
-    Binding, Call, CallParty, GetActiveCallsResponse, GetRegistrationsRequest, GetRegistrationsResponse,
-    TransferCallRequest,
+    Binding, Call, CallParty, GetActiveCallsResponse, GetBansRequest, GetBansResponse,
+    GetRegistrationsRequest, GetRegistrationsResponse, TransferCallRequest,
 };
 use sip::HeaderName;
 use tonic::{Code, Status, Streaming};
 
 use crate::admin::{ADMIN, Operator, ctl, ctl_is_here};
+use crate::attacks::{banned, besieged, is_heard, is_silent};
 use crate::phone::Phone;
 use crate::plane::{Control, Node, Plane};
 use crate::registrar::request;
@@ -270,5 +271,58 @@ fn without_a_registrar_there_are_no_registrations() {
     let mut operator = Operator::of(&plane);
     let told = registered(&mut operator, GetRegistrationsRequest::default()).unwrap();
     assert_eq!(told, GetRegistrationsResponse::default());
+    plane.stop();
+}
+
+#[test]
+fn an_operator_bans_a_network_and_lifts_the_ban() {
+    if !ctl_is_here("an_operator_bans_a_network_and_lifts_the_ban") {
+        return;
+    }
+    let plane = besieged(ADMIN);
+    let mut operator = Operator::of(&plane);
+    let mut bans = || {
+        let told = operator.client.get_bans(GetBansRequest {});
+        operator.runtime.block_on(told).unwrap().into_inner()
+    };
+    assert_eq!(bans(), GetBansResponse::default());
+    let (stranger, neighbour) = (
+        Phone::at("127.0.7.1:0", "stranger"),
+        Phone::at("127.0.8.1:0", "neighbour"),
+    );
+    is_heard(&stranger, &plane, "before");
+
+    let server = format!("http://{}", plane.address("admin grpc"));
+    for (wrong, reason) in [
+        (["ban", "127.0.0.0/7"], "network: is wider than /8"),
+        (["ban", "nobody"], "network: is no address or network"),
+    ] {
+        let (status, _, told) = ctl(&server, &wrong);
+        assert!(status == 1 && told.contains(reason), "{told}");
+    }
+    let (status, _, told) = ctl(&server, &["ban", "127.0.7.0/24", "--for", "0"]);
+    assert!(status == 1 && told.contains("lasts_s"), "{told}");
+    let (status, told, _) = ctl(&server, &["ban", "127.0.7.9/24", "--for", "600"]);
+    assert!(status == 0 && told.contains("127.0.7.0/24"), "{told}");
+
+    let request = stranger.request("OPTIONS", "ping", &stranger.address().to_string(), "", "banned");
+    stranger.send(request.build().unwrap().bytes(), plane.address("sip udp"));
+    is_silent(&stranger);
+    is_heard(&neighbour, &plane, "others");
+    let told = bans();
+    assert_eq!((told.total, &*told.bans[0].network), (1, "127.0.7.0/24"));
+    assert_eq!(banned(&plane), 1.0);
+    let (_, listed, _) = ctl(&server, &["bans", "--json"]);
+    assert!(listed.contains("\"network\": \"127.0.7.0/24\""), "{listed}");
+    let (_, listed, _) = ctl(&server, &["bans"]);
+    assert!(
+        listed.contains("127.0.7.0/24") && listed.contains("LEFT"),
+        "{listed}"
+    );
+
+    assert_eq!(ctl(&server, &["unban", "127.0.7.1"]).0, 4, "exactly that network");
+    assert_eq!(ctl(&server, &["unban", "127.0.7.0/24"]).0, 0);
+    assert_eq!(bans(), GetBansResponse::default());
+    is_heard(&stranger, &plane, "after");
     plane.stop();
 }

@@ -15,19 +15,28 @@ pub enum Operation {
     GetRegistrations,
     /// `GetTrunks`.
     GetTrunks,
+    /// `GetBans`.
+    GetBans,
+    /// `BanNetwork`.
+    BanNetwork,
+    /// `LiftBan`.
+    LiftBan,
     /// `Drain`.
     Drain,
 }
 
 impl Operation {
     /// All, in the order of the contract.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Describe,
         Self::GetActiveCalls,
         Self::HangupCall,
         Self::TransferCall,
         Self::GetRegistrations,
         Self::GetTrunks,
+        Self::GetBans,
+        Self::BanNetwork,
+        Self::LiftBan,
         Self::Drain,
     ];
 
@@ -40,6 +49,9 @@ impl Operation {
             Self::TransferCall => "transfer_call",
             Self::GetRegistrations => "get_registrations",
             Self::GetTrunks => "get_trunks",
+            Self::GetBans => "get_bans",
+            Self::BanNetwork => "ban_network",
+            Self::LiftBan => "lift_ban",
             Self::Drain => "drain",
         }
     }

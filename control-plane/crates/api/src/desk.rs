@@ -35,6 +35,27 @@ pub enum Command {
         /// For the answer.
         reply: Reply<wire::GetTrunksResponse>,
     },
+    /// Tell the networks that are banned, at most so many.
+    Bans {
+        /// The most that are told.
+        max: usize,
+        /// For the answer.
+        reply: Reply<wire::GetBansResponse>,
+    },
+    /// Ban a network.
+    Ban {
+        /// Which, and for how long: a time that was checked.
+        wanted: wire::BanNetworkRequest,
+        /// For the ban, or why the network is none.
+        reply: Reply<Result<wire::Ban, &'static str>>,
+    },
+    /// Lift the ban of a network.
+    LiftBan {
+        /// Which.
+        network: String,
+        /// Whether there was one, or why the network is none.
+        reply: Reply<Result<bool, &'static str>>,
+    },
     /// Take no new calls, or take them again; then tell how things stand.
     Drain {
         /// Whether new calls are refused.

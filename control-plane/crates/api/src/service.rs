@@ -31,8 +31,12 @@ const PAGE_SIZE_MAX: u32 = 1_000;
 const Q850_NORMAL_CLEARING: u8 = 16;
 const TEXT_DEFAULT: &str = "Hung up by an operator";
 
-/// The most next hops in an answer.
+/// The most next hops, and bans, in an answer.
 const TRUNKS_MAX: usize = 10_000;
+const BANS_MAX: usize = 10_000;
+
+/// The longest ban.
+const BAN_S_MAX: u64 = 365 * 86_400;
 
 /// How often a drain that is followed tells what is left.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -172,6 +176,28 @@ impl Service {
         Ok(wire::TransferCallResponse { call: Some(call) })
     }
 
+    async fn ban(&self, wanted: wire::BanNetworkRequest) -> Result<wire::BanNetworkResponse, Status> {
+        if !(1..=BAN_S_MAX).contains(&wanted.lasts_s) {
+            return Err(Status::invalid_argument(format!(
+                "lasts_s: must be 1 to {BAN_S_MAX}, is {}",
+                wanted.lasts_s
+            )));
+        }
+        let banned = self.line.ask(|reply| Command::Ban { wanted, reply });
+        let ban = banned.await?.map_err(not_a_network)?;
+        tracing::info!(network = ban.network, "an operator bans");
+        Ok(wire::BanNetworkResponse { ban: Some(ban) })
+    }
+
+    async fn lift_ban(&self, request: wire::LiftBanRequest) -> Result<wire::LiftBanResponse, Status> {
+        let network = request.network;
+        let lifted = self.line.ask(|reply| Command::LiftBan { network, reply });
+        match lifted.await?.map_err(not_a_network)? {
+            true => Ok(wire::LiftBanResponse {}),
+            false => Err(Status::not_found("no such ban")),
+        }
+    }
+
     async fn registrations(
         &self,
         mut wanted: wire::GetRegistrationsRequest,
@@ -304,10 +330,32 @@ impl ControlPlane for Service {
         self.counted(Operation::GetTrunks, trunks).await
     }
 
+    async fn get_bans(&self, _request: Request<wire::GetBansRequest>) -> Outcome<wire::GetBansResponse> {
+        let bans = self.line.ask(|reply| Command::Bans { max: BANS_MAX, reply });
+        self.counted(Operation::GetBans, bans).await
+    }
+
+    async fn ban_network(
+        &self,
+        request: Request<wire::BanNetworkRequest>,
+    ) -> Outcome<wire::BanNetworkResponse> {
+        let ban = self.ban(request.into_inner());
+        self.counted(Operation::BanNetwork, ban).await
+    }
+
+    async fn lift_ban(&self, request: Request<wire::LiftBanRequest>) -> Outcome<wire::LiftBanResponse> {
+        let lifted = Self::lift_ban(self, request.into_inner());
+        self.counted(Operation::LiftBan, lifted).await
+    }
+
     async fn drain(&self, request: Request<wire::DrainRequest>) -> Outcome<Self::DrainStream> {
         self.counted(Operation::Drain, async {
             Ok(Box::pin(self.drain(request.into_inner()).await?) as _)
         })
         .await
     }
+}
+
+fn not_a_network(reason: &str) -> Status {
+    Status::invalid_argument(format!("network: {reason}"))
 }
