@@ -6,6 +6,7 @@ use is::stun::{Class, Method, StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, Protocol};
 use sans_io::{Epoch, Timestamp};
 
+use crate::transactions::{self, Transactions};
 use crate::{CandidateError, Credentials, Event, Failure, Mode, Refusal, Settings};
 
 /// Candidates of a party that are looked at.
@@ -49,8 +50,10 @@ pub struct Agent {
     /// When a pair must be there; `None` until the party's credentials are known, and once there is one.
     deadline: Option<Timestamp>,
     /// When each address of the party last gave consent, by a check of its own or its answer to one of ours. As many as there
-    /// are sources and pairs.
+    /// are sources and pairs: an answer counts only if it comes from where one of our checks went to.
     consents: HashMap<SocketAddr, Timestamp>,
+    /// Our checks that wait for an answer.
+    transactions: Transactions,
     events: VecDeque<Event>,
 }
 
@@ -83,6 +86,7 @@ impl Agent {
             selected: None,
             deadline: None,
             consents: HashMap::new(),
+            transactions: Transactions::default(),
             events: VecDeque::new(),
         };
         agent.advance(now);
@@ -135,6 +139,7 @@ impl Agent {
         self.remote = None;
         self.candidates = 0;
         self.sources.clear();
+        self.transactions.clear();
         // What was selected stays for now, and so does its consent.
         let kept = self.selected.map(|(_, remote)| remote);
         self.consents.retain(|remote, _| Some(*remote) == kept);
@@ -154,12 +159,18 @@ impl Agent {
         if message.method() != Method::Binding {
             return Err(Refusal::Stranger);
         }
+        let answered = transactions::id(datagram);
         match message.class() {
             // Keeps a NAT's mapping alive, has no proof of anything, and needs no answer (RFC 8445 §11).
             Class::Indication => return Ok(()),
             Class::Request if !self.names_us(&message) => return Err(Refusal::Stranger),
             Class::Request if self.sources.len() >= SOURCES_MAX && !self.sources.contains(&remote) => {
                 return Err(Refusal::TooManySources);
+            }
+            Class::Success | Class::Failure
+                if !answered.is_some_and(|id| self.transactions.waits(id, remote)) =>
+            {
+                return Err(Refusal::Unasked);
             }
             _ => {}
         }
@@ -176,6 +187,8 @@ impl Agent {
         }
         if is_request {
             self.sources.insert(remote);
+        } else if let Some(id) = answered {
+            self.transactions.answered(id);
         }
         // RFC 7675 §5.1 takes answers to our own checks for consent; a lite agent makes none and has the party's checks.
         let gives_consent = match self.settings.mode {
@@ -210,7 +223,9 @@ impl Agent {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.agent.poll_transmit().map(|transmit| Transmit {
+        let transmit = self.agent.poll_transmit()?;
+        self.transactions.sent(transmit.destination, &transmit.contents);
+        Some(Transmit {
             local: transmit.source,
             remote: transmit.destination,
             datagram: transmit.contents.to_vec(),

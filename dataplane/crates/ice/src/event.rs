@@ -52,6 +52,9 @@ pub enum Refusal {
     /// It comes from yet another address of a party that has shown too many.
     #[error("the party has shown too many addresses")]
     TooManySources,
+    /// An answer to none of the checks that wait for one: a replayed or late one, or from elsewhere than the check went to.
+    #[error("no check waits for this answer")]
+    Unasked,
 }
 
 impl Refusal {
@@ -62,6 +65,7 @@ impl Refusal {
             Self::Stranger => "stun_stranger",
             Self::Integrity => "stun_integrity",
             Self::TooManySources => "stun_too_many_sources",
+            Self::Unasked => "stun_unasked",
         }
     }
 }

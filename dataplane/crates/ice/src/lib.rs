@@ -12,6 +12,7 @@ mod agent;
 mod credentials;
 mod event;
 mod settings;
+mod transactions;
 
 pub use agent::{Agent, CANDIDATES_MAX, SOURCES_MAX, Transmit};
 pub use credentials::{Credentials, CredentialsError};

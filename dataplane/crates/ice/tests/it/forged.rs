@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ice::{Agent, Credentials, Mode, Refusal, Settings};
+use ice::{Agent, Credentials, Failure, Mode, Refusal, Settings};
 use sans_io::network::Conditions;
 use sans_io::{Random, Timestamp};
 
@@ -164,4 +164,53 @@ fn random_datagrams_do_not_disturb_a_pair_that_is_up() {
     pair.run(Duration::from_secs(10));
     assert!(pair.is_connected());
     assert_eq!(pair.agents[ANSWERER].selected(), before);
+}
+
+/// RFC 7675 §5.1: consent is an answer to a check that was just made. Who recorded one, and sends it again from anywhere, renews
+/// nothing and fills nothing.
+#[test]
+fn an_answer_gives_consent_once_and_only_from_where_the_check_went() {
+    let mut pair = pair();
+    pair.describe(OFFERER);
+    pair.trickle(OFFERER);
+    pair.trickle(ANSWERER);
+    pair.run(Duration::from_secs(2));
+    assert!(pair.is_connected());
+    let (local, remote) = (address("192.0.2.1:1000"), address("198.51.100.1:2000"));
+
+    // The next check of the full agent, and the answer to it.
+    let agent = &mut pair.agents[OFFERER];
+    let check = loop {
+        match agent.poll_transmit() {
+            Some(transmit) => break transmit.datagram,
+            None => {
+                let due = agent.poll_timeout().expect("a check is due");
+                pair.now = pair.now.max(due);
+                agent.handle_timeout(pair.now);
+            }
+        }
+    };
+    let taken = pair.agents[ANSWERER].handle_datagram(pair.now, remote, local, &check);
+    assert_eq!(taken, Ok(()));
+    let answer = pair.agents[ANSWERER].poll_transmit().expect("an answer").datagram;
+
+    let agent = &mut pair.agents[OFFERER];
+    let elsewhere = address("203.0.113.66:6666");
+    let from_elsewhere = agent.handle_datagram(pair.now, local, elsewhere, &answer);
+    assert_eq!(from_elsewhere, Err(Refusal::Unasked));
+    assert_eq!(agent.handle_datagram(pair.now, local, remote, &answer), Ok(()));
+    let last = pair.now;
+
+    // The party falls silent, and someone replays its last answer, from its own address and from ever new ones.
+    pair.dead = vec![remote];
+    for second in 1..=31u16 {
+        pair.run(Duration::from_secs(1));
+        for from in [remote, ([192, 0, 2, 9], 10_000 + second).into()] {
+            let taken = pair.agents[OFFERER].handle_datagram(pair.now, local, from, &answer);
+            assert_eq!(taken, Err(Refusal::Unasked), "second {second}");
+        }
+    }
+    assert_eq!(pair.failure(OFFERER), Some(Failure::Consent));
+    let (at, _) = pair.events[OFFERER].last().expect("the failure");
+    assert!(at.saturating_since(last) <= Duration::from_secs(30), "{at:?}");
 }
