@@ -207,8 +207,7 @@ impl Call {
                 self.agree(&answer.lines);
             }
             self.describe_answer(Side::Caller, &answer)
-        } else if let Some(late) = self.late.take() {
-            let mut late = late;
+        } else if let Some(mut late) = self.late.take() {
             let Ok(offers) = self.offers(hub, Side::Caller) else {
                 self.late = Some(late);
                 self.acknowledge_late(hub, None);

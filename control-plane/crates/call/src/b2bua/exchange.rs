@@ -209,9 +209,8 @@ impl Call {
             None => None,
             Some(offer) => {
                 let Ok(offers) = self.offers(hub, to) else {
-                    let status = MediaError::Refused(media_types::Refusal::Invalid("srtp")).sip_status();
                     self.exchange = Some(exchange);
-                    self.fail_exchange(hub, now, status, None);
+                    self.fail_exchange(hub, now, 488, None);
                     return;
                 };
                 let body = self.describe_offer(to, offer, &offers);

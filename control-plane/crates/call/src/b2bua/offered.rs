@@ -7,6 +7,9 @@ use super::line::{Line, Lines, Security};
 use super::side::{Both, Side};
 use crate::srtp::Terms;
 
+/// The reason when a party must have SRTP, and its keys may not go to it.
+const CANNOT_OFFER: &str = "srtp_cannot_offer";
+
 /// The offer of one party, and what protects its lines then: an offer has its keys and we make ours for the answer at
 /// once, so that all forks of the other party lead to one answer.
 #[derive(Debug)]
@@ -177,7 +180,7 @@ pub(super) fn offers(
         let current = current.get(index).and_then(|line| line.security.protection());
         let mut fill = |bytes: &mut [u8]| hub.random.fill(bytes);
         let offer = sdes::offer(&rules, current, &mut fill);
-        let offer = offer.inspect_err(|_| hub.count_srtp("srtp_not_offered"))?;
+        let offer = offer.inspect_err(|_| hub.count_srtp(CANNOT_OFFER))?;
         if offer != Offer::default() {
             offers.resize_with(index, Offer::default);
             offers.push(offer);

@@ -413,7 +413,7 @@ fn a_next_hop_that_cannot_be_offered_srtp_is_passed_over() {
     world.a.bye(world.now);
     world.finish();
     assert_eq!(
-        (world.a.log[0].as_str(), count(&world, "srtp_not_offered")),
+        (world.a.log[0].as_str(), count(&world, "srtp_cannot_offer")),
         ("200 INVITE", 1)
     );
 
