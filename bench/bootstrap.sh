@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make bench-relay`, `make bench-sip`, `make bench-srtp` and a few tests need beyond `make bootstrap`: rtpengine,
-# Kamailio and libsrtp2, the peers that we are measured beside and registered with, and sipvicious. Safe to run again. Needs root;
-# their services are neither started nor enabled, and rtpengine's kernel module is not installed.
+# Kamailio, libsrtp2 and baresip, the peers that we are measured beside, registered with and called by, and sipvicious. Safe to
+# run again. Needs root; their services are neither started nor enabled, and rtpengine's kernel module is not installed.
 set -euo pipefail
 
 # command or file | Debian package
@@ -10,6 +10,7 @@ needs=(
     "rtpengine|rtpengine-daemon"
     "kamailio|kamailio"
     "svmap|sipvicious"
+    "/usr/lib/baresip/modules/srtp.so|baresip-core"
     "/usr/include/srtp2/srtp.h|libsrtp2-dev"
 )
 

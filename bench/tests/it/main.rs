@@ -1,5 +1,6 @@
 //! The kit against itself, and both planes against SIPp and the kit's endpoints. One module a behaviour.
 
+mod baresip;
 mod bench;
 mod failover;
 mod media;
