@@ -40,6 +40,11 @@ impl Security {
 }
 
 impl Line {
+    /// Whether something may pass in clear.
+    pub(super) fn is_open(&self) -> bool {
+        self.spec.enabled && self.security == Security::Clear
+    }
+
     /// What the media node is told of the line.
     pub(super) fn to_node(&self) -> LineSpec {
         LineSpec {

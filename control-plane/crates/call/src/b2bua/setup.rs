@@ -14,8 +14,8 @@ use super::ending::Ending;
 use super::headers;
 use super::hub::{CallKey, Client, Hub, Server};
 use super::identity;
-use super::line::Lines;
-use super::media::Media;
+use super::line::{Lines, Security};
+use super::media::{Media, Step};
 use super::offered::offers;
 use super::record::Record;
 use super::side::{Both, Side};
@@ -220,6 +220,9 @@ impl Call {
             }
             return false;
         };
+        if body.is_some() && terms.is_secured() {
+            self.secure_callee(hub, now);
+        }
         let known = again
             .as_ref()
             .and_then(|again| self.outbound.dialogs.get(again.dialog));
@@ -277,6 +280,17 @@ impl Call {
             hub.deadlines.set(key, Deadline::Ring, now + ring);
         }
         true
+    }
+
+    /// Nothing passes the callee's lines until its answer: those of next hops that came later, by a redirection, were reserved
+    /// before it was known that they must be secured.
+    fn secure_callee(&mut self, hub: &mut Hub, now: Timestamp) {
+        let mut lines = self.media.lines().clone();
+        let open = lines.callee.iter_mut().filter(|line| line.is_open());
+        let opened = open.map(|line| line.security = Security::Pending).count();
+        if opened > 0 {
+            self.media.update(hub, now, Step::Early, Lines::new(lines));
+        }
     }
 
     fn invite_for(

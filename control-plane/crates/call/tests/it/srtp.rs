@@ -1,7 +1,9 @@
 //! SRTP by keys in descriptions (RFC 4568): what each party is offered and answered by the policy for it, and what the media
 //! node is told.
 
-use call::{Config, KeysOver, NextHop, Route, Routes, Srtp, SrtpPolicy};
+use std::sync::Arc;
+
+use call::{Config, KeysOver, NextHop, Peer, Redirect, Route, Routes, Srtp, SrtpPolicy};
 use media_types::SrtpSpec;
 use sans_io::network::Conditions;
 
@@ -136,6 +138,41 @@ fn nothing_passes_a_line_that_must_be_secured_before_its_keys_are_known() {
     world.run_ms(100);
     assert_secured(told(&world)[1].as_ref(), &world.b);
     world.b.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn a_target_of_a_redirection_that_must_be_secured_is_so_before_it_has_the_call() {
+    let mut config = policies(SrtpPolicy::Allow, SrtpPolicy::Allow);
+    let peer = Peer {
+        redirect: Redirect::Follow,
+        redirect_to: vec!["2".into()],
+        ..Peer::default()
+    };
+    let to = |prefix: &str, address, policy| Route {
+        prefix: prefix.into(),
+        weight: None,
+        next_hops: vec![NextHop {
+            srtp: over_any(policy),
+            peer: Some(Arc::new(peer.clone())),
+            ..hop(address)
+        }],
+    };
+    config.routes = Routes::new([to("1", B, SrtpPolicy::Allow), to("2", B2, SrtpPolicy::Require)]);
+    let mut world = World::with(config, Conditions::PERFECT, 1);
+    world.b2.key = Some(key(3));
+    world.a.invite(world.now, true);
+    world.run_ms(20);
+    assert_eq!(told(&world), [None, None]);
+    world.b.response_field = Some(("Contact", "<sip:2000@10.2.0.2>"));
+    world.b.respond(world.now, 302, "b1", None);
+    world.run_ms(20);
+    assert!(world.b2.last_body.contains("RTP/SAVP"), "{}", world.b2.last_body);
+    assert_eq!(told(&world), [None, Some(SrtpSpec::default())]);
+    world.b2.answer_as(world.now, "b2");
+    world.run_ms(100);
+    assert_secured(told(&world)[1].as_ref(), &world.b2);
+    world.a.bye(world.now);
     world.finish();
 }
 
