@@ -1,11 +1,12 @@
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dimpl::{Config, Dtls, Output, ProtocolVersion};
 use sans_io::{Epoch, Timestamp};
 
-use crate::{Event, Failure, Fingerprint, Identity, Keys, Role, Settings, Versions};
+use crate::{Event, Failure, Fingerprint, Identity, Keys, Refusal, Role, Settings, Versions};
 
 /// Datagrams that wait to be sent: some flights. What comes on top is dropped and sent again by its timer.
 const TRANSMITS_MAX: usize = 64;
@@ -17,6 +18,8 @@ const FLIGHT_RETRIES: usize = 32;
 ///
 /// # Calling contract
 ///
+/// - [`set_remote`](Self::set_remote) says where the party is: the pair that ICE selected, or the address of its description.
+///   Nothing is taken from elsewhere: some 31 forged fragments fill the queue of a handshake, which ends it.
 /// - [`handle_datagram`](Self::handle_datagram) takes what the party sent, [`handle_timeout`](Self::handle_timeout) the time
 ///   when the timer of [`poll_timeout`](Self::poll_timeout) is due.
 /// - After each of these, and after making one, send what [`poll_transmit`](Self::poll_transmit) gives until it is empty, and
@@ -31,6 +34,8 @@ const FLIGHT_RETRIES: usize = 32;
 pub struct Association {
     dtls: Dtls,
     role: Role,
+    /// Where the party is; `None` while nobody knows.
+    remote: Option<SocketAddr>,
     epoch: Epoch,
     timeout: Duration,
     buffer: Vec<u8>,
@@ -83,6 +88,7 @@ impl Association {
         let mut association = Self {
             dtls,
             role,
+            remote: None,
             epoch,
             timeout: settings.timeout,
             buffer: vec![0; 2_048],
@@ -99,6 +105,17 @@ impl Association {
         Ok(association)
     }
 
+    /// Tells where the party is. Another place than before, as when ICE selects another pair, leaves the handshake as it is
+    /// (RFC 8842 §6).
+    pub fn set_remote(&mut self, remote: SocketAddr) {
+        self.remote = Some(remote);
+    }
+
+    /// Where the party is, and what is sent goes to.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
     /// Tells which certificates the description of the party names; one of them must be its own (RFC 8122 §5). From now
     /// on the handshake has its time. Without any it fails.
     pub fn set_fingerprints(&mut self, now: Timestamp, fingerprints: Vec<Fingerprint>) {
@@ -113,19 +130,28 @@ impl Association {
         }
     }
 
-    /// A datagram of the party, whole. It is looked at in place and not kept.
-    pub fn handle_datagram(&mut self, now: Timestamp, datagram: &[u8]) {
+    /// A datagram that came from `source`, whole. It is looked at in place and not kept.
+    pub fn handle_datagram(
+        &mut self,
+        now: Timestamp,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), Refusal> {
+        if self.remote != Some(source) {
+            return Err(Refusal::Source);
+        }
         if self.state == State::Over {
-            return;
+            return Ok(());
         }
         self.advance(now);
         if self.state == State::Over {
-            return;
+            return Ok(());
         }
         match self.dtls.handle_packet(datagram) {
             Ok(()) => self.drain(),
             Err(error) => self.fail(error.into()),
         }
+        Ok(())
     }
 
     /// The time has come that [`poll_timeout`](Self::poll_timeout) named.

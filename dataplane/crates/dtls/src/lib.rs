@@ -15,6 +15,7 @@ mod failure;
 mod fingerprint;
 mod identity;
 mod keys;
+mod refusal;
 mod settings;
 
 pub use association::Association;
@@ -23,4 +24,5 @@ pub use failure::Failure;
 pub use fingerprint::{Fingerprint, FingerprintError, HashFunction};
 pub use identity::{Identity, IdentityError};
 pub use keys::Keys;
+pub use refusal::Refusal;
 pub use settings::{Role, Settings, Versions};

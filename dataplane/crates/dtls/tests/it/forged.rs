@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dtls::{Failure, Fingerprint, HashFunction, Settings, Versions};
+use dtls::{Failure, Fingerprint, HashFunction, Refusal, Settings, Versions};
 use sans_io::Random;
 use sans_io::network::Conditions;
 
@@ -55,7 +55,8 @@ fn a_description_without_a_fingerprint_gives_no_keys() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Strangers who can send to the port, but neither read nor hold back what goes over it, do not keep the two apart.
+/// Noise from the party's own address, as a fault on the way or someone who forges sources without knowing DTLS would make it, does
+/// not keep the two apart. Well-formed fragments do: see below.
 #[test]
 fn truncated_oversized_and_random_records_do_not_stop_a_handshake() -> anyhow::Result<()> {
     for versions in [Versions::Only12, Versions::Only13] {
@@ -83,12 +84,64 @@ fn truncated_oversized_and_random_records_do_not_stop_a_handshake() -> anyhow::R
                         noise[3..13].copy_from_slice(&[0, 9, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
                     }
                 }
-                pair.ends[side as usize].handle_datagram(pair.now, &noise);
+                let source = side.other().address();
+                let taken = pair.ends[side as usize].handle_datagram(pair.now, source, &noise);
+                assert_eq!(taken, Ok(()));
                 pair.take(side);
             }
         }
         pair.settle();
         pair.assert_keys_agree()?;
     }
+    Ok(())
+}
+
+/// The `number`th of a run of well-formed fragments of a message that is not due yet, which a handshake keeps until it is.
+fn fragment(number: u8) -> Vec<u8> {
+    // Handshake, DTLS 1.2, epoch 0, sequence number, 13 bytes.
+    let mut record = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 9, number, 0, 13];
+    // Certificate of 1,000 bytes, the sixth message, one byte of it.
+    record.extend([11, 0, 0x03, 0xe8, 0, 5, 0, 0, number, 0, 0, 1, 0]);
+    record
+}
+
+/// Strangers who can send to the port from an address of their own do not keep the two apart, however well their fragments are made.
+#[test]
+fn fragments_from_elsewhere_are_refused_and_do_not_stop_a_handshake() -> anyhow::Result<()> {
+    for versions in [Versions::Only12, Versions::Only13] {
+        let settings = Settings {
+            versions,
+            ..Settings::default()
+        };
+        let mut pair = Pair::new([settings, settings], Conditions::PERFECT, 9)?;
+        let mut elsewhere = Side::Active.address();
+        elsewhere.set_port(6_666);
+        for side in [Side::Active, Side::Passive] {
+            for number in 0..100 {
+                let taken = pair.ends[side as usize].handle_datagram(pair.now, elsewhere, &fragment(number));
+                assert_eq!(taken, Err(Refusal::Source));
+            }
+        }
+        pair.settle();
+        pair.assert_keys_agree()?;
+    }
+    Ok(())
+}
+
+/// Who forges the party's own address as well ends a handshake by the limit of its queue: told by its reason, and without keys.
+#[test]
+fn fragments_from_the_partys_address_end_a_handshake_by_its_limit() -> anyhow::Result<()> {
+    let settings = Settings {
+        versions: Versions::Only12,
+        ..Settings::default()
+    };
+    let mut pair = Pair::new([settings, settings], Conditions::PERFECT, 10)?;
+    for number in 0..100 {
+        let source = Side::Active.address();
+        let taken = pair.ends[Side::Passive as usize].handle_datagram(pair.now, source, &fragment(number));
+        assert_eq!(taken, Ok(()));
+    }
+    pair.take(Side::Passive);
+    assert_eq!(pair.outcome(Side::Passive), Some(Err(Failure::Queue)));
     Ok(())
 }

@@ -145,8 +145,8 @@ fn drive(socket: &UdpSocket, party: Option<SocketAddr>, fingerprint: Fingerprint
         socket.set_read_timeout(Some(wait))?;
         match socket.recv_from(&mut buffer) {
             Ok((len, source)) => {
-                party.get_or_insert(source);
-                association.handle_datagram(clock.now(), &buffer[..len]);
+                association.set_remote(*party.get_or_insert(source));
+                association.handle_datagram(clock.now(), source, &buffer[..len])?;
             }
             Err(_) => association.handle_timeout(clock.now()),
         }

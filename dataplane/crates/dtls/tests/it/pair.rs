@@ -1,5 +1,6 @@
 //! Two associations and the network between them, in virtual time.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dtls::{Association, Event, Failure, Fingerprint, Identity, Keys, Role, Settings};
@@ -20,6 +21,14 @@ pub enum Side {
 impl Side {
     fn place(self) -> usize {
         self as usize
+    }
+
+    /// Where it sends from.
+    pub fn address(self) -> SocketAddr {
+        match self {
+            Self::Active => ([192, 0, 2, 1], 1_000).into(),
+            Self::Passive => ([198, 51, 100, 1], 2_000).into(),
+        }
     }
 
     /// The other end.
@@ -69,10 +78,12 @@ impl Pair {
         };
         let active = with_seed(settings[0], seed);
         let passive = with_seed(settings[1], !seed);
-        let ends = [
+        let mut ends = [
             Association::new(&active, &identities[0], Role::Active, epoch, now)?,
             Association::new(&passive, &identities[1], Role::Passive, epoch, now)?,
         ];
+        ends[0].set_remote(Side::Passive.address());
+        ends[1].set_remote(Side::Active.address());
         Ok(Self {
             now,
             identities,
@@ -101,8 +112,9 @@ impl Pair {
                 return;
             };
             self.now = self.now.max(next);
-            while let Some((_, to, datagram)) = self.network.receive(self.now) {
-                self.ends[to.place()].handle_datagram(self.now, &datagram);
+            while let Some((from, to, datagram)) = self.network.receive(self.now) {
+                let taken = self.ends[to.place()].handle_datagram(self.now, from.address(), &datagram);
+                assert_eq!(taken, Ok(()), "{to:?}");
                 self.take(to);
             }
             for side in [Side::Active, Side::Passive] {

@@ -1,0 +1,18 @@
+use thiserror::Error;
+
+/// Why a datagram was not taken. It has changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum Refusal {
+    /// It comes from elsewhere than the party, or nobody has said yet where the party is.
+    #[error("not from the address of the party")]
+    Source,
+}
+
+impl Refusal {
+    /// The label of the counter, and of the call's query.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Source => "dtls_source",
+        }
+    }
+}
