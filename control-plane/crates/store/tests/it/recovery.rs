@@ -32,8 +32,16 @@ impl Folder {
         }
     }
 
+    /// The lock of a store that died is held on for a moment where another test starts a program meanwhile: its process has our
+    /// files until it becomes that program.
     async fn open(&self) -> Store {
-        open(&self.options(), NOW_MS).await.unwrap()
+        for _ in 0..500 {
+            match open(&self.options(), NOW_MS).await {
+                Err(StoreError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("the store is in use for five seconds");
     }
 
     fn journal_files(&self) -> Vec<PathBuf> {
