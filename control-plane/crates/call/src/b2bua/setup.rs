@@ -260,8 +260,10 @@ impl Call {
             self.outbound.dialogs.push((call_id, tag));
         }
         if let Some(inbound) = &mut self.inbound {
-            inbound.offers.resize_with(dialog + 1, Vec::new);
-            inbound.offers[dialog] = offers;
+            match inbound.offers.get_mut(dialog) {
+                Some(before) => *before = offers,
+                None => inbound.offers.push(offers),
+            }
         }
         self.outbound.branches.push(Branch {
             client,

@@ -540,3 +540,21 @@ fn nothing_is_left_after_any_story_of_three_phones() {
         "only {answered} calls were answered"
     );
 }
+
+#[test]
+fn a_phone_that_is_invited_anew_leaves_the_others_their_early_media() {
+    let mut world = called(two_phones());
+    world.b.response_field = Some(("Min-SE", "3600"));
+    world.b.respond(world.now, 422, "b1", None);
+    world.b.response_field = None;
+    world.run_ms(20);
+    let body = world.b2.body();
+    world.b2.respond(world.now, 183, "b2", Some(&body));
+    world.run_ms(20);
+    assert!(world.a.last_body.contains("m=audio"), "no early media: {:?}", world.a.log);
+    world.b2.answer_as(world.now, "b2");
+    world.run_ms(100);
+    assert_eq!(world.a.log, ["183 INVITE", "200 INVITE"]);
+    world.a.bye(world.now);
+    world.finish();
+}
