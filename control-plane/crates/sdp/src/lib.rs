@@ -6,8 +6,8 @@
 //! no address of one party may reach the other.
 //!
 //! What is relayed today: `RTP/AVP` and `RTP/AVPF`, and `RTP/SAVP` and `RTP/SAVPF` with keys of RFC 4568, over UDP to a
-//! unicast IP address. Every other media line (T.38 over `udptl`, DTLS, TCP, data channels, multicast, a host name for an address) is refused by port 0 and keeps its
-//! place, as RFC 3264 §6 wants it.
+//! unicast IP address. Every other media line (T.38 over `udptl`, DTLS, TCP, data channels, multicast, a host name for an
+//! address) is refused by port 0 and keeps its place, as RFC 3264 §6 wants it.
 //!
 //! Keys of SRTP (RFC 4568) are read, chosen and answered by [`sdes`], for each leg by itself: [`agree`] does not look at
 //! them, and who relays a line has to.

@@ -179,7 +179,14 @@ fn a_code_of_another_packet_lets_nothing_in() {
     // The packet of the other context with its right code: its key is not this one's.
     let refused = receivers[0].unprotect_rtp_with(&mut second.clone(), Some(&of_second));
     assert_eq!(refused, Err(Error::AuthenticationFailed));
-    // And a packet of its own is judged by what its tag really is.
+    // What was asked about was another packet than the one that the code was made of: it is the code that counts.
+    let mut changed = first.clone();
+    changed[14] ^= 1;
+    let wanted = [(); 2].map(|()| receivers[0].expect_rtp(&first).expect("a packet"));
+    let [of_changed, _] = Expected::two(wanted, [&changed, &first]);
+    let refused = receivers[0].unprotect_rtp_with(&mut first.clone(), Some(&of_changed));
+    assert_eq!(refused, Err(Error::AuthenticationFailed));
+    // And a packet of its own, with a code of another key, is judged by what its tag really is.
     let taken = receivers[0].unprotect_rtp_with(&mut first.clone(), Some(&of_second));
     assert_eq!(taken, Ok(plain.len()));
 }

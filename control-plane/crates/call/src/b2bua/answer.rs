@@ -128,7 +128,7 @@ impl Call {
             Err(_) => None,
         };
         let answer = session.map(|session| offer.answered(Side::Caller, &offers, session));
-        let answer = match answer.unwrap_or(Err(Misfit::Unreadable)) {
+        let answer = match answer.unwrap_or(Err(Misfit::Missing)) {
             Ok(answer) => answer,
             Err(misfit) => {
                 misfit.count(hub);

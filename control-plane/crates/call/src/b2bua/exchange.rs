@@ -305,7 +305,7 @@ impl Call {
                     let sent = hub.send_ack(leg.ack(cseq(response), max_forwards), leg.destination());
                     keep_ack(hub, client, sent);
                 }
-                let answer = answer.unwrap_or(Err(Misfit::Unreadable));
+                let answer = answer.unwrap_or(Err(Misfit::Missing));
                 let answer = match answer {
                     Ok(answer) => answer,
                     Err(misfit) => {

@@ -126,16 +126,15 @@ impl Call {
             .flatten()
             .map(|session| late.offer.answered(side.other(), &late.offers, session));
         let answer = match answer {
-            Some(Ok(answer)) if self.phase == Phase::Answered => Ok(answer),
-            Some(Err(misfit)) => {
-                misfit.count(hub);
-                Err(misfit.to_string())
-            }
-            _ => Err("The offer in the 2xx was not answered".to_owned()),
-        };
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(text) => {
+            Some(Ok(answer)) if self.phase == Phase::Answered => answer,
+            unusable => {
+                let text = match unusable {
+                    Some(Err(misfit)) => {
+                        misfit.count(hub);
+                        misfit.to_string()
+                    }
+                    _ => "The offer in the 2xx was not answered".to_owned(),
+                };
                 self.acknowledge_late(hub, None);
                 let cause = Cause::ended(side.released(), 111, text);
                 self.end(hub, now, Ending::of(cause));

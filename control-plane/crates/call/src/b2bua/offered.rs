@@ -30,8 +30,8 @@ pub(super) struct Answer {
 /// Why an answer is of no use. The answerer is at fault, or somebody on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Misfit {
-    #[error("The answer cannot be read")]
-    Unreadable,
+    #[error("There is no answer, or none that can be read")]
+    Missing,
     #[error("The answer does not fit the offer")]
     Lines(#[from] AnswerError),
     #[error("SRTP: {0}")]

@@ -551,7 +551,11 @@ fn a_phone_that_is_invited_anew_leaves_the_others_their_early_media() {
     let body = world.b2.body();
     world.b2.respond(world.now, 183, "b2", Some(&body));
     world.run_ms(20);
-    assert!(world.a.last_body.contains("m=audio"), "no early media: {:?}", world.a.log);
+    assert!(
+        world.a.last_body.contains("m=audio"),
+        "no early media: {:?}",
+        world.a.log
+    );
     world.b2.answer_as(world.now, "b2");
     world.run_ms(100);
     assert_eq!(world.a.log, ["183 INVITE", "200 INVITE"]);

@@ -162,7 +162,7 @@ impl Call {
             let _ = leg.negotiation.answer_received();
         }
         self.session_accepted(hub, now, side, response);
-        let answer = match answer.unwrap_or(Err(Misfit::Unreadable)) {
+        let answer = match answer.unwrap_or(Err(Misfit::Missing)) {
             Ok(answer) => answer,
             Err(misfit) => {
                 misfit.count(hub);
