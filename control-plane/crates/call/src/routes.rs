@@ -5,6 +5,7 @@ use sans_io::Random;
 use sip::Destination;
 use sip::digest::Login;
 
+use crate::srtp::Terms;
 use crate::{Failover, Peer, Srtp, TransferPolicy, TrunkId};
 
 /// A place to send calls to.
@@ -32,6 +33,13 @@ pub struct NextHop {
     pub peer: Option<Arc<Peer>>,
     /// Who is asked for there, in place of the user of the caller's request URI: after a redirection.
     pub called: Option<Arc<Called>>,
+}
+
+impl NextHop {
+    /// What SRTP there is subject to.
+    pub(crate) fn srtp_terms(&self) -> Terms {
+        self.srtp.with(self.destination.transport)
+    }
 }
 
 /// The user of a request URI.

@@ -165,7 +165,7 @@ impl Call {
         if let (Some(hop), Some((call_id, _))) = (hop, dialog) {
             self.record.tried(hop.destination.remote, call_id);
             self.policies.callee = hop.transfer;
-            self.srtp.callee = hop.srtp.with(hop.destination.transport);
+            self.srtp.callee = hop.srtp_terms();
         }
         self.cancel_losers(hub, now);
         let of_branch = offers.and_then(|offers| offers.into_iter().nth(branch.dialog));

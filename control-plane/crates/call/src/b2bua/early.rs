@@ -139,6 +139,11 @@ impl Call {
             fork.legs = std::mem::take(&mut self.legs);
             fork.agreed = Some(self.agreed.clone());
         }
+        let client = self.outbound.forks[place].client;
+        let hop = self.outbound.branch(client).map(|branch| branch.hop);
+        if let Some(hop) = hop.and_then(|hop| self.outbound.hops.get(hop)) {
+            self.srtp.callee = hop.srtp_terms();
+        }
         let fork = &mut self.outbound.forks[place];
         self.legs = std::mem::take(&mut fork.legs);
         self.agreed = fork.agreed.take().unwrap_or(lines);

@@ -200,7 +200,7 @@ impl Call {
             return false;
         };
         let offer = self.inbound.as_mut().and_then(|inbound| inbound.offer.take());
-        let terms = next_hop.srtp.with(next_hop.destination.transport);
+        let terms = next_hop.srtp_terms();
         let offers = match &offer {
             // What another next hop was offered is not for this one.
             Some(_) => offers(hub, &self.media.lines().callee, &[], terms),

@@ -507,6 +507,12 @@ fn a_transfer_takes_the_keys_of_who_comes() {
 
 #[test]
 fn an_update_in_an_early_dialog_keeps_the_keys() {
+    for by_callee in [false, true] {
+        early_update(by_callee);
+    }
+}
+
+fn early_update(by_callee: bool) {
     let mut world = world(SrtpPolicy::Require, SrtpPolicy::Require, (true, true));
     world.a.pracks = true;
     let body = world.a.body();
@@ -524,10 +530,20 @@ fn an_update_in_an_early_dialog_keeps_the_keys() {
     let before = told(&world);
     assert_secured(before[0].as_ref(), &world.a);
     assert_secured(before[1].as_ref(), &world.b);
-    let held = world.a.body().replace("sendrecv", "sendonly");
-    world.a.update_early(world.now, Some(&held));
+    let (by, other) = match by_callee {
+        true => (&mut world.b, &mut world.a),
+        false => (&mut world.a, &mut world.b),
+    };
+    other.direction = "recvonly";
+    let held = by.body().replace("sendrecv", "sendonly");
+    by.update_early(world.now, Some(&held));
     world.run_ms(100);
-    assert!(world.b.last_body.contains("sendonly"), "{}", world.b.last_body);
+    let heard = if by_callee { &world.a } else { &world.b };
+    assert!(
+        heard.last_body.contains("sendonly"),
+        "{by_callee}: {}",
+        heard.last_body
+    );
     assert_eq!(told(&world), before);
     world.b.answer(world.now);
     world.run_ms(200);

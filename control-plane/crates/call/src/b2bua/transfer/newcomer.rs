@@ -105,7 +105,7 @@ impl Call {
         };
         transfer.client = Some(client);
         let (by, policy) = (transfer.by, hop.transfer);
-        let srtp = hop.srtp.with(destination.transport);
+        let srtp = hop.srtp_terms();
         tracing::debug!(next_hop = %destination.remote, sip_call_id = %call_id, "calling the newcomer");
         hub.add_dialog(&call_id, &tag, key, by);
         self.outbound.dialogs.push((call_id, tag));
