@@ -135,6 +135,8 @@ fn engine(kernel: bool) -> (Engine, NoSockets) {
         latching: Latching::SameAddress,
         relearn: false,
         srtp: None,
+        dtls: None,
+        ice: None,
         codecs: vec![Codec {
             payload_type: 8,
             name: "PCMA".into(),

@@ -44,6 +44,8 @@ fn leg(party: &LegSpec, other: &LegSpec) -> LegReport {
         drops: Vec::new(),
         rtcp_forwarded: 0,
         srtp: None,
+        dtls: None,
+        ice: None,
         streams: Vec::new(),
     };
     LegReport {
@@ -91,6 +93,8 @@ mod tests {
             latching: Latching::default(),
             relearn: false,
             srtp: None,
+            dtls: None,
+            ice: None,
             codecs: Vec::new(),
         };
         LegSpec {

@@ -302,6 +302,8 @@ fn legs(bits: u8) -> Vec<LegSpec> {
             latching: policies[usize::from(latching & 3)],
             relearn: bits == 0xff,
             srtp: None,
+            dtls: None,
+            ice: None,
             codecs: vec![Codec {
                 payload_type: 8,
                 name: "PCMA".into(),

@@ -104,6 +104,9 @@ impl Node {
             EventKind::MediaTimeout { leg, line } => {
                 tracing::info!(call = %event.call, %leg, line, "media timeout")
             }
+            EventKind::SetupFailed { leg, line, reason } => {
+                tracing::info!(call = %event.call, %leg, line, reason, "line not set up")
+            }
             EventKind::Latched { leg, line, source } => {
                 tracing::debug!(call = %event.call, %leg, line, %source, "source learned");
                 self.journal().learned(&event.call, leg, *line, *source);

@@ -74,12 +74,13 @@ impl Default for PerReason {
 }
 
 /// The labels of events, in the order of [`Published::events`].
-pub const EVENT_KINDS: [&str; 5] = [
+pub const EVENT_KINDS: [&str; 6] = [
     "first_packet",
     "latched",
     "media_timeout",
     "ended_lease_expired",
     "ended_shutdown",
+    "setup_failed",
 ];
 
 /// Place of an event in [`EVENT_KINDS`].
@@ -96,6 +97,7 @@ const fn event_place(kind: &EventKind) -> usize {
             cause: EndCause::Shutdown,
             ..
         } => 4,
+        EventKind::SetupFailed { .. } => 5,
     }
 }
 

@@ -107,6 +107,8 @@ fn call(parties: [SocketAddr; 2]) -> Creation {
             latching: Latching::SameAddress,
             relearn: false,
             srtp: None,
+            dtls: None,
+            ice: None,
             codecs: vec![Codec {
                 payload_type: 0,
                 name: "PCMU".into(),

@@ -2,6 +2,7 @@ use media_types::{EndCause, Event, EventKind, LegId};
 
 use super::call::{LINES_PER_LEG_MAX, call_id_from_wire, leg_id_from_wire};
 use super::field::{FieldError, Problem, ranged};
+use super::label::label;
 use super::line::{endpoint_from_wire, endpoint_to_wire};
 use super::report::{report_from_wire, report_to_wire};
 use crate::media_v1 as wire;
@@ -20,6 +21,11 @@ pub fn event_to_wire(event: &Event) -> wire::CallEvent {
             leg_id: leg.to_string(),
             line: *line as u32,
             source: Some(endpoint_to_wire(*source)),
+        }),
+        EventKind::SetupFailed { leg, line, reason } => Kind::SetupFailed(wire::SetupFailed {
+            leg_id: leg.to_string(),
+            line: *line as u32,
+            reason: (*reason).to_owned(),
         }),
         EventKind::Ended { cause, report } => Kind::Ended(wire::Ended {
             cause: match cause {
@@ -54,6 +60,15 @@ pub fn event_from_wire(event: wire::CallEvent) -> Result<Event, FieldError> {
             EventKind::MediaTimeout { leg, line }
         }
         Kind::Latched(latched) => latched_from_wire(latched).map_err(|e| e.within("latched"))?,
+        Kind::SetupFailed(failed) => {
+            let (leg, line) =
+                place_from_wire(&failed.leg_id, failed.line).map_err(|e| e.within("setup_failed"))?;
+            EventKind::SetupFailed {
+                leg,
+                line,
+                reason: label(&failed.reason, "other"),
+            }
+        }
         Kind::Ended(ended) => ended_from_wire(ended).map_err(|e| e.within("ended"))?,
     };
     Ok(Event { call, kind })

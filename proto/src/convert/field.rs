@@ -1,6 +1,6 @@
 use std::fmt;
 
-use media_types::InvalidName;
+use media_types::{FingerprintError, IceCredentialsError, InvalidName};
 
 /// What is wrong with a value that came over the wire.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +33,18 @@ pub enum Problem {
         /// The limit, in bytes.
         max: usize,
     },
+    /// A text that must be printable ASCII, or is too long.
+    #[error("must be 1 to {max} printable ASCII characters")]
+    Line {
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// A fingerprint that [`media_types`] does not take.
+    #[error("{0}")]
+    Fingerprint(FingerprintError),
+    /// Credentials that [`media_types`] does not take.
+    #[error("{0}")]
+    IceCredentials(IceCredentialsError),
     /// The same name twice in one list.
     #[error("is there twice")]
     Duplicate,

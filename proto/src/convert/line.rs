@@ -3,7 +3,9 @@ use std::net::{IpAddr, SocketAddr};
 use media_types::{Codec, Direction, Latching, LineSpec, MediaKind, Path};
 
 use super::call::CODECS_PER_LINE_MAX;
+use super::dtls::{dtls_from_wire, dtls_to_wire};
 use super::field::{FieldError, Problem, counted, ranged, token};
+use super::ice::{ice_from_wire, ice_to_wire};
 use super::srtp::{srtp_from_wire, srtp_to_wire};
 use crate::media_v1 as wire;
 
@@ -47,6 +49,8 @@ pub(super) fn line_to_wire(line: &LineSpec) -> wire::MediaLine {
         relearn: line.relearn,
         codecs: line.codecs.iter().map(codec_to_wire).collect(),
         srtp: line.srtp.as_ref().map(srtp_to_wire),
+        dtls: line.dtls.as_ref().map(dtls_to_wire),
+        ice: line.ice.as_ref().map(ice_to_wire),
     }
 }
 
@@ -77,6 +81,14 @@ pub(super) fn line_from_wire(line: wire::MediaLine) -> Result<LineSpec, FieldErr
         srtp: line
             .srtp
             .map(|srtp| srtp_from_wire(srtp).map_err(|e| e.within("srtp")))
+            .transpose()?,
+        dtls: line
+            .dtls
+            .map(|dtls| dtls_from_wire(dtls).map_err(|e| e.within("dtls")))
+            .transpose()?,
+        ice: line
+            .ice
+            .map(|ice| ice_from_wire(ice).map_err(|e| e.within("ice")))
             .transpose()?,
     })
 }

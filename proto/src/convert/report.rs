@@ -3,7 +3,9 @@ use std::time::Duration;
 use media_types::{BurstReport, CallReport, LegReport, LineReport, LocalLine, StreamReport};
 
 use super::call::{LEGS_MAX, LINES_PER_LEG_MAX, call_id_from_wire, leg_id_from_wire, millis};
+use super::dtls::{dtls_status_from_wire, dtls_status_to_wire};
 use super::field::{FieldError, Problem, counted, ranged};
+use super::ice::{ice_status_from_wire, ice_status_to_wire};
 use super::label::label;
 use super::line::{PAYLOAD_TYPE_MAX, endpoint_from_wire, endpoint_to_wire, path_from_wire, path_to_wire};
 use super::srtp::{srtp_status_from_wire, srtp_status_to_wire};
@@ -78,6 +80,8 @@ fn line_to_wire(line: &LineReport) -> wire::LineStatus {
             .into(),
         rtcp_path_reason: line.rtcp_path.map_or("", |(_, reason)| reason).to_owned(),
         srtp: line.srtp.as_ref().map(srtp_status_to_wire),
+        dtls: line.dtls.as_ref().map(dtls_status_to_wire),
+        ice: line.ice.as_ref().map(ice_status_to_wire),
     }
 }
 
@@ -115,6 +119,8 @@ fn line_from_wire(line: wire::LineStatus) -> Result<LineReport, FieldError> {
         drops,
         rtcp_forwarded: line.rtcp_forwarded,
         srtp: line.srtp.map(srtp_status_from_wire).transpose()?,
+        dtls: line.dtls.as_ref().map(dtls_status_from_wire).transpose()?,
+        ice: line.ice.map(ice_status_from_wire).transpose()?,
         streams: line
             .streams
             .into_iter()

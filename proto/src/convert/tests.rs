@@ -2,9 +2,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use media_types::{
-    BurstReport, CallId, CallReport, CallSpec, Codec, Direction, EndCause, Event, EventKind, IdempotencyKey,
-    InterfaceName, Latching, LegId, LegReport, LegSpec, LineReport, LineSpec, LocalLine, MediaKind, Path,
-    Refusal, SrtpKey, SrtpReport, SrtpSpec, SrtpSuite, StreamReport,
+    BurstReport, CallId, CallReport, CallSpec, Codec, Direction, DtlsReport, DtlsRole, DtlsSpec, DtlsState,
+    EndCause, Event, EventKind, Fingerprint, HashFunction, IceCredentials, IceMode, IceReport, IceSpec,
+    IceState, IdempotencyKey, InterfaceName, Latching, LegId, LegReport, LegSpec, LineReport, LineSpec,
+    LocalLine, MediaKind, Path, Refusal, SrtpKey, SrtpReport, SrtpSpec, SrtpSuite, StreamReport,
 };
 use proptest::prelude::*;
 use tonic::Code;
@@ -79,6 +80,8 @@ fn line() -> impl Strategy<Value = LineSpec> {
         (
             proptest::collection::vec(codec(), 0..4),
             proptest::option::of(srtp()),
+            proptest::option::of(dtls()),
+            proptest::option::of(ice()),
         ),
     )
         .prop_map(
@@ -88,7 +91,7 @@ fn line() -> impl Strategy<Value = LineSpec> {
                 latching,
                 (remote, remote_rtcp),
                 (enabled, rtcp_mux, relearn),
-                (codecs, srtp),
+                (codecs, srtp, dtls, ice),
             )| {
                 LineSpec {
                     kind,
@@ -101,6 +104,8 @@ fn line() -> impl Strategy<Value = LineSpec> {
                     relearn,
                     codecs,
                     srtp,
+                    dtls,
+                    ice,
                 }
             },
         )
@@ -130,6 +135,87 @@ fn srtp() -> impl Strategy<Value = SrtpSpec> {
         proptest::option::of(key),
     )
         .prop_map(|(receive, send)| SrtpSpec { receive, send })
+}
+
+fn dtls() -> impl Strategy<Value = DtlsSpec> {
+    let function = prop_oneof![
+        Just(HashFunction::Sha256),
+        Just(HashFunction::Sha384),
+        Just(HashFunction::Sha512)
+    ];
+    let fingerprint = (function, any::<u8>())
+        .prop_map(|(function, byte)| Fingerprint::new(function, &vec![byte; function.size()]).unwrap());
+    (
+        prop_oneof![Just(DtlsRole::Active), Just(DtlsRole::Passive)],
+        proptest::collection::vec(fingerprint, 0..=FINGERPRINTS_MAX),
+        prop_oneof![Just(String::new()), name(TLS_ID_LEN_MAX)],
+    )
+        .prop_map(|(role, fingerprints, tls_id)| DtlsSpec {
+            role,
+            fingerprints,
+            tls_id,
+        })
+}
+
+fn ice() -> impl Strategy<Value = IceSpec> {
+    let credentials =
+        || (any::<u64>()).prop_map(|seed| IceCredentials::random(&mut sans_io::Random::from_number(seed)));
+    (
+        prop_oneof![
+            Just(IceMode::Lite),
+            Just(IceMode::Controlling),
+            Just(IceMode::Controlled)
+        ],
+        credentials(),
+        proptest::option::of(credentials()),
+        proptest::collection::vec(name(ICE_CANDIDATE_LEN_MAX), 0..=4),
+    )
+        .prop_map(|(mode, local, remote, candidates)| IceSpec {
+            mode,
+            local,
+            remote,
+            candidates,
+        })
+}
+
+fn dtls_report() -> impl Strategy<Value = DtlsReport> {
+    let state = prop_oneof![
+        Just(DtlsState::New),
+        Just(DtlsState::Handshaking),
+        Just(DtlsState::Connected),
+        Just(DtlsState::Failed)
+    ];
+    state.prop_map(|state| DtlsReport {
+        state,
+        version: if state == DtlsState::Connected {
+            "DTLS 1.2"
+        } else {
+            ""
+        },
+        failure: if state == DtlsState::Failed {
+            "dtls_timeout"
+        } else {
+            ""
+        },
+    })
+}
+
+fn ice_report() -> impl Strategy<Value = IceReport> {
+    let state = prop_oneof![
+        Just(IceState::Checking),
+        Just(IceState::Connected),
+        Just(IceState::Silent),
+        Just(IceState::Failed)
+    ];
+    (state, proptest::option::of(address())).prop_map(|(state, selected)| IceReport {
+        state,
+        selected,
+        failure: if state == IceState::Failed {
+            "ice_timeout"
+        } else {
+            ""
+        },
+    })
 }
 
 fn leg() -> impl Strategy<Value = LegSpec> {
@@ -223,19 +309,27 @@ fn report() -> impl Strategy<Value = CallReport> {
         drops,
         any::<u64>(),
         streams,
-        proptest::option::of((proptest::option::of(suite()), proptest::option::of(suite()))),
+        (
+            proptest::option::of((proptest::option::of(suite()), proptest::option::of(suite()))),
+            proptest::option::of(dtls_report()),
+            proptest::option::of(ice_report()),
+        ),
     )
         .prop_map(
-            |(local, learned, path, rtcp_path, drops, rtcp_forwarded, streams, srtp)| LineReport {
-                local,
-                learned,
-                path,
-                path_reason: "the only one",
-                rtcp_path: rtcp_path.map(|path| (path, "another")),
-                drops,
-                rtcp_forwarded,
-                streams,
-                srtp: srtp.map(|(receive, send)| SrtpReport { receive, send }),
+            |(local, learned, path, rtcp_path, drops, rtcp_forwarded, streams, (srtp, dtls, ice))| {
+                LineReport {
+                    local,
+                    learned,
+                    path,
+                    path_reason: "the only one",
+                    rtcp_path: rtcp_path.map(|path| (path, "another")),
+                    drops,
+                    rtcp_forwarded,
+                    streams,
+                    srtp: srtp.map(|(receive, send)| SrtpReport { receive, send }),
+                    dtls,
+                    ice,
+                }
             },
         );
     let leg =
@@ -260,6 +354,11 @@ fn event() -> impl Strategy<Value = Event> {
         place().prop_map(|(leg, line)| EventKind::FirstPacket { leg, line }),
         place().prop_map(|(leg, line)| EventKind::MediaTimeout { leg, line }),
         (place(), address()).prop_map(|((leg, line), source)| EventKind::Latched { leg, line, source }),
+        place().prop_map(|(leg, line)| EventKind::SetupFailed {
+            leg,
+            line,
+            reason: "dtls_fingerprint"
+        }),
         (
             prop_oneof![Just(EndCause::LeaseExpired), Just(EndCause::Shutdown)],
             report()
@@ -324,7 +423,11 @@ fn odd_line() -> impl Strategy<Value = wire::MediaLine> {
         odd_endpoint(),
         odd_endpoint(),
         proptest::collection::vec(codec, 0..3),
-        proptest::option::of(odd_srtp()),
+        (
+            proptest::option::of(odd_srtp()),
+            proptest::option::of(odd_dtls()),
+            proptest::option::of(odd_ice()),
+        ),
     )
         .prop_map(
             |(
@@ -333,7 +436,7 @@ fn odd_line() -> impl Strategy<Value = wire::MediaLine> {
                 remote,
                 remote_rtcp,
                 codecs,
-                srtp,
+                (srtp, dtls, ice),
             )| {
                 wire::MediaLine {
                     kind,
@@ -346,9 +449,52 @@ fn odd_line() -> impl Strategy<Value = wire::MediaLine> {
                     relearn,
                     codecs,
                     srtp,
+                    dtls,
+                    ice,
                 }
             },
         )
+}
+
+fn odd_dtls() -> impl Strategy<Value = wire::Dtls> {
+    let hash_function = prop_oneof![Just("sha-256".to_owned()), Just("SHA-512".to_owned()), odd_text()];
+    let hash = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 32),
+        proptest::collection::vec(any::<u8>(), 0..70)
+    ];
+    let fingerprint =
+        (hash_function, hash).prop_map(|(hash_function, hash)| wire::Fingerprint { hash_function, hash });
+    (
+        -1i32..4,
+        proptest::collection::vec(fingerprint, 0..10),
+        odd_text(),
+    )
+        .prop_map(|(role, fingerprints, tls_id)| wire::Dtls {
+            role,
+            fingerprints,
+            tls_id,
+        })
+}
+
+fn odd_ice() -> impl Strategy<Value = wire::Ice> {
+    let credentials = || {
+        let text = || "[a-zA-Z0-9+/]{0,40}";
+        proptest::option::of(
+            (text(), text()).prop_map(|(ufrag, password)| wire::IceCredentials { ufrag, password }),
+        )
+    };
+    (
+        -1i32..5,
+        credentials(),
+        credentials(),
+        proptest::collection::vec(odd_text(), 0..34),
+    )
+        .prop_map(|(mode, local, remote, candidates)| wire::Ice {
+            mode,
+            local,
+            remote,
+            candidates,
+        })
 }
 
 fn odd_srtp() -> impl Strategy<Value = wire::Srtp> {
@@ -453,7 +599,7 @@ fn good() -> wire::CreateCallRequest {
 fn every_field_out_of_range_is_named() {
     create_from_wire(good()).unwrap();
     type Spoil = fn(&mut wire::CreateCallRequest);
-    let cases: [(&str, Spoil); 26] = [
+    let cases: [(&str, Spoil); 32] = [
         ("call_id: is empty", |r| r.call_id.clear()),
         ("call_id: is longer than 64 bytes", |r| r.call_id = "x".repeat(65)),
         (
@@ -532,6 +678,28 @@ fn every_field_out_of_range_is_named() {
         ("media_timeout_ms: must be 100 to 604800000, is 99", |r| {
             r.media_timeout_ms = 99
         }),
+        ("legs[1].lines[0].dtls.role: has no meaning: 0", |r| {
+            r.legs[1].lines[0].dtls = Some(wire::Dtls::default());
+        }),
+        (
+            "legs[1].lines[0].dtls.fingerprints[0].hash_function: the hash function is not sha-256, sha-384 or sha-512",
+            |r| dtls_of(r, "sha-1", 20),
+        ),
+        (
+            "legs[1].lines[0].dtls.fingerprints[0].hash: not as many pairs of hexadecimal digits as the hash function gives",
+            |r| dtls_of(r, "sha-256", 31),
+        ),
+        ("legs[1].lines[0].ice.local: is missing", |r| {
+            r.legs[1].lines[0].ice = Some(wire::Ice::default());
+        }),
+        (
+            "legs[1].lines[0].ice.local.password: ice-pwd has to have 22 to 256 letters, digits, + and /",
+            |r| ice_of(r, "abcd", "short", vec![]),
+        ),
+        (
+            "legs[1].lines[0].ice.candidates[0]: must be 1 to 512 printable ASCII characters",
+            |r| ice_of(r, "abcd", "abcdefghijklmnopqrstuv", vec!["a\r\nb".into()]),
+        ),
     ];
     for (expected, spoil) in cases {
         let mut request = good();
@@ -549,6 +717,29 @@ fn every_field_out_of_range_is_named() {
 
 fn remote(request: &mut wire::CreateCallRequest) -> &mut wire::Endpoint {
     request.legs[1].lines[0].remote.as_mut().unwrap()
+}
+
+fn dtls_of(request: &mut wire::CreateCallRequest, hash_function: &str, len: usize) {
+    request.legs[1].lines[0].dtls = Some(wire::Dtls {
+        role: wire::DtlsRole::Passive.into(),
+        fingerprints: vec![wire::Fingerprint {
+            hash_function: hash_function.into(),
+            hash: vec![7; len],
+        }],
+        tls_id: String::new(),
+    });
+}
+
+fn ice_of(request: &mut wire::CreateCallRequest, ufrag: &str, password: &str, candidates: Vec<String>) {
+    request.legs[1].lines[0].ice = Some(wire::Ice {
+        mode: wire::IceMode::Lite.into(),
+        local: Some(wire::IceCredentials {
+            ufrag: ufrag.into(),
+            password: password.into(),
+        }),
+        remote: None,
+        candidates,
+    });
 }
 
 fn codec_of(request: &mut wire::CreateCallRequest) -> &mut wire::Codec {

@@ -153,6 +153,8 @@ mod tests {
             drops: Vec::new(),
             rtcp_forwarded: 0,
             srtp: None,
+            dtls: None,
+            ice: None,
             streams,
         };
         LegReport {

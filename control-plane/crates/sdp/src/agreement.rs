@@ -114,6 +114,8 @@ fn mirrored(offered: &LineSpec) -> LineSpec {
         rtcp_mux: false,
         // The offerer's keys are its own.
         srtp: None,
+        dtls: None,
+        ice: None,
         ..offered.clone()
     }
 }

@@ -173,6 +173,8 @@ impl<'a> MediaLine<'a> {
             latching: Latching::default(),
             relearn: false,
             srtp: None,
+            dtls: None,
+            ice: None,
             codecs: if enabled { self.codecs() } else { Vec::new() },
         }
     }

@@ -125,6 +125,8 @@ fn report(call: &CallId, legs: &[LegSpec]) -> CallReport {
             drops: Vec::new(),
             rtcp_forwarded: 0,
             srtp: None,
+            dtls: None,
+            ice: None,
             streams: vec![StreamReport::default()],
         }
     };

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dimpl::{Config, Dtls, Output, ProtocolVersion};
+use media_types::{DtlsRole, Fingerprint};
 use sans_io::{Epoch, Timestamp};
 
-use crate::{Event, Failure, Fingerprint, Identity, Keys, Refusal, Role, Settings, Versions};
+use crate::fingerprint::is_of;
+use crate::{Event, Failure, Identity, Keys, Refusal, Settings, Versions};
 
 /// Datagrams that wait to be sent: some flights. What comes on top is dropped and sent again by its timer.
 const TRANSMITS_MAX: usize = 64;
@@ -33,7 +35,7 @@ const FLIGHT_RETRIES: usize = 32;
 #[derive(Debug)]
 pub struct Association {
     dtls: Dtls,
-    role: Role,
+    role: DtlsRole,
     /// Where the party is; `None` while nobody knows.
     remote: Option<SocketAddr>,
     epoch: Epoch,
@@ -65,7 +67,7 @@ impl Association {
     pub fn new(
         settings: &Settings,
         identity: &Identity,
-        role: Role,
+        role: DtlsRole,
         epoch: Epoch,
         now: Timestamp,
     ) -> Result<Self, Failure> {
@@ -84,7 +86,7 @@ impl Association {
             Versions::Only12 => Dtls::new_12(config, identity.copy(), start),
             Versions::Only13 => Dtls::new_13(config, identity.copy(), start),
         };
-        dtls.set_active(role == Role::Active);
+        dtls.set_active(role == DtlsRole::Active);
         let mut association = Self {
             dtls,
             role,
@@ -255,7 +257,7 @@ impl Association {
         if !self
             .fingerprints
             .iter()
-            .any(|fingerprint| fingerprint.is_of(certificate))
+            .any(|fingerprint| is_of(fingerprint, certificate))
         {
             return self.fail(Failure::Fingerprint);
         }

@@ -1,10 +1,9 @@
 use std::fmt;
 
 use dimpl::DtlsCertificate;
+use media_types::{Fingerprint, HashFunction};
 use thiserror::Error;
 use zeroize::Zeroize;
-
-use crate::{Fingerprint, HashFunction};
 
 /// The certificate that a node shows in its handshakes, and the key to it. The key is not in `Debug`, and is wiped when
 /// the identity is dropped; each association has a copy while it lives.
@@ -33,7 +32,7 @@ impl Identity {
     /// Of a certificate and its key, an ECDSA key on P-256 or P-384 in PKCS #8, both in DER.
     pub fn of(certificate: Vec<u8>, private_key: Vec<u8>) -> Self {
         Self {
-            fingerprint: Fingerprint::of(HashFunction::Sha256, &certificate),
+            fingerprint: crate::fingerprint(HashFunction::Sha256, &certificate),
             certificate: DtlsCertificate {
                 certificate,
                 private_key,

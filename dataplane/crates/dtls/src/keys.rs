@@ -1,8 +1,9 @@
 use dimpl::SrtpProfile;
+use media_types::DtlsRole;
 use srtp::{MasterKey, Suite};
 use zeroize::Zeroizing;
 
-use crate::{Failure, Role};
+use crate::Failure;
 
 /// What a handshake has given: one master key a direction. Not in `Debug`, and wiped when dropped.
 #[derive(Debug)]
@@ -15,7 +16,11 @@ pub struct Keys {
 
 impl Keys {
     /// From what the handshake exports (RFC 5764 §4.2): the client's key, the server's, the client's salt, the server's.
-    pub(crate) fn from_export(profile: SrtpProfile, exported: &[u8], role: Role) -> Result<Self, Failure> {
+    pub(crate) fn from_export(
+        profile: SrtpProfile,
+        exported: &[u8],
+        role: DtlsRole,
+    ) -> Result<Self, Failure> {
         let suite = match profile {
             SrtpProfile::AES128_CM_SHA1_80 => Suite::AesCm128HmacSha1_80,
             SrtpProfile::AEAD_AES_128_GCM => Suite::AeadAes128Gcm,
@@ -35,11 +40,11 @@ impl Keys {
         };
         let (client, server) = (of(0)?, of(1)?);
         Ok(match role {
-            Role::Active => Self {
+            DtlsRole::Active => Self {
                 send: client,
                 receive: server,
             },
-            Role::Passive => Self {
+            DtlsRole::Passive => Self {
                 send: server,
                 receive: client,
             },

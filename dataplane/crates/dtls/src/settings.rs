@@ -12,15 +12,6 @@ pub enum Versions {
     Only13,
 }
 
-/// Who begins (RFC 5763 §5): what `a=setup` has come to for our side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// We send the ClientHello.
-    Active,
-    /// The party does.
-    Passive,
-}
-
 /// How handshakes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {

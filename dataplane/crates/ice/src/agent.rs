@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use is::stun::{Class, Method, StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, Protocol};
+use media_types::{IceCredentials, IceMode};
 use sans_io::{Epoch, Timestamp};
 
 use crate::transactions::{self, Transactions};
-use crate::{CandidateError, Credentials, Event, Failure, Mode, Refusal, Settings};
+use crate::{CandidateError, Event, Failure, Refusal, Settings};
 
 /// Candidates of a party that are looked at.
 pub const CANDIDATES_MAX: usize = 32;
@@ -42,8 +43,8 @@ pub struct Agent {
     agent: IceAgent,
     settings: Settings,
     epoch: Epoch,
-    credentials: Credentials,
-    remote: Option<Credentials>,
+    credentials: IceCredentials,
+    remote: Option<IceCredentials>,
     candidates: usize,
     sources: HashSet<SocketAddr>,
     selected: Option<(SocketAddr, SocketAddr)>,
@@ -61,14 +62,14 @@ impl Agent {
     /// One with its own credentials and addresses.
     pub fn new(
         settings: Settings,
-        credentials: Credentials,
+        credentials: IceCredentials,
         local: &[SocketAddr],
         epoch: Epoch,
         now: Timestamp,
     ) -> Self {
-        let mut agent = IceAgent::new(credentials.to_is());
-        agent.set_ice_lite(settings.mode == Mode::Lite);
-        agent.set_controlling(settings.mode == Mode::Controlling);
+        let mut agent = IceAgent::new(to_is(&credentials));
+        agent.set_ice_lite(settings.mode == IceMode::Lite);
+        agent.set_controlling(settings.mode == IceMode::Controlling);
         agent.set_max_candidate_pairs(PAIRS_MAX);
         for &address in local {
             if let Ok(candidate) = Candidate::host(address, Protocol::Udp) {
@@ -94,7 +95,7 @@ impl Agent {
     }
 
     /// What our description says.
-    pub fn credentials(&self) -> &Credentials {
+    pub fn credentials(&self) -> &IceCredentials {
         &self.credentials
     }
 
@@ -106,11 +107,11 @@ impl Agent {
     }
 
     /// Tells what the party's description says. From now on the search has its time.
-    pub fn set_remote_credentials(&mut self, now: Timestamp, credentials: Credentials) {
+    pub fn set_remote_credentials(&mut self, now: Timestamp, credentials: IceCredentials) {
         if self.remote.as_ref() == Some(&credentials) {
             return;
         }
-        self.agent.set_remote_credentials(credentials.to_is());
+        self.agent.set_remote_credentials(to_is(&credentials));
         self.remote = Some(credentials);
         self.deadline = Some(now + self.settings.timeout);
         self.advance(now);
@@ -133,8 +134,8 @@ impl Agent {
     }
 
     /// Begins anew with other credentials (RFC 8445 §9). The pair that was selected stays until another is.
-    pub fn restart(&mut self, now: Timestamp, credentials: Credentials) {
-        self.agent.ice_restart(credentials.to_is(), true);
+    pub fn restart(&mut self, now: Timestamp, credentials: IceCredentials) {
+        self.agent.ice_restart(to_is(&credentials), true);
         self.credentials = credentials;
         self.remote = None;
         self.candidates = 0;
@@ -192,8 +193,8 @@ impl Agent {
         }
         // RFC 7675 §5.1 takes answers to our own checks for consent; a lite agent makes none and has the party's checks.
         let gives_consent = match self.settings.mode {
-            Mode::Lite => is_request,
-            Mode::Controlling | Mode::Controlled => is_success,
+            IceMode::Lite => is_request,
+            IceMode::Controlling | IceMode::Controlled => is_success,
         };
         if gives_consent {
             self.consents.insert(remote, now);
@@ -246,7 +247,7 @@ impl Agent {
         let Some((local, remote)) = message.split_username() else {
             return false;
         };
-        let is_known = |credentials: &Credentials| credentials.ufrag() == remote;
+        let is_known = |credentials: &IceCredentials| credentials.ufrag() == remote;
         local == self.credentials.ufrag() && self.remote.as_ref().is_none_or(is_known)
     }
 
@@ -280,6 +281,13 @@ impl Agent {
     fn fail(&mut self, failure: Failure) {
         self.selected = None;
         self.events.push_back(Event::Failed(failure));
+    }
+}
+
+fn to_is(credentials: &IceCredentials) -> is::IceCreds {
+    is::IceCreds {
+        ufrag: credentials.ufrag().to_owned(),
+        pass: credentials.password().to_owned(),
     }
 }
 

@@ -9,12 +9,10 @@
 #![forbid(unsafe_code)]
 
 mod agent;
-mod credentials;
 mod event;
 mod settings;
 mod transactions;
 
 pub use agent::{Agent, CANDIDATES_MAX, SOURCES_MAX, Transmit};
-pub use credentials::{Credentials, CredentialsError};
 pub use event::{CandidateError, Event, Failure, Refusal};
-pub use settings::{Mode, Settings};
+pub use settings::Settings;

@@ -47,6 +47,9 @@ impl LineSettings {
                 "a codec has a payload type above 127 or a clock rate of zero",
             ));
         };
+        if spec.enabled && (spec.dtls.is_some() || spec.ice.is_some()) {
+            return Err(Refusal::Invalid("the node knows neither DTLS nor ICE"));
+        }
         // A disabled line keeps its place only; its addresses mean nothing (RFC 3264 §6).
         let (remote, remote_rtcp) = match spec.enabled {
             true => (remote(spec.remote, local)?, remote(spec.remote_rtcp, local)?),
@@ -123,6 +126,8 @@ mod tests {
             latching: Latching::SameAddress,
             relearn: false,
             srtp: None,
+            dtls: None,
+            ice: None,
             codecs: Vec::new(),
         }
     }

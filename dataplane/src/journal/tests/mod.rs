@@ -38,6 +38,8 @@ fn line(port: u16) -> LineSpec {
         latching: Latching::SameAddress,
         relearn: true,
         srtp: None,
+        dtls: None,
+        ice: None,
         codecs: vec![Codec {
             payload_type: 8,
             name: "PCMA".into(),
@@ -81,6 +83,8 @@ fn report(name: &str, learned: [Option<std::net::SocketAddr>; 2]) -> CallReport 
             drops: vec![],
             rtcp_forwarded: 0,
             srtp: None,
+            dtls: None,
+            ice: None,
             streams: vec![],
         }],
     };

@@ -143,6 +143,8 @@ fn spec(name: &str, lease: Duration) -> CallSpec {
         latching: Default::default(),
         relearn: false,
         srtp: None,
+        dtls: None,
+        ice: None,
         codecs: vec![],
     };
     let leg = |name: &str| LegSpec {

@@ -44,6 +44,16 @@ pub enum EventKind {
         /// The line's place, from 0.
         line: usize,
     },
+    /// A line's handshake, or its search for a pair of addresses, came to nothing, or its party is silent (RFC 7675): nothing
+    /// passes, but for the last.
+    SetupFailed {
+        /// The leg whose party it is.
+        leg: LegId,
+        /// The line's place, from 0.
+        line: usize,
+        /// The label of why.
+        reason: &'static str,
+    },
     /// The call is gone, and its ports with it.
     Ended {
         /// Why.

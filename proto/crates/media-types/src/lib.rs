@@ -6,7 +6,10 @@
 
 mod call;
 mod codec;
+mod dtls;
 mod event;
+mod fingerprint;
+mod ice;
 mod line;
 mod name;
 mod refusal;
@@ -15,7 +18,10 @@ mod srtp;
 
 pub use call::{CallSpec, LegSpec};
 pub use codec::Codec;
+pub use dtls::{DtlsReport, DtlsRole, DtlsSpec, DtlsState};
 pub use event::{EndCause, Event, EventKind};
+pub use fingerprint::{Fingerprint, FingerprintError, HashFunction};
+pub use ice::{IceCredentials, IceCredentialsError, IceMode, IceReport, IceSpec, IceState};
 pub use line::{Direction, Latching, LineSpec, MediaKind};
 pub use name::{CallId, IdempotencyKey, InterfaceName, InvalidName, LegId, NodeName};
 pub use refusal::Refusal;

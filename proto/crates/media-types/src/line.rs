@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use crate::{Codec, SrtpSpec};
+use crate::{Codec, DtlsSpec, IceSpec, SrtpSpec};
 
 /// What a media line carries: the `<media>` of an `m=` line (RFC 8866 §5.14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +79,10 @@ pub struct LineSpec {
     /// The payload formats agreed, or offered until an answer has come. The first gives the clock rate of payload
     /// types that are not listed.
     pub codecs: Vec<Codec>,
-    /// SRTP between node and party; `None` for RTP in clear.
+    /// SRTP between node and party with keys that were signalled; `None` for RTP in clear, or with DTLS.
     pub srtp: Option<SrtpSpec>,
+    /// SRTP between node and party with keys of a handshake. Not beside `srtp`, and with `rtcp_mux` alone.
+    pub dtls: Option<DtlsSpec>,
+    /// ICE between node and party; with `rtcp_mux` alone.
+    pub ice: Option<IceSpec>,
 }

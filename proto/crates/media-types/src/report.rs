@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{CallId, LegId, SrtpSuite};
+use crate::{CallId, DtlsReport, IceReport, LegId, SrtpSuite};
 
 /// What the node says of a call: its local addresses, what was learned, and the statistics so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +70,10 @@ pub struct LineReport {
     pub streams: Vec<StreamReport>,
     /// The suites of a line that is secured; `None` for one in clear.
     pub srtp: Option<SrtpReport>,
+    /// Its handshake; `None` for a line without one.
+    pub dtls: Option<DtlsReport>,
+    /// Its search for a pair of addresses; `None` for a line without ICE.
+    pub ice: Option<IceReport>,
 }
 
 /// What protects the packets of a secured line: no key is in it.

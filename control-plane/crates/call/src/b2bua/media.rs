@@ -242,6 +242,8 @@ impl Media {
                 remote: None,
                 remote_rtcp: None,
                 srtp: None,
+                dtls: None,
+                ice: None,
                 ..last.clone()
             });
         }

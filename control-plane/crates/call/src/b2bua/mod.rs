@@ -453,6 +453,9 @@ impl B2bua {
     }
 }
 
+/// The node's word for a party that has stopped to ask for media (RFC 7675).
+const ICE_CONSENT: &str = "ice_consent";
+
 impl Call {
     /// A cause of our own making, by whether the call was answered.
     fn cause_of_ours(&self, q850: u8, text: &'static str) -> Cause {
@@ -466,20 +469,34 @@ impl Call {
         }
     }
 
+    /// Nothing comes from a party that should send.
+    fn media_silent(&mut self, hub: &mut Hub, now: Timestamp) {
+        let ends = hub.config.media_timeout_action == MediaTimeout::EndCall;
+        if ends && self.phase == Phase::Answered && !self.is_in_transfer() {
+            self.end(
+                hub,
+                now,
+                Ending::of(Cause::ended(Released::Us, 102, "Media timeout")),
+            );
+        }
+    }
+
     fn handle_media_event(&mut self, hub: &mut Hub, now: Timestamp, event: EventKind) {
         match event {
             EventKind::FirstPacket { leg, line } => tracing::debug!(%leg, line, "first packet"),
             EventKind::Latched { leg, line, source } => tracing::debug!(%leg, line, %source, "latched"),
             EventKind::MediaTimeout { leg, line } => {
                 tracing::warn!(%leg, line, "media timeout");
-                let ends = hub.config.media_timeout_action == MediaTimeout::EndCall;
-                if ends && self.phase == Phase::Answered && !self.is_in_transfer() {
-                    self.end(
-                        hub,
-                        now,
-                        Ending::of(Cause::ended(Released::Us, 102, "Media timeout")),
-                    );
-                }
+                self.media_silent(hub, now);
+            }
+            EventKind::SetupFailed { leg, line, reason } if reason == ICE_CONSENT => {
+                tracing::warn!(%leg, line, "the party no longer asks for media");
+                self.media_silent(hub, now);
+            }
+            EventKind::SetupFailed { leg, line, reason } => {
+                tracing::warn!(%leg, line, reason, "media cannot be set up");
+                let cause = self.cause_of_ours(88, "Media set-up failed");
+                self.end(hub, now, Ending::of(cause));
             }
             EventKind::Ended { cause, report } => {
                 let text = match cause {

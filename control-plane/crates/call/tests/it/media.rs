@@ -122,6 +122,49 @@ fn a_media_timeout_may_be_ignored() {
 }
 
 #[test]
+fn a_line_that_cannot_be_set_up_ends_the_call_and_a_party_that_asks_no_more_is_as_a_silent_one() {
+    for (reason, action, expected) in [
+        (
+            "dtls_fingerprint",
+            MediaTimeout::Ignore,
+            Some("Q.850;cause=88;text=\"Media set-up failed\""),
+        ),
+        (
+            "ice_consent",
+            MediaTimeout::EndCall,
+            Some("Q.850;cause=102;text=\"Media timeout\""),
+        ),
+        ("ice_consent", MediaTimeout::Ignore, None),
+    ] {
+        let config = call::Config {
+            media_timeout_action: action,
+            ..config(&[B])
+        };
+        let mut world = World::with(config, Conditions::PERFECT, 1);
+        world.a.invite(world.now, true);
+        world.run_ms(20);
+        world.b.answer(world.now);
+        world.run_ms(100);
+        let event = Event {
+            call: world.node.calls.keys().next().unwrap().clone(),
+            kind: EventKind::SetupFailed {
+                leg: LegId::new("caller").unwrap(),
+                line: 0,
+                reason,
+            },
+        };
+        world.b2bua.handle_media_event(world.now, &Node::name(), event);
+        world.run_ms(100);
+        assert_eq!(world.a.bye_reason.as_deref(), expected, "{reason}");
+        assert_eq!(world.a.is_talking(), expected.is_none(), "{reason}");
+        if expected.is_none() {
+            world.a.bye(world.now);
+        }
+        world.finish();
+    }
+}
+
+#[test]
 fn a_node_that_ends_a_call_ends_it_for_both_parties() {
     for (cause, answered) in [
         (EndCause::LeaseExpired, true),

@@ -178,6 +178,8 @@ impl Node {
                 drops: Vec::new(),
                 rtcp_forwarded: 0,
                 srtp: None,
+                dtls: None,
+                ice: None,
                 streams: vec![StreamReport {
                     packets: 100 + leg as u64,
                     bytes: 17_200,

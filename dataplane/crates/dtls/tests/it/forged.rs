@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use dtls::{Failure, Fingerprint, HashFunction, Refusal, Settings, Versions};
+use dtls::{Failure, Refusal, Settings, Versions, fingerprint};
+use media_types::HashFunction;
 use sans_io::Random;
 use sans_io::network::Conditions;
 
@@ -19,7 +20,7 @@ fn a_certificate_that_the_description_does_not_name_gives_no_keys() -> anyhow::R
             let mut pair = Pair::strangers([settings, settings], Conditions::PERFECT, 5)?;
             let truth = pair.identities[liar.other() as usize].fingerprint().clone();
             pair.tell(liar, vec![truth]);
-            let another = Fingerprint::of(HashFunction::Sha256, b"somebody else's certificate");
+            let another = fingerprint(HashFunction::Sha256, b"somebody else's certificate");
             pair.tell(liar.other(), vec![another]);
             pair.settle();
             assert_eq!(
@@ -38,8 +39,8 @@ fn one_of_several_fingerprints_is_enough() -> anyhow::Result<()> {
     let mut pair = Pair::strangers([settings, settings], Conditions::PERFECT, 6)?;
     for side in [Side::Active, Side::Passive] {
         let identity = &pair.identities[side.other() as usize];
-        let another = Fingerprint::of(HashFunction::Sha256, b"the key before");
-        let its_own = Fingerprint::of(HashFunction::Sha512, identity.certificate());
+        let another = fingerprint(HashFunction::Sha256, b"the key before");
+        let its_own = fingerprint(HashFunction::Sha512, identity.certificate());
         pair.tell(side, vec![another, its_own]);
     }
     pair.settle();

@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use dtls::{Association, Event, Fingerprint, HashFunction, Identity, Keys, Role, Settings};
+use dtls::{Association, Event, Identity, Keys, Settings, fingerprint};
+use media_types::{DtlsRole, Fingerprint, HashFunction};
 use ops::clock::MonotonicClock;
 use sans_io::{Epoch, Timestamp};
 use srtp::{MasterKey, Suite};
@@ -110,15 +111,15 @@ fn certificate(folder: &Path) -> anyhow::Result<Fingerprint> {
     let output = converted.stdout.as_mut().context("no output")?;
     output.read_to_end(&mut der)?;
     ensure!(converted.wait()?.success(), "openssl gave no certificate");
-    Ok(Fingerprint::of(HashFunction::Sha256, &der))
+    Ok(fingerprint(HashFunction::Sha256, &der))
 }
 
 /// Drives an association over a socket until it has keys. A passive one learns its party from the first datagram.
 fn drive(socket: &UdpSocket, party: Option<SocketAddr>, fingerprint: Fingerprint) -> anyhow::Result<Keys> {
     let clock = MonotonicClock::start();
     let (role, mut party) = match party {
-        Some(party) => (Role::Active, Some(party)),
-        None => (Role::Passive, None),
+        Some(party) => (DtlsRole::Active, Some(party)),
+        None => (DtlsRole::Passive, None),
     };
     let (identity, epoch) = (Identity::generate()?, Epoch::new(clock.instant(Timestamp::ZERO)));
     let mut association = Association::new(&Settings::default(), &identity, role, epoch, clock.now())?;
@@ -154,7 +155,7 @@ fn drive(socket: &UdpSocket, party: Option<SocketAddr>, fingerprint: Fingerprint
 }
 
 /// Asserts that our keys are those of the hexadecimal text that OpenSSL prints.
-fn assert_same(keys: &Keys, hexadecimal: &str, suite: Suite, role: Role) -> anyhow::Result<()> {
+fn assert_same(keys: &Keys, hexadecimal: &str, suite: Suite, role: DtlsRole) -> anyhow::Result<()> {
     assert_eq!(keys.suite(), suite);
     let digits = hexadecimal.as_bytes().chunks(2);
     let bytes: Result<Vec<u8>, _> = digits
@@ -170,8 +171,8 @@ fn assert_same(keys: &Keys, hexadecimal: &str, suite: Suite, role: Role) -> anyh
     };
     let (client, server) = (of(0)?, of(1)?);
     let (send, receive) = match role {
-        Role::Active => (client, server),
-        Role::Passive => (server, client),
+        DtlsRole::Active => (client, server),
+        DtlsRole::Passive => (server, client),
     };
     for (ours, theirs) in [(&keys.send, &send), (&keys.receive, &receive)] {
         let mut packet = [0x80; 40];
@@ -216,7 +217,7 @@ fn we_begin() -> anyhow::Result<()> {
         let party = server.line("ACCEPT")?.parse()?;
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         let keys = drive(&socket, Some(party), fingerprint)?;
-        assert_same(&keys, &server.line("Keying material:")?, suite, Role::Active)?;
+        assert_same(&keys, &server.line("Keying material:")?, suite, DtlsRole::Active)?;
     }
     Ok(())
 }
@@ -252,7 +253,7 @@ fn it_begins() -> anyhow::Result<()> {
             &length,
         ])?;
         let keys = drive(&socket, None, fingerprint)?;
-        assert_same(&keys, &client.line("Keying material:")?, suite, Role::Passive)?;
+        assert_same(&keys, &client.line("Keying material:")?, suite, DtlsRole::Passive)?;
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dtls::{Association, Event, Failure, Fingerprint, Identity, Keys, Role, Settings};
+use dtls::{Association, Event, Failure, Identity, Keys, Settings};
+use media_types::{DtlsRole, Fingerprint};
 use ops::clock::MonotonicClock;
 use sans_io::network::{Conditions, Network};
 use sans_io::{Epoch, Random, Timestamp};
@@ -79,8 +80,8 @@ impl Pair {
         let active = with_seed(settings[0], seed);
         let passive = with_seed(settings[1], !seed);
         let mut ends = [
-            Association::new(&active, &identities[0], Role::Active, epoch, now)?,
-            Association::new(&passive, &identities[1], Role::Passive, epoch, now)?,
+            Association::new(&active, &identities[0], DtlsRole::Active, epoch, now)?,
+            Association::new(&passive, &identities[1], DtlsRole::Passive, epoch, now)?,
         ];
         ends[0].set_remote(Side::Passive.address());
         ends[1].set_remote(Side::Active.address());

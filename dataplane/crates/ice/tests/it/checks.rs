@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use ice::{CandidateError, Event, Failure, Mode};
+use ice::{CandidateError, Event, Failure};
+use media_types::IceMode;
 use sans_io::network::Conditions;
 
 use crate::pair::{ANSWERER, OFFERER, Pair, address};
@@ -15,15 +16,15 @@ const BAD: Conditions = Conditions {
 };
 
 /// Every pair of modes that signalling can come to.
-const MODES: [[Mode; 2]; 4] = [
-    [Mode::Controlling, Mode::Lite],
-    [Mode::Lite, Mode::Controlling],
-    [Mode::Controlling, Mode::Controlled],
+const MODES: [[IceMode; 2]; 4] = [
+    [IceMode::Controlling, IceMode::Lite],
+    [IceMode::Lite, IceMode::Controlling],
+    [IceMode::Controlling, IceMode::Controlled],
     // Both offered, say: RFC 8445 §7.3.1.1 has one of them yield.
-    [Mode::Controlling, Mode::Controlling],
+    [IceMode::Controlling, IceMode::Controlling],
 ];
 
-fn pair(modes: [Mode; 2], conditions: Conditions, seed: u64) -> Pair {
+fn pair(modes: [IceMode; 2], conditions: Conditions, seed: u64) -> Pair {
     let addresses = [
         vec![address("192.0.2.1:1000"), address("[2001:db8::1]:1000")],
         vec![address("198.51.100.1:2000"), address("[2001:db8::2]:2000")],
@@ -101,8 +102,8 @@ fn candidates_and_credentials_may_come_in_any_order() {
 #[test]
 fn an_address_behind_a_nat_is_learned_from_its_checks() {
     for modes in [
-        [Mode::Controlling, Mode::Lite],
-        [Mode::Controlling, Mode::Controlled],
+        [IceMode::Controlling, IceMode::Lite],
+        [IceMode::Controlling, IceMode::Controlled],
     ] {
         let (inside, outside) = (address("10.0.0.9:1000"), address("203.0.113.9:61000"));
         let addresses = [vec![inside], vec![address("198.51.100.1:2000")]];

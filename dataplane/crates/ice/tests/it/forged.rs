@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ice::{Agent, Credentials, Failure, Mode, Refusal, Settings};
+use ice::{Agent, Failure, Refusal, Settings};
+use media_types::{IceCredentials, IceMode};
 use sans_io::network::Conditions;
 use sans_io::{Random, Timestamp};
 
@@ -14,11 +15,11 @@ fn check(pair: &Pair, ufrag: &str, password: &str, from: SocketAddr) -> Vec<u8> 
     let epoch = sans_io::Epoch::new(ops::clock::MonotonicClock::start().instant(Timestamp::ZERO));
     let own = pair.agents[OFFERER].credentials().clone();
     let settings = Settings {
-        mode: Mode::Controlling,
+        mode: IceMode::Controlling,
         ..Settings::default()
     };
     let mut agent = Agent::new(settings, own, &[from], epoch, pair.now);
-    let credentials = Credentials::new(ufrag, password).expect("good ones");
+    let credentials = IceCredentials::new(ufrag, password).expect("good ones");
     agent.set_remote_credentials(pair.now, credentials);
     let candidate = "candidate:1 1 udp 2130706431 198.51.100.1 2000 typ host";
     assert_eq!(agent.add_remote_candidate(pair.now, candidate), Ok(()));
@@ -38,7 +39,12 @@ fn pair() -> Pair {
         vec![address("192.0.2.1:1000")],
         vec![address("198.51.100.1:2000")],
     ];
-    let mut pair = Pair::strangers([Mode::Controlling, Mode::Lite], addresses, Conditions::PERFECT, 8);
+    let mut pair = Pair::strangers(
+        [IceMode::Controlling, IceMode::Lite],
+        addresses,
+        Conditions::PERFECT,
+        8,
+    );
     pair.describe(ANSWERER);
     pair
 }

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ice::{Agent, Credentials, Event, Failure, Mode, Refusal, Settings};
+use ice::{Agent, Event, Failure, Refusal, Settings};
+use media_types::{IceCredentials, IceMode};
 use ops::clock::MonotonicClock;
 use sans_io::network::{Conditions, Network};
 use sans_io::{Epoch, Random, Timestamp};
@@ -33,7 +34,7 @@ pub struct Pair {
 impl Pair {
     /// Two that know nothing of each other. Their addresses are on different networks.
     pub fn strangers(
-        modes: [Mode; 2],
+        modes: [IceMode; 2],
         addresses: [Vec<SocketAddr>; 2],
         conditions: Conditions,
         seed: u64,
@@ -46,7 +47,7 @@ impl Pair {
                 mode: modes[place],
                 ..Settings::default()
             };
-            let credentials = Credentials::random(&mut random);
+            let credentials = IceCredentials::random(&mut random);
             Agent::new(settings, credentials, &addresses[place], epoch, now)
         };
         let agents = [agent(OFFERER), agent(ANSWERER)];
@@ -87,7 +88,7 @@ impl Pair {
     /// New credentials for both, told to both.
     pub fn restart(&mut self) {
         for place in [OFFERER, ANSWERER] {
-            let credentials = Credentials::random(&mut self.random);
+            let credentials = IceCredentials::random(&mut self.random);
             self.agents[place].restart(self.now, credentials);
         }
         for place in [OFFERER, ANSWERER] {

@@ -92,6 +92,8 @@ impl Engine {
                 .as_ref()
                 .filter(|_| line.is_secured)
                 .map(|security| security.report()),
+            dtls: None,
+            ice: None,
             streams: line
                 .streams
                 .iter()

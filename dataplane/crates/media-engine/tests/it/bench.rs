@@ -151,6 +151,8 @@ pub fn line(remote: &str) -> LineSpec {
         latching: Latching::SameAddress,
         relearn: false,
         srtp: None,
+        dtls: None,
+        ice: None,
         codecs: vec![codec(8, "PCMA"), codec(101, "telephone-event")],
     }
 }

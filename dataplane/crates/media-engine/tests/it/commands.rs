@@ -41,6 +41,8 @@ fn a_repeated_update_changes_nothing() {
         vec![LineSpec {
             relearn: true,
             srtp: None,
+            dtls: None,
+            ice: None,
             ..line(A)
         }],
     )];

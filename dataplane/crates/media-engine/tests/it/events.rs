@@ -25,6 +25,7 @@ fn kinds(bench: &mut Bench) -> Vec<String> {
         EventKind::FirstPacket { leg, .. } => format!("first {leg}"),
         EventKind::Latched { leg, .. } => format!("latched {leg}"),
         EventKind::MediaTimeout { leg, .. } => format!("timeout {leg}"),
+        EventKind::SetupFailed { leg, reason, .. } => format!("{reason} {leg}"),
         EventKind::Ended { cause, .. } => format!("ended {cause:?}"),
     };
     bench.events().into_iter().map(|event| name(event.kind)).collect()

@@ -100,6 +100,8 @@ fn an_update_moves_the_lock_only_when_it_says_so() {
     let relearn = LineSpec {
         relearn: true,
         srtp: None,
+        dtls: None,
+        ice: None,
         ..line("192.0.2.50:4000")
     };
     assert_eq!(

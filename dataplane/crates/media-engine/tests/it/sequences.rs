@@ -106,6 +106,8 @@ impl Model {
             rtcp_mux: random.chance_permille(400),
             relearn: random.chance_permille(200),
             srtp: None,
+            dtls: None,
+            ice: None,
             direction: directions[random.below(4) as usize],
             latching: latching[random.below(3) as usize],
             ..line(&remote)
