@@ -9,6 +9,7 @@ pub mod binary;
 pub mod call_log;
 pub mod call_request;
 pub mod cdr;
+pub mod certificate;
 pub mod endpoint;
 pub mod g711;
 pub mod ground;

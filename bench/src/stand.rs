@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use crate::cdr::{self, Cdr};
+use crate::certificate::Certificate;
 use crate::host::Host;
 use crate::metrics::Metrics;
 use crate::node_client::{Held, NodeClient};
@@ -29,6 +30,8 @@ pub struct StandOptions {
     pub prefix: String,
     /// Whether calls are for a trunk that is tried before the callee, which is a second one.
     pub first_trunk: bool,
+    /// Whether the control plane takes SIP over TLS, too.
+    pub tls: bool,
     /// Further lines of the `[sip]` section of the control plane's configuration.
     pub sip_extra: String,
     /// Further lines of the control plane's configuration.
@@ -44,6 +47,7 @@ impl Default for StandOptions {
             callee_transport: Transport::Udp,
             prefix: String::new(),
             first_trunk: false,
+            tls: false,
             sip_extra: String::new(),
             control_extra: String::new(),
         }
@@ -63,6 +67,7 @@ pub struct Stand {
     node_ops: Vec<SocketAddr>,
     control_ops: SocketAddr,
     sip: SocketAddr,
+    tls: Option<(SocketAddr, Certificate)>,
     caller: SocketAddr,
     callee: SocketAddr,
     first_trunk: SocketAddr,
@@ -119,8 +124,16 @@ impl Stand {
                 trunks(&options.prefix, &[format!("sip:{first_trunk}"), next_hop]),
             ),
         };
+        let tls = match options.tls {
+            false => None,
+            true => Some((
+                host.address()?,
+                Certificate::issue(folder, "control", &host.ip().to_string())?,
+            )),
+        };
         let control = ControlOptions {
             sip,
+            tls: tls.clone(),
             ops: control_ops,
             store: store.clone(),
             nodes: named,
@@ -138,6 +151,7 @@ impl Stand {
             node_ops,
             control_ops,
             sip,
+            tls,
             caller,
             callee,
             first_trunk,
@@ -160,6 +174,11 @@ impl Stand {
     /// Where the control plane takes SIP.
     pub fn sip(&self) -> SocketAddr {
         self.sip
+    }
+
+    /// Where the control plane takes SIP over TLS, and what proves it, with [`StandOptions::tls`].
+    pub fn tls(&self) -> Option<&(SocketAddr, Certificate)> {
+        self.tls.as_ref()
     }
 
     /// A callee's script for this stand; start it before the caller.

@@ -1,11 +1,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::certificate::Certificate;
+
 /// How the control plane shall be configured.
 #[derive(Clone, Debug)]
 pub struct ControlOptions {
     /// Where SIP listens, UDP and TCP.
     pub sip: SocketAddr,
+    /// Where SIP listens over TLS, if it does, and with which certificate and key.
+    pub tls: Option<(SocketAddr, Certificate)>,
     /// Where metrics and health listen.
     pub ops: SocketAddr,
     /// The CDR database.
@@ -22,10 +26,22 @@ pub struct ControlOptions {
 
 impl ControlOptions {
     pub(super) fn file(&self) -> String {
+        let (listener, section) = match &self.tls {
+            None => (String::new(), String::new()),
+            Some((at, Certificate { chain, key, .. })) => (
+                format!(", \"tls:{at}\""),
+                format!(
+                    "[sip.tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+                    chain.display(),
+                    key.display()
+                ),
+            ),
+        };
         let mut text = format!(
             r#"[sip]
-listen = ["udp:{sip}", "tcp:{sip}"]
+listen = ["udp:{sip}", "tcp:{sip}"{listener}]
 {}
+{section}
 
 [ops]
 listen = "{}"

@@ -237,6 +237,7 @@ fn ringpath(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
         let _ = fs::remove_file(place.folder.join(old));
     }
     let options = ControlOptions {
+        tls: None,
         sip: place.sip,
         ops,
         store,

@@ -1,30 +1,22 @@
-//! Calls between phones that we did not write: Debian's baresip at both ends, a tone each, its own SRTP by keys in
-//! descriptions.
+//! Phones that we did not write: Debian's baresip, each with a tone for its microphone.
+
+mod calls;
+mod secured;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use media_types::SrtpSuite;
 use proto::media_v1 as pb;
-use ringpath_bench::cdr::Cdr;
-use ringpath_bench::host::Host;
 use ringpath_bench::process::Process;
-use ringpath_bench::stand::{Stand, StandOptions};
+use ringpath_bench::stand::Stand;
 use ringpath_bench::wait;
 
-use crate::bench::{WITHIN, skip, stand};
+use crate::bench::{WITHIN, skip};
 
 const MODULES: &str = "/usr/lib/baresip/modules";
-/// What both phones answer to.
-const NUMBER: &str = "1000";
-/// Packets that the node must have of each party.
-const PACKETS: u64 = 50;
-
-/// Keys may go over UDP here; latching as for parties behind NAT, since baresip sends from whatever address the system chooses.
-const SIP: &str = "caller_srtp = { policy = \"allow\", keys_over = \"any\" }";
-const MEDIA: &str = "caller_latching = \"any-address\"\ncallee_latching = \"any-address\"\n";
 
 fn is_here(test: &str) -> bool {
     let is_here = Path::new(MODULES).join("srtp.so").exists();
@@ -34,61 +26,106 @@ fn is_here(test: &str) -> bool {
     is_here
 }
 
-/// Whether a phone insists on SRTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Media {
-    Clear,
-    Secured,
+/// How a phone is configured.
+struct Phone {
+    at: SocketAddr,
+    account: String,
+    authority: Option<PathBuf>,
+    commands: Option<SocketAddr>,
+    dial: Option<(String, Duration)>,
 }
 
-struct Baresip {
-    process: Process,
-    files: [PathBuf; 2],
-}
+impl Phone {
+    /// One with SIP at `at` and this line of its accounts.
+    fn new(at: SocketAddr, account: String) -> Self {
+        Self {
+            at,
+            account,
+            authority: None,
+            commands: None,
+            dial: None,
+        }
+    }
 
-impl Baresip {
-    /// A phone at `address` that takes calls, and makes one if it is told whom to call. It leaves, with a BYE, after `lasts`.
-    fn start(
-        stand: &Stand,
-        name: &str,
-        address: SocketAddr,
-        media: Media,
-        dial: Option<&str>,
-        lasts: Duration,
-    ) -> Self {
+    /// Who signs the certificates of its servers.
+    fn authority(mut self, file: &Path) -> Self {
+        self.authority = Some(file.to_owned());
+        self
+    }
+
+    /// Where it takes commands, see [`Baresip::command`].
+    fn commands(mut self, at: SocketAddr) -> Self {
+        self.commands = Some(at);
+        self
+    }
+
+    /// It calls `uri` at once, and leaves, with a BYE, after `lasts`.
+    fn dial(mut self, uri: String, lasts: Duration) -> Self {
+        self.dial = Some((uri, lasts));
+        self
+    }
+
+    fn config(&self, tone: &Path) -> String {
+        let mut config = format!(
+            "poll_method epoll\nsip_listen {}\nnet_interface {}\nmodule_path {MODULES}\n\
+             module g711.so\nmodule aufile.so\nmodule srtp.so\nmodule_app account.so\nmodule_app menu.so\n\
+             audio_source aufile,{}\naudio_alert aufile,/dev/null\n",
+            self.at,
+            self.at.ip(),
+            tone.display(),
+        );
+        // To a String there is no error.
+        if let Some(file) = &self.authority {
+            let _ = writeln!(config, "sip_cafile {}", file.display());
+        }
+        if let Some(at) = self.commands {
+            let _ = writeln!(config, "module_app ctrl_tcp.so\nctrl_tcp_listen {at}");
+        }
+        config
+    }
+
+    fn start(self, stand: &Stand, name: &str) -> Baresip {
         let folder = stand.folder().join(format!("{name}.baresip"));
         std::fs::create_dir_all(&folder).unwrap();
         let tone = folder.join("tone.wav");
         std::fs::write(&tone, wav()).unwrap();
-        let modules = ["g711.so", "aufile.so", "srtp.so"].map(|name| format!("module {name}\n"));
-        let config = format!(
-            "poll_method epoll\nsip_listen {address}\nnet_interface {}\nmodule_path {MODULES}\n{}\
-             module_app account.so\nmodule_app menu.so\naudio_source aufile,{}\naudio_alert aufile,/dev/null\n",
-            address.ip(),
-            modules.concat(),
-            tone.display(),
-        );
-        let security = match media {
-            Media::Clear => "",
-            Media::Secured => ";mediaenc=srtp-mand",
-        };
-        let account = format!(
-            "<sip:{NUMBER}@{}>;regint=0;answermode=auto;audio_codecs=PCMA{security}\n",
-            address.ip()
-        );
-        std::fs::write(folder.join("config"), config).unwrap();
-        std::fs::write(folder.join("accounts"), account).unwrap();
+        std::fs::write(folder.join("config"), self.config(&tone)).unwrap();
+        std::fs::write(folder.join("accounts"), format!("{}\n", self.account)).unwrap();
         std::fs::write(folder.join("contacts"), "").unwrap();
         let mut arguments = vec!["-f".to_owned(), folder.display().to_string()];
+        let lasts = self
+            .dial
+            .as_ref()
+            .map_or(Duration::from_secs(60), |(_, lasts)| *lasts);
         arguments.extend(["-t".to_owned(), lasts.as_secs().to_string()]);
-        if let Some(uri) = dial {
+        if let Some((uri, _)) = &self.dial {
             arguments.extend(["-e".to_owned(), format!("/dial {uri}")]);
         }
         let process = Process::start(name, "baresip", arguments, &[], stand.folder()).unwrap();
         let files = ["out", "log"].map(|kind| stand.folder().join(format!("{name}.{kind}")));
-        Self { process, files }
+        let mut phone = Baresip {
+            process,
+            files,
+            commands: None,
+        };
+        if let Some(at) = self.commands {
+            phone.wait_for("baresip is ready");
+            let stream = TcpStream::connect(at).unwrap();
+            stream.set_read_timeout(Some(WITHIN)).unwrap();
+            phone.commands = Some(stream);
+        }
+        phone
     }
+}
 
+/// A phone that runs. Dropping it kills it.
+struct Baresip {
+    process: Process,
+    files: [PathBuf; 2],
+    commands: Option<TcpStream>,
+}
+
+impl Baresip {
     /// All that it has written.
     fn told(&self) -> String {
         let mut told = String::new();
@@ -104,6 +141,78 @@ impl Baresip {
         let waited = wait::until_true(word, WITHIN, || Ok(self.told().contains(word)));
         waited.unwrap_or_else(|error| panic!("{error:#}\n{}", self.told()));
     }
+
+    /// Has it do something. It must have been given a place to take commands at.
+    fn command(&mut self, command: &str, params: &str) {
+        let done = self.ask(command, params);
+        done.unwrap_or_else(|refusal| panic!("{command} {params}: {refusal}\n{}", self.told()));
+    }
+
+    /// What it says to a command, or why it does not take it.
+    fn ask(&mut self, command: &str, params: &str) -> Result<String, String> {
+        let request = serde_json::json!({ "command": command, "params": params }).to_string();
+        let stream = self.commands.as_mut().unwrap();
+        write!(stream, "{}:{request},", request.len()).unwrap();
+        loop {
+            let message = netstring(stream);
+            // It tells events, too.
+            if message["response"] == true {
+                let said = message["data"].as_str().unwrap_or_default().to_owned();
+                return if message["ok"] == true {
+                    Ok(said)
+                } else {
+                    Err(said)
+                };
+            }
+        }
+    }
+}
+
+/// A phone's own account of the call that it has.
+struct Audio {
+    /// `sendrecv` and so on, as it stands after offer and answer.
+    direction: String,
+    /// RTP packets that came, of all sources.
+    received: u64,
+}
+
+impl Baresip {
+    /// `None` without a call.
+    fn audio(&mut self) -> Option<Audio> {
+        // Which it knows during calls alone.
+        let told = self.ask("audio_debug", "").ok()?;
+        let values = |key: &'static str| {
+            let words = told.split_ascii_whitespace();
+            words.filter_map(move |word| word.strip_prefix(key))
+        };
+        Some(Audio {
+            direction: values("dir=").next()?.to_owned(),
+            received: values("rcvd=")
+                .filter_map(|count| count.parse::<u64>().ok())
+                .sum(),
+        })
+    }
+}
+
+/// The next message of a phone: `length:JSON,`.
+fn netstring(stream: &mut TcpStream) -> serde_json::Value {
+    let mut byte = [0];
+    let mut length = 0;
+    loop {
+        stream.read_exact(&mut byte).unwrap();
+        match byte[0] {
+            b':' => break,
+            digit => length = length * 10 + usize::from(digit - b'0'),
+        }
+    }
+    let mut text = vec![0; length + 1];
+    stream.read_exact(&mut text).unwrap();
+    serde_json::from_slice(&text[..length]).unwrap()
+}
+
+/// RTP packets that the node has of a party.
+fn received(line: &pb::LineStatus) -> u64 {
+    line.streams.iter().map(|stream| stream.packets).sum()
 }
 
 /// Twenty seconds of a tone, 16 bits at 8 kHz.
@@ -123,156 +232,4 @@ fn wav() -> Vec<u8> {
     wav.extend(len.to_le_bytes());
     wav.extend(samples);
     wav
-}
-
-/// The lines of the only call, caller first.
-fn lines(stand: &Stand) -> Option<[pb::LineStatus; 2]> {
-    let mut client = stand.node_client(0).ok()?;
-    let name = client.calls().ok()?.pop()?;
-    let mut legs = client.query(&name).ok()?.legs.into_iter();
-    let mut line = || legs.next()?.lines.into_iter().next();
-    Some([line()?, line()?])
-}
-
-fn received(line: &pb::LineStatus) -> u64 {
-    line.streams.iter().map(|stream| stream.packets).sum()
-}
-
-/// Both phones and the planes between them, which may use `suite` alone.
-struct Ground {
-    stand: Stand,
-    caller: Baresip,
-    callee: Baresip,
-    /// Each phone has one for itself: TLS listens at the port after the one that it is told.
-    _hosts: [Host; 2],
-}
-
-impl Ground {
-    /// `None` without baresip.
-    fn new(test: &str, caller: Media, callee: Media, suite: SrtpSuite) -> Option<Self> {
-        let test = format!("baresip-{test}");
-        if !is_here(&test) {
-            return None;
-        }
-        let mut hosts = [Host::reserve().unwrap(), Host::reserve().unwrap()];
-        let [at_a, at_b] = hosts.each_mut().map(|host| host.address().unwrap());
-        let policy = match callee {
-            Media::Clear => "forbid",
-            Media::Secured => "require",
-        };
-        let route = format!(
-            "[[route]]\nprefix = \"1\"\nnext_hop = \"sip:{at_b}\"\n\
-             srtp = {{ policy = \"{policy}\", keys_over = \"any\" }}\n"
-        );
-        let options = StandOptions {
-            prefix: "2".to_owned(),
-            sip_extra: SIP.to_owned(),
-            control_extra: format!("{route}[media]\nsrtp_suites = [\"{}\"]\n{MEDIA}", suite.name()),
-            ..StandOptions::default()
-        };
-        let stand = stand(&test, &options);
-        let b = Baresip::start(&stand, "callee", at_b, callee, None, Duration::from_secs(30));
-        b.wait_for("baresip is ready");
-        let uri = format!("sip:{NUMBER}@{}", stand.sip());
-        let a = Baresip::start(&stand, "caller", at_a, caller, Some(&uri), Duration::from_secs(5));
-        Some(Self {
-            stand,
-            caller: a,
-            callee: b,
-            _hosts: hosts,
-        })
-    }
-
-    /// All that was said, for who has to find a fault.
-    fn told(&self) -> String {
-        let (caller, callee) = (self.caller.told(), self.callee.told());
-        format!("{caller}\n{callee}\n{}", self.stand.control.log_tail())
-    }
-
-    /// The phones leave; the record of the only call.
-    fn finish(mut self) -> Cdr {
-        self.caller.process.wait(WITHIN).unwrap();
-        let cdr = self.stand.wait_for_cdrs(1, WITHIN).unwrap().remove(0);
-        self.callee.process.stop(WITHIN).unwrap();
-        self.stand.finish().unwrap();
-        cdr
-    }
-}
-
-/// Speech both ways, secured where it should be.
-fn call(test: &str, caller: Media, callee: Media, suite: SrtpSuite) {
-    let Some(ground) = Ground::new(test, caller, callee, suite) else {
-        return;
-    };
-    let mut last = None;
-    let heard = wait::until_true("speech of both", Duration::from_secs(5), || {
-        last = lines(&ground.stand).or(last.take());
-        let enough = |line: &pb::LineStatus| received(line) >= PACKETS;
-        Ok(last.as_ref().is_some_and(|lines| lines.iter().all(enough)))
-    });
-    heard.unwrap_or_else(|error| panic!("{error:#}\n{last:#?}\n{}", ground.told()));
-    for (line, media) in last.iter().flatten().zip([caller, callee]) {
-        let suites = line
-            .srtp
-            .as_ref()
-            .map(|srtp| [srtp.receive_suite(), srtp.send_suite()]);
-        let suites = suites.map(|both| both.map(|suite| suite.as_str_name().replace("SRTP_SUITE_", "")));
-        let expected = (media == Media::Secured).then(|| [(); 2].map(|()| suite.name().to_owned()));
-        assert_eq!(suites, expected, "{}", ground.told());
-        let refused = line.drops.get("srtp_authentication");
-        assert_eq!(refused, None, "{line:#?}\n{}", ground.told());
-    }
-    for (phone, media) in [(&ground.caller, caller), (&ground.callee, callee)] {
-        phone.wait_for("incoming rtp for 'audio' established");
-        let told = phone.told();
-        assert_eq!(
-            told.contains("SRTP is Enabled"),
-            media == Media::Secured,
-            "{told}"
-        );
-        assert!(!told.contains("failed to decrypt RTP packet"), "{told}");
-    }
-    let cdr = ground.finish();
-    assert_eq!(
-        (cdr.status, cdr.released_by.as_deref()),
-        (Some(200), Some("caller")),
-        "{cdr:#?}"
-    );
-}
-
-/// It answers with any suite that it has, and offers one.
-#[test]
-fn a_phone_without_srtp_and_one_with_it_hear_each_other() {
-    use SrtpSuite::{AeadAes128Gcm, AeadAes256Gcm, AesCm128HmacSha1_32, AesCm128HmacSha1_80};
-    std::thread::scope(|scope| {
-        for suite in [
-            AesCm128HmacSha1_80,
-            AesCm128HmacSha1_32,
-            AeadAes128Gcm,
-            AeadAes256Gcm,
-        ] {
-            scope.spawn(move || call(suite.name(), Media::Clear, Media::Secured, suite));
-        }
-    });
-}
-
-#[test]
-fn a_phone_that_offers_srtp_hears_one_with_it_and_one_without() {
-    let suite = SrtpSuite::AesCm128HmacSha1_80;
-    call("both", Media::Secured, Media::Secured, suite);
-    call("caller", Media::Secured, Media::Clear, suite);
-}
-
-/// Asked for a suite that it has not, it answers with another under the same tag.
-#[test]
-fn a_phone_that_answers_with_another_suite_is_hung_up_on() {
-    let suite = SrtpSuite::AesCm256HmacSha1_80;
-    let Some(ground) = Ground::new("downgraded", Media::Clear, Media::Secured, suite) else {
-        return;
-    };
-    ground.stand.wait_for_cdrs(1, WITHIN).unwrap();
-    let metrics = ground.stand.control_metrics().unwrap();
-    let refused = metrics.value("ringpath_control_srtp_refusals_total", "srtp_other_suite");
-    assert_eq!(refused, Some(1.0), "{}", ground.told());
-    assert_eq!(ground.finish().status, Some(502));
 }
