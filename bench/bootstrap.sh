@@ -1,8 +1,26 @@
 #!/usr/bin/env bash
 # Installs what `make bench-relay`, `make bench-sip`, `make bench-srtp` and a few tests need beyond `make bootstrap`: rtpengine,
-# Kamailio, libsrtp2 and baresip, the peers that we are measured beside, registered with and called by, and sipvicious. Safe to
-# run again. Needs root; their services are neither started nor enabled, and rtpengine's kernel module is not installed.
+# Kamailio, libsrtp2 and baresip, the peers that we are measured beside, registered with and called by, sipvicious, and pjsua2 from
+# PyPI (5 MB) into `target/peers`. Safe to run again. Needs root for what is missing of Debian; the services are neither started nor
+# enabled, and rtpengine's kernel module is not installed.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# From the index that pip is configured for. Without it the tests that need it are skipped, and all else is as useful.
+install_phones() {
+    local peers=${CARGO_TARGET_DIR:-target}/peers
+    if cmp --silent bench/peers.txt "$peers/peers.txt"; then
+        return
+    fi
+    echo "bench-bootstrap: installing pjsua2 into $peers"
+    # The list comes last, as the mark that all went well.
+    python3 -m venv --clear "$peers" &&
+        "$peers/bin/python3" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+            --requirement bench/peers.txt &&
+        "$peers/bin/python3" -c 'import pjsua2' &&
+        cp bench/peers.txt "$peers/peers.txt" ||
+        echo "bench-bootstrap: no pjsua2 here; wheels exist for Python 3.11 and 3.12, this is $(python3 --version)" >&2
+}
 
 # command or file | Debian package
 needs=(
@@ -12,15 +30,20 @@ needs=(
     "svmap|sipvicious"
     "/usr/lib/baresip/modules/srtp.so|baresip-core"
     "/usr/include/srtp2/srtp.h|libsrtp2-dev"
+    "python3|python3"
 )
 
 missing=()
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    missing+=(python3-venv)
+fi
 for need in "${needs[@]}"; do
     IFS='|' read -r what package <<<"$need"
     [[ -e $what ]] || command -v "$what" >/dev/null || missing+=("$package")
 done
 if ((${#missing[@]} == 0)); then
-    echo "bench-bootstrap: nothing to install"
+    install_phones
+    echo "bench-bootstrap: no package to install"
     exit 0
 fi
 if ((EUID != 0)); then
@@ -49,3 +72,4 @@ for package in rtpengine-daemon kamailio; do
     fi
 done
 echo "bench-bootstrap: installed ${missing[*]}"
+install_phones

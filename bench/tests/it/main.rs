@@ -4,6 +4,7 @@ mod baresip;
 mod bench;
 mod failover;
 mod media;
+mod pjsua;
 mod proxy;
 mod relay;
 mod scenarios;

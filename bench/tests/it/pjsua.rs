@@ -1,0 +1,71 @@
+//! Phones that we did not write: pjsua2, over TLS and with SHA-256. What they do is in `pjsua/phones.py`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ringpath_bench::cdr::Cdr;
+use ringpath_bench::host::Host;
+use ringpath_bench::process::Process;
+use ringpath_bench::stand::StandOptions;
+
+use crate::bench::{skip, stand};
+
+/// Every wait of the phones is bounded, too.
+const PHONES_WITHIN: Duration = Duration::from_secs(60);
+
+/// Python with pjsua2, as `make bench-bootstrap` makes it. The list is there when it has succeeded.
+fn python() -> Option<PathBuf> {
+    let peers = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../peers");
+    peers
+        .join("peers.txt")
+        .exists()
+        .then(|| peers.join("bin/python3"))
+}
+
+/// Has three users of ours play a story; the records of their calls, and how many transfers were completed. `None` without pjsua2.
+fn play(story: &str) -> Option<(Vec<Cdr>, f64)> {
+    let test = format!("pjsua-{story}");
+    let Some(python) = python() else {
+        skip(&test, "pjsua2 is not installed; run `make bench-bootstrap`");
+        return None;
+    };
+    let options = StandOptions {
+        tls: true,
+        control_extra:
+            "[registrar]\ndomains = [\"ringpath.example\"]\nalgorithms = [\"SHA-256\"]\nusers_refresh_s = 1\n"
+                .to_owned(),
+        ..StandOptions::default()
+    };
+    let stand = stand(&test, &options);
+    stand
+        .import_users("alice;wonderland\nbob;builder\ncarol;singer\n", 3)
+        .unwrap();
+    let (at, certificate) = stand.tls().unwrap();
+    let host = Host::reserve().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/pjsua/phones.py");
+    let arguments = ["-B", script, story].map(str::to_owned).into_iter().chain([
+        host.ip().to_string(),
+        at.to_string(),
+        certificate.authority.display().to_string(),
+        stand.folder().join("pjsua.log").display().to_string(),
+    ]);
+    let mut phones = Process::start("phones", python, arguments, &[], stand.folder()).unwrap();
+    let status = phones.wait(PHONES_WITHIN).unwrap();
+    let said = std::fs::read_to_string(stand.folder().join("phones.out")).unwrap();
+    let told = || format!("{said}\n{}\n{}", phones.tail(), stand.control.log_tail());
+    assert!(status.success(), "{status}\n{}", told());
+    let metrics = stand.control_metrics().unwrap();
+    let value = |name, label| metrics.value(name, label).unwrap_or_default();
+    assert_eq!(value("ringpath_control_registrations", ""), 0.0, "{}", told());
+    let completed = value("ringpath_control_transfers_total", "completed");
+    let cdrs = stand.finish().unwrap();
+    assert!(cdrs.iter().all(|cdr| cdr.answered), "{cdrs:#?}\n{said}");
+    Some((cdrs, completed))
+}
+
+/// Challenged at registration and at the call, with audio both ways; each phone calls once and hangs up once.
+#[test]
+fn phones_call_over_tls_with_sha_256() {
+    let Some((cdrs, _)) = play("call") else { return };
+    assert_eq!(cdrs.len(), 2, "{cdrs:#?}");
+}

@@ -1,0 +1,153 @@
+"""Three phones of pjsua2 behind one TLS connection at the address HOST, registered with the server at SERVER (address:port), whose
+certificate the authority in the file CA has signed. They play STORY, say what they see, and exit 0 when all is as it should be; what
+passed on the wire goes to the file LOG."""
+
+import sys
+import time
+
+import pjsua2 as pj
+
+STORY, HOST, SERVER, CA, LOG = sys.argv[1:]
+WITHIN_S = 10
+DOMAIN = "ringpath.example"
+
+
+class Call(pj.Call):
+    def __init__(self, phone, call_id=pj.PJSUA_INVALID_ID):
+        super().__init__(phone, call_id)
+        self.phone = phone
+        self.progress = []
+        phone.calls.append(self)
+
+    def onCallMediaState(self, prm):
+        info = self.getInfo()
+        for media in info.media:
+            if media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
+                silence.startTransmit(self.getAudioMedia(media.index))
+
+    def onCallTransferStatus(self, prm):
+        self.progress.append(prm.statusCode)
+
+    def confirmed(self):
+        return self.getInfo().state == pj.PJSIP_INV_STATE_CONFIRMED
+
+    def over(self):
+        return not self.isActive()
+
+    def media(self):
+        return self.getInfo().media[0].status
+
+    def heard(self):
+        return self.getStreamStat(0).rtcp.rxStat.pkt
+
+    def answer_with(self, code):
+        prm = pj.CallOpParam()
+        prm.statusCode = code
+        self.answer(prm)
+
+
+class Phone(pj.Account):
+    def __init__(self, name, password):
+        super().__init__()
+        self.name = name
+        self.calls = []
+        self.registered = False
+        config = pj.AccountConfig()
+        config.idUri = f"sip:{name}@{DOMAIN}"
+        config.regConfig.registrarUri = f"sip:{DOMAIN}"
+        config.sipConfig.proxies.append(f"sip:{SERVER};transport=tls;lr")
+        config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", name, 0, password))
+        # The signalling is what is looked at here.
+        config.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_DISABLED
+        config.mediaConfig.transportConfig.boundAddress = HOST
+        config.mediaConfig.transportConfig.publicAddress = HOST
+        self.create(config)
+
+    def onRegState(self, prm):
+        self.registered = prm.code == 200 and prm.expiration > 0
+        if prm.code != 200:
+            print(self.name, "registration:", prm.code, prm.reason)
+
+    def onIncomingCall(self, prm):
+        call = Call(self, prm.callId)
+        call.answer_with(180)
+
+    def call(self, user):
+        call = Call(self)
+        call.makeCall(f"sip:{user}@{DOMAIN}", pj.CallOpParam(True))
+        return call
+
+
+def wait(what, holds):
+    end = time.monotonic() + WITHIN_S
+    while not holds():
+        if time.monotonic() > end:
+            sys.exit(f"never: {what}")
+        endpoint.libHandleEvents(20)
+    print("ok", what, flush=True)
+
+
+def hears(*calls):
+    """Each hears something that is not on its way yet."""
+    before = [call.heard() for call in calls]
+    wait(
+        "audio of " + " and ".join(call.phone.name for call in calls),
+        lambda: all(call.heard() > heard + 5 for call, heard in zip(calls, before)),
+    )
+
+
+def connect(caller, callee):
+    known = len(callee.calls)
+    out = caller.call(callee.name)
+    wait(f"{callee.name} rings", lambda: len(callee.calls) > known)
+    into = callee.calls[-1]
+    into.answer_with(200)
+    wait(f"{caller.name} and {callee.name} talk", lambda: out.confirmed() and into.confirmed())
+    hears(out, into)
+    return out, into
+
+
+def end(*calls):
+    calls[0].hangup(pj.CallOpParam())
+    wait("the end of the call", lambda: all(call.over() for call in calls))
+
+
+def call(alice, bob, carol):
+    out, into = connect(alice, bob)
+    end(out, into)
+    out, into = connect(bob, alice)
+    end(into, out)
+
+
+STORIES = {"call": call}
+
+endpoint = pj.Endpoint()
+endpoint.libCreate()
+config = pj.EpConfig()
+config.uaConfig.threadCnt = 0
+config.uaConfig.mainThreadOnly = True
+config.uaConfig.maxCalls = 16
+config.medConfig.noVad = True
+config.logConfig.level = 5
+config.logConfig.consoleLevel = 0
+config.logConfig.filename = LOG
+endpoint.libInit(config)
+transport = pj.TransportConfig()
+transport.boundAddress = HOST
+transport.tlsConfig.CaListFile = CA
+transport.tlsConfig.verifyServer = True
+endpoint.transportCreate(pj.PJSIP_TRANSPORT_TLS, transport)
+endpoint.audDevManager().setNullDev()
+endpoint.libStart()
+silence = endpoint.audDevManager().getCaptureDevMedia()
+
+phones = [Phone("alice", "wonderland"), Phone("bob", "builder"), Phone("carol", "singer")]
+wait("registration", lambda: all(phone.registered for phone in phones))
+STORIES[STORY](*phones)
+for phone in phones:
+    phone.calls.clear()
+    phone.setRegistration(False)
+wait("the end of the registrations", lambda: not any(phone.registered for phone in phones))
+for phone in phones:
+    phone.shutdown()
+endpoint.libDestroy()
