@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use dtls::Identity;
 use ops::clock::MonotonicClock;
 use ops::http::{Ops, Readiness};
 use proto::media_v1::media_node_server::MediaNodeServer;
@@ -22,6 +23,7 @@ use crate::journal::{self, Found, StateDirectory};
 use crate::kernel::{self, Kernel};
 use crate::metrics;
 use crate::node::{Lane, Memory, Node, wall_clock_ms};
+use crate::setting_up;
 use crate::start::{self, Workers};
 use crate::takeover::{Given, Giver, Inheritance, Inherited, Taker};
 use crate::tap::Admission;
@@ -62,13 +64,25 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
     if let Some(line) = &found.line {
         ops::process::say(line);
     }
+    let inherited_identity = taking.as_mut().and_then(|taking| taking.identity.take());
+    let identity = Arc::new(setting_up::load(
+        config.dtls.files().as_ref(),
+        inherited_identity,
+    )?);
     let clock = MonotonicClock::start();
     let (bell, listener) = Bell::new()?;
+    let setting_up = setting_up::Plan {
+        config: config.limits.line_setup(),
+        identity: identity.clone(),
+        clock,
+        datagrams_max: config.limits.setup_queue,
+        tally: setting_up::Tally::default(),
+    };
     let inherited_pins = taking.as_mut().and_then(|taking| taking.pins.take());
     let kernel = Kernel::start(&config, inherited_pins.as_ref())?;
     let keep = kernel.capabilities_needed();
     let Workers {
-        identity,
+        identity: node_identity,
         handles,
         calls_max,
         interfaces,
@@ -82,10 +96,11 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
         &kernel,
         keep,
         taking.as_ref().map(|taking| &taking.workers),
+        &setting_up,
     )?;
     ops::process::say(&format!(
         "backend {}: {}",
-        identity.backend, identity.backend_reason
+        node_identity.backend, node_identity.backend_reason
     ));
     for interface in kernel.interfaces() {
         ops::process::say(&interface.line());
@@ -110,7 +125,7 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
         calls_max: config.limits.tombstones_max * lanes.len(),
     };
     let node = Arc::new(Node::new(
-        identity,
+        node_identity,
         clock,
         lanes,
         calls_max,
@@ -223,7 +238,7 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
     let ops_descriptor = ops_listener.as_fd().try_clone_to_owned()?;
     let ops_address = ops_listener.local_addr()?;
     let ops = Ops {
-        registry: metrics::registry(&node, kernel.status()),
+        registry: metrics::registry(&node, kernel.status(), &setting_up.tally),
         connections_max: config.ops.connections_max,
         readiness: watched,
     };
@@ -235,6 +250,7 @@ async fn serve(config: Config, takes_over: bool) -> anyhow::Result<()> {
                 directory,
                 [grpc_descriptor, ops_descriptor],
                 kernel.pins_lock()?,
+                identity.clone(),
                 clock,
                 Duration::from_millis(config.limits.takeover_ms),
             );
@@ -352,6 +368,7 @@ struct Taking {
     grpc: OwnedFd,
     ops: OwnedFd,
     pins: Option<OwnedFd>,
+    identity: Option<Identity>,
 }
 
 /// Greets the process that is this node; `None` when there is none.
@@ -366,6 +383,7 @@ async fn connect(config: &Config) -> anyhow::Result<Option<Taking>> {
         grpc,
         ops,
         pins,
+        identity,
         workers,
     } = inheritance;
     Ok(Some(Taking {
@@ -375,6 +393,7 @@ async fn connect(config: &Config) -> anyhow::Result<Option<Taking>> {
         grpc,
         ops,
         pins,
+        identity: Some(identity),
     }))
 }
 

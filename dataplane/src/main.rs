@@ -12,6 +12,7 @@ mod journal;
 mod kernel;
 mod metrics;
 mod node;
+mod setting_up;
 mod start;
 mod steering;
 mod takeover;
@@ -77,6 +78,8 @@ fn node(arguments: &Run) -> ExitCode {
 fn read_config(arguments: &Run) -> Result<Config, String> {
     let mut config: Config = ops::config::load(&arguments.config, config::ENVIRONMENT_PREFIX)
         .map_err(|error| error.to_string())?;
+    setting_up::load(config.dtls.files().as_ref(), None)
+        .map_err(|error| format!("{}: {error:#}", arguments.config.display()))?;
     grpc::check_tls(&config.grpc).map_err(|error| format!("{}: {error:#}", arguments.config.display()))?;
     if let Some(backend) = arguments.backend {
         config.workers.backend = backend;

@@ -20,6 +20,7 @@ use crate::config::{Backend, Config, Interface, XdpSocketsMode};
 use crate::file_limit::{self, FileLimit};
 use crate::kernel::{Kernel, NodeXdp};
 use crate::node::Identity;
+use crate::setting_up;
 use crate::steering::{self, Decision, NodeSteering};
 use crate::takeover::Inherited;
 use crate::worker::{self, Handle, Plan};
@@ -92,6 +93,10 @@ pub struct Workers {
 ///
 /// # Errors
 /// When an interface has no address of this machine, a back-end cannot be made, or there is no randomness.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all that the workers of a node are made of"
+)]
 pub fn workers(
     config: &Config,
     limit: FileLimit,
@@ -100,6 +105,7 @@ pub fn workers(
     kernel: &Kernel,
     keep: CapabilitySet,
     inherited: Option<&Inherited>,
+    setting_up: &setting_up::Plan,
 ) -> anyhow::Result<Workers> {
     let interfaces = bindable(&config.interfaces)?;
     let allowed =
@@ -132,6 +138,7 @@ pub fn workers(
         kernel,
         keep,
         inherited,
+        setting_up,
     };
     let chosen = choose(config.workers.backend)?.and(&reason);
     let xdp = match xdp_sockets(&start) {
@@ -191,6 +198,7 @@ struct Start<'a> {
     kernel: &'a Kernel,
     keep: CapabilitySet,
     inherited: Option<&'a Inherited>,
+    setting_up: &'a setting_up::Plan,
 }
 
 impl Start<'_> {
@@ -209,8 +217,10 @@ impl Start<'_> {
         let calls_max = calls_max(config, sockets.saturating_mul(count as u64));
         let shares: Vec<usize> = (0..count).map(|index| share(calls_max, index, count)).collect();
         let mut random = Random::from_seed(ops::random::seed().context("no randomness")?);
+        let setups = setting_up::start(self.setting_up, count)
+            .context("the thread that sets lines up cannot start")?;
         let mut handles = Vec::with_capacity(count);
-        for (index, share) in shares.iter().enumerate() {
+        for ((index, share), setup) in shares.iter().enumerate().zip(setups) {
             let engine = self.engine(chosen, index, count, *share);
             let ports: usize = engine
                 .interfaces
@@ -227,6 +237,7 @@ impl Start<'_> {
                 core: self.cores.get(index).copied(),
                 engine,
                 flows: self.kernel.flows(index),
+                setup,
                 random: random.fork(),
                 clock: self.clock,
                 command_queue: config.limits.command_queue,
@@ -268,6 +279,7 @@ impl Start<'_> {
             interfaces: self.interfaces.iter().map(Interface::to_wire).collect(),
             kernel: self.kernel.interfaces().to_vec(),
             calls_max,
+            fingerprint: self.setting_up.identity.fingerprint().clone(),
         };
         Ok(Workers {
             identity,
@@ -437,6 +449,13 @@ mod tests {
     async fn workers_start_all_or_none() {
         let config = config(LOOPBACK);
         let (bell, _listener) = Bell::new().expect("a pipe");
+        let setting_up = setting_up::Plan {
+            config: config.limits.line_setup(),
+            identity: dtls::Identity::generate().map(Into::into).expect("an identity"),
+            clock: MonotonicClock::start(),
+            datagrams_max: 16,
+            tally: setting_up::Tally::default(),
+        };
         let start = Start {
             config: &config,
             interfaces: config.interfaces.clone(),
@@ -451,6 +470,7 @@ mod tests {
             kernel: &Kernel::none(),
             keep: CapabilitySet::empty(),
             inherited: None,
+            setting_up: &setting_up,
         };
         let wires = RefCell::new(vec![]);
         let launch = |last: usize| {

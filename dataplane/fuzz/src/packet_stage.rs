@@ -191,6 +191,7 @@ impl Stage {
                 );
                 assert_eq!(after.bytes_forwarded, before.bytes_forwarded);
             }
+            Verdict::SetUp(_) => unreachable!("no line has DTLS or ICE"),
             Verdict::Forward {
                 port,
                 to: destination,

@@ -34,6 +34,15 @@ pub struct Limits {
     pub srtp_ssrcs_per_line_max: usize,
     /// Keys that a line with SRTP may have had in each direction; an update with another one is refused.
     pub srtp_keys_per_line_max: usize,
+    /// Datagrams of ICE and DTLS that a line takes in a second; more are dropped.
+    pub setup_datagrams_per_second_max: u32,
+    /// Datagrams of ICE and DTLS of a worker that wait for the thread that sets lines up, and of that thread for the worker; more are
+    /// dropped.
+    pub setup_queue: usize,
+    /// DTLS handshakes under way at once, of all lines; one more does not begin.
+    pub dtls_handshakes_max: usize,
+    /// DTLS handshakes that one address may begin in a second; one more does not begin.
+    pub dtls_handshakes_per_source_max: u32,
     /// Ports tried for a line while other processes hold them; then the refusal is `no_ports`.
     pub open_tries_max: usize,
     /// How long a port that another process holds is left alone.
@@ -73,6 +82,10 @@ impl Default for Limits {
             streams_per_line_max: 4,
             srtp_ssrcs_per_line_max: 16,
             srtp_keys_per_line_max: 256,
+            setup_datagrams_per_second_max: 200,
+            setup_queue: 256,
+            dtls_handshakes_max: 1_024,
+            dtls_handshakes_per_source_max: 1_000,
             open_tries_max: 16,
             port_set_aside_ms: 60_000,
             tombstones_max: 1_024,
@@ -103,6 +116,7 @@ impl Limits {
             streams_per_line_max: self.streams_per_line_max,
             srtp_ssrcs_per_line_max: self.srtp_ssrcs_per_line_max,
             srtp_keys_per_line_max: self.srtp_keys_per_line_max,
+            setup_datagrams_per_second_max: self.setup_datagrams_per_second_max,
             open_tries_max: self.open_tries_max,
             set_aside: ms(self.port_set_aside_ms),
             tombstones_max: self.tombstones_max,
@@ -110,6 +124,17 @@ impl Limits {
             // At a stop every call ends in one moment.
             events_max: engine.calls_max + self.event_queue,
         };
+    }
+}
+
+impl Limits {
+    /// How lines are set up.
+    pub fn line_setup(&self) -> line_setup::Config {
+        line_setup::Config {
+            handshakes_max: self.dtls_handshakes_max,
+            handshakes_per_source_max: self.dtls_handshakes_per_source_max,
+            ..line_setup::Config::default()
+        }
     }
 }
 
@@ -133,6 +158,18 @@ impl Validate for Limits {
         problems.range("streams_per_line_max", self.streams_per_line_max, 1..=64);
         problems.range("srtp_ssrcs_per_line_max", self.srtp_ssrcs_per_line_max, 1..=256);
         problems.range("srtp_keys_per_line_max", self.srtp_keys_per_line_max, 4..=65_536);
+        problems.range(
+            "setup_datagrams_per_second_max",
+            self.setup_datagrams_per_second_max,
+            10..=100_000,
+        );
+        problems.range("setup_queue", self.setup_queue, 16..=65_536);
+        problems.range("dtls_handshakes_max", self.dtls_handshakes_max, 1..=1_000_000);
+        problems.range(
+            "dtls_handshakes_per_source_max",
+            self.dtls_handshakes_per_source_max,
+            1..=1_000_000,
+        );
         problems.range("open_tries_max", self.open_tries_max, 1..=1_024);
         problems.range("port_set_aside_ms", self.port_set_aside_ms, 0..=3_600_000);
         problems.range("tombstones_max", self.tombstones_max, 0..=1 << 20);

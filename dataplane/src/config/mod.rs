@@ -1,6 +1,7 @@
 //! The configuration file of a media node. Every number in it is a limit with an answer: docs/operations/grpc.md has
 //! the answers, `dataplane.example.toml` the meaning of each key.
 
+mod dtls;
 mod grpc;
 mod interface;
 mod io;
@@ -16,6 +17,7 @@ use ops::config::{Problems, Validate};
 use ops::logging::LogConfig;
 use serde::Deserialize;
 
+pub use dtls::Dtls;
 pub use grpc::{Grpc, ListenAddress, Tls};
 pub use interface::{Address, Interface};
 pub use io::{Io, SteeringMode, XdpSocketsMode};
@@ -60,6 +62,9 @@ pub struct Config {
     /// How sources are learned.
     #[serde(default)]
     pub learning: Learning,
+    /// Handshakes.
+    #[serde(default)]
+    pub dtls: Dtls,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
@@ -142,6 +147,7 @@ impl Validate for Config {
         problems.within("io", &self.io);
         problems.within("kernel", &self.kernel);
         problems.within("learning", &self.learning);
+        problems.within("dtls", &self.dtls);
         problems.within("limits", &self.limits);
         problems.within("shutdown", &self.shutdown);
         if self.interfaces.is_empty() {

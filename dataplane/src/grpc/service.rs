@@ -163,7 +163,7 @@ impl Service {
                 .into_iter()
                 .map(|suite| convert::suite_to_wire(suite).into())
                 .collect(),
-            fingerprint: None,
+            fingerprint: Some(convert::fingerprint_to_wire(&identity.fingerprint)),
         }
     }
 

@@ -129,6 +129,7 @@ mod tests {
             interfaces: vec![],
             kernel: vec![],
             calls_max: 0,
+            fingerprint: crate::setting_up::no_fingerprint(),
         };
         let node = Arc::new(Node::new(
             identity,

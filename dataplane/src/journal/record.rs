@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use media_types::{CallReport, CallSpec, IdempotencyKey, LegSpec};
+use media_types::{CallReport, CallSpec, IdempotencyKey, LegSpec, LineSpec};
 use prost::Message as _;
 use proto::convert::{self, FieldError};
 use proto::media_v1 as wire;
@@ -20,8 +20,8 @@ pub struct Record {
     pub spec: CallSpec,
     /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
-    /// Whether a line of it has, or had, SRTP keys. Such a call is never written: a process that knows it and not its keys could
-    /// begin anew with one of them.
+    /// Whether a line of it has, or had, SRTP keys, DTLS or ICE. Such a call is never written: a process that knows it and not its keys
+    /// could begin anew with one of them, and what would be written are secrets.
     pub has_had_keys: bool,
     /// Its enabled lines.
     pub lines: Vec<Line>,
@@ -288,7 +288,8 @@ impl Record {
 }
 
 fn has_keys(leg: &LegSpec) -> bool {
-    leg.lines.iter().any(|line| line.srtp.is_some())
+    let has_keys = |line: &LineSpec| line.srtp.is_some() || line.dtls.is_some() || line.ice.is_some();
+    leg.lines.iter().any(has_keys)
 }
 
 /// What was done already is not to be done again: a source that was forgotten and learned anew.

@@ -17,11 +17,12 @@ use prometheus_client::registry::Registry;
 
 use crate::kernel::Status;
 use crate::node::{Lane, Node};
+use crate::setting_up::Tally;
 use crate::worker::Published;
 use flows::Flows;
 
 /// Everything that the node shows.
-pub fn registry(node: &Arc<Node>, kernel: Option<Status>) -> Registry {
+pub fn registry(node: &Arc<Node>, kernel: Option<Status>, setting_up: &Tally) -> Registry {
     let mut registry = Registry::with_prefix("ringpath_dataplane");
     let identity = node.identity();
     registry.register(
@@ -35,6 +36,7 @@ pub fn registry(node: &Arc<Node>, kernel: Option<Status>) -> Registry {
         ]),
     );
     node.tally().register(&mut registry);
+    setting_up.register(&mut registry);
     registry.register_collector(Box::new(Workers(node.clone())));
     registry.register_collector(Box::new(Flows::new(node.clone(), kernel)));
     registry
@@ -79,6 +81,11 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         "rtcp_forwarded",
         "RTCP datagrams forwarded",
         Published::rtcp_forwarded,
+    ),
+    (
+        "setup_datagrams",
+        "Datagrams of ICE and DTLS for lines that have it, also those that are refused then",
+        Published::set_up,
     ),
     (
         "receive_errors",

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use media_types::{CallId, CallReport, CallSpec, Event, IdempotencyKey, LegSpec, Refusal};
+use media_types::{CallId, CallReport, CallSpec, Event, Fingerprint, IdempotencyKey, LegSpec, Refusal};
 use ops::clock::{MonotonicClock, wall_clock};
 use sans_io::Timestamp;
 use tokio::sync::{Notify, broadcast, watch};
@@ -46,6 +46,8 @@ pub struct Identity {
     pub kernel: Vec<KernelInterface>,
     /// Calls at once, of all workers.
     pub calls_max: usize,
+    /// Of the certificate that it shows in handshakes.
+    pub fingerprint: Fingerprint,
 }
 
 /// What a watcher of events is told.

@@ -1,7 +1,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
+use dtls::Identity;
 use ops::clock::MonotonicClock;
 use tokio::net::{UnixListener, UnixStream};
 
@@ -27,6 +29,8 @@ pub struct Giver {
     listener: UnixListener,
     /// The lock of the state directory, the listeners of gRPC and of operators, and the lock of the pins if there are any.
     descriptors: Vec<OwnedFd>,
+    /// What handshakes show: descriptions of calls under way name its fingerprint.
+    identity: Arc<Identity>,
     clock: MonotonicClock,
     /// How long calls may stand still.
     standstill_max: Duration,
@@ -51,6 +55,7 @@ impl Giver {
         directory: &StateDirectory,
         listeners: [OwnedFd; 2],
         pins: Option<OwnedFd>,
+        identity: Arc<Identity>,
         clock: MonotonicClock,
         standstill_max: Duration,
     ) -> io::Result<Self> {
@@ -60,6 +65,7 @@ impl Giver {
         Ok(Self {
             listener: socket::listener(directory.path())?,
             descriptors,
+            identity,
             clock,
             standstill_max,
         })
@@ -161,6 +167,8 @@ impl Giver {
             workers: shared.len() as u32,
             steers: shared.iter().any(Option::is_some),
             pins: self.descriptors.len() > DESCRIPTORS,
+            dtls_certificate: self.identity.certificate().to_vec(),
+            dtls_key: self.identity.private_key().to_vec(),
         };
         channel
             .send(&Tell::from(TellKind::Welcome(welcome)), &self.descriptors)

@@ -5,7 +5,7 @@ use prost::{Message, Oneof};
 use super::state::Lines;
 
 /// Of the protocol. A process that is asked by another version refuses.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What the process that takes over says.
 #[derive(Clone, PartialEq, Message)]
@@ -93,6 +93,12 @@ pub struct Welcome {
     /// Whether there is a lock of pinned kernel flows.
     #[prost(bool, tag = "5")]
     pub pins: bool,
+    /// The certificate of handshakes, in DER.
+    #[prost(bytes = "vec", tag = "6")]
+    pub dtls_certificate: Vec<u8>,
+    /// Its key, in DER (PKCS #8).
+    #[prost(bytes = "vec", tag = "7")]
+    pub dtls_key: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]

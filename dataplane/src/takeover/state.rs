@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::security::Security;
-use media_engine::{Aside, CallState, DropReason, Drops, LineState, StreamState};
+use media_engine::{Aside, CallState, DropReason, Drops, LineState, SetupState, StreamState};
 use rtp::{BurstSums, PayloadType, Ssrc, StatisticsState};
 use sans_io::Timestamp;
 
@@ -36,6 +36,12 @@ struct Line {
     streams: Vec<Stream>,
     #[prost(message, optional, tag = "10")]
     security: Option<Security>,
+    /// The party's address of the pair that ICE has selected.
+    #[prost(string, tag = "11")]
+    selected: String,
+    /// The handshake is done.
+    #[prost(bool, tag = "12")]
+    connected: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -119,6 +125,8 @@ impl Lines {
                 .collect(),
             streams: line.streams.iter().map(Stream::new).collect(),
             security: line.security.as_ref().map(Security::new),
+            selected: text(line.setup.selected),
+            connected: line.setup.connected,
         };
         let lines = state.lines.iter().enumerate().flat_map(|(leg, lines)| {
             lines
@@ -163,6 +171,10 @@ impl Line {
             }
         }
         state.streams = self.streams.iter().filter_map(Stream::state).collect();
+        state.setup = SetupState {
+            selected: self.selected.parse().ok(),
+            connected: self.connected,
+        };
         state.security = self.security.as_ref().and_then(Security::state);
     }
 }

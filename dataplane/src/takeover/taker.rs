@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use dtls::Identity;
 use media_engine::Restored;
 use media_types::Refusal;
 use net_io::steering::{Exit, SharedSockets};
@@ -36,6 +37,8 @@ pub struct Inheritance {
     pub ops: OwnedFd,
     /// The lock of its pinned kernel flows, if it has any.
     pub pins: Option<OwnedFd>,
+    /// What its handshakes show.
+    pub identity: Identity,
     /// For the workers.
     pub workers: Inherited,
 }
@@ -108,6 +111,8 @@ impl Taker {
         let [lock, grpc, ops]: [OwnedFd; 3] = descriptors
             .try_into()
             .map_err(|_| io::Error::other("a lock or a listener is missing"))?;
+        let identity = Identity::checked(welcome.dtls_certificate, welcome.dtls_key)
+            .context("the other process's certificate of handshakes")?;
         let mut shared = Vec::new();
         for _ in 0..if welcome.steers { welcome.workers } else { 0 } {
             let (TellKind::Shared(message), descriptors) = self.hear().await? else {
@@ -121,6 +126,7 @@ impl Taker {
             grpc,
             ops,
             pins,
+            identity,
             workers: Inherited {
                 process: welcome.process,
                 workers: welcome.workers as usize,

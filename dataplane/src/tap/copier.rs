@@ -140,7 +140,7 @@ impl Copier {
     /// Does not allocate, lock or log.
     pub fn copy(&mut self, now: Timestamp, port: PortId, source: SocketAddr, sent: &[u8], verdict: Verdict) {
         let dropped = match verdict {
-            Verdict::Forward { .. } => None,
+            Verdict::Forward { .. } | Verdict::SetUp(_) => None,
             Verdict::Drop(reason) => Some(reason),
         };
         let received = std::mem::take(&mut self.received);
@@ -163,6 +163,18 @@ impl Copier {
                 payload: sent,
             });
         }
+    }
+
+    /// Copies a datagram of the node's own that leaves from `port`, for each tap of that port.
+    pub fn copy_sent(&mut self, now: Timestamp, port: PortId, to: SocketAddr, payload: &[u8]) {
+        self.copy_at(port, |tapped| Seen {
+            at: now,
+            source: tapped.local,
+            destination: to,
+            sent: true,
+            dropped: None,
+            payload,
+        });
     }
 
     fn copy_at<'a>(&mut self, port: PortId, seen: impl Fn(&TappedPort) -> Seen<'a>) {

@@ -98,6 +98,8 @@ impl<Io: PacketIo> Worker<Io> {
             self.io.poll(Some(Duration::ZERO))?;
             let frames = self.io.frames();
             if !more && frames.received == 0 && frames.sending == 0 {
+                // Keys that a handshake has given are the next process's, too.
+                self.take_setup_answers(self.clock.now(), usize::MAX);
                 // Of a stream that has a flow, the next process hears from the table alone.
                 let mut shell = Surroundings::new(&mut self.io, &mut *self.flows, false);
                 self.engine.keep_asides(&mut shell);

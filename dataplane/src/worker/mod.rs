@@ -24,6 +24,7 @@ use sans_io::Timestamp;
 
 use crate::bell::Bell;
 use crate::kernel::PortTable;
+use crate::setting_up::{Answer as SetupAnswer, WorkerEnd};
 use crate::tap::Copier;
 
 pub use affinity::{allowed_cores, assign};
@@ -40,6 +41,9 @@ const PACKETS_PER_TURN: usize = 1_024;
 /// Commands of one turn. Packets wait meanwhile, and a call's ports take some ten microseconds each to open.
 const COMMANDS_PER_TURN: usize = 8;
 
+/// What the thread that sets lines up has come to, in one turn.
+const SETUP_ANSWERS_PER_TURN: usize = 32;
+
 /// A turn sends what the one before it queued, and counts it then. So a turn with packets is followed by another one within
 /// this time, also when nothing more comes: the published counters are never older.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -54,6 +58,7 @@ pub struct Worker<Io> {
     flows: Box<dyn PortTable + Send>,
     engine: Engine,
     taps: Copier,
+    setup: WorkerEnd,
     clock: MonotonicClock,
     commands: Consumer<(Ticket, Command)>,
     words: Producer<Word>,
@@ -113,6 +118,8 @@ impl<Io: PacketIo> Worker<Io> {
                 }
             }
             more |= !self.commands.is_empty();
+            more |= self.set_up_lines(now);
+            told |= self.tell_events();
             if let Some(ticket) = stop {
                 return self.stop(now, ticket);
             }
@@ -137,7 +144,7 @@ impl<Io: PacketIo> Worker<Io> {
             let Some(mut received) = self.io.receive() else {
                 return false;
             };
-            let len = received.frame.len();
+            let datagram_len = received.frame.len();
             if tapping {
                 self.taps.keep_received(self.io.payload(&received.frame));
             }
@@ -145,9 +152,9 @@ impl<Io: PacketIo> Worker<Io> {
             let has_room = received.frame.grow_back(tailroom);
             debug_assert!(has_room, "a frame's own tailroom fits");
             let buffer = self.io.payload_mut(&mut received.frame);
-            let verdict = self
-                .engine
-                .handle_packet(now, received.port, received.source, buffer, len);
+            let verdict =
+                self.engine
+                    .handle_packet(now, received.port, received.source, buffer, datagram_len);
             if let Verdict::Forward { len, .. } = verdict {
                 received.frame.truncate(len);
             }
@@ -157,11 +164,50 @@ impl<Io: PacketIo> Worker<Io> {
             }
             match verdict {
                 Verdict::Forward { port, to, .. } => self.io.send(received.frame, port, to),
+                Verdict::SetUp(id) => {
+                    let datagram = self.io.payload(&received.frame);
+                    if !self
+                        .setup
+                        .hand_over(id, received.source, &datagram[..datagram_len])
+                    {
+                        self.engine.count_setup_dropped(id);
+                    }
+                    self.io.release(received.frame);
+                }
                 // The engine has counted the reason.
                 Verdict::Drop(_) => self.io.release(received.frame),
             }
         }
         true
+    }
+
+    /// Takes what the thread that sets lines up has come to, and hands it the engine's orders. True when something is left.
+    fn set_up_lines(&mut self, now: Timestamp) -> bool {
+        if self.held.is_some() {
+            return false;
+        }
+        self.take_setup_answers(now, SETUP_ANSWERS_PER_TURN);
+        let left = self.setup.send_orders(&mut self.engine);
+        self.setup.wake();
+        left || self.setup.has_answers()
+    }
+
+    fn take_setup_answers(&mut self, now: Timestamp, count_max: usize) {
+        for _ in 0..count_max {
+            match self.setup.answer() {
+                None => return,
+                Some(SetupAnswer::News(id, news)) => self.engine.handle_setup_news(now, id, news),
+                Some(SetupAnswer::Transmit(id, to, datagram)) => {
+                    // Of a line that is gone, or with every frame in use: whoever waits for it asks again.
+                    if let Some(port) = self.engine.setup_port(id)
+                        && let Some(frame) = self.io.fresh(&datagram)
+                    {
+                        self.taps.copy_sent(now, port, to, &datagram);
+                        self.io.send(frame, port, to);
+                    }
+                }
+            }
+        }
     }
 
     fn apply(&mut self, now: Timestamp, command: Command) -> Answer {

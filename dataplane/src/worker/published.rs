@@ -29,6 +29,7 @@ pub struct Published {
     submissions_full: AtomicU64,
     rtp_forwarded: AtomicU64,
     rtcp_forwarded: AtomicU64,
+    set_up: AtomicU64,
     dropped: PerReason,
     latches: AtomicU64,
     streams_evicted: AtomicU64,
@@ -155,6 +156,8 @@ readers! {
     rtp_forwarded;
     /// RTCP datagrams forwarded.
     rtcp_forwarded;
+    /// Datagrams of ICE and DTLS that were for a line's setting up.
+    set_up;
     /// Sources learned.
     latches;
     /// Streams whose statistics gave way to newer ones.
@@ -227,6 +230,7 @@ impl Published {
         let counters = engine.counters();
         put(&self.rtp_forwarded, counters.rtp_forwarded);
         put(&self.rtcp_forwarded, counters.rtcp_forwarded);
+        put(&self.set_up, counters.set_up);
         for (place, reason) in self.dropped.0.iter().zip(DropReason::ALL) {
             put(place, counters.dropped(*reason));
         }

@@ -152,6 +152,7 @@ impl Bench {
             flows: Box::new(table.clone()),
             engine: Engine::new(config, Random::from_number(1)),
             taps: Copier::default(),
+            setup: WorkerEnd::alone(1).pop().expect("one"),
             clock: MonotonicClock::start(),
             commands: RingBuffer::new(4).1,
             words: RingBuffer::new(64).0,

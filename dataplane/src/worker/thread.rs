@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::{Command, Published, Ticket, Word, Worker, affinity};
 use crate::bell::Bell;
 use crate::kernel::{self, PortTable};
+use crate::setting_up::WorkerEnd;
 use crate::tap::Copier;
 
 /// What a worker is made from.
@@ -25,6 +26,8 @@ pub struct Plan {
     pub engine: EngineConfig,
     /// The table of flows that its engine may use.
     pub flows: Box<dyn PortTable + Send>,
+    /// Its end of the rings with the thread that sets lines up.
+    pub setup: WorkerEnd,
     /// Its engine's randomness.
     pub random: Random,
     /// The clock of the process.
@@ -112,6 +115,7 @@ where
                 }
                 let engine = Engine::new(plan.engine, plan.random);
                 published.store(&engine, io.counters());
+                plan.setup.begin(io.waker());
                 // The other side waits for this.
                 let _ = started.send(Ok(io.waker()));
                 let worker = Worker {
@@ -119,6 +123,7 @@ where
                     flows: plan.flows,
                     engine,
                     taps: Copier::default(),
+                    setup: plan.setup,
                     clock: plan.clock,
                     commands,
                     words,

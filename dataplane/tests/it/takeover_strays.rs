@@ -21,7 +21,7 @@ on_both_backends!(
 );
 
 /// `Ask` with `Hello`: its version, a process and a build, of this version of the protocol.
-const HELLO: &[u8] = &[0x0a, 4, 0x08, 2, 0x10, 7];
+const HELLO: &[u8] = &[0x0a, 4, 0x08, 3, 0x10, 7];
 /// Of another version.
 const HELLO_OF_ANOTHER: &[u8] = &[0x0a, 4, 0x08, 99, 0x10, 7];
 /// `Ask` with `Begin`.

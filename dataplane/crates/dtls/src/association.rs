@@ -8,6 +8,7 @@ use media_types::{DtlsRole, Fingerprint};
 use sans_io::{Epoch, Timestamp};
 
 use crate::fingerprint::is_of;
+use crate::record;
 use crate::{Event, Failure, Identity, Keys, Refusal, Settings, Versions};
 
 /// Datagrams that wait to be sent: some flights. What comes on top is dropped and sent again by its timer.
@@ -142,6 +143,7 @@ impl Association {
         if self.remote != Some(source) {
             return Err(Refusal::Source);
         }
+        record::check(datagram)?;
         if self.state == State::Over {
             return Ok(());
         }

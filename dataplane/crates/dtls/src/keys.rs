@@ -1,6 +1,5 @@
 use dimpl::SrtpProfile;
-use media_types::DtlsRole;
-use srtp::{MasterKey, Suite};
+use media_types::{DtlsRole, SrtpKey, SrtpSuite};
 use zeroize::Zeroizing;
 
 use crate::Failure;
@@ -9,9 +8,9 @@ use crate::Failure;
 #[derive(Debug)]
 pub struct Keys {
     /// What we protect with.
-    pub send: MasterKey,
+    pub send: SrtpKey,
     /// What the party protects with.
-    pub receive: MasterKey,
+    pub receive: SrtpKey,
 }
 
 impl Keys {
@@ -22,9 +21,9 @@ impl Keys {
         role: DtlsRole,
     ) -> Result<Self, Failure> {
         let suite = match profile {
-            SrtpProfile::AES128_CM_SHA1_80 => Suite::AesCm128HmacSha1_80,
-            SrtpProfile::AEAD_AES_128_GCM => Suite::AeadAes128Gcm,
-            SrtpProfile::AEAD_AES_256_GCM => Suite::AeadAes256Gcm,
+            SrtpProfile::AES128_CM_SHA1_80 => SrtpSuite::AesCm128HmacSha1_80,
+            SrtpProfile::AEAD_AES_128_GCM => SrtpSuite::AeadAes128Gcm,
+            SrtpProfile::AEAD_AES_256_GCM => SrtpSuite::AeadAes256Gcm,
             _ => return Err(Failure::Profile),
         };
         let (key_len, salt_len) = (suite.key_len(), suite.salt_len());
@@ -36,7 +35,7 @@ impl Keys {
             let key = &keys[place * key_len..][..key_len];
             let salt = &salts[place * salt_len..][..salt_len];
             let joined = Zeroizing::new([key, salt].concat());
-            MasterKey::new(suite, &joined).map_err(|_| Failure::Profile)
+            SrtpKey::new(suite, &joined).ok_or(Failure::Profile)
         };
         let (client, server) = (of(0)?, of(1)?);
         Ok(match role {
@@ -52,7 +51,7 @@ impl Keys {
     }
 
     /// The suite of both.
-    pub fn suite(&self) -> Suite {
+    pub fn suite(&self) -> SrtpSuite {
         self.send.suite()
     }
 }

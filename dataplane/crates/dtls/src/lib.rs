@@ -15,6 +15,7 @@ mod failure;
 mod fingerprint;
 mod identity;
 mod keys;
+mod record;
 mod refusal;
 mod settings;
 
@@ -24,5 +25,6 @@ pub use failure::Failure;
 pub use fingerprint::fingerprint;
 pub use identity::{Identity, IdentityError};
 pub use keys::Keys;
+pub use record::is_client_hello;
 pub use refusal::Refusal;
 pub use settings::{Settings, Versions};

@@ -6,6 +6,12 @@ pub enum Refusal {
     /// It comes from elsewhere than the party, or nobody has said yet where the party is.
     #[error("not from the address of the party")]
     Source,
+    /// A record says that it is longer than its datagram, or another one begins and does not end.
+    #[error("a record is longer than its datagram")]
+    Truncated,
+    /// A record says that it is longer than any may be (RFC 6347 §4.1).
+    #[error("a record is longer than any may be")]
+    Oversized,
 }
 
 impl Refusal {
@@ -13,6 +19,8 @@ impl Refusal {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Source => "dtls_source",
+            Self::Truncated => "dtls_truncated",
+            Self::Oversized => "dtls_oversized",
         }
     }
 }

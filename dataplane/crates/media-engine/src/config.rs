@@ -78,6 +78,8 @@ pub struct Limits {
     /// Keys that a secured line may have had in each direction; an update with another one is refused. None is forgotten, for the
     /// same reason.
     pub srtp_keys_per_line_max: usize,
+    /// Datagrams of ICE and DTLS that a line takes in a second; more are dropped and counted.
+    pub setup_datagrams_per_second_max: u32,
     /// Ports tried for one line when others hold them; then the answer is `NoPorts`.
     pub open_tries_max: usize,
     /// How long a port that another process holds is left alone.
@@ -126,6 +128,7 @@ impl Default for Limits {
             streams_per_line_max: 4,
             srtp_ssrcs_per_line_max: 16,
             srtp_keys_per_line_max: 256,
+            setup_datagrams_per_second_max: 200,
             open_tries_max: 16,
             set_aside: Duration::from_secs(60),
             tombstones_max: 1_024,

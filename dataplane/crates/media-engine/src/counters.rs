@@ -1,13 +1,17 @@
 use crate::{DropReason, KernelCounters, OpenError};
 
 /// Totals of one engine since it was made. Every packet handed over is in exactly one of `rtp_forwarded`,
-/// `rtcp_forwarded` and the drops; those of `kernel` were never handed over.
+/// `rtcp_forwarded`, `set_up` and the drops, but that what of `set_up` was refused later is among the drops, too; those of `kernel`
+/// were never handed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// RTP packets forwarded.
     pub rtp_forwarded: u64,
     /// RTCP datagrams forwarded.
     pub rtcp_forwarded: u64,
+    /// Datagrams of ICE and DTLS that were for a line's setting up.
+    pub set_up: u64,
+    pub(crate) set_up_refused: u64,
     /// Bytes of UDP payload forwarded.
     pub bytes_forwarded: u64,
     /// Sources learned and locked.
@@ -61,7 +65,7 @@ impl Counters {
 
     /// Packets handed over.
     pub fn received(&self) -> u64 {
-        self.forwarded() + self.dropped_total()
+        self.forwarded() + self.dropped_total() + self.set_up - self.set_up_refused
     }
 }
 

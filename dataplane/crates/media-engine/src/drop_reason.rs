@@ -91,6 +91,36 @@ reasons! {
     SrtpStreams => "srtp_streams",
     /// No room in the packet for what encryption adds.
     SrtpRoom => "srtp_room",
+    /// STUN or DTLS beyond what a line may have in a second.
+    SetupRate => "setup_rate",
+    /// STUN or DTLS longer than [`crate::SETUP_DATAGRAM_MAX`].
+    SetupTooLong => "setup_too_long",
+    /// STUN or DTLS that found no place in the queue of whoever sets lines up.
+    SetupQueue => "setup_queue",
+    /// STUN that is no well-formed message of a check.
+    StunMalformed => "stun_malformed",
+    /// STUN for another agent.
+    StunStranger => "stun_stranger",
+    /// STUN whose integrity is not proven by the password.
+    StunIntegrity => "stun_integrity",
+    /// STUN from yet another address of a party that has shown too many.
+    StunTooManySources => "stun_too_many_sources",
+    /// STUN that answers no check of ours.
+    StunUnasked => "stun_unasked",
+    /// DTLS from elsewhere than the party, or from more places than may try.
+    DtlsSource => "dtls_source",
+    /// DTLS whose record says that it is longer than its datagram.
+    DtlsTruncated => "dtls_truncated",
+    /// DTLS whose record is longer than any may be.
+    DtlsOversized => "dtls_oversized",
+    /// DTLS that belongs to no handshake: none has begun, or it is over.
+    DtlsStray => "dtls_stray",
+    /// DTLS of a handshake that showed another certificate than the description names.
+    DtlsFingerprint => "dtls_fingerprint",
+    /// DTLS that would begin one handshake more than the node makes at once.
+    DtlsLimit => "dtls_limit",
+    /// DTLS that would begin one handshake more than an address may in a second.
+    DtlsSourceRate => "dtls_source_rate",
     // What the kernel path refuses beyond that.
     /// Shorter than the flow takes.
     TooShort => "too_short",

@@ -40,6 +40,11 @@ impl KeyHistory {
         &self.entries
     }
 
+    /// The keys that were noted last.
+    pub(crate) fn latest(&self) -> &[SrtpKey] {
+        self.entries.last().map_or(&[], |entry| &entry.keys)
+    }
+
     /// Notes what was used under keys that are left.
     pub(crate) fn note(&mut self, keys: &[SrtpKey], context: Option<ContextState>) {
         if keys.is_empty() {

@@ -126,6 +126,17 @@ impl Latch {
         false
     }
 
+    /// Locks on a source that has proven by other means that it is the party, unless one is locked or the policy does not allow
+    /// it. True when it is locked now and was not.
+    pub(crate) fn lock(&mut self, source: SocketAddr) -> bool {
+        let locks = self.locked.is_none() && self.allows(source);
+        if locks {
+            self.locked = Some(source);
+            self.candidates = [None; CANDIDATES];
+        }
+        locks
+    }
+
     /// Judges the source of a valid RTP packet. Does not allocate.
     #[inline]
     pub(crate) fn admit(

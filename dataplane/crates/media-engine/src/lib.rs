@@ -11,6 +11,9 @@
 //! * **Pollers** (`poll_event`, `poll_timeout`): what to tell the control plane, and when to wake the engine next.
 //! * **Getters** (`query`, `call_ids`, `capacity`): reports.
 //!
+//! What finds out the addresses and keys of lines with ICE and DTLS is no part of it: [`Engine::poll_setup_order`] says what is
+//! wanted, [`Verdict::SetUp`] whose a datagram is, and [`Engine::handle_setup_news`] takes what came of it.
+//!
 //! What need not be looked at leaves the engine's hands: through [`Flows`] a line's packets are forwarded in the kernel,
 //! counted there and read from there.
 #![forbid(unsafe_code)]
@@ -39,6 +42,8 @@ mod round_trip;
 mod score_histogram;
 mod security;
 mod settings;
+mod setup;
+mod setup_order;
 mod shell;
 mod stream;
 mod timers;
@@ -61,5 +66,6 @@ pub use ports::{OpenError, PortId, Ports};
 pub use restored::{CallState, LineState, Restored};
 pub use score_histogram::ScoreHistogram;
 pub use security::SecurityState;
+pub use setup_order::{SETUP_DATAGRAM_MAX, SetupId, SetupNews, SetupOrder, SetupState, SetupTerms};
 pub use shell::Shell;
 pub use verdict::Verdict;

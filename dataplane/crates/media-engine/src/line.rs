@@ -14,6 +14,7 @@ use crate::port_pool::Pair;
 use crate::round_trip::PassedReport;
 use crate::security::{Protocol, Security, SecurityState};
 use crate::settings::{LineSettings, Remote};
+use crate::setup::{self, Setup};
 use crate::stream::Stream;
 use crate::{DropReason, FLOW_STREAMS_MAX, PortId, StreamState};
 
@@ -99,6 +100,8 @@ pub(crate) struct Line {
     pub(crate) own_formats: Box<[Format]>,
     /// There from its first keys on, also while it is in clear.
     pub(crate) security: Option<Box<Security>>,
+    /// Of a line with DTLS or ICE.
+    pub(crate) setup: Option<Box<Setup>>,
 }
 
 impl Line {
@@ -145,35 +148,49 @@ impl Line {
             is_audio: false,
             own_formats: Box::default(),
             security: None,
+            setup: None,
         }
     }
 
     /// Takes over a specification. Ports and what depends on the peer are the engine's part.
     pub(crate) fn apply(&mut self, now: Timestamp, settings: LineSettings) {
-        let signalled = match settings.remote {
-            Remote::Address(address) => Some(address),
-            Remote::Unknown => None,
-            Remote::Held => self.latch.signalled(),
+        let (latching, signalled) = match (&settings.ice, settings.remote) {
+            // The selected pair alone says where the party is; another line than before has none yet.
+            (Some(_), _) if self.is_found_by_ice() => (Latching::Off, self.latch.signalled()),
+            (Some(_), _) => (Latching::Off, None),
+            (None, Remote::Address(address)) => (settings.latching, Some(address)),
+            (None, Remote::Unknown) => (settings.latching, None),
+            (None, Remote::Held) => (settings.latching, self.latch.signalled()),
         };
+        let relearn = settings.relearn && settings.ice.is_none();
         let rtcp_moved = self.remote_rtcp != settings.remote_rtcp || self.rtcp_mux != settings.rtcp_mux;
-        if self.latch.change(settings.latching, signalled, settings.relearn) || settings.relearn || rtcp_moved
-        {
+        if self.latch.change(latching, signalled, relearn) || settings.relearn || rtcp_moved {
             self.rtcp_source = None;
         }
-        self.held = settings.remote == Remote::Held;
+        // A party with ICE has an unspecified address before it knows one.
+        self.held = settings.remote == Remote::Held && settings.ice.is_none();
         self.remote_rtcp = settings.remote_rtcp;
         self.rtcp_mux = settings.rtcp_mux;
         self.party_sends = settings.direction.sends();
         self.party_receives = settings.direction.receives();
         self.is_audio = settings.kind == media_types::MediaKind::Audio;
         self.own_formats = settings.formats;
-        self.is_secured = settings.keys.is_some();
+        self.is_secured = settings.keys.is_some() || settings.dtls.is_some();
         if self.is_secured || self.security.is_some() {
+            let before = self.setup.as_ref().and_then(|setup| setup.dtls.as_ref());
+            let goes_on = setup::goes_on(before, settings.dtls.as_ref());
             let security = self
                 .security
                 .get_or_insert_with(|| Security::new(SecurityState::default()));
-            security.change(now, settings.keys.map(|keys| *keys));
+            // The keys of a handshake come when it is done, and stay while it is the same one.
+            if !goes_on {
+                security.change(now, settings.keys.map(|keys| *keys));
+            }
         }
+    }
+
+    fn is_found_by_ice(&self) -> bool {
+        self.setup.as_ref().is_some_and(|setup| setup.ice.is_some())
     }
 
     /// Unprotects what came from `source`, in place; its length. A packet of a line in clear stays as it is. Does not allocate.
@@ -375,7 +392,7 @@ mod tests {
     fn what_a_packet_reads_is_in_two_cache_lines() {
         assert!(offset_of!(Line, latch) + Latch::HOT_LEN <= 128);
         assert!(
-            size_of::<Option<Line>>() <= 1_024,
+            size_of::<Option<Line>>() <= 1_152,
             "{}",
             size_of::<Option<Line>>()
         );

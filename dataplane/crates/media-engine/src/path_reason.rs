@@ -71,6 +71,8 @@ reasons! {
     Hairpin => "hairpin", "a party is on this node",
     /// A party's packets are encrypted.
     Srtp => "srtp", "SRTP: the payload changes",
+    /// Checks of connectivity come among a party's packets, and the kernel does not answer them.
+    Ice => "ice", "ICE: checks have to be answered",
     /// One party multiplexes RTP and RTCP (RFC 5761) and the other does not: one port, two destinations.
     MuxDiffers => "mux_differs", "only one party has RTP and RTCP on one port",
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use media_types::{CallId, IdempotencyKey, LegSpec};
 
-use crate::{Drops, SecurityState, StreamState};
+use crate::{Drops, SecurityState, SetupState, StreamState};
 
 /// A call of an earlier process, for [`crate::Engine::restore`].
 #[derive(Clone, Debug)]
@@ -57,4 +57,6 @@ pub struct LineState {
     pub streams: Vec<StreamState>,
     /// Of a line that is or was secured.
     pub security: Option<SecurityState>,
+    /// How far the setting up of a line with DTLS or ICE was.
+    pub setup: SetupState,
 }

@@ -155,6 +155,21 @@ impl Security {
         self.spec = keys.spec;
     }
 
+    /// Goes on with the keys that were in use last, of a handshake in an earlier process. False when they cannot be used.
+    pub(crate) fn resume(&mut self, now: Timestamp, ssrcs_max: usize) -> bool {
+        let spec = SrtpSpec {
+            receive: self.received.latest().to_vec(),
+            send: self.sent.latest().first().cloned(),
+        };
+        match NewKeys::new(&spec, ssrcs_max) {
+            Ok(keys) if !spec.receive.is_empty() => {
+                self.change(now, Some(*keys));
+                self.receiver.is_some() && self.sender.is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Unprotects a packet in place and returns its length. Refused, it is as it was. Does not allocate.
     pub(crate) fn unprotect(
         &mut self,

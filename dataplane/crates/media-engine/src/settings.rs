@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-use media_types::{Direction, Latching, LineSpec, MediaKind, Refusal};
+use media_types::{Direction, DtlsSpec, IceSpec, Latching, LineSpec, MediaKind, Refusal};
 
 use crate::Limits;
 use crate::format::Format;
@@ -19,8 +19,10 @@ pub(crate) struct LineSettings {
     /// Explicit RTCP address (RFC 3605).
     pub(crate) remote_rtcp: Option<SocketAddr>,
     pub(crate) formats: Box<[Format]>,
-    /// `None` for RTP in clear.
+    /// Those that were signalled; `None` for RTP in clear, and with a handshake.
     pub(crate) keys: Option<Box<NewKeys>>,
+    pub(crate) dtls: Option<DtlsSpec>,
+    pub(crate) ice: Option<IceSpec>,
 }
 
 /// Where a party wants RTP.
@@ -47,8 +49,17 @@ impl LineSettings {
                 "a codec has a payload type above 127 or a clock rate of zero",
             ));
         };
-        if spec.enabled && (spec.dtls.is_some() || spec.ice.is_some()) {
-            return Err(Refusal::Invalid("the node knows neither DTLS nor ICE"));
+        let (dtls, ice) = match spec.enabled {
+            true => (spec.dtls.clone(), spec.ice.clone()),
+            false => (None, None),
+        };
+        if dtls.is_some() && spec.srtp.is_some() {
+            return Err(Refusal::Invalid("a line has SRTP keys and a handshake"));
+        }
+        if (dtls.is_some() || ice.is_some()) && !spec.rtcp_mux {
+            return Err(Refusal::Invalid(
+                "DTLS and ICE need RTP and RTCP on one port (rtcp_mux)",
+            ));
         }
         // A disabled line keeps its place only; its addresses mean nothing (RFC 3264 §6).
         let (remote, remote_rtcp) = match spec.enabled {
@@ -74,6 +85,8 @@ impl LineSettings {
             remote_rtcp,
             formats,
             keys,
+            dtls,
+            ice,
         })
     }
 }

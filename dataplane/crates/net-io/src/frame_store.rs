@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use media_engine::PortId;
 
 use crate::counters::IoCounters;
-use crate::frame::{Extent, Frame, FrameAccount, FramePool};
+use crate::frame::{Extent, Frame, FrameAccount, FramePool, HEADROOM, PAYLOAD_MAX};
 use crate::packet_io::Received;
 
 /// The pool of a back-end with two of the places of its frames. Those with the kernel are the back-end's own business.
@@ -75,6 +75,23 @@ impl FrameStore {
             self.free.push(arrival.extent.index);
         }
         None
+    }
+
+    /// A free frame with this payload for the caller.
+    pub(crate) fn fresh(&mut self, payload: &[u8]) -> Option<Frame> {
+        if payload.len() > PAYLOAD_MAX {
+            return None;
+        }
+        let extent = Extent {
+            index: self.free.pop()?,
+            start: HEADROOM as u16,
+            length: payload.len() as u16,
+        };
+        // SAFETY: the index was on the free list, so the back-end owns the frame, and no kernel has it; the extent ends at HEADROOM +
+        // PAYLOAD_MAX at most.
+        let mut frame = unsafe { self.pool.take(extent) };
+        self.pool.payload_mut(&mut frame).copy_from_slice(payload);
+        Some(frame)
     }
 
     /// Takes a frame back from the caller, who has no use for it.

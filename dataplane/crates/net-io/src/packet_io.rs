@@ -52,6 +52,10 @@ pub trait PacketIo: Ports {
     /// The payload of a frame, for rewriting in place. Its length changes through the methods of [`Frame`].
     fn payload_mut(&mut self, frame: &mut Frame) -> &mut [u8];
 
+    /// A free frame with this payload, for a packet that is no answer to one that came in. `None` when none is free, or it is longer
+    /// than [`PAYLOAD_MAX`](crate::PAYLOAD_MAX).
+    fn fresh(&mut self, payload: &[u8]) -> Option<Frame>;
+
     /// Queues a frame's payload to leave from `port` to `to` with the next poll. The frame is free again when the
     /// kernel has taken the packet. A port that is not open, and whatever the kernel says, is counted in
     /// [`IoCounters::send_errors`].

@@ -13,7 +13,7 @@ use media_engine::{OpenError, PortId, Ports};
 
 use crate::config::IoConfig;
 use crate::counters::{IoCounters, SendError};
-use crate::frame::{Extent, Frame, FrameAccount, HEADROOM, PAYLOAD_MAX};
+use crate::frame::{Extent, Frame, FrameAccount, PAYLOAD_MAX};
 use crate::frame_store::{Arrival, FrameStore};
 use crate::packet_io::{PacketIo, Received};
 use crate::port_table::PortTable;
@@ -161,20 +161,11 @@ impl Simulated {
                 self.counters.truncated += 1;
                 continue;
             }
-            let Some(index) = self.frames.free.pop() else {
+            let Some(frame) = self.frames.fresh(&payload) else {
                 state.arriving.push_front((local, source, payload));
                 starved = true;
                 break;
             };
-            let extent = Extent {
-                index,
-                start: HEADROOM as u16,
-                length: payload.len() as u16,
-            };
-            // SAFETY: the index was on the free list, so the back-end owns it, and there is no kernel here; the
-            // extent ends at HEADROOM + PAYLOAD_MAX at most.
-            let mut frame = unsafe { self.frames.pool.take(extent) };
-            self.frames.pool.payload_mut(&mut frame).copy_from_slice(&payload);
             let extent = self.frames.pool.put(frame);
             let generation = self.ports.generation(port).unwrap_or_default();
             let arrival = Arrival {
@@ -299,6 +290,10 @@ impl PacketIo for Simulated {
                 self.frames.free.push(extent.index);
             }
         }
+    }
+
+    fn fresh(&mut self, payload: &[u8]) -> Option<Frame> {
+        self.frames.fresh(payload)
     }
 
     fn release(&mut self, frame: Frame) {

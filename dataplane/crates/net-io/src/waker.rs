@@ -25,7 +25,11 @@ struct Shared {
 }
 
 impl Waker {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// One that nobody has woken.
+    ///
+    /// # Errors
+    /// When the process can have no more files.
+    pub fn new() -> io::Result<Self> {
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self(Arc::new(Shared {
             eventfd,
@@ -60,7 +64,10 @@ impl Waker {
     }
 
     /// Waits for a wake-up and nothing else, and takes note of it. True if there was one. Worker's thread.
-    pub(crate) fn wait(&self, wait: Option<Duration>) -> io::Result<bool> {
+    ///
+    /// # Errors
+    /// When the kernel cannot wait on it.
+    pub fn wait(&self, wait: Option<Duration>) -> io::Result<bool> {
         let woken = self.watch(wait)?;
         if woken {
             self.acknowledge();

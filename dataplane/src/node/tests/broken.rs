@@ -37,6 +37,10 @@ impl PacketIo for Broken {
         self.0.payload_mut(frame)
     }
 
+    fn fresh(&mut self, payload: &[u8]) -> Option<Frame> {
+        self.0.fresh(payload)
+    }
+
     fn send(&mut self, frame: Frame, port: PortId, to: SocketAddr) {
         self.0.send(frame, port, to);
     }

@@ -41,6 +41,7 @@ fn plan(index: usize, bell: &Bell, clock: MonotonicClock, queues: [usize; 2]) ->
         core: None,
         engine: EngineConfig::new(vec![interface], Path::Simulated, "a test"),
         flows: Box::new(NoFlows),
+        setup: crate::setting_up::WorkerEnd::alone(1).pop().expect("one"),
         random: Random::from_number(1),
         clock,
         command_queue: queues[0],
@@ -121,6 +122,7 @@ fn identity() -> Identity {
         interfaces: vec![],
         kernel: vec![],
         calls_max: 10,
+        fingerprint: crate::setting_up::no_fingerprint(),
     }
 }
 

@@ -3,8 +3,8 @@ use crate::Fingerprint;
 /// A line whose SRTP keys come from a DTLS handshake of the node with the party (RFC 5764): nothing in clear passes between
 /// them, also before.
 ///
-/// While it stays as it is, so does the handshake, or what came of it. Another role, other fingerprints than some that were
-/// there, or another `tls_id` is another association, which begins anew (RFC 8842 §5).
+/// While it stays as it is, so does the handshake, or what came of it. Another role, other fingerprints or another `tls_id` is
+/// another association, which begins anew (RFC 8842 §4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DtlsSpec {
     /// What the node does.
@@ -14,6 +14,29 @@ pub struct DtlsSpec {
     pub fingerprints: Vec<Fingerprint>,
     /// The party's `a=tls-id` (RFC 8842 §5.2); empty without one.
     pub tls_id: String,
+}
+
+impl DtlsSpec {
+    /// Whether it is the same association as one that had these terms: fingerprints that come, or are not known for a while, change
+    /// nothing.
+    pub fn continues(&self, before: &Self) -> bool {
+        let is_subset = |some: &[Fingerprint], all: &[Fingerprint]| some.iter().all(|one| all.contains(one));
+        let (old, new) = (&before.fingerprints, &self.fingerprints);
+        let are_same = is_subset(old, new) && is_subset(new, old);
+        self.role == before.role
+            && self.tls_id == before.tls_id
+            && (are_same || old.is_empty() || new.is_empty())
+    }
+
+    /// These terms after those before: an association that [`continues`](Self::continues) is still with whoever its party was,
+    /// while the fingerprints are not known anew.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        if self.fingerprints.is_empty() && self.continues(before) {
+            self.fingerprints.clone_from(&before.fingerprints);
+        }
+        self
+    }
 }
 
 /// Who begins a handshake (RFC 5763 §5), by what `a=setup` has come to for the node.

@@ -87,7 +87,9 @@ fn truncated_oversized_and_random_records_do_not_stop_a_handshake() -> anyhow::R
                 }
                 let source = side.other().address();
                 let taken = pair.ends[side as usize].handle_datagram(pair.now, source, &noise);
-                assert_eq!(taken, Ok(()));
+                // Some are seen to be no records at once, and others are let go within.
+                let is_refused = matches!(taken, Err(Refusal::Truncated | Refusal::Oversized));
+                assert!(taken.is_ok() || is_refused, "{taken:?}");
                 pair.take(side);
             }
         }

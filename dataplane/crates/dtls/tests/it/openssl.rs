@@ -12,7 +12,9 @@ use dtls::{Association, Event, Identity, Keys, Settings, fingerprint};
 use media_types::{DtlsRole, Fingerprint, HashFunction};
 use ops::clock::MonotonicClock;
 use sans_io::{Epoch, Timestamp};
-use srtp::{MasterKey, Suite};
+use srtp::Suite;
+
+use crate::pair::master;
 
 /// The longest that a handshake on this machine may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -167,7 +169,7 @@ fn assert_same(keys: &Keys, hexadecimal: &str, suite: Suite, role: DtlsRole) -> 
     let of = |place: usize| {
         let salts = &bytes[2 * key..];
         let joined = [&bytes[place * key..][..key], &salts[place * salt..][..salt]].concat();
-        MasterKey::new(suite, &joined)
+        srtp::MasterKey::new(suite, &joined)
     };
     let (client, server) = (of(0)?, of(1)?);
     let (send, receive) = match role {
@@ -176,7 +178,7 @@ fn assert_same(keys: &Keys, hexadecimal: &str, suite: Suite, role: DtlsRole) -> 
     };
     for (ours, theirs) in [(&keys.send, &send), (&keys.receive, &receive)] {
         let mut packet = [0x80; 40];
-        let len = srtp::Sender::new(ours, 1)?.protect_rtp(&mut packet, 20)?;
+        let len = srtp::Sender::new(&master(ours)?, 1)?.protect_rtp(&mut packet, 20)?;
         let len = srtp::Receiver::new(theirs, 1)?.unprotect_rtp(&mut packet[..len])?;
         assert_eq!(len, 20);
     }

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dtls::{Association, Event, Failure, Identity, Keys, Settings};
-use media_types::{DtlsRole, Fingerprint};
+use media_types::{DtlsRole, Fingerprint, SrtpKey};
 use ops::clock::MonotonicClock;
 use sans_io::network::{Conditions, Network};
 use sans_io::{Epoch, Random, Timestamp};
-use srtp::{Receiver, Sender};
+use srtp::{MasterKey, Receiver, Sender};
 
 /// One of the two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,11 @@ pub struct Pair {
     pub outcomes: [Option<Result<Keys, Failure>>; 2],
     /// When each end gave it.
     pub settled: [Option<Timestamp>; 2],
+}
+
+/// A key as `srtp` has it.
+pub fn master(key: &SrtpKey) -> Result<MasterKey, srtp::KeyError> {
+    MasterKey::new(key.suite(), key.key_and_salt())
 }
 
 /// The beginning of virtual time.
@@ -172,12 +177,12 @@ impl Pair {
             packet[0] = 0x80;
             packet[11] = 7;
             packet[12..20].copy_from_slice(b"in clear");
-            let mut sender = Sender::new(&from.send, 1)?;
+            let mut sender = Sender::new(&master(&from.send)?, 1)?;
             let len = sender.protect_rtp(&mut packet, 20)?;
             assert_ne!(&packet[12..20], b"in clear");
-            let mut stranger = Receiver::new(&from.receive, 1)?;
+            let mut stranger = Receiver::new(&master(&from.receive)?, 1)?;
             assert!(stranger.unprotect_rtp(&mut packet[..len].to_vec()).is_err());
-            let mut receiver = Receiver::new(&to.receive, 1)?;
+            let mut receiver = Receiver::new(&master(&to.receive)?, 1)?;
             let len = receiver.unprotect_rtp(&mut packet[..len])?;
             assert_eq!((len, &packet[12..20]), (20, &b"in clear"[..]));
         }

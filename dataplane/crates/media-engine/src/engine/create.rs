@@ -180,7 +180,7 @@ impl Engine {
                 {
                     self.attach(line, Opened::Pair(ports));
                 }
-                self.line_mut(line).apply(now, settings);
+                self.apply(now, line, settings);
             }
         }
         self.wire(now, call);

@@ -124,6 +124,9 @@ impl Engine {
         if line.is_secured || line.peer_is_secured {
             return Err(Some(PathReason::Srtp));
         }
+        if line.setup.is_some() {
+            return Err(Some(PathReason::Ice));
+        }
         if component == Component::Rtp && !line.party_sends {
             return Err(Some(PathReason::PartyNotSending));
         }

@@ -8,13 +8,14 @@ mod opening;
 mod packet;
 mod remove;
 mod restore;
+mod setup;
 mod status;
 mod sweep;
 mod timeout;
 mod update;
 mod wiring;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use media_types::{CallId, Event, EventKind};
 use sans_io::{Random, Timestamp};
@@ -26,7 +27,7 @@ use crate::line::Line;
 use crate::port_pool::PortPool;
 use crate::timers::Timers;
 use crate::tombstones::Tombstones;
-use crate::{Counters, EngineConfig, FlowCounts, ScoreHistogram};
+use crate::{Counters, EngineConfig, FlowCounts, ScoreHistogram, SetupId, SetupOrder};
 use sweep::Sweep;
 
 pub use call_ports::{CallPort, CallPorts};
@@ -55,6 +56,10 @@ pub struct Engine {
     flow_counts: FlowCounts,
     sweep: Sweep,
     scores: ScoreHistogram,
+    /// The slab keys of lines that are set up.
+    setups: HashMap<SetupId, u32>,
+    next_setup: u64,
+    orders: VecDeque<SetupOrder>,
 }
 
 /// What a port is for.
@@ -99,6 +104,9 @@ impl Engine {
             flow_counts: FlowCounts::default(),
             sweep: Sweep::default(),
             scores: ScoreHistogram::default(),
+            setups: HashMap::new(),
+            next_setup: 0,
+            orders: VecDeque::new(),
         }
     }
 

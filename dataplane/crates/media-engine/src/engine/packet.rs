@@ -34,7 +34,13 @@ impl Engine {
         let way = match class {
             Class::Rtp => self.handle_rtp(now, line, component, source, buffer, len),
             Class::Rtcp => self.handle_rtcp(now, line, component, source, buffer, len),
-            other => Err(DropReason::of_class(other).unwrap_or(DropReason::NotMedia)),
+            other => match self.setup_datagram(now, line, component, other, len) {
+                Ok(id) => {
+                    self.counters.set_up += 1;
+                    return Verdict::SetUp(id);
+                }
+                Err(reason) => Err(reason),
+            },
         };
         match way {
             Ok((Egress { port, to }, len)) => {
@@ -185,7 +191,7 @@ impl Engine {
 
     /// A line has just locked the source of its RTP: what the peer sends now goes there.
     #[cold]
-    fn rtp_locked(&mut self, key: u32, source: SocketAddr) {
+    pub(super) fn rtp_locked(&mut self, key: u32, source: SocketAddr) {
         let line = self.line_mut(key);
         line.rtp_locked(source);
         let (peer, call, leg, place) = (line.peer, line.call, line.leg, line.place);

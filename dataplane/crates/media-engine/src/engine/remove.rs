@@ -48,6 +48,7 @@ impl Engine {
     /// Leaves nothing of a call but resting ports.
     fn remove(&mut self, now: Timestamp, shell: &mut impl Shell, call: u32) {
         for line in self.line_keys(call) {
+            self.end_setup(line);
             self.detach(now, shell, line);
             self.forget_flows(line);
             self.lines.remove(line as usize);

@@ -108,6 +108,7 @@ impl Engine {
             drops,
             streams: line.streams.iter().map(Stream::state).collect(),
             security: line.security.as_ref().map(|security| security.state()),
+            setup: line.setup.as_ref().map(|setup| setup.state()).unwrap_or_default(),
         }
     }
 
@@ -201,17 +202,19 @@ impl Engine {
                 {
                     self.attach(line, Opened::Pair(ports));
                 }
-                let policy = settings.latching;
-                let line = self.line_mut(line);
+                let key = line;
+                let line = self.line_mut(key);
                 // Keys of which nothing is said were used all the same: rather nothing passes than a keystream twice.
                 let lost = || settings.keys.as_ref().map(|keys| keys.lost());
                 line.security = state.security.clone().or_else(lost).map(Security::new);
-                line.apply(now, settings);
-                line.latch = Latch::restored(policy, state.signalled, state.source);
+                self.take_over(now, key, settings);
+                let line = self.line_mut(key);
+                line.latch = Latch::restored(line.latch.policy(), state.signalled, state.source);
                 line.rtcp_source = state.rtcp_source;
                 line.has_received = state.has_received;
                 line.rtcp_forwarded = state.rtcp_forwarded;
                 line.drops = state.drops.clone();
+                self.restore_setup(now, key, state.setup);
             }
         }
         self.wire(now, call);

@@ -92,8 +92,16 @@ impl Engine {
                 .as_ref()
                 .filter(|_| line.is_secured)
                 .map(|security| security.report()),
-            dtls: None,
-            ice: None,
+            dtls: line
+                .setup
+                .as_ref()
+                .filter(|it| it.dtls.is_some())
+                .map(|it| it.handshake),
+            ice: line
+                .setup
+                .as_ref()
+                .filter(|it| it.ice.is_some())
+                .map(|it| it.search),
             streams: line
                 .streams
                 .iter()

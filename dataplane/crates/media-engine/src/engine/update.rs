@@ -48,7 +48,7 @@ impl Engine {
             } else if change.settings.rtcp_mux {
                 self.detach_rtcp(shell, line);
             }
-            self.line_mut(line).apply(now, change.settings);
+            self.apply(now, line, change.settings);
         }
         self.wire(now, call);
         self.decide_call(now, shell, call);

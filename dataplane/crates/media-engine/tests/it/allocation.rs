@@ -94,7 +94,7 @@ fn handling_a_packet_does_not_allocate() {
                 .handle_packet(bench.now, *port, *source, datagram, len)
             {
                 Verdict::Forward { .. } => forwarded += 1,
-                Verdict::Drop(_) => {}
+                Verdict::Drop(_) | Verdict::SetUp(_) => {}
             }
         }
     });

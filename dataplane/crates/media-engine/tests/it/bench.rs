@@ -249,6 +249,7 @@ impl Bench {
         match self.packet(to, from, payload) {
             Verdict::Forward { port, to, .. } => Ok((self.ports.local(port), to)),
             Verdict::Drop(reason) => Err(reason.reason()),
+            Verdict::SetUp(_) => Err("set_up"),
         }
     }
 

@@ -118,7 +118,7 @@ impl Node {
                 let port = self.kernel.ports.open[&to];
                 let way = match hand_over(&mut self.engine, self.now, port, at(from), payload) {
                     Verdict::Forward { port, to, .. } => Some((self.kernel.ports.local(port), to)),
-                    Verdict::Drop(_) => None,
+                    Verdict::Drop(_) | Verdict::SetUp(_) => None,
                 };
                 (false, way)
             }

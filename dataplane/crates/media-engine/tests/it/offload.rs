@@ -310,6 +310,7 @@ impl World {
                 self.why = Some(reason);
                 None
             }
+            Verdict::SetUp(_) => None,
         }
     }
 
@@ -349,7 +350,7 @@ impl World {
             let verdict = hand_over(&mut self.engine, self.now, port, source, bytes);
             let way = match verdict {
                 Verdict::Forward { port, to, .. } => Some((self.kernel.ports.local(port), to)),
-                Verdict::Drop(_) => None,
+                Verdict::Drop(_) | Verdict::SetUp(_) => None,
             };
             assert_eq!(self.alone(self.now, &datagram), way, "{datagram:?}");
             if way.is_some() {

@@ -194,6 +194,7 @@ impl World {
                 "no_destination" => assert!(behind_nat(&self.parties[other])),
                 reason => panic!("RTCP of party {sender} was dropped: {reason}"),
             },
+            (kind, Verdict::SetUp(_)) => panic!("{kind:?} is nothing of a line's setting up"),
         }
     }
 

@@ -155,6 +155,7 @@ impl Talk {
         {
             Verdict::Forward { len, .. } => Ok(buffer[..len].to_vec()),
             Verdict::Drop(reason) => Err(reason.reason()),
+            Verdict::SetUp(_) => Err("set_up"),
         }
     }
 

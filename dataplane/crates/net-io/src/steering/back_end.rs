@@ -381,6 +381,10 @@ impl PacketIo for Steered {
         }
     }
 
+    fn fresh(&mut self, payload: &[u8]) -> Option<Frame> {
+        self.frames.fresh(payload)
+    }
+
     fn release(&mut self, frame: Frame) {
         self.frames.release(frame);
     }

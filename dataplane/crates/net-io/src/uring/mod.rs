@@ -553,6 +553,10 @@ impl PacketIo for Uring {
         }
     }
 
+    fn fresh(&mut self, payload: &[u8]) -> Option<Frame> {
+        self.frames.fresh(payload)
+    }
+
     fn release(&mut self, frame: Frame) {
         self.frames.release(frame);
     }

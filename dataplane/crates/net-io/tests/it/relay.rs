@@ -14,6 +14,7 @@ conformance! {
         a_payload_can_be_rewritten_and_resized_in_its_frame: IoConfig::default();
         a_burst_over_a_hundred_ports_arrives_whole_and_in_order: IoConfig::default();
         a_packet_sent_on_a_port_leaves_from_it_whatever_else_is_queued: IoConfig::default();
+        a_packet_that_answers_none_leaves_from_its_port: IoConfig::default();
     }
     kernel {
     }
@@ -154,4 +155,28 @@ fn a_packet_sent_on_a_port_leaves_from_it_whatever_else_is_queued(mut io: impl P
         );
     }
     assert!(outside.receives_now().is_none());
+}
+
+fn a_packet_that_answers_none_leaves_from_its_port(mut io: impl PacketIo, world: &World) {
+    let outside = world.peer(LOOPBACK_V4);
+    let (port, local) = open(&mut io, LOOPBACK_V4);
+    assert!(io.fresh(&[0; PAYLOAD_MAX + 1]).is_none());
+    for round in 0..50u8 {
+        let payload = vec![round; usize::from(round) + 1];
+        let frame = io.fresh(&payload).expect("a free frame");
+        assert_eq!(io.payload(&frame), payload);
+        io.send(frame, port, outside.local_addr());
+        io.poll(Some(std::time::Duration::ZERO)).unwrap();
+        assert_eq!(outside.receives(), (payload, local));
+    }
+    expect_all_frames_back(&mut io);
+    let total = io.frames().total as usize;
+    let held: Vec<_> = std::iter::from_fn(|| io.fresh(b"x")).collect();
+    assert!(
+        !held.is_empty() && held.len() <= total,
+        "{} of {total}",
+        held.len()
+    );
+    held.into_iter().for_each(|frame| io.release(frame));
+    expect_all_frames_back(&mut io);
 }

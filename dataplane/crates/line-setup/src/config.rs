@@ -1,0 +1,31 @@
+use std::time::Duration;
+
+/// How lines are set up, and how much of it at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Handshakes.
+    pub dtls: dtls::Settings,
+    /// From the party's credentials to the first pair.
+    pub ice_timeout: Duration,
+    /// How long a party may be silent before consent is lost (RFC 7675 §5.1).
+    pub ice_consent: Duration,
+    /// Handshakes under way at once in all; one more does not begin.
+    pub handshakes_max: usize,
+    /// Handshakes that one address may begin in a second.
+    pub handshakes_per_source_max: u32,
+    /// How long a handshake that is done answers flights that were lost: twice what a party goes on repeating.
+    pub linger: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dtls: dtls::Settings::default(),
+            ice_timeout: Duration::from_secs(30),
+            ice_consent: Duration::from_secs(30),
+            handshakes_max: 1_024,
+            handshakes_per_source_max: 1_000,
+            linger: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,512 @@
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
+
+use dtls::{Association, Identity};
+use ice::{Agent, CANDIDATES_MAX};
+use media_engine::{DropReason, SetupNews, SetupTerms};
+use media_types::{DtlsRole, DtlsSpec, IceMode, IceSpec, Latching, SrtpSpec};
+use sans_io::{Epoch, Timestamp};
+
+use crate::admission::{Admission, Refused};
+use crate::{Config, refused};
+
+/// Places that may try a handshake at once where the party may be elsewhere than it says.
+const TRIALS_MAX: usize = 3;
+/// Handshakes of one line, those that came to nothing included, before others than the signalled address may begin no more.
+const TRIALS_IN_ALL_MAX: u32 = 16;
+
+/// How one line is set up.
+///
+/// # Calling contract
+///
+/// - [`change`](Self::change) takes other terms, [`handle_datagram`](Self::handle_datagram) what came to the line's port by STUN
+///   or DTLS, [`handle_timeout`](Self::handle_timeout) the time when [`poll_timeout`](Self::poll_timeout) is due.
+/// - After each of these, send what [`poll_transmit`](Self::poll_transmit) gives and take what [`poll_news`](Self::poll_news)
+///   gives, until both are empty.
+///
+/// With ICE a handshake is with the selected pair alone. Without it, the party is where its description says, or, as far as
+/// latching allows, somewhere else: then several places may try, each with an association of its own, and the one that shows
+/// the certificate of the description is the party. So no stranger who is faster takes its place.
+#[derive(Debug)]
+pub struct LineSetup {
+    terms: SetupTerms,
+    ice: Option<Agent>,
+    /// The party's candidates that the agent has.
+    candidates: HashSet<String>,
+    /// The party's address of the pair that media takes.
+    selected: Option<SocketAddr>,
+    trials: Vec<Trial>,
+    trials_in_all: u32,
+    stage: Stage,
+    /// When the handshake must be done; `None` until both sides can begin.
+    deadline: Option<Timestamp>,
+    /// Why the latest handshake of a place that need not be the party came to nothing.
+    latest_failure: Option<dtls::Failure>,
+    news: VecDeque<SetupNews>,
+    transmits: VecDeque<(SocketAddr, Vec<u8>)>,
+}
+
+/// A handshake with one place.
+#[derive(Debug)]
+struct Trial {
+    association: Association,
+    remote: SocketAddr,
+    /// It counts among those under way.
+    is_under_way: bool,
+}
+
+/// Where the handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// None is wanted, or none has begun.
+    New,
+    /// At least one has begun.
+    Handshaking,
+    /// Done; until this time its association answers what was lost on the way.
+    Connected(Timestamp),
+    /// Over, with or without keys.
+    Over,
+}
+
+/// What a line shares with others.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) identity: &'a Identity,
+    pub(crate) epoch: Epoch,
+    pub(crate) admission: &'a mut Admission,
+    pub(crate) now: Timestamp,
+}
+
+impl LineSetup {
+    /// Begins by these terms, or goes on from what they say was reached.
+    pub(crate) fn new(around: &mut Surroundings<'_>, terms: SetupTerms) -> Self {
+        let stage = match terms.reached.connected {
+            true => Stage::Over,
+            false => Stage::New,
+        };
+        let mut setup = Self {
+            selected: terms.reached.selected,
+            terms: SetupTerms {
+                dtls: None,
+                ice: None,
+                ..terms.clone()
+            },
+            ice: None,
+            candidates: HashSet::new(),
+            trials: Vec::new(),
+            trials_in_all: 0,
+            stage,
+            deadline: None,
+            latest_failure: None,
+            news: VecDeque::new(),
+            transmits: VecDeque::new(),
+        };
+        setup.take_over(around, terms);
+        setup
+    }
+
+    /// Goes on by other terms.
+    pub(crate) fn change(&mut self, around: &mut Surroundings<'_>, mut terms: SetupTerms) {
+        terms.dtls = match (&self.terms.dtls, terms.dtls) {
+            (Some(before), Some(now)) => Some(now.after(before)),
+            (_, dtls) => dtls,
+        };
+        let goes_on = match (&self.terms.dtls, &terms.dtls) {
+            (Some(before), Some(now)) => now.continues(before),
+            _ => false,
+        };
+        // Without ICE another address of the party is another place to shake hands with (RFC 8842 §4).
+        let moved = terms.ice.is_none() && self.terms.remote.is_some() && terms.remote != self.terms.remote;
+        let is_done = matches!(self.stage, Stage::Connected(_) | Stage::Over);
+        if !goes_on || (moved && !is_done) {
+            self.begin_anew(around.admission);
+        }
+        self.take_over(around, terms);
+    }
+
+    /// A datagram that came from `source`; STUN by its first byte (RFC 7983), else DTLS.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let is_stun = datagram.first().is_some_and(|first| *first < 4);
+        let taken = match is_stun {
+            true => self.handle_stun(around, source, datagram),
+            false => self.handle_dtls(around, source, datagram),
+        };
+        self.drain(around);
+        taken
+    }
+
+    /// The time has come that [`poll_timeout`](Self::poll_timeout) named.
+    pub(crate) fn handle_timeout(&mut self, around: &mut Surroundings<'_>) {
+        let now = around.now;
+        if let Some(ice) = &mut self.ice {
+            ice.handle_timeout(now);
+        }
+        for trial in &mut self.trials {
+            trial.association.handle_timeout(now);
+        }
+        self.drain(around);
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            let failure = self.latest_failure.unwrap_or(dtls::Failure::Timeout);
+            self.fail(around.admission, failure.reason());
+        }
+        if let Stage::Connected(until) = self.stage
+            && until <= now
+        {
+            self.stage = Stage::Over;
+            self.trials.clear();
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` while nothing waits.
+    pub(crate) fn poll_timeout(&mut self) -> Option<Timestamp> {
+        let lingers = match self.stage {
+            Stage::Connected(until) => Some(until),
+            _ => None,
+        };
+        let search = self.ice.as_mut().and_then(Agent::poll_timeout);
+        let trials = self
+            .trials
+            .iter()
+            .filter_map(|trial| trial.association.poll_timeout());
+        [search, self.deadline, lingers]
+            .into_iter()
+            .flatten()
+            .chain(trials)
+            .min()
+    }
+
+    /// The next datagram for the party, and where it goes.
+    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.transmits.pop_front()
+    }
+
+    /// What happened next.
+    pub(crate) fn poll_news(&mut self) -> Option<SetupNews> {
+        self.news.pop_front()
+    }
+
+    /// Ends what counts among the handshakes under way. The line is gone.
+    pub(crate) fn end(&mut self, admission: &mut Admission) {
+        self.clear_trials(admission);
+    }
+
+    fn take_over(&mut self, around: &mut Surroundings<'_>, terms: SetupTerms) {
+        match &terms.ice {
+            Some(ice) => self.search(around, &terms, ice),
+            None => (self.ice, self.selected) = (None, None),
+        }
+        let fingerprints = terms.dtls.as_ref().map(|dtls| dtls.fingerprints.clone());
+        self.terms = terms;
+        if let Some(fingerprints) = fingerprints.filter(|fingerprints| !fingerprints.is_empty()) {
+            for trial in &mut self.trials {
+                trial
+                    .association
+                    .set_fingerprints(around.now, fingerprints.clone());
+            }
+        }
+        self.drain(around);
+    }
+
+    /// Has the agent search by these terms: a new one, one that begins anew, or the same with more candidates.
+    fn search(&mut self, around: &Surroundings<'_>, terms: &SetupTerms, wanted: &IceSpec) {
+        let now = around.now;
+        let before = self.terms.ice.as_ref();
+        let is_same_mode = before.is_some_and(|before| before.mode == wanted.mode);
+        let agent = match self.ice.take().filter(|_| is_same_mode) {
+            Some(mut agent) => {
+                if agent.credentials() != &wanted.local {
+                    agent.restart(now, wanted.local.clone());
+                    self.candidates.clear();
+                }
+                agent
+            }
+            None => {
+                self.candidates.clear();
+                let settings = ice::Settings {
+                    mode: wanted.mode,
+                    timeout: around.config.ice_timeout,
+                    consent: around.config.ice_consent,
+                };
+                Agent::new(settings, wanted.local.clone(), &[terms.local], around.epoch, now)
+            }
+        };
+        let agent = self.ice.insert(agent);
+        if let Some(remote) = &wanted.remote {
+            agent.set_remote_credentials(now, remote.clone());
+        }
+        for candidate in &wanted.candidates {
+            if self.candidates.len() < CANDIDATES_MAX && self.candidates.insert(candidate.clone()) {
+                // One that cannot be used is no failure: checks show where the party is.
+                let _ = agent.add_remote_candidate(now, candidate);
+            }
+        }
+    }
+
+    fn handle_stun(
+        &mut self,
+        around: &Surroundings<'_>,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let local = self.terms.local;
+        let agent = self.ice.as_mut().ok_or(DropReason::Stun)?;
+        agent
+            .handle_datagram(around.now, local, source, datagram)
+            .map_err(refused::of_ice)
+    }
+
+    fn handle_dtls(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let Some(dtls) = self.terms.dtls.clone() else {
+            return Err(DropReason::Dtls);
+        };
+        let known = self.trials.iter().position(|trial| trial.remote == source);
+        let place = match known {
+            Some(place) => place,
+            None => self.try_source(around, &dtls, source, datagram)?,
+        };
+        let trial = &mut self.trials[place];
+        trial
+            .association
+            .handle_datagram(around.now, source, datagram)
+            .map_err(refused::of_dtls)
+    }
+
+    /// Begins a handshake with a place that has sent a ClientHello, if it may be the party.
+    fn try_source(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        dtls: &DtlsSpec,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<usize, DropReason> {
+        if !self.may_be_party(source) {
+            return Err(DropReason::DtlsSource);
+        }
+        let waits = matches!(self.stage, Stage::New | Stage::Handshaking);
+        if !waits || dtls.role == DtlsRole::Active || !dtls::is_client_hello(datagram) {
+            return Err(DropReason::DtlsStray);
+        }
+        let is_expected = self.expected() == Some(source);
+        let is_full = self.trials.len() >= TRIALS_MAX || self.trials_in_all >= TRIALS_IN_ALL_MAX;
+        if is_full && !is_expected {
+            return Err(DropReason::DtlsSource);
+        }
+        self.begin_trial(around, dtls, source)
+            .map_err(Refused::drop_reason)
+    }
+
+    /// Where the party ought to be.
+    fn expected(&self) -> Option<SocketAddr> {
+        match self.terms.ice {
+            Some(_) => self.selected,
+            None => self.terms.remote,
+        }
+    }
+
+    fn may_be_party(&self, source: SocketAddr) -> bool {
+        let expected = self.expected();
+        if expected == Some(source) {
+            return true;
+        }
+        if self.terms.ice.is_some() {
+            return false;
+        }
+        match self.terms.latching {
+            Latching::Off => false,
+            Latching::SameAddress => expected.is_some_and(|expected| expected.ip() == source.ip()),
+            Latching::AnyAddress => true,
+        }
+    }
+
+    /// Its place.
+    fn begin_trial(
+        &mut self,
+        around: &mut Surroundings<'_>,
+        dtls: &DtlsSpec,
+        remote: SocketAddr,
+    ) -> Result<usize, Refused> {
+        let now = around.now;
+        around.admission.begin(now, remote.ip())?;
+        let made = Association::new(&around.config.dtls, around.identity, dtls.role, around.epoch, now);
+        let mut association = match made {
+            Ok(association) => association,
+            Err(_) => {
+                around.admission.end();
+                return Err(Refused::Limit);
+            }
+        };
+        association.set_remote(remote);
+        if !dtls.fingerprints.is_empty() {
+            association.set_fingerprints(now, dtls.fingerprints.clone());
+        }
+        self.trials.push(Trial {
+            association,
+            remote,
+            is_under_way: true,
+        });
+        self.trials_in_all += 1;
+        if self.stage == Stage::New {
+            self.stage = Stage::Handshaking;
+            self.news.push_back(SetupNews::Handshaking);
+        }
+        Ok(self.trials.len() - 1)
+    }
+
+    /// Takes what agent and associations have, and lets each follow the other.
+    fn drain(&mut self, around: &mut Surroundings<'_>) {
+        self.drain_search();
+        self.shake_hands(around);
+        self.drain_trials(around);
+        self.set_deadline(around);
+        self.drain_search();
+    }
+
+    fn drain_search(&mut self) {
+        let Some(agent) = &mut self.ice else { return };
+        let is_lite = self
+            .terms
+            .ice
+            .as_ref()
+            .is_none_or(|ice| ice.mode == IceMode::Lite);
+        while let Some(event) = agent.poll_event() {
+            match event {
+                ice::Event::Selected { remote, .. } => {
+                    self.selected = Some(remote);
+                    for trial in &mut self.trials {
+                        trial.remote = remote;
+                        trial.association.set_remote(remote);
+                    }
+                    self.news.push_back(SetupNews::Selected(remote));
+                }
+                ice::Event::Failed(failure @ ice::Failure::Consent) if is_lite => {
+                    self.news.push_back(SetupNews::Silent(failure.reason()));
+                }
+                ice::Event::Failed(failure) => {
+                    self.selected = None;
+                    self.news.push_back(SetupNews::Unreachable(failure.reason()));
+                }
+            }
+        }
+        while let Some(transmit) = agent.poll_transmit() {
+            self.transmits.push_back((transmit.remote, transmit.datagram));
+        }
+    }
+
+    /// Begins the handshake if that is ours to do, and the party's address is known.
+    fn shake_hands(&mut self, around: &mut Surroundings<'_>) {
+        let Some(dtls) = self.terms.dtls.clone() else {
+            return;
+        };
+        let (Stage::New, DtlsRole::Active, Some(remote)) = (self.stage, dtls.role, self.expected()) else {
+            return;
+        };
+        if self.begin_trial(around, &dtls, remote).is_err() {
+            self.fail(around.admission, DropReason::DtlsLimit.reason());
+        }
+    }
+
+    fn drain_trials(&mut self, around: &mut Surroundings<'_>) {
+        let mut place = 0;
+        while place < self.trials.len() {
+            let trial = &mut self.trials[place];
+            let remote = trial.remote;
+            while let Some(datagram) = trial.association.poll_transmit() {
+                self.transmits.push_back((remote, datagram));
+            }
+            match trial.association.poll_event() {
+                None => place += 1,
+                // The keys stay good until signalling ends the call (RFC 5764 §4.1).
+                Some(dtls::Event::Closed) => {}
+                Some(dtls::Event::Connected(keys)) => {
+                    let version = trial.association.version().unwrap_or_default();
+                    self.won(around, place);
+                    place = self.trials.len();
+                    self.news.push_back(SetupNews::Secured {
+                        keys: SrtpSpec {
+                            receive: vec![keys.receive],
+                            send: Some(keys.send),
+                        },
+                        version,
+                        remote,
+                    });
+                }
+                Some(dtls::Event::Failed(failure)) => {
+                    self.lose(around.admission, place, failure);
+                }
+            }
+        }
+    }
+
+    /// This one is the party; others were not.
+    fn won(&mut self, around: &mut Surroundings<'_>, place: usize) {
+        let winner = self.trials.swap_remove(place);
+        self.clear_trials(around.admission);
+        around.admission.end();
+        self.trials.push(Trial {
+            is_under_way: false,
+            ..winner
+        });
+        self.stage = Stage::Connected(around.now + around.config.linger);
+        self.deadline = None;
+    }
+
+    /// A handshake came to nothing: the line's has, if it was with the party.
+    fn lose(&mut self, admission: &mut Admission, place: usize, failure: dtls::Failure) {
+        let lost = self.trials.remove(place);
+        if lost.is_under_way {
+            admission.end();
+        }
+        if self.expected() == Some(lost.remote) {
+            return self.fail(admission, failure.reason());
+        }
+        if failure == dtls::Failure::Fingerprint {
+            self.news
+                .push_back(SetupNews::Refused(DropReason::DtlsFingerprint));
+        }
+        self.latest_failure = Some(failure);
+    }
+
+    fn fail(&mut self, admission: &mut Admission, reason: &'static str) {
+        self.clear_trials(admission);
+        self.stage = Stage::Over;
+        self.deadline = None;
+        self.news.push_back(SetupNews::Failed(reason));
+    }
+
+    /// The handshake has its time from when the party's fingerprints and address are known.
+    fn set_deadline(&mut self, around: &Surroundings<'_>) {
+        let waits = matches!(self.stage, Stage::New | Stage::Handshaking);
+        let dtls = self.terms.dtls.as_ref();
+        let can_begin = dtls.is_some_and(|dtls| !dtls.fingerprints.is_empty());
+        let has_place = self.terms.ice.is_none() || self.selected.is_some();
+        if waits && can_begin && has_place && self.deadline.is_none() {
+            self.deadline = Some(around.now + around.config.dtls.timeout);
+        }
+    }
+
+    fn begin_anew(&mut self, admission: &mut Admission) {
+        self.clear_trials(admission);
+        self.trials_in_all = 0;
+        self.stage = Stage::New;
+        self.deadline = None;
+        self.latest_failure = None;
+    }
+
+    fn clear_trials(&mut self, admission: &mut Admission) {
+        for trial in self.trials.drain(..) {
+            if trial.is_under_way {
+                admission.end();
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Handshakes without ICE: roles, bad networks, descriptions that come late or change.
+
+use std::time::Duration;
+
+use line_setup::Config;
+use media_engine::{SetupNews, SetupState};
+use media_types::{DtlsRole, DtlsSpec, Fingerprint};
+use sans_io::network::Conditions;
+
+use crate::bench::{BAD, Bench, Party, home, seeds};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A line of this role and its party, each told of the other.
+fn pair(role: DtlsRole, conditions: Conditions, seed: u64) -> Bench {
+    told(role, conditions, seed, Party::fingerprint)
+}
+
+/// The same, where the line is told of another certificate.
+fn told(role: DtlsRole, conditions: Conditions, seed: u64, of: impl Fn(&Party) -> Fingerprint) -> Bench {
+    let mut bench = Bench::new(Config::default(), conditions, seed);
+    let mut party = Party::new(home(), seed);
+    let node = bench.identity.fingerprint().clone();
+    let other = match role {
+        DtlsRole::Active => DtlsRole::Passive,
+        DtlsRole::Passive => DtlsRole::Active,
+    };
+    party.shake_hands(bench.now, other, &node);
+    let terms = bench.terms(role, vec![of(&party)]);
+    bench.parties.push(party);
+    bench.set(terms);
+    bench
+}
+
+fn is_settled(bench: &Bench) -> bool {
+    let node = bench.secured().is_some() || bench.failed().is_some();
+    node && bench.parties[0].keys.is_some()
+}
+
+#[test]
+fn in_either_role_both_have_the_same_keys() {
+    for role in [DtlsRole::Active, DtlsRole::Passive] {
+        let mut bench = pair(role, Conditions::PERFECT, 1);
+        bench.run_until(MINUTE, is_settled);
+        bench.assert_secured_with(0);
+        assert!(matches!(bench.news[0], SetupNews::Handshaking), "{role:?}");
+        assert_eq!(bench.desk.handshakes(), 0, "{role:?}");
+    }
+}
+
+#[test]
+fn over_a_network_that_loses_three_of_ten_they_come_to_keys_or_say_why_not() {
+    let mut secured = 0;
+    let seeds = seeds(60);
+    for seed in seeds.iter().copied() {
+        for role in [DtlsRole::Active, DtlsRole::Passive] {
+            let mut bench = pair(role, BAD, seed);
+            bench.run_until(2 * MINUTE, is_settled);
+            assert!(is_settled(&bench), "stuck: SEED={seed} {role:?}");
+            match bench.failed() {
+                None => {
+                    secured += 1;
+                    if let Some(Ok(_)) = bench.parties[0].keys {
+                        bench.assert_secured_with(0);
+                    }
+                }
+                Some(reason) => assert_eq!(reason, "dtls_timeout", "SEED={seed} {role:?}"),
+            }
+            assert_eq!(bench.desk.handshakes(), 0, "SEED={seed} {role:?}");
+        }
+    }
+    assert!(secured > seeds.len(), "{secured} of {}", 2 * seeds.len());
+}
+
+#[test]
+fn nothing_is_given_out_before_the_description_is_there_and_it_may_come_late() {
+    let mut bench = Bench::new(Config::default(), Conditions::PERFECT, 3);
+    let mut party = Party::new(home(), 3);
+    let node = bench.identity.fingerprint().clone();
+    party.shake_hands(bench.now, DtlsRole::Active, &node);
+    let unknown = bench.terms(DtlsRole::Passive, vec![]);
+    let known = bench.terms(DtlsRole::Passive, vec![party.fingerprint()]);
+    bench.parties.push(party);
+    bench.set(unknown);
+    bench.run_until(10 * MINUTE, |_| false);
+    assert!(bench.parties[0].keys.is_some(), "the party's side is done");
+    assert!(bench.secured().is_none());
+    bench.set(known);
+    bench.assert_secured_with(0);
+}
+
+#[test]
+fn a_handshake_that_nobody_begins_ends_by_its_time() {
+    let mut bench = Bench::new(Config::default(), Conditions::PERFECT, 3);
+    let party = Party::new(home(), 3);
+    let terms = bench.terms(DtlsRole::Passive, vec![party.fingerprint()]);
+    bench.set(terms);
+    bench.run_until(MINUTE, |bench| bench.failed().is_some());
+    assert_eq!(bench.failed(), Some("dtls_timeout"));
+}
+
+#[test]
+fn another_certificate_than_the_description_names_gives_no_keys() {
+    for role in [DtlsRole::Active, DtlsRole::Passive] {
+        let somebody_else = |_: &Party| Party::new(home(), 6).fingerprint();
+        let mut bench = told(role, Conditions::PERFECT, 5, somebody_else);
+        bench.run_until(MINUTE, |bench| bench.failed().is_some());
+        assert_eq!(bench.failed(), Some("dtls_fingerprint"), "{role:?}");
+        assert!(bench.secured().is_none(), "{role:?}");
+    }
+}
+
+#[test]
+fn what_is_said_again_changes_nothing_and_another_fingerprint_begins_anew() {
+    let mut bench = pair(DtlsRole::Passive, Conditions::PERFECT, 7);
+    bench.run_until(MINUTE, is_settled);
+    let first = bench.secured().expect("secured").0;
+    let terms = bench.terms(DtlsRole::Passive, vec![bench.parties[0].fingerprint()]);
+    bench.set(terms);
+    let unknown = bench.terms(DtlsRole::Passive, vec![]);
+    bench.set(unknown);
+    bench.run_until(MINUTE, |_| false);
+    assert_eq!(bench.failed(), None);
+    assert_eq!(bench.secured().expect("still").0, first);
+
+    let node = bench.identity.fingerprint().clone();
+    let mut party = Party::new(home(), 8);
+    party.shake_hands(bench.now, DtlsRole::Active, &node);
+    let terms = bench.terms(DtlsRole::Passive, vec![party.fingerprint()]);
+    bench.parties[0] = party;
+    bench.set(terms);
+    bench.run_until(MINUTE, |bench| bench.parties[0].keys.is_some());
+    bench.run_until(Duration::from_millis(10), |_| false);
+    assert_ne!(bench.secured().expect("anew").0, first);
+    bench.assert_secured_with(0);
+}
+
+#[test]
+fn another_tls_id_begins_anew_and_a_lost_last_flight_is_sent_again() {
+    let mut bench = pair(DtlsRole::Passive, Conditions::PERFECT, 9);
+    bench.run_until(MINUTE, is_settled);
+    // What is still on its way belongs to the first.
+    bench.run_until(Duration::from_secs(1), |_| false);
+    let first = bench.secured().expect("secured").0;
+    let node = bench.identity.fingerprint().clone();
+    let now = bench.now;
+    bench.parties[0].keys = None;
+    bench.parties[0].shake_hands(now, DtlsRole::Active, &node);
+    let mut terms = bench.terms(DtlsRole::Passive, vec![bench.parties[0].fingerprint()]);
+    terms.dtls = terms.dtls.map(|dtls| DtlsSpec {
+        tls_id: "another".into(),
+        ..dtls
+    });
+    bench.set(terms);
+    // What the node says last is lost: it has its keys, and answers when the party asks again.
+    bench.run_until(MINUTE, |bench| {
+        bench.secured().is_some_and(|(keys, _)| keys != first)
+    });
+    bench.network.set_conditions(Conditions {
+        loss_permille: 1_000,
+        ..Conditions::PERFECT
+    });
+    bench.run_until(Duration::from_millis(1), |_| false);
+    bench.network.set_conditions(Conditions::PERFECT);
+    bench.run_until(MINUTE, |bench| bench.parties[0].keys.is_some());
+    bench.assert_secured_with(0);
+}
+
+#[test]
+fn a_line_that_was_secured_in_an_earlier_process_shakes_no_hands() {
+    let mut bench = Bench::new(Config::default(), Conditions::PERFECT, 11);
+    let mut party = Party::new(home(), 11);
+    let node = bench.identity.fingerprint().clone();
+    party.shake_hands(bench.now, DtlsRole::Active, &node);
+    let mut terms = bench.terms(DtlsRole::Passive, vec![party.fingerprint()]);
+    terms.reached = SetupState {
+        selected: None,
+        connected: true,
+    };
+    bench.parties.push(party);
+    bench.set(terms);
+    bench.run_until(Duration::from_secs(2), |_| false);
+    assert!(bench.secured().is_none() && bench.failed().is_none());
+    assert!(!bench.refused().is_empty());
+    assert!(bench.refused().iter().all(|reason| *reason == "dtls_stray"));
+}
