@@ -32,7 +32,8 @@ fn play(story: &str) -> Option<(Vec<Cdr>, f64)> {
     let options = StandOptions {
         tls: true,
         control_extra:
-            "[registrar]\ndomains = [\"ringpath.example\"]\nalgorithms = [\"SHA-256\"]\nusers_refresh_s = 1\n"
+            "[registrar]\ndomains = [\"ringpath.example\"]\nalgorithms = [\"SHA-256\"]\nusers_refresh_s = 1\n\
+             [limits]\ntransferor_bye_timeout_ms = 500\n"
                 .to_owned(),
         ..StandOptions::default()
     };
@@ -68,4 +69,28 @@ fn play(story: &str) -> Option<(Vec<Cdr>, f64)> {
 fn phones_call_over_tls_with_sha_256() {
     let Some((cdrs, _)) = play("call") else { return };
     assert_eq!(cdrs.len(), 2, "{cdrs:#?}");
+}
+
+/// RFC 5359 §2.1, by caller and callee.
+#[test]
+fn phones_hold_and_resume_over_tls() {
+    play("hold");
+}
+
+/// RFC 5359 §2.4, by callee and caller.
+#[test]
+fn phones_transfer_blind_over_tls() {
+    let Some((_, completed)) = play("blind") else {
+        return;
+    };
+    assert_eq!(completed, 2.0);
+}
+
+/// RFC 5359 §2.5, by callee and caller.
+#[test]
+fn phones_transfer_attended_over_tls() {
+    let Some((_, completed)) = play("attended") else {
+        return;
+    };
+    assert_eq!(completed, 2.0);
 }

@@ -2,6 +2,7 @@
 certificate the authority in the file CA has signed. They play STORY, say what they see, and exit 0 when all is as it should be; what
 passed on the wire goes to the file LOG."""
 
+import os
 import sys
 import time
 
@@ -9,6 +10,8 @@ import pjsua2 as pj
 
 STORY, HOST, SERVER, CA, LOG = sys.argv[1:]
 WITHIN_S = 10
+# In which a call that hears nothing gets no packet.
+SILENCE_S = 0.15
 DOMAIN = "ringpath.example"
 
 
@@ -34,11 +37,14 @@ class Call(pj.Call):
     def over(self):
         return not self.isActive()
 
-    def media(self):
-        return self.getInfo().media[0].status
+    def direction(self):
+        # What is inside lives no longer than the whole.
+        info = self.getInfo()
+        return info.media[0].dir
 
     def heard(self):
-        return self.getStreamStat(0).rtcp.rxStat.pkt
+        statistics = self.getStreamStat(0)
+        return statistics.rtcp.rxStat.pkt
 
     def answer_with(self, code):
         prm = pj.CallOpParam()
@@ -78,11 +84,13 @@ class Phone(pj.Account):
         return call
 
 
-def wait(what, holds):
+def wait(what, holds, seen=lambda: ""):
     end = time.monotonic() + WITHIN_S
     while not holds():
         if time.monotonic() > end:
-            sys.exit(f"never: {what}")
+            print("never:", what, seen(), flush=True)
+            # The library is not fit to be taken down in the middle of a call.
+            os._exit(1)
         endpoint.libHandleEvents(20)
     print("ok", what, flush=True)
 
@@ -119,7 +127,88 @@ def call(alice, bob, carol):
     end(into, out)
 
 
-STORIES = {"call": call}
+def hold(one, other):
+    one.setHold(pj.CallOpParam())
+    directions = (pj.PJMEDIA_DIR_ENCODING, pj.PJMEDIA_DIR_DECODING)
+    wait(
+        f"{one.phone.name} holds {other.phone.name}",
+        lambda: (one.direction(), other.direction()) == directions,
+        lambda: (one.direction(), other.direction()),
+    )
+    before = one.heard(), time.monotonic() + SILENCE_S
+
+    def silent():
+        nonlocal before
+        if one.heard() != before[0]:
+            before = one.heard(), time.monotonic() + SILENCE_S
+        return time.monotonic() > before[1]
+
+    wait("silence", silent)
+
+
+def resume(one, other):
+    prm = pj.CallOpParam(True)
+    prm.opt.flag = pj.PJSUA_CALL_UNHOLD
+    one.reinvite(prm)
+    both = pj.PJMEDIA_DIR_ENCODING_DECODING
+    wait("resumption", lambda: one.direction() == other.direction() == both)
+    hears(one, other)
+
+
+def held(alice, bob, carol):
+    out, into = connect(alice, bob)
+    for one, other in ((out, into), (into, out)):
+        hold(one, other)
+        resume(one, other)
+    end(out, into)
+
+
+def leave(politely, *calls):
+    """The ends of the calls of who has referred: by himself, or by the server when he does not."""
+    for call in calls:
+        if politely and not call.over():
+            call.hangup(pj.CallOpParam())
+    wait("who refers is out of it", lambda: all(call.over() for call in calls))
+
+
+def transfer_blind(alice, bob, carol):
+    """Bob, and then Alice, refers the other to Carol."""
+    for refers in (bob, alice):
+        out, into = connect(alice, bob)
+        leaves, stays = (into, out) if refers is bob else (out, into)
+        known = len(carol.calls)
+        leaves.xfer(f"sip:carol@{DOMAIN}", pj.CallOpParam(True))
+        wait("carol rings", lambda: len(carol.calls) > known)
+        target = carol.calls[-1]
+        target.answer_with(200)
+        wait("who refers is told", lambda: 200 in leaves.progress, lambda: leaves.progress)
+        leave(refers is bob, leaves)
+        hears(stays, target)
+        end(target, stays)
+
+
+def transfer_attended(alice, bob, carol):
+    """Bob, and then Alice, holds the other, asks Carol, and joins both."""
+    for refers in (bob, alice):
+        out, into = connect(alice, bob)
+        leaves, stays = (into, out) if refers is bob else (out, into)
+        hold(leaves, stays)
+        asks, target = connect(refers, carol)
+        hold(asks, target)
+        leaves.xferReplaces(asks, pj.CallOpParam(True))
+        wait("who refers is told", lambda: 200 in leaves.progress, lambda: leaves.progress)
+        leave(refers is bob, leaves, asks)
+        assert stays.confirmed() and target.confirmed()
+        hears(stays, target)
+        end(stays, target)
+
+
+STORIES = {
+    "call": call,
+    "hold": held,
+    "blind": transfer_blind,
+    "attended": transfer_attended,
+}
 
 endpoint = pj.Endpoint()
 endpoint.libCreate()
