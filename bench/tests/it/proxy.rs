@@ -60,24 +60,26 @@ fn start(binary: &Path, address: SocketAddr, to: SocketAddr, folder: &Path) -> P
 
 /// Calls through planes and proxy to their end; nothing is held afterwards, and each has a record with this status.
 fn run(name: &str, scenario: &str, place: Place, status: i64) {
-    run_with(name, scenario, place, status, CALLS, "");
-}
-
-/// The same with a callee that is called so often, and further lines of the configuration.
-fn run_with(name: &str, scenario: &str, place: Place, status: i64, called: u32, extra: &str) {
-    let test = format!("proxy-{name}-{place:?}");
-    if !sipp_is_here(&test) {
-        return;
-    }
-    let Some(binary) = kamailio() else {
-        return skip(&test, "kamailio is not installed; run `make bench-bootstrap`");
-    };
     let options = StandOptions {
         first_trunk: place == Place::Behind,
-        control_extra: extra.to_owned(),
         ..StandOptions::default()
     };
-    let mut stand = stand(&test, &options);
+    if let Some(stand) = run_with(name, scenario, place, CALLS, &options) {
+        check(stand, status, CALLS);
+    }
+}
+
+/// The same with a callee that is called so often, and no look at what became of it.
+fn run_with(name: &str, scenario: &str, place: Place, called: u32, options: &StandOptions) -> Option<Stand> {
+    let test = format!("proxy-{name}-{place:?}");
+    if !sipp_is_here(&test) {
+        return None;
+    }
+    let Some(binary) = kamailio() else {
+        skip(&test, "kamailio is not installed; run `make bench-bootstrap`");
+        return None;
+    };
+    let mut stand = stand(&test, options);
     let callee = stand.callee(scenario, called);
     let mut caller = stand.caller(scenario, CALLS);
     let mut proxy = match place {
@@ -89,25 +91,31 @@ fn run_with(name: &str, scenario: &str, place: Place, status: i64, called: u32, 
         Place::Behind => start(&binary, stand.first_trunk(), callee.local, stand.folder()),
     };
     run_both(&mut stand, &callee, &caller);
-    check(&stand, status);
+    stand.wait_until_quiet(Duration::from_secs(10)).unwrap();
     proxy.stop(Duration::from_secs(10)).unwrap();
-    stand.finish().unwrap();
+    Some(stand)
 }
 
-fn check(stand: &Stand, status: i64) {
-    stand.wait_until_quiet(Duration::from_secs(10)).unwrap();
+fn check(stand: Stand, status: i64, records: u32) {
     let skipped = stand
         .control_metrics()
         .unwrap()
         .value("ringpath_control_call_events_total", "next_hop_skipped");
     assert_eq!(skipped.unwrap_or(0.0), 0.0, "all calls went by the proxy");
     let cdrs = stand
-        .wait_for_cdrs(CALLS as usize, Duration::from_secs(10))
+        .wait_for_cdrs(records as usize, Duration::from_secs(10))
         .unwrap();
-    assert_eq!(cdrs.len(), CALLS as usize, "{cdrs:#?}");
+    assert_eq!(cdrs.len(), records as usize, "{cdrs:#?}");
     for cdr in cdrs {
         assert_eq!(cdr.status, Some(status), "{cdr:#?}");
     }
+    stand.finish().unwrap();
+}
+
+fn check_transfers(stand: &Stand) {
+    let metrics = stand.control_metrics().unwrap();
+    let transfers = |stage| metrics.value("ringpath_control_transfers_total", stage);
+    assert_eq!(transfers("completed"), Some(f64::from(CALLS)));
 }
 
 fn run_on_both_sides(name: &str, scenario: &str, status: i64) {
@@ -119,8 +127,34 @@ fn run_on_both_sides(name: &str, scenario: &str, status: i64) {
 /// Who stays gets its re-INVITE by the Record-Route.
 #[test]
 fn a_caller_behind_a_proxy_is_transferred() {
-    let extra = "transfer = \"local\"\n";
-    run_with("transfer", "transfer/blind", Place::Before, 200, CALLS * 2, extra);
+    let options = StandOptions {
+        // Of the only route, whose section comes last.
+        control_extra: "transfer = \"local\"\n".to_owned(),
+        ..StandOptions::default()
+    };
+    let scenario = "transfer/blind";
+    let Some(stand) = run_with("transfer", scenario, Place::Before, CALLS * 2, &options) else {
+        return;
+    };
+    check_transfers(&stand);
+    check(stand, 200, CALLS);
+}
+
+/// The REFER comes by the proxy, its NOTIFYs go there; the same for who is joined, whose re-INVITEs have and ask for an offer.
+#[test]
+fn an_attended_transfer_goes_through_a_proxy() {
+    for place in [Place::Before, Place::Behind] {
+        let options = StandOptions {
+            first_trunk: place == Place::Behind,
+            sip_extra: "caller_transfer = \"local\"\n".to_owned(),
+            ..StandOptions::default()
+        };
+        let Some(stand) = run_with("attended", "transfer/attended", place, CALLS * 2, &options) else {
+            return;
+        };
+        check_transfers(&stand);
+        check(stand, 200, CALLS * 2);
+    }
 }
 
 /// re-INVITE and BYE of the caller follow the Record-Route.

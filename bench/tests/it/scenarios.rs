@@ -205,27 +205,56 @@ fn a_call_is_held_and_taken_back_over_tcp() {
     run("hold/resume", Transport::Tcp, &CALLER_HANGS_UP);
 }
 
-#[test]
-fn a_callee_transfers_its_caller() {
-    let test = "transfer-blind";
-    if !sipp_is_here(test) {
-        return;
+/// Calls that are transferred; all their records.
+fn run_transfer(scenario: &str, options: &StandOptions) -> Option<Vec<Cdr>> {
+    let test = scenario.replace('/', "-");
+    if !sipp_is_here(&test) {
+        return None;
     }
-    let options = StandOptions {
-        // Of the only route, whose section comes last.
-        control_extra: "transfer = \"local\"\n".to_owned(),
-        ..StandOptions::default()
-    };
-    let mut stand = stand(test, &options);
-    // It is called twice each time: by the caller, and as the target.
-    let callee = stand.callee("transfer/blind", CALLS * 2);
-    let caller = stand.caller("transfer/blind", CALLS);
+    let mut stand = stand(&test, options);
+    // It is called twice each time: as the callee, and as the target.
+    let callee = stand.callee(scenario, CALLS * 2);
+    let caller = stand.caller(scenario, CALLS);
     run_both(&mut stand, &callee, &caller);
     stand.wait_until_quiet(Duration::from_secs(10)).unwrap();
     let metrics = stand.control_metrics().unwrap();
     let transfers = |stage| metrics.value("ringpath_control_transfers_total", stage);
     assert_eq!(transfers("completed"), Some(f64::from(CALLS)));
-    check(&stand.finish().unwrap(), &CALLER_HANGS_UP);
+    Some(stand.finish().unwrap())
+}
+
+#[test]
+fn a_callee_transfers_its_caller() {
+    let options = StandOptions {
+        // Of the only route, whose section comes last.
+        control_extra: "transfer = \"local\"\n".to_owned(),
+        ..StandOptions::default()
+    };
+    if let Some(cdrs) = run_transfer("transfer/blind", &options) {
+        check(&cdrs, &CALLER_HANGS_UP);
+    }
+}
+
+#[test]
+fn a_caller_joins_both_whom_it_called() {
+    let options = StandOptions {
+        sip_extra: "caller_transfer = \"local\"\n".to_owned(),
+        ..StandOptions::default()
+    };
+    let Some(cdrs) = run_transfer("transfer/attended", &options) else {
+        return;
+    };
+    let ended = |by: &str| {
+        cdrs.iter()
+            .filter(|cdr| cdr.released_by.as_deref() == Some(by))
+            .count()
+    };
+    // The first calls go on without the caller, the others end with the transfer.
+    assert_eq!(
+        [ended("callee"), ended("system")],
+        [CALLS as usize; 2],
+        "{cdrs:#?}"
+    );
 }
 
 #[test]
