@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use call::TrunkId;
+use sip::Transport;
 
 use crate::config;
 
@@ -34,6 +35,14 @@ impl Plan {
         routes
             .chain(trunks)
             .map(|hop| hop.destination.remote.ip())
+            .collect()
+    }
+
+    /// The servers that are obeyed when they want to be sent less.
+    pub fn obeyed(&self) -> Vec<(Transport, SocketAddr)> {
+        let trunks = self.trunks.iter().filter(|trunk| trunk.config.overload_control);
+        let hops = trunks.flat_map(|trunk| &trunk.next_hops);
+        hops.map(|hop| (hop.destination.transport, hop.destination.remote))
             .collect()
     }
 

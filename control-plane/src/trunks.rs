@@ -61,6 +61,7 @@ impl Shell {
     pub fn take_plan(&mut self) {
         let plan = self.plan.borrow_and_update().clone();
         self.b2bua.set_trunks(&plan.limits());
+        self.b2bua.obey(&plan.obeyed());
         self.next_hops = plan.addresses();
         self.transport.set_peers(self.next_hops.iter().copied());
         self.set_trunks(&plan);

@@ -43,6 +43,9 @@ pub struct Trunk {
     /// What is agreed with the trunk about SRTP.
     #[serde(default)]
     pub srtp: super::Srtp,
+    /// Whether its servers are sent fewer calls when they say so by `oc` (RFC 7339).
+    #[serde(default)]
+    pub overload_control: bool,
     /// Calls of ours at once; one more goes to the next route, or gets 503.
     #[serde(default)]
     pub calls_max: Option<u32>,

@@ -25,6 +25,12 @@ pub struct Counters {
     pub next_hops_at_limit: u64,
     /// 503 with `Retry-After` after which a next hop was left alone for a while.
     pub next_hops_rested: u64,
+    /// Next hops passed over because they do not want so many calls (RFC 7339).
+    pub next_hops_spared: u64,
+    /// Words of servers about their overload that counted.
+    pub overloads_heard: u64,
+    /// Words of servers about their overload that were older than another, or bogus.
+    pub overloads_ignored: u64,
     /// Redirections that were followed.
     pub redirects_followed: u64,
     /// Redirections that were to be followed, and lead to nobody who may be called.

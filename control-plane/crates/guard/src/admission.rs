@@ -41,7 +41,7 @@ pub enum Rank {
     Emergency,
 }
 
-const RANKS: usize = Rank::Emergency as usize + 1;
+pub(crate) const RANKS: usize = Rank::Emergency as usize + 1;
 
 /// Decides what new requests are refused while they wait too long: by the delay that they have in the queue, as CoDel
 /// (RFC 8289) does, and not by how many there are. The share is controlled as by PIE (RFC 8033 §4.2).

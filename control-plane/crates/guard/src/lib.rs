@@ -2,6 +2,7 @@
 //!
 //! - [`Guard`] stands before the parser: bans, and a token bucket a source.
 //! - [`Admission`] stands behind it: while new requests wait too long it tells which are refused, least important first.
+//! - [`Throttle`] stands before what we send: it keeps back what overloaded neighbours do not want.
 //!
 //! Absent from this crate: sockets, clocks, SIP. What is asked with every message costs a hash and one line of memory, and
 //! does not allocate.
@@ -16,6 +17,7 @@ mod gate;
 mod network;
 mod offence;
 mod sources;
+mod throttle;
 
 pub use admission::{Admission, Rank};
 pub use bans::{Ban, Change};
@@ -25,3 +27,4 @@ pub use counters::{Counters, Refusal};
 pub use gate::Guard;
 pub use network::Network;
 pub use offence::{Evidence, Offence};
+pub use throttle::{Feedback, Throttle};

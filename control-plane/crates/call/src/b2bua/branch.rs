@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use guard::Rank;
 use sans_io::Timestamp;
 use sip::transaction::ClientKey;
 
@@ -41,6 +42,8 @@ pub(super) struct Failure {
     pub(super) ending: Ending,
     /// The branch: where it was, and its `Call-ID`.
     pub(super) at: Option<(SocketAddr, String)>,
+    /// The next hop was spared: it is overloaded, and we are not.
+    pub(super) is_spared: bool,
 }
 
 impl Failure {
@@ -48,6 +51,7 @@ impl Failure {
         Self {
             ending: Ending::of(cause),
             at: None,
+            is_spared: false,
         }
     }
 
@@ -215,16 +219,42 @@ impl Call {
 
     /// Counts the call to the trunk of a next hop; false if that has as many as it takes.
     fn is_admitted(&mut self, hub: &mut Hub, now: Timestamp, hop: usize) -> bool {
-        let next_hop = self.outbound.hops.get(hop);
-        if next_hop.is_none_or(|hop| hub.trunks.admit(now, self.key, hop)) {
+        let rank = self.rank(hub);
+        let Some(next_hop) = self.outbound.hops.get(hop) else {
             return true;
-        }
-        hub.counters.next_hops_at_limit += 1;
+        };
+        let is_spared = hub.trunks.spares(now, next_hop, rank);
+        let text = match is_spared {
+            true => {
+                hub.counters.next_hops_spared += 1;
+                "The next hop is overloaded"
+            }
+            false if hub.trunks.admit(now, self.key, next_hop) => return true,
+            false => {
+                hub.counters.next_hops_at_limit += 1;
+                "The trunk has as many calls as it takes"
+            }
+        };
         if let Some(inbound) = &mut self.inbound {
-            let cause = Cause::failed(Released::Us, 503, "The trunk has as many calls as it takes");
-            inbound.failure.get_or_insert_with(|| Failure::of(cause));
+            let failure = || Failure {
+                is_spared,
+                ..Failure::of(Cause::failed(Released::Us, 503, text))
+            };
+            inbound.failure.get_or_insert_with(failure);
         }
         false
+    }
+
+    /// How important the call is to an overloaded next hop (RFC 7339 §5.10.1).
+    pub(super) fn rank(&self, hub: &Hub) -> Rank {
+        let inbound = self.inbound.as_deref();
+        let uri = inbound.and_then(|inbound| inbound.invite.request_uri());
+        let is_users = inbound.is_some_and(|inbound| inbound.account.is_some());
+        match uri {
+            Some(uri) if hub.config.emergency_numbers.includes(uri) => Rank::Emergency,
+            _ if is_users => Rank::UserInvite,
+            _ => Rank::TrunkInvite,
+        }
     }
 
     /// Sets the clock for branches that say nothing, if there is somebody else to be called then.
@@ -286,11 +316,16 @@ impl Call {
     fn end_unanswered(&mut self, hub: &mut Hub, now: Timestamp) {
         let failure = self.inbound.as_mut().and_then(|inbound| inbound.failure.take());
         let nobody = || Failure::of(Cause::failed(Released::Us, 503, "No next hop can be reached"));
-        let Failure { mut ending, at } = failure.unwrap_or_else(nobody);
+        let Failure {
+            mut ending,
+            at,
+            is_spared,
+        } = failure.unwrap_or_else(nobody);
         if let Some((remote, call_id)) = at {
             self.record.tried(remote, &call_id);
         }
-        if ending.cause.released == Released::Us && ending.cause.sip_status == 503 {
+        // Whom we tell a time leaves us alone altogether, and it is not we who are overloaded.
+        if ending.cause.released == Released::Us && ending.cause.sip_status == 503 && !is_spared {
             ending.retry_after = Some(hub.config.retry_after_s);
         }
         self.end(hub, now, ending);

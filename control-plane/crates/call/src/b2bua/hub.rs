@@ -108,6 +108,7 @@ impl Hub {
     pub(super) fn new(config: Config, mut random: Random) -> Self {
         Self {
             layer: Layer::new(config.transactions.clone(), random.fork()),
+            trunks: Trunks::new(config.rest_max, random.fork()),
             config,
             random,
             deadlines: Deadlines::default(),
@@ -118,7 +119,6 @@ impl Hub {
             media: HashMap::new(),
             media_calls: HashMap::new(),
             accounts: Accounts::default(),
-            trunks: Trunks::default(),
             errands: VecDeque::new(),
             dialogs: HashMap::new(),
             media_requests: 0,
@@ -141,6 +141,17 @@ impl Hub {
     fn drain_layer(&mut self) {
         while let Some(transmit) = self.layer.poll_transmit() {
             self.outputs.push_back(Output::Send(transmit));
+        }
+    }
+
+    /// Takes what servers have said about their overload.
+    pub(super) fn hear_overloads(&mut self, now: Timestamp) {
+        while let Some((destination, overload)) = self.layer.poll_overload() {
+            let is_taken = overload.is_ok_and(|overload| self.trunks.hear(now, &destination, overload));
+            match is_taken {
+                true => self.counters.overloads_heard += 1,
+                false => self.counters.overloads_ignored += 1,
+            }
         }
     }
 

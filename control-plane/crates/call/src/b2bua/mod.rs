@@ -274,6 +274,13 @@ impl B2bua {
         self.hub.trunks.set(trunks);
     }
 
+    /// Obeys these servers, and no others, when they want to be sent less (RFC 7339); requests to them offer it. Those that stay
+    /// keep their state.
+    pub fn obey(&mut self, servers: &[(Transport, SocketAddr)]) {
+        self.hub.layer.obey(servers.iter().copied());
+        self.hub.trunks.obey(servers.iter().copied());
+    }
+
     /// Whether a server of a trunk is there: calls pass it over while it is not, unless none is.
     pub fn set_server_up(&mut self, trunk: TrunkId, transport: Transport, remote: SocketAddr, up: bool) {
         self.hub.trunks.set_up(trunk, transport, remote, up);
@@ -364,6 +371,7 @@ impl B2bua {
     }
 
     fn handle_events(&mut self, now: Timestamp) {
+        self.hub.hear_overloads(now);
         loop {
             while let Some(event) = self.hub.poll_event() {
                 self.handle_event(now, event);

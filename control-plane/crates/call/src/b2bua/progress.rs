@@ -230,7 +230,11 @@ impl Call {
             retry_after,
             ..Ending::of(cause)
         };
-        let failure = Failure { ending, at: None };
+        let failure = Failure {
+            ending,
+            at: None,
+            is_spared: false,
+        };
         self.branch_failed(hub, now, branch, failure, goes_on);
     }
 

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sans_io::Timestamp;
+use guard::{Feedback, Rank, Throttle};
+use sans_io::{Random, Timestamp};
+use sip::message::Overload;
 use sip::{Destination, Transport};
 
 use super::hub::CallKey;
@@ -18,13 +20,15 @@ const RESTING_MAX: usize = 10_000;
 type Server = (Transport, SocketAddr);
 
 /// How trunks and servers stand, as far as calls have to know.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Trunks {
     trunks: HashMap<TrunkId, Trunk>,
     /// Servers that do not answer OPTIONS.
     down: HashSet<(TrunkId, Server)>,
     /// Servers that wanted to be left alone, and until when (RFC 3261 §21.5.4).
     resting: HashMap<Server, Timestamp>,
+    /// What servers that are obeyed do not want (RFC 7339).
+    throttle: Throttle<Server>,
     /// At which trunk a call is.
     calls: HashMap<CallKey, TrunkId>,
     has_changed: bool,
@@ -40,6 +44,40 @@ struct Trunk {
 }
 
 impl Trunks {
+    /// Without trunks. No server is obeyed longer than `rest_max` for one word.
+    pub(super) fn new(rest_max: Duration, random: Random) -> Self {
+        Self {
+            trunks: HashMap::new(),
+            down: HashSet::new(),
+            resting: HashMap::new(),
+            throttle: Throttle::new(rest_max, random),
+            calls: HashMap::new(),
+            has_changed: false,
+        }
+    }
+
+    /// Obeys these servers, and no others, about their overload.
+    pub(super) fn obey(&mut self, servers: impl IntoIterator<Item = Server>) {
+        self.throttle.set(servers);
+    }
+
+    /// Takes what a server says of its overload; false if that does not count, as it is not the latest.
+    pub(super) fn hear(&mut self, now: Timestamp, destination: &Destination, overload: Overload) -> bool {
+        let feedback = Feedback {
+            percent: overload.percent,
+            validity: Duration::from_millis(overload.validity_ms.into()),
+            sequence: overload.sequence,
+        };
+        let server = (destination.transport, destination.remote);
+        self.throttle.hear(now, server, feedback)
+    }
+
+    /// Whether the server of `hop` is to have a new call of that rank, as far as its overload goes.
+    pub(super) fn spares(&mut self, now: Timestamp, hop: &NextHop, rank: Rank) -> bool {
+        let server = (hop.destination.transport, hop.destination.remote);
+        !self.throttle.admit(now, server, rank)
+    }
+
     /// Whether no call is at a trunk.
     pub(super) fn is_idle(&self) -> bool {
         self.calls.is_empty()

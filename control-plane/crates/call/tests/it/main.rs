@@ -17,6 +17,7 @@ mod next_hops;
 mod node;
 mod offers;
 mod operator;
+mod overload;
 mod random;
 mod redirects;
 mod refusals;

@@ -67,6 +67,8 @@ pub struct Ua {
     pub field: Option<String>,
     /// A header field for our responses to an INVITE.
     pub response_field: Option<(&'static str, &'static str)>,
+    /// Said in the Via of responses to the INVITE (RFC 7339).
+    pub overload: Option<sip::message::Overload>,
     /// `WWW-Authenticate` of a 401 to every request within a dialog that has no `Authorization`.
     pub asks: Option<&'static str>,
     /// `Session-Expires` and `Allow` of our 2xx to INVITE and UPDATE.
@@ -186,6 +188,7 @@ impl Ua {
             bye_reason: None,
             field: None,
             response_field: None,
+            overload: None,
             asks: None,
             session: None,
             allows: None,
@@ -324,6 +327,10 @@ impl Ua {
             response = response.body("application/sdp", body.as_bytes());
         }
         let response = response.build().unwrap();
+        let told = self
+            .overload
+            .map(|overload| response.with_overload(&overload).unwrap());
+        let response = told.unwrap_or(response);
         let _ = self.layer.respond(now, key, response.clone());
         let early = self.take_early_dialog_of(key, status, tag);
         if (200..300).contains(&status) {

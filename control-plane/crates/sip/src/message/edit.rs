@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::grammar::{Values, trim, trim_end};
 use super::printer::Printer;
-use super::{BuildError, FieldName, Header, HeaderName, Message, Params, Via};
+use super::{BuildError, FieldName, Header, HeaderName, Message, Param, Params, Via};
 
 /// A changed copy of a message: everything that is not changed stays as it was, known names in long form.
 #[derive(Clone, Debug)]
@@ -47,6 +47,15 @@ impl Message {
         received: Option<IpAddr>,
         rport: Option<u16>,
     ) -> Result<Self, BuildError> {
+        self.with_top_via(|params| {
+            let mut text = String::with_capacity(params.as_str().len() + SPARE);
+            append_params(&mut text, params, received, rport);
+            text
+        })
+    }
+
+    /// A copy whose topmost `Via` has the parameters that `params` makes of those that are there.
+    pub(super) fn with_top_via(&self, params: impl FnOnce(Params<'_>) -> String) -> Result<Self, BuildError> {
         let error = BuildError::Value(HeaderName::Via);
         let field = self
             .entries
@@ -56,8 +65,7 @@ impl Message {
         let text = Values::new(self.text(field.value)).next().unwrap_or_default();
         let via = Via::parse(text).map_err(|_| error)?;
         let head = trim_end(&text[..text.len() - via.params.as_str().len()]);
-        let mut params = String::with_capacity(via.params.as_str().len() + SPARE);
-        append_params(&mut params, via.params, received, rport);
+        let params = params(via.params);
 
         // A value starts where its field's value starts, since the scan left out the white space before it.
         let params_at = usize::from(field.value.at) + head.len();
@@ -70,18 +78,23 @@ impl Message {
     }
 }
 
-fn append_params(value: &mut String, params: Params<'_>, received: Option<IpAddr>, rport: Option<u16>) {
+/// A parameter as it was written, with its semicolon.
+pub(super) fn param_text(param: Param<'_>) -> impl Iterator<Item = &str> {
+    let value = param.value.into_iter().flat_map(|value| ["=", value]);
+    [";", param.name].into_iter().chain(value)
+}
+
+fn append_params(text: &mut String, params: Params<'_>, received: Option<IpAddr>, rport: Option<u16>) {
     for param in params.iter() {
         let replaced = param.name.eq_ignore_ascii_case("received")
             || (param.name.eq_ignore_ascii_case("rport") && (rport.is_some() || param.value.is_some()));
         if !replaced {
-            value.extend([";", param.name]);
-            value.extend(param.value.iter().flat_map(|value| ["=", value]));
+            text.extend(param_text(param));
         }
     }
     // Writing to a String does not fail.
-    let _ = received.map(|address| write!(value, ";received={address}"));
-    let _ = rport.map(|port| write!(value, ";rport={port}"));
+    let _ = received.map(|address| write!(text, ";received={address}"));
+    let _ = rport.map(|port| write!(text, ";rport={port}"));
 }
 
 impl<'a> Edit<'a> {

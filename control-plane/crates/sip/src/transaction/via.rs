@@ -3,15 +3,15 @@ use std::net::IpAddr;
 use sans_io::Random;
 
 use super::config::Listener;
-use crate::message::{BRANCH_COOKIE, Message, Via};
+use crate::message::{BRANCH_COOKIE, Message, OVERLOAD_OFFER, Via};
 use crate::{Destination, Source, Transport};
 
 /// A Via of ours with a branch that nobody can guess: 128 random bits. Whoever answers with that branch has seen the
 /// request, so a response is matched by it alone. `rport` asks for the answer to come to where we sent from (RFC 3581);
-/// over TLS `alias` offers the connection for requests to us (RFC 5923 §5).
-pub(super) fn own_via(listener: &Listener, random: &mut Random) -> String {
+/// over TLS `alias` offers the connection for requests to us (RFC 5923 §5). `oc` offers to obey (RFC 7339 §5.1).
+pub(super) fn own_via(listener: &Listener, random: &mut Random, obeys: bool) -> String {
     format!(
-        "SIP/2.0/{} {};branch={BRANCH_COOKIE}{:016x}{:016x};rport{}",
+        "SIP/2.0/{} {};branch={BRANCH_COOKIE}{:016x}{:016x};rport{}{}",
         listener.transport.via_name(),
         listener.sent_by,
         random.next_u64(),
@@ -21,6 +21,7 @@ pub(super) fn own_via(listener: &Listener, random: &mut Random) -> String {
         } else {
             ""
         },
+        if obeys { OVERLOAD_OFFER } else { "" },
     )
 }
 

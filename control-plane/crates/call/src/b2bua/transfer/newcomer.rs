@@ -62,6 +62,7 @@ impl B2bua {
 impl Call {
     /// Sends the INVITE to the next of the newcomer's next hops; when there is none left the transfer fails.
     pub(super) fn call_newcomer(&mut self, hub: &mut Hub, now: Timestamp) {
+        let rank = self.rank(hub);
         loop {
             let Some(transfer) = self.transfer() else { return };
             let Some(hop) = transfer.hops.next() else {
@@ -69,6 +70,10 @@ impl Call {
                 return;
             };
             let (until, has_next) = (transfer.until, !transfer.hops.as_slice().is_empty());
+            if hub.trunks.spares(now, &hop, rank) {
+                hub.counters.next_hops_spared += 1;
+                continue;
+            }
             if !hub.trunks.admit(now, self.key.of_newcomer(), &hop) {
                 hub.counters.next_hops_at_limit += 1;
                 continue;

@@ -1,7 +1,8 @@
 mod receive;
 mod run;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sans_io::{Random, Timestamp};
@@ -18,8 +19,8 @@ use super::schedule::Schedule;
 use super::slots::{SlotKey, Slots};
 use super::timers::Timer;
 use super::{client_invite, client_non_invite, generated, via};
-use crate::message::{Message, Method};
-use crate::{Destination, Transmit};
+use crate::message::{Message, Method, Overload, SyntaxError};
+use crate::{Destination, Transmit, Transport};
 
 /// All transactions of one process or shard: the transaction layer of RFC 3261 §17 with RFC 3581, 4320 and 6026,
 /// between the transports below and the transaction user (the *user*) above.
@@ -30,8 +31,8 @@ use crate::{Destination, Transmit};
 ///   [`handle_transport_error`](Self::handle_transport_error), [`handle_timeout`](Self::handle_timeout).
 /// - The user acts through [`send_request`](Self::send_request), [`respond`](Self::respond),
 ///   [`cancel`](Self::cancel) and [`ack`](Self::ack).
-/// - After any of these, poll [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event) until both
-///   are empty, then [`poll_timeout`](Self::poll_timeout) for when to call `handle_timeout`.
+/// - After any of these, poll [`poll_transmit`](Self::poll_transmit), [`poll_event`](Self::poll_event) and, if there is
+///   somebody to [`obey`](Self::obey), [`poll_overload`](Self::poll_overload) until all are empty, then [`poll_timeout`](Self::poll_timeout) for when to call `handle_timeout`.
 ///
 /// `now` never goes back between calls; if it does, timers fire late and nothing else is harmed.
 ///
@@ -61,6 +62,9 @@ pub struct Layer {
     merged: ByFingerprint<SlotKey>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
+    /// Servers whose word about their overload counts, and what they have said.
+    obeyed: HashSet<(Transport, SocketAddr)>,
+    overloads: VecDeque<(Destination, Result<Overload, SyntaxError>)>,
     counters: Counters,
 }
 
@@ -80,6 +84,8 @@ impl Layer {
             merged: ByFingerprint::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
+            obeyed: HashSet::new(),
+            overloads: VecDeque::new(),
             counters: Counters::default(),
         }
     }
@@ -132,6 +138,21 @@ impl Layer {
             .begin_client(now, machine, request, destination, false)
             .ok_or(SendError::Unusable)?;
         Ok(ClientKey(key))
+    }
+
+    /// Offers to these servers, and no others, to send them less when they want so (RFC 7339 §5.1).
+    pub fn obey(&mut self, servers: impl IntoIterator<Item = (Transport, SocketAddr)>) {
+        self.obeyed = servers.into_iter().collect();
+    }
+
+    fn obeys(&self, destination: &Destination) -> bool {
+        !self.obeyed.is_empty() && self.obeyed.contains(&(destination.transport, destination.remote))
+    }
+
+    /// The next thing that such a server said about its overload in a response to a request of ours, and where that request
+    /// had gone; an error if that was bogus. There is at most one for a message that was handled.
+    pub fn poll_overload(&mut self) -> Option<(Destination, Result<Overload, SyntaxError>)> {
+        self.overloads.pop_front()
     }
 
     /// The wire image of `ack`, an ACK for a 2xx, with a Via and a branch of its own (RFC 3261 §13.2.2.4). No
@@ -253,7 +274,8 @@ impl Layer {
     /// `request` with our Via on top.
     fn add_via(&mut self, request: &Message, destination: &Destination) -> Result<Message, SendError> {
         let listener = self.config.listener(destination).ok_or(SendError::NoListener)?;
-        let via = via::own_via(listener, &mut self.random);
+        let obeys = self.obeys(destination);
+        let via = via::own_via(listener, &mut self.random, obeys);
         let bytes = generated::with_via(request, &via).ok_or(SendError::Unusable)?;
         Message::parse_datagram(bytes).map_err(|_| SendError::Unusable)
     }

@@ -8,7 +8,7 @@ use super::super::slots::SlotKey;
 use super::super::timers::Timer;
 use super::super::{generated, server_invite, server_non_invite, via};
 use super::Layer;
-use crate::message::{HeaderName, Message, Method};
+use crate::message::{HeaderName, Message, Method, Overload};
 use crate::{Source, Transmit};
 
 impl Layer {
@@ -36,10 +36,23 @@ impl Layer {
             .filter(|_| ours)
             .map(|branch| self.secret.client(branch, method.as_str()));
         match fingerprint.and_then(|fingerprint| self.clients.get(&fingerprint)) {
-            Some(&key) => self.run(now, key, input, Some((source, response))),
+            Some(&key) => {
+                self.hear_overload(key, &response);
+                self.run(now, key, input, Some((source, response)));
+            }
             None => self.counters.stray_responses += 1,
         }
         Some(())
+    }
+
+    /// Notes what a server that we obey says about its overload. Only who has seen the request of `key` can say it.
+    fn hear_overload(&mut self, key: SlotKey, response: &Message) {
+        let record = self.records.find(key).map(|record| record.destination);
+        if let Some(destination) = record.filter(|destination| self.obeys(destination))
+            && let Some(overload) = response.via().ok().and_then(|via| Overload::of(&via))
+        {
+            self.overloads.push_back((destination, overload));
+        }
     }
 
     fn handle_ack(&mut self, now: Timestamp, source: Source, ack: Message) -> Option<()> {
