@@ -28,7 +28,8 @@ pub struct Limits {
     /// What a new request may wait. While even the luckiest waits longer, for two seconds, the least important get 503.
     /// 0: only full queues refuse.
     pub queue_delay_target_ms: u64,
-    /// Numbers of emergency calls, which are refused last and for which places are kept.
+    /// Numbers of emergency calls, which are refused last and for which places are kept. The first is called for
+    /// `urn:service:sos`.
     pub emergency_numbers: Vec<String>,
     /// `Retry-After` of those 503, in seconds; up to five times as much again is added to those given for full queues.
     pub retry_after_s: u32,

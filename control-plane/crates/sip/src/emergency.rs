@@ -23,11 +23,17 @@ impl EmergencyNumbers {
         Self(numbers.into_iter().collect())
     }
 
+    /// Who is called for `urn:service:sos` and its sub-services: the first of the numbers, if there is one. `None` for any
+    /// other URI.
+    pub fn number_for(&self, request_uri: &str) -> Option<&str> {
+        let number = self.0.first().filter(|_| is_service(request_uri))?;
+        Some(number)
+    }
+
     /// Whether an INVITE with this Request-URI is an emergency call. What is no URI is none.
     pub fn includes(&self, request_uri: &str) -> bool {
-        let service = request_uri.get(..SERVICE.len());
-        if service.is_some_and(|start| start.eq_ignore_ascii_case(SERVICE)) {
-            return matches!(request_uri.as_bytes().get(SERVICE.len()), None | Some(b'.'));
+        if is_service(request_uri) {
+            return true;
         }
         let Ok(uri) = Uri::parse(request_uri) else {
             return false;
@@ -44,6 +50,13 @@ impl EmergencyNumbers {
         };
         self.0.iter().any(|emergency| *emergency == number)
     }
+}
+
+/// Whether this is `urn:service:sos` or one of its sub-services.
+fn is_service(uri: &str) -> bool {
+    let start = uri.get(..SERVICE.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(SERVICE))
+        && matches!(uri.as_bytes().get(SERVICE.len()), None | Some(b'.'))
 }
 
 #[cfg(test)]
@@ -77,5 +90,13 @@ mod tests {
         ] {
             assert!(!numbers.includes(uri), "{uri}");
         }
+    }
+
+    #[test]
+    fn the_first_number_is_called_for_the_service() {
+        let numbers = EmergencyNumbers::default();
+        assert_eq!(numbers.number_for("URN:service:sos.fire"), Some("112"));
+        assert_eq!(numbers.number_for("sip:911@example.org"), None);
+        assert_eq!(EmergencyNumbers::new([]).number_for("urn:service:sos"), None);
     }
 }

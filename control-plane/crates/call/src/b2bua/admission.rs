@@ -96,7 +96,8 @@ impl B2bua {
     ) -> Result<(Inbound, Box<[NextHop]>), Refusal> {
         let invite = &asked.request;
         let uri = Uri::parse(invite.request_uri().unwrap_or("")).map_err(|_| Refusal::of(400))?;
-        if !matches!(uri.scheme(), Scheme::Sip | Scheme::Tel) {
+        let service = self.hub.config.emergency_numbers.number_for(uri.as_str());
+        if service.is_none() && !matches!(uri.scheme(), Scheme::Sip | Scheme::Tel) {
             // sips asks for TLS on every hop, which we cannot promise (RFC 3261 §26.2.2).
             return Err(Refusal::of(416));
         }
@@ -186,7 +187,11 @@ impl B2bua {
 
     /// The next hops of the routing table for `uri`.
     fn routed(&mut self, now: Timestamp, uri: &Uri<'_>) -> Result<Box<[NextHop]>, Refusal> {
-        let hops = self.hub.config.routes.lookup(&headers::wanted_user(uri));
+        let config = &self.hub.config;
+        let hops = match config.emergency_numbers.number_for(uri.as_str()) {
+            Some(number) => config.routes.lookup(number),
+            None => config.routes.lookup(&headers::wanted_user(uri)),
+        };
         let hops = hops.ok_or_else(|| Refusal::of(404))?;
         if hops.is_empty() {
             // The route is there, and the name of its next hop has no address that we can send to.
@@ -209,9 +214,10 @@ impl B2bua {
         };
         let asked_for = self.calls.get(&call).and_then(|call| {
             let invite = &call.inbound.as_ref()?.invite;
-            Some((invite.request_uri()?, headers::own_names(invite)))
+            let names = headers::own_names(invite);
+            let numbers = &self.hub.config.emergency_numbers;
+            Some(headers::asked_for(numbers, invite.request_uri()?, &names))
         });
-        let asked_for = asked_for.map(|(uri, names)| headers::user_and_params(uri, &names));
         asked_for.is_some_and(|(user, _)| uri.user().unwrap_or("") == user)
     }
 }

@@ -8,7 +8,7 @@ use sip::message::{
     FieldName, Header, Host, NameAddr, RequestBuilder, ResponseBuilder, Uri, digits, is_telephone,
     reason_phrase,
 };
-use sip::{HeaderName, Message};
+use sip::{EmergencyNumbers, HeaderName, Message};
 
 use super::call::Reliability;
 use crate::{Cause, Released};
@@ -149,6 +149,15 @@ pub(super) fn user_and_params(uri: &str, own_names: &[&str]) -> (String, &'stati
     )
 }
 
+/// [`user_and_params`]; for the emergency service of RFC 5031 the number that is called for it.
+pub(super) fn asked_for(numbers: &EmergencyNumbers, uri: &str, own_names: &[&str]) -> (String, &'static str) {
+    match numbers.number_for(uri) {
+        // The one character of a number that a URI has no room for.
+        Some(number) => (number.replace('#', "%23"), ""),
+        None => user_and_params(uri, own_names),
+    }
+}
+
 /// Who is called, as the routing table knows it: without escapes, a number by its digits.
 pub(super) fn wanted_user<'a>(uri: &Uri<'a>) -> Cow<'a, str> {
     let user = uri.user_decoded().unwrap_or_default();
@@ -199,10 +208,21 @@ pub(super) fn refer_sub(message: &Message) -> Option<bool> {
 /// A party's `From` or `To` as the other side gets it: display name and user are kept, as far as they tell nothing of
 /// the sender's `own_names`, and the host is `host`.
 pub(super) fn identity(address: &NameAddr<'_>, host: &str, own_names: &[&str]) -> String {
+    let (user, params) = user_and_params(address.uri, own_names);
+    identity_of(address, &user, params, host, own_names)
+}
+
+/// [`identity`] with another user.
+pub(super) fn identity_of(
+    address: &NameAddr<'_>,
+    user: &str,
+    params: &str,
+    host: &str,
+    own_names: &[&str],
+) -> String {
     let display = address
         .display
         .filter(|display| !display.is_empty() && may_pass(display, own_names));
-    let (user, params) = user_and_params(address.uri, own_names);
     let at = if user.is_empty() { "" } else { "@" };
     // RFC 3323 §4.1.1.3: this host is itself a statement.
     let is_anonymous = address.uri.ends_with("@anonymous.invalid");

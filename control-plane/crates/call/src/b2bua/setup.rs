@@ -310,7 +310,11 @@ impl Call {
                 called.user.clone(),
                 if called.is_phone { ";user=phone" } else { "" },
             ),
-            None => headers::user_and_params(invite.request_uri().unwrap_or(""), &names),
+            None => headers::asked_for(
+                &hub.config.emergency_numbers,
+                invite.request_uri().unwrap_or(""),
+                &names,
+            ),
         };
         let at = if user.is_empty() { "" } else { "@" };
         let transport = if hop.destination.transport == sip::Transport::Tcp {
@@ -325,7 +329,10 @@ impl Call {
         let ours = hub.host_towards(&hop.destination);
         let to = invite.to().map_or_else(
             |_| format!("<sip:{}>", hop.host),
-            |to| headers::identity(&to, &hop.host, &names),
+            |to| {
+                let (user, params) = headers::asked_for(&hub.config.emergency_numbers, to.uri, &names);
+                headers::identity_of(&to, &user, params, &hop.host, &names)
+            },
         );
         let max_forwards = self
             .inbound

@@ -331,3 +331,50 @@ fn a_telephone_number_is_called_by_its_digits() {
         world.finish();
     }
 }
+
+/// RFC 5031: whoever asks for the service is put through to the first of the emergency numbers, by its route and with its places.
+#[test]
+fn the_emergency_service_is_called_by_a_number() {
+    for (numbers, asked, called) in [
+        (&["110", "112"][..], "urn:service:sos", Some("110")),
+        (&["112"], "URN:service:sos.fire", Some("112")),
+        (&["11#"], "urn:service:sos", Some("11%23")),
+        (&[], "urn:service:sos", None),
+        (&["112"], "urn:service:counseling", None),
+    ] {
+        let mut settings = config(&[B]);
+        settings.emergency_numbers = sip::EmergencyNumbers::new(numbers.iter().map(ToString::to_string));
+        settings.calls_max = 1;
+        settings.emergency_calls_reserved = usize::from(called.is_some());
+        settings.routes = call::Routes::new([call::Route {
+            prefix: "11".into(),
+            weight: None,
+            next_hops: vec![hop(B)],
+        }]);
+        let mut world = World::with(settings, Conditions::PERFECT, 1);
+        let invite = world.a.invite_builder("1000").build().unwrap();
+        let builder = sip::message::RequestBuilder::new("INVITE", asked)
+            .copy_from(&invite, HeaderName::MaxForwards)
+            .copy_from(&invite, HeaderName::From)
+            .copy_from(&invite, HeaderName::CallId)
+            .copy_from(&invite, HeaderName::CSeq)
+            .copy_from(&invite, HeaderName::Contact)
+            .header(HeaderName::To, format_args!("<{asked}>"));
+        world.a.send_invite(world.now, builder);
+        world.run_ms(20);
+        let Some(number) = called else {
+            world.finish();
+            assert_eq!(world.a.log, ["416 INVITE"], "{asked}");
+            continue;
+        };
+        let invite = world.b.last_invite.clone().expect(asked);
+        assert_eq!(
+            invite.request_uri(),
+            Some(&*format!("sip:{number}@10.2.0.1:5060"))
+        );
+        assert_eq!(invite.to().unwrap().uri, format!("sip:{number}@10.2.0.1:5060"));
+        world.b.respond(world.now, 486, "b1", None);
+        world.finish();
+        assert_eq!(world.ended().request_uri, asked);
+    }
+}
