@@ -311,9 +311,8 @@ impl Call {
         self.legs.caller = Some(leg);
         hub.deadlines.clear(self.key, Deadline::Provisional);
         self.phase = Phase::Answered;
-        self.outbound.forks = Vec::new();
         self.outbound.adopted = None;
-        self.outbound.hops = Box::default();
+        self.rest();
         hub.counters.calls_answered += 1;
         hub.output(Output::Cdr(self.record.answered(now)));
         hub.respond_with(now, inbound.server, response);

@@ -1,5 +1,5 @@
 use sans_io::Timestamp;
-use sip::{Destination, Message, Transmit};
+use sip::{Destination, HeaderName, Message, Transmit};
 
 use super::hub::{CallKey, Client, Hub};
 use super::leg::{Leg, cseq};
@@ -9,7 +9,7 @@ use super::leg::{Leg, cseq};
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) call: CallKey,
-    /// As it was given to the layer, without Via.
+    /// As it was given to the layer, without Via; once a fork has answered no more than a dialog is made of.
     pub(super) invite: Message,
     pub(super) destination: Destination,
     /// When it was sent first.
@@ -18,6 +18,14 @@ pub(super) struct Attempt {
     /// makes it wait for the caller's.
     pub(super) answered: Vec<(String, Option<Transmit>)>,
 }
+
+/// What the dialog with a fork takes from the INVITE (RFC 3261 §12.1.2), beside its URI.
+const OF_A_DIALOG: [HeaderName; 4] = [
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+];
 
 /// How many forks of one INVITE are answered at most; further ones are left to their own timers.
 const FORKS_MAX: usize = 32;
@@ -50,7 +58,14 @@ impl Attempt {
     pub(super) fn acknowledged(&mut self, fork: &str, ack: Option<Transmit>) {
         match self.answered.iter_mut().find(|(tag, _)| tag == fork) {
             Some(entry) => entry.1 = ack,
-            None => self.answered.push((fork.to_owned(), ack)),
+            None => {
+                if self.answered.is_empty() {
+                    // Kept for 32 s after every call: mostly one fork answers, and what was offered is no longer needed.
+                    self.invite = self.invite.gist(&OF_A_DIALOG);
+                    self.answered.reserve_exact(1);
+                }
+                self.answered.push((fork.to_owned(), ack));
+            }
         }
     }
 }

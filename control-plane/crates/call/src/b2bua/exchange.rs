@@ -520,6 +520,6 @@ impl Call {
 
 pub(super) fn keep_ack(hub: &mut Hub, client: ClientKey, sent: Option<sip::Transmit>) {
     if let Some(Client::Exchange { ack, .. }) = hub.clients.get_mut(&client) {
-        *ack = sent;
+        *ack = sent.map(Box::new);
     }
 }

@@ -30,13 +30,13 @@ pub(super) enum Client {
     Exchange {
         call: CallKey,
         side: Side,
-        ack: Option<sip::Transmit>,
+        ack: Option<Box<sip::Transmit>>,
     },
     /// A refresh of the session of `side`, and for a re-INVITE the ACK of its 2xx once that is known.
     Refresh {
         call: CallKey,
         side: Side,
-        ack: Option<sip::Transmit>,
+        ack: Option<Box<sip::Transmit>>,
     },
     /// The INVITE to somebody who shall take a party's place.
     Newcomer(Box<Attempt>),
@@ -44,20 +44,23 @@ pub(super) enum Client {
     /// its 2xx once that is known.
     Lent {
         call: CallKey,
-        ack: Option<sip::Transmit>,
+        ack: Option<Box<sip::Transmit>>,
     },
     /// A re-INVITE with a newcomer's offer to the party that stays, and the ACK of its 2xx once that is known.
     Stayer {
         call: CallKey,
         side: Side,
-        ack: Option<sip::Transmit>,
+        ack: Option<Box<sip::Transmit>>,
     },
     /// A NOTIFY to a transferor.
     Notify { call: CallKey },
     /// The BYE to `side`.
     Bye { call: CallKey, side: Side },
     /// A request that was passed on within the dialogs and means nothing to us: its response goes back.
-    Relay { server: ServerKey, request: Message },
+    Relay {
+        server: ServerKey,
+        request: Box<Message>,
+    },
     /// A BYE to a fork that lost: nobody waits for the response.
     Farewell,
     /// A request that is no call's, with the number that its sender knows it by.

@@ -169,7 +169,7 @@ impl Call {
         let sent = hub.send_ack(builder, leg.destination());
         match hub.clients.get_mut(&late.client) {
             Some(Client::Attempt(attempt)) => attempt.acknowledged(&late.fork, sent),
-            Some(Client::Exchange { ack, .. }) => *ack = sent,
+            Some(Client::Exchange { ack, .. }) => *ack = sent.map(Box::new),
             _ => {}
         }
     }

@@ -393,7 +393,7 @@ pub(super) fn pass_on(
 ) -> Result<(), Refusal> {
     let client = Client::Relay {
         server,
-        request: request.clone(),
+        request: Box::new(request.clone()),
     };
     let sent = hub.send(now, builder, destination, |_| client);
     sent.map(|_| ()).ok_or_else(|| Refusal::of(503))

@@ -30,7 +30,7 @@ impl B2bua {
                 (..200, _) => {}
                 (200..300, Some(ack)) => {
                     let ack = ack.clone();
-                    self.hub.output(Output::Send(ack));
+                    self.hub.output(Output::Send(*ack));
                 }
                 (200..300, None) => self.with_call(call, |call, hub| {
                     call.handle_exchange_success(hub, now, key, side, response);
@@ -43,7 +43,7 @@ impl B2bua {
                 (..200, _) => {}
                 (200..300, Some(ack)) => {
                     let ack = ack.clone();
-                    self.hub.output(Output::Send(ack));
+                    self.hub.output(Output::Send(*ack));
                 }
                 (200..300, None) => {
                     self.with_call(call, |call, hub| call.refreshed(hub, now, key, side, response))
@@ -66,7 +66,7 @@ impl B2bua {
                 (..200, _) => {}
                 (200..300, Some(ack)) => {
                     let ack = ack.clone();
-                    self.hub.output(Output::Send(ack));
+                    self.hub.output(Output::Send(*ack));
                 }
                 (200..300, None) => self.handle_lent_accepted(now, key, call, response),
                 _ => self.with_call(call, |call, hub| call.lent_refused(hub, now, key, status)),
@@ -75,7 +75,7 @@ impl B2bua {
                 (..200, _) => {}
                 (200..300, Some(ack)) => {
                     let ack = ack.clone();
-                    self.hub.output(Output::Send(ack));
+                    self.hub.output(Output::Send(*ack));
                 }
                 (200..300, None) => self.with_call(call, |call, hub| {
                     call.stayer_accepted(hub, now, key, side, response);

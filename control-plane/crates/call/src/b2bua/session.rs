@@ -225,7 +225,7 @@ impl Call {
         {
             let sent = hub.send_ack(leg.ack(cseq(response), max_forwards), leg.destination());
             if let Some(Client::Refresh { ack, .. }) = hub.clients.get_mut(&client) {
-                *ack = sent;
+                *ack = sent.map(Box::new);
             }
         }
         if leg.refreshing.take_if(|it| *it == client).is_some() && self.phase == Phase::Answered {

@@ -13,6 +13,7 @@ mod hostile;
 mod identities;
 mod lending;
 mod media;
+mod memory;
 mod next_hops;
 mod node;
 mod offers;

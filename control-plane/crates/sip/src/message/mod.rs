@@ -48,6 +48,7 @@ mod parse;
 mod printer;
 mod response;
 mod scan;
+mod splice;
 mod start_line;
 mod status;
 mod telephone;

@@ -53,19 +53,6 @@ pub(super) fn response(
     Some(end(text))
 }
 
-/// `request` with `via` as its top Via.
-pub(super) fn with_via(request: &Message, via: &str) -> Option<Bytes> {
-    let wire = request.bytes();
-    let line_end = memchr::memmem::find(wire, b"\r\n")? + 2;
-    let mut bytes = Vec::with_capacity(wire.len() + via.len() + 8);
-    bytes.extend_from_slice(&wire[..line_end]);
-    bytes.extend_from_slice(b"Via: ");
-    bytes.extend_from_slice(via.as_bytes());
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(&wire[line_end..]);
-    Some(bytes.into())
-}
-
 /// A request that follows `invite` to the same next hop, in the same transaction there.
 fn same_hop_request(method: &str, invite: &Message, to: &str) -> Option<String> {
     let mut text = String::with_capacity(512);

@@ -138,7 +138,7 @@ impl Call {
         let _ = leg.dialog().handle_response(response);
         let sent = hub.send_ack(leg.ack(cseq(response), max_forwards), leg.destination());
         if let Some(Client::Stayer { ack, .. }) = hub.clients.get_mut(&client) {
-            *ack = sent;
+            *ack = sent.map(Box::new);
         }
         let Some(transfer) = self.transfer().filter(|it| it.client == Some(client)) else {
             return;

@@ -326,7 +326,7 @@ impl Call {
     ) {
         match hub.clients.get_mut(&client) {
             Some(Client::Newcomer(attempt)) => attempt.acknowledged(fork, sent),
-            Some(Client::Lent { ack, .. }) => *ack = sent,
+            Some(Client::Lent { ack, .. }) => *ack = sent.map(Box::new),
             _ => {}
         }
     }

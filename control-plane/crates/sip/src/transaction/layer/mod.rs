@@ -19,7 +19,7 @@ use super::schedule::Schedule;
 use super::slots::{SlotKey, Slots};
 use super::timers::Timer;
 use super::{client_invite, client_non_invite, generated, via};
-use crate::message::{Message, Method, Overload, SyntaxError};
+use crate::message::{HeaderName, Message, Method, Overload, SyntaxError};
 use crate::{Destination, Transmit, Transport};
 
 /// All transactions of one process or shard: the transaction layer of RFC 3261 §17 with RFC 3581, 4320 and 6026,
@@ -276,8 +276,13 @@ impl Layer {
         let listener = self.config.listener(destination).ok_or(SendError::NoListener)?;
         let obeys = self.obeys(destination);
         let via = via::own_via(listener, &mut self.random, obeys);
-        let bytes = generated::with_via(request, &via).ok_or(SendError::Unusable)?;
-        Message::parse_datagram(bytes).map_err(|_| SendError::Unusable)
+        // What a response is matched by, and what the ACK for a failure and a CANCEL are made from.
+        let needed = [HeaderName::From, HeaderName::To, HeaderName::CallId];
+        let cseq = request.cseq().map_err(|_| SendError::Unusable)?;
+        if Some(cseq.method) != request.method() || !needed.iter().all(|&name| request.has(name)) {
+            return Err(SendError::Unusable);
+        }
+        request.with_via(&via).ok_or(SendError::Unusable)
     }
 
     /// `None` if the request lacks what a response is matched by.
