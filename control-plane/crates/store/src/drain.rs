@@ -163,7 +163,7 @@ pub(crate) fn read_batch(file: &File, offset: u64, length: u64, counters: &Count
             Step::Frame(payload) => {
                 at = payload.end;
                 batch.frames += 1;
-                match serde_json::from_slice(&bytes[payload]) {
+                match Entry::read(&bytes[payload]) {
                     Ok(record) => batch.records.push(record),
                     Err(error) => {
                         counters.unreadable.fetch_add(1, Relaxed);
