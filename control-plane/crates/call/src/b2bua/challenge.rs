@@ -11,6 +11,7 @@ use sip::transaction::ClientKey;
 use sip::{Destination, HeaderName, Message, Method};
 
 use super::B2bua;
+use super::by_key::ByKey;
 use super::call::Call;
 use super::hub::{Client, dialog_name, tag_of};
 use super::leg::cseq;
@@ -20,10 +21,10 @@ use super::leg::cseq;
 pub(super) struct Accounts {
     dialogs: HashMap<String, AtDialog>,
     /// Requests that have no final response, by the key of their first copy.
-    pending: HashMap<ClientKey, Box<Pending>>,
+    pending: ByKey<ClientKey, Box<Pending>>,
     /// The copy that is under way of those that were sent again, by the first; and the other way round.
-    latest: HashMap<ClientKey, ClientKey>,
-    firsts: HashMap<ClientKey, ClientKey>,
+    latest: ByKey<ClientKey, ClientKey>,
+    firsts: ByKey<ClientKey, ClientKey>,
 }
 
 #[derive(Debug)]

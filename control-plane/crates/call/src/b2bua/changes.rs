@@ -1,6 +1,7 @@
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
+use super::by_key::ByKey;
 use super::call::{Call, Phase};
 use super::hub::CallKey;
 use crate::{Changes, Overview, Progress, Transferred};
@@ -34,7 +35,7 @@ impl Untold {
     }
 
     /// Begins the list anew, or stops watching and forgets everything.
-    pub(super) fn watch(&mut self, on: bool, calls: &HashMap<CallKey, Box<Call>>) {
+    pub(super) fn watch(&mut self, on: bool, calls: &ByKey<CallKey, Box<Call>>) {
         *self = Self::default();
         if on {
             self.watched = true;
@@ -62,7 +63,7 @@ impl Untold {
 
     /// At most `max` calls that have yet to be told, the gone ones and the oldest first; `None` when there is nothing
     /// to tell.
-    pub(super) fn poll(&mut self, max: usize, calls: &HashMap<CallKey, Box<Call>>) -> Option<Changes> {
+    pub(super) fn poll(&mut self, max: usize, calls: &ByKey<CallKey, Box<Call>>) -> Option<Changes> {
         if !self.restart && self.changed.is_empty() && self.gone.is_empty() {
             return None;
         }

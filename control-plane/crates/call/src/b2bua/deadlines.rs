@@ -1,7 +1,8 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use sans_io::Timestamp;
 
+use super::by_key::ByKey;
 use super::hub::CallKey;
 use super::side::Side;
 
@@ -36,7 +37,7 @@ pub(super) enum Deadline {
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     due: BTreeSet<(Timestamp, CallKey, Deadline)>,
-    set: HashMap<(CallKey, Deadline), Timestamp>,
+    set: ByKey<(CallKey, Deadline), Timestamp>,
 }
 
 impl Deadlines {

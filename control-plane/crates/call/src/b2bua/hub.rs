@@ -10,6 +10,7 @@ use sip::transaction::{ClientKey, Event, Layer, Listener, ServerKey};
 use sip::{Destination, HeaderName, Message, Source, Transport};
 
 use super::attempt::Attempt;
+use super::by_key::ByKey;
 use super::challenge::Accounts;
 use super::deadlines::Deadlines;
 use super::side::Side;
@@ -88,9 +89,9 @@ pub(super) struct Hub {
     pub(super) counters: Counters,
     /// How often an offer or an answer was of no use for its security, by reason.
     pub(super) srtp_refusals: BTreeMap<&'static str, u64>,
-    pub(super) clients: HashMap<ClientKey, Client>,
-    pub(super) servers: HashMap<ServerKey, Server>,
-    pub(super) media: HashMap<MediaRequestId, CallKey>,
+    pub(super) clients: ByKey<ClientKey, Client>,
+    pub(super) servers: ByKey<ServerKey, Server>,
+    pub(super) media: ByKey<MediaRequestId, CallKey>,
     pub(super) media_calls: HashMap<CallId, CallKey>,
     /// What may be challenged.
     pub(super) accounts: Accounts,
@@ -117,9 +118,9 @@ impl Hub {
             deadlines: Deadlines::default(),
             counters: Counters::default(),
             srtp_refusals: BTreeMap::new(),
-            clients: HashMap::new(),
-            servers: HashMap::new(),
-            media: HashMap::new(),
+            clients: ByKey::default(),
+            servers: ByKey::default(),
+            media: ByKey::default(),
             media_calls: HashMap::new(),
             accounts: Accounts::default(),
             errands: VecDeque::new(),

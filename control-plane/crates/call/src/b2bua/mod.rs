@@ -4,6 +4,7 @@ mod admission;
 mod answer;
 mod attempt;
 mod branch;
+mod by_key;
 mod call;
 mod challenge;
 mod changes;
@@ -34,7 +35,7 @@ mod transfer;
 mod trunks;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ use sans_io::{Random, Timestamp};
 use sip::transaction::{Event, ServerKey};
 use sip::{Destination, HeaderName, Message, Method, Source, Transport};
 
+use by_key::ByKey;
 use call::{Call, Phase};
 use changes::Untold;
 use ending::Ending;
@@ -81,7 +83,7 @@ use crate::{
 #[derive(Debug)]
 pub struct B2bua {
     hub: Hub,
-    calls: HashMap<CallKey, Box<Call>>,
+    calls: ByKey<CallKey, Box<Call>>,
     calls_begun: u64,
     draining: bool,
     untold: Untold,
@@ -94,7 +96,7 @@ impl B2bua {
         Self {
             refusal_records: RefusalRecords::new(config.refusal_records_per_s_max),
             hub: Hub::new(config, random),
-            calls: HashMap::new(),
+            calls: ByKey::default(),
             calls_begun: 0,
             draining: false,
             untold: Untold::default(),
