@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use media_types::LocalLine;
@@ -52,10 +53,38 @@ pub fn rewrite(session: &Session, lines: &[Option<OurLine>], keys: &[Offer], ori
         }
     }
 
-    // The origin is made from the text of all else, so it is printed last.
+    // The origin is made from the text of all else, so its line is put in last.
     out.origin = sdp_types::Origin::with_ip_addr(0, 0, UNSPECIFIED);
-    out.origin = origin.next(&out.to_string(), session_ip);
-    out.to_string()
+    let rest = printed(&out);
+    out.origin = origin.next(&rest, session_ip);
+    with_origin(&rest, &out.origin).unwrap_or_else(|| printed(&out))
+}
+
+fn printed(session: &sdp_types::Session) -> String {
+    let mut text = String::with_capacity(DESCRIPTION_CAPACITY);
+    // Writing to a String does not fail.
+    let _ = write!(text, "{session}");
+    text
+}
+
+/// Room for a description of ordinary length, so that most are printed with one allocation.
+const DESCRIPTION_CAPACITY: usize = 640;
+
+/// `text` with another `o=` line, which is the second (RFC 8866 §5). `None` if it is not.
+fn with_origin(text: &str, origin: &sdp_types::Origin) -> Option<String> {
+    let start = text.find("\r\no=")? + 2;
+    let end = start + text[start..].find("\r\n")?;
+    let is_second = !text[..start - 2].contains('\n');
+    let mut out = String::with_capacity(text.len() + 64);
+    out.push_str(&text[..start]);
+    let name = origin.username.as_deref().unwrap_or("-");
+    let _ = write!(
+        out,
+        "o={name} {} {} {} {} {}",
+        origin.sess_id, origin.sess_version, origin.nettype, origin.addrtype, origin.unicast_address
+    );
+    out.push_str(&text[end..]);
+    is_second.then_some(out)
 }
 
 const UNSPECIFIED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);

@@ -62,13 +62,15 @@ pub(super) fn may_pass(text: &str, own_names: &[&str]) -> bool {
 /// domain, as far as they name no address and none of the sender's own names, and no more than [`PASSED_MAX`]. `Via`,
 /// `Contact`, routes, identities and capabilities are ours on each side.
 pub(super) fn passed(from: &Message) -> impl Iterator<Item = (FieldName<'_>, &str)> {
-    let names = own_names(from);
+    // Most messages have nothing that may pass, and need no names.
+    let mut names = None;
     let is_passed = |header: &Header<'_>| match header.id {
         HeaderName::Other => !is_of_a_trust_domain(header.name),
         known => PASSED.contains(&known),
     };
     let clean = from.headers().filter(is_passed).filter_map(move |header| {
-        let is_clean = may_pass(header.value, &names);
+        let names: &Vec<&str> = names.get_or_insert_with(|| own_names(from));
+        let is_clean = may_pass(header.value, names);
         let name = match header.id {
             HeaderName::Other => FieldName::from(header.name),
             known => FieldName::from(known),
@@ -234,10 +236,14 @@ pub(super) fn identity_of(
 /// The reason phrase of a response, for the other side: as it came unless it tells where the sender is, or is too long.
 pub(super) fn phrase(response: &Message) -> String {
     let status = response.status().unwrap_or(500);
+    let usual = reason_phrase(status);
+    if response.reason_phrase() == Some(usual) {
+        return usual.to_owned();
+    }
     let phrase = response
         .reason_phrase()
         .filter(|phrase| !phrase.is_empty() && phrase.len() <= 64 && may_pass(phrase, &own_names(response)));
-    phrase.unwrap_or(reason_phrase(status)).to_owned()
+    phrase.unwrap_or(usual).to_owned()
 }
 
 /// The `Reason` of a BYE or CANCEL (RFC 3326), if it may pass.

@@ -12,8 +12,9 @@ pub struct RequestBuilder {
     body: Vec<u8>,
 }
 
-/// Room for an ordinary request, so that most are written with one allocation.
-const CAPACITY: usize = 1536;
+/// Room for an ordinary request, so that most are written with one allocation, and no more than the C library's allocator
+/// takes from a thread's own store.
+const CAPACITY: usize = 1024;
 
 impl RequestBuilder {
     /// A request of that method for that URI.

@@ -211,23 +211,25 @@ impl Message {
             .unwrap_or(Err(HeaderError::Missing(HeaderName::Via)))
     }
 
-    /// `From`.
+    /// `From`. It was checked when the message was taken, and is only split here: of a message that is not the parser's the
+    /// URI may turn out to be none.
     ///
     /// # Errors
     /// As for [`Message::via`].
     pub fn from(&self) -> Result<NameAddr<'_>, HeaderError> {
-        view(
-            HeaderName::From,
-            NameAddr::parse(self.required(HeaderName::From)?),
-        )
+        self.party(HeaderName::From)
     }
 
-    /// `To`.
+    /// `To`, as [`from`](Self::from).
     ///
     /// # Errors
     /// As for [`Message::via`].
     pub fn to(&self) -> Result<NameAddr<'_>, HeaderError> {
-        view(HeaderName::To, NameAddr::parse(self.required(HeaderName::To)?))
+        self.party(HeaderName::To)
+    }
+
+    fn party(&self, name: HeaderName) -> Result<NameAddr<'_>, HeaderError> {
+        view(name, NameAddr::split(self.required(name)?))
     }
 
     /// `Call-ID`.

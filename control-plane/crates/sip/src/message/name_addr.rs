@@ -25,8 +25,31 @@ impl<'a> NameAddr<'a> {
         Self::parse_with_uri(text).map(|(address, _)| address)
     }
 
+    /// Splits a value that has been checked, as `From` and `To` of a message that was taken have: the parts are not looked at
+    /// once more.
+    pub(super) fn split(text: &'a str) -> Result<Self, SyntaxError> {
+        let (display, uri, params) = Self::parts(text)?;
+        Ok(Self {
+            display,
+            uri,
+            params: Params::unchecked_of_header(params),
+        })
+    }
+
     /// Parses one value, and gives its URI in parts too.
     pub(super) fn parse_with_uri(text: &'a str) -> Result<(Self, Uri<'a>), SyntaxError> {
+        let (display, uri, params) = Self::parts(text)?;
+        let uri = Uri::parse(uri)?;
+        let address = Self {
+            display,
+            uri: uri.as_str(),
+            params: Params::of_header(params)?,
+        };
+        Ok((address, uri))
+    }
+
+    /// Display name, URI and the text of the parameters.
+    fn parts(text: &'a str) -> Result<(Option<&'a str>, &'a str, &'a str), SyntaxError> {
         let text = trim(text);
         let bytes = text.as_bytes();
         let (display, rest) = if bytes.first() == Some(&b'"') {
@@ -34,7 +57,7 @@ impl<'a> NameAddr<'a> {
             (Some(&text[..=close]), trim_start(&text[close + 1..]))
         } else {
             match memchr::memchr(b'<', bytes) {
-                None => return Self::parse_without_brackets(text),
+                None => return Self::parts_without_brackets(text),
                 Some(open) => {
                     let display = trim(&text[..open]);
                     // The grammar says tokens. Peers send more, such as letters outside ASCII; what would start another
@@ -51,21 +74,12 @@ impl<'a> NameAddr<'a> {
         };
         let inner = rest.strip_prefix('<').ok_or(SyntaxError::Bracket)?;
         let close = memchr::memchr(b'>', inner.as_bytes()).ok_or(SyntaxError::Bracket)?;
-        let uri = Uri::parse(&inner[..close])?;
-        let params = Params::of_header(&inner[close + 1..])?;
-        Ok((
-            Self {
-                display,
-                uri: uri.as_str(),
-                params,
-            },
-            uri,
-        ))
+        Ok((display, &inner[..close], &inner[close + 1..]))
     }
 
     /// `addr-spec`: every parameter is the header's, and a URI with comma, question mark or semicolon would have needed
     /// the brackets (RFC 3261 §20.10).
-    fn parse_without_brackets(text: &'a str) -> Result<(Self, Uri<'a>), SyntaxError> {
+    fn parts_without_brackets(text: &'a str) -> Result<(Option<&'a str>, &'a str, &'a str), SyntaxError> {
         if text.is_empty() {
             return Err(SyntaxError::Empty);
         }
@@ -75,16 +89,7 @@ impl<'a> NameAddr<'a> {
         if memchr::memchr2(b'?', b',', uri.as_bytes()).is_some() {
             return Err(SyntaxError::UriHeaders);
         }
-        let uri = Uri::parse(uri)?;
-        let params = Params::of_header(params)?;
-        Ok((
-            Self {
-                display: None,
-                uri: uri.as_str(),
-                params,
-            },
-            uri,
-        ))
+        Ok((None, uri, params))
     }
 
     /// The display name without quotation marks and backslashes.

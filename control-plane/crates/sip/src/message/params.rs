@@ -32,6 +32,14 @@ impl<'a> Params<'a> {
         Ok(params)
     }
 
+    /// The parameters of a header value that has been checked.
+    pub(super) fn unchecked_of_header(text: &'a str) -> Self {
+        Self {
+            text: trim(text),
+            in_uri: false,
+        }
+    }
+
     /// The parameters of a URI: `text` is empty or starts with a semicolon.
     pub(super) fn of_uri(text: &'a str) -> Result<Self, SyntaxError> {
         let params = Self { text, in_uri: true };

@@ -1,11 +1,24 @@
 use std::fmt;
-use std::io::Write;
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 
 use super::grammar::is_token;
 use super::scan::Scan;
 use super::{BuildError, FieldName, Header, HeaderName, Limits, Message, ParseError};
+
+/// Room for what we add to an ordinary response, so that it is written with one allocation.
+const FIELDS_CAPACITY: usize = 512;
+
+/// Bytes that text is added to: without the detour that `io::Write` takes over its own errors.
+struct Text<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
 
 /// Writes a message, or some of its header fields, line by line. The first fault sticks and comes out at the end, so
 /// callers can chain.
@@ -59,6 +72,13 @@ impl Printer {
         self.out.len()
     }
 
+    /// Makes room for the fields of an ordinary message, if there is none yet.
+    pub(super) fn reserve_fields(&mut self) {
+        if self.out.capacity() == 0 {
+            self.out.reserve(FIELDS_CAPACITY);
+        }
+    }
+
     /// Header fields that were written apart.
     pub(super) fn append(&mut self, fields: &Self) {
         self.out.extend_from_slice(&fields.out);
@@ -73,7 +93,7 @@ impl Printer {
 
     fn display(&mut self, value: impl fmt::Display) {
         // Writing to memory fails only if the value's own Display does.
-        if write!(self.out, "{value}").is_err() {
+        if write!(Text(&mut self.out), "{value}").is_err() {
             self.fail(BuildError::Value(HeaderName::Other));
         }
     }

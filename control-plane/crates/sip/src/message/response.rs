@@ -49,6 +49,7 @@ impl<'a> ResponseBuilder<'a> {
 
     /// Adds a header field.
     pub fn header<'n>(mut self, name: impl Into<FieldName<'n>>, value: impl fmt::Display) -> Self {
+        self.fields.reserve_fields();
         self.fields.field(name.into(), value);
         self
     }
