@@ -94,3 +94,24 @@ fn phones_transfer_attended_over_tls() {
     };
     assert_eq!(completed, 2.0);
 }
+
+/// One insists on SRTP by keys in descriptions (RFC 4568), the others have none: hold, resume and transfers keep it so.
+#[test]
+fn a_phone_with_srtp_is_held_and_transferred_among_those_without() {
+    let Some((_, completed)) = play("secured") else {
+        return;
+    };
+    assert_eq!(completed, 3.0);
+}
+
+/// An INVITE and re-INVITEs without an offer (RFC 3261 §13.2.1, §14.1), and UPDATEs with one (RFC 3311), from either end.
+#[test]
+fn phones_ask_each_other_for_offers() {
+    play("late");
+}
+
+/// The caller requires 100rel (RFC 3262) and a session timer (RFC 4028); what it hears before the answer is the callee.
+#[test]
+fn a_phone_that_requires_reliable_responses_hears_early_media() {
+    play("early");
+}

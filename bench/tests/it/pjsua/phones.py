@@ -15,14 +15,21 @@ SILENCE_S = 0.15
 DOMAIN = "ringpath.example"
 
 
+# Who insists on SRTP, and on reliable provisional responses and a session timer, by story.
+SECURED = {"secured": ("alice",)}
+RELIABLE = {"early": ("alice",)}
+
+
 class Call(pj.Call):
     def __init__(self, phone, call_id=pj.PJSUA_INVALID_ID):
         super().__init__(phone, call_id)
         self.phone = phone
         self.progress = []
+        self.settled = 0
         phone.calls.append(self)
 
     def onCallMediaState(self, prm):
+        self.settled += 1
         info = self.getInfo()
         for media in info.media:
             if media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
@@ -46,6 +53,10 @@ class Call(pj.Call):
         statistics = self.getStreamStat(0)
         return statistics.rtcp.rxStat.pkt
 
+    def profile(self):
+        info = self.getStreamInfo(0)
+        return "RTP/SAVP" if info.proto & pj.PJMEDIA_TP_PROFILE_SRTP else "RTP/AVP"
+
     def answer_with(self, code):
         prm = pj.CallOpParam()
         prm.statusCode = code
@@ -63,8 +74,14 @@ class Phone(pj.Account):
         config.regConfig.registrarUri = f"sip:{DOMAIN}"
         config.sipConfig.proxies.append(f"sip:{SERVER};transport=tls;lr")
         config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", name, 0, password))
-        # The signalling is what is looked at here.
-        config.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_DISABLED
+        secured = name in SECURED.get(STORY, ())
+        self.profile = "RTP/SAVP" if secured else "RTP/AVP"
+        config.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_MANDATORY if secured else pj.PJMEDIA_SRTP_DISABLED
+        config.mediaConfig.srtpSecureSignaling = 1
+        config.mediaConfig.srtpOpt.keyings.append(pj.PJMEDIA_SRTP_KEYING_SDES)
+        if name in RELIABLE.get(STORY, ()):
+            config.callConfig.prackUse = pj.PJSUA_100REL_MANDATORY
+            config.callConfig.timerUse = pj.PJSUA_SIP_TIMER_REQUIRED
         config.mediaConfig.transportConfig.boundAddress = HOST
         config.mediaConfig.transportConfig.publicAddress = HOST
         self.create(config)
@@ -78,9 +95,11 @@ class Phone(pj.Account):
         call = Call(self, prm.callId)
         call.answer_with(180)
 
-    def call(self, user):
+    def call(self, user, flag=0):
         call = Call(self)
-        call.makeCall(f"sip:{user}@{DOMAIN}", pj.CallOpParam(True))
+        prm = pj.CallOpParam(True)
+        prm.opt.flag = flag
+        call.makeCall(f"sip:{user}@{DOMAIN}", prm)
         return call
 
 
@@ -102,11 +121,13 @@ def hears(*calls):
         "audio of " + " and ".join(call.phone.name for call in calls),
         lambda: all(call.heard() > heard + 5 for call, heard in zip(calls, before)),
     )
+    for call in calls:
+        assert call.profile() == call.phone.profile, (call.phone.name, call.profile())
 
 
-def connect(caller, callee):
+def connect(caller, callee, flag=0):
     known = len(callee.calls)
-    out = caller.call(callee.name)
+    out = caller.call(callee.name, flag)
     wait(f"{callee.name} rings", lambda: len(callee.calls) > known)
     into = callee.calls[-1]
     into.answer_with(200)
@@ -171,9 +192,9 @@ def leave(politely, *calls):
     wait("who refers is out of it", lambda: all(call.over() for call in calls))
 
 
-def transfer_blind(alice, bob, carol):
-    """Bob, and then Alice, refers the other to Carol."""
-    for refers in (bob, alice):
+def transfer_blind(alice, bob, carol, who=()):
+    """Bob, and then Alice, or whoever is named, refers the other to Carol."""
+    for refers in who or (bob, alice):
         out, into = connect(alice, bob)
         leaves, stays = (into, out) if refers is bob else (out, into)
         known = len(carol.calls)
@@ -203,7 +224,45 @@ def transfer_attended(alice, bob, carol):
         end(stays, target)
 
 
+def secured(alice, bob, carol):
+    held(alice, bob, carol)
+    transfer_blind(alice, bob, carol, (bob,))
+    transfer_attended(alice, bob, carol)
+
+
+def late(alice, bob, carol):
+    """Calls and re-INVITEs without an offer, and an UPDATE with one."""
+    out, into = connect(alice, bob, pj.PJSUA_CALL_NO_SDP_OFFER)
+    for one, other in ((out, into), (into, out)):
+        for flag in (pj.PJSUA_CALL_NO_SDP_OFFER, 0):
+            prm = pj.CallOpParam(True)
+            prm.opt.flag = flag
+            settled = one.settled, other.settled
+            (one.reinvite if flag else one.update)(prm)
+            wait("both have settled anew", lambda: one.settled > settled[0] and other.settled > settled[1])
+            hears(one, other)
+    end(out, into)
+
+
+def early(alice, bob, carol):
+    """Alice hears Bob before he answers, by a response that she acknowledges."""
+    known = len(bob.calls)
+    out = alice.call("bob")
+    wait("bob rings", lambda: len(bob.calls) > known)
+    into = bob.calls[-1]
+    into.answer_with(183)
+    wait("alice has an answer", lambda: out.settled > 0)
+    hears(out)
+    into.answer_with(200)
+    wait("alice and bob talk", lambda: out.confirmed() and into.confirmed())
+    hears(out, into)
+    end(into, out)
+
+
 STORIES = {
+    "secured": secured,
+    "late": late,
+    "early": early,
     "call": call,
     "hold": held,
     "blind": transfer_blind,
