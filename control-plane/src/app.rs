@@ -329,6 +329,7 @@ async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
 fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Transport> {
     let peers = routing::tls_peers(&config.trunks, &config.routes);
     let (sip, tcp, limits) = (&config.sip, &config.sip.tcp, &config.limits);
+    let started = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     let listen = |listen: &crate::config::Listen| Listen {
         transport: listen.transport,
         address: listen.address,
@@ -342,6 +343,8 @@ fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Tra
         retry_after_s: limits.retry_after_s,
         refusals_per_s_max: limits.refusals_per_s_max,
         queue_delay_target: Duration::from_millis(limits.queue_delay_target_ms),
+        overload_told: config.guard.overload_told,
+        overload_epoch_s: started.as_secs(),
         emergency_numbers: limits.emergency_numbers(),
         scanners: config.guard.scanners.clone(),
         guard: config.guard.config(

@@ -356,6 +356,8 @@ impl Sources {
             "The share of new requests that is refused for their long wait, in thousandths",
             self.transport.refused_permille(),
         )?;
+        let help = "Responses that told a neighbour how much less we want (RFC 7339)";
+        page.counter("sip_overloads_told", help, counted.overloads_told)?;
         page.counter("sip_keep_alives", "Keep-alives received", counted.keep_alives)?;
         page.counter(
             "sip_stun_answers",

@@ -29,6 +29,8 @@ pub struct Guard {
     pub bans_max: usize,
     /// How long a source that has proven a password is believed.
     pub vouched_s: u64,
+    /// Whether next hops and allowed networks that ask by `oc` (RFC 7339) are told how much less we want.
+    pub overload_told: bool,
     /// Beginnings of `User-Agent` whose requests are dropped without an answer.
     pub scanners: Vec<String>,
 }
@@ -46,6 +48,7 @@ impl Default for Guard {
             ban_s: guard.ban_lasts.as_secs(),
             bans_max: guard.bans_max,
             vouched_s: guard.vouched_for.as_secs(),
+            overload_told: true,
             scanners: sip_transport::SCANNERS.map(Into::into).to_vec(),
         }
     }

@@ -90,6 +90,12 @@ impl Admission {
         (self.share * 1_000.0) as u64
     }
 
+    /// How many of the requests of a rank are refused now, in thousandths.
+    pub fn refused_permille(&mut self, now: Timestamp, rank: Rank) -> u64 {
+        self.turn(now);
+        self.refused[rank as usize]
+    }
+
     /// Whether a new request may begin.
     pub fn decide(&mut self, now: Timestamp, rank: Rank) -> bool {
         self.turn(now);

@@ -62,6 +62,11 @@ impl<K: Copy + Eq + Hash> Throttle<K> {
         self.neighbours = neighbours.into_iter().map(known).collect();
     }
 
+    /// Whether a neighbour is obeyed.
+    pub fn obeys(&self, neighbour: K) -> bool {
+        self.neighbours.contains_key(&neighbour)
+    }
+
     /// Takes a neighbour's word; false if it does not count: it is older than another, or nobody is to obey it.
     pub fn hear(&mut self, now: Timestamp, neighbour: K, feedback: Feedback) -> bool {
         let Some(known) = self.neighbours.get_mut(&neighbour) else {

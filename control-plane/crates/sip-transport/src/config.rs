@@ -54,6 +54,11 @@ pub struct Config {
     /// What a new request may wait for the owner. While even the luckiest waits longer, for two seconds, the least important
     /// are refused (503). Zero: only full queues refuse.
     pub queue_delay_target: Duration,
+    /// Whether next hops and networks that the guard allows are told how much less we want, if they ask by `oc` (RFC 7339).
+    pub overload_told: bool,
+    /// What our words about it are numbered from: the time of the start, in seconds since 1970, so that those of a process are
+    /// later than those of the one before it. Below 10**12.
+    pub overload_epoch_s: u64,
     /// Users of a Request-URI that make an INVITE an emergency call, beside `urn:service:sos`. Such are refused last.
     pub emergency_numbers: sip::EmergencyNumbers,
     /// Beginnings of `User-Agent` whose new requests are dropped without an answer.
@@ -112,6 +117,8 @@ impl Default for Config {
             retry_after_s: 5,
             refusals_per_s_max: 5_000,
             queue_delay_target: Duration::from_millis(20),
+            overload_told: true,
+            overload_epoch_s: 0,
             emergency_numbers: sip::EmergencyNumbers::default(),
             scanners: SCANNERS.map(Into::into).to_vec(),
             guard: guard::Config::default(),

@@ -132,6 +132,7 @@ pub(crate) struct Counters {
     responses: [Box<[AtomicU64]>; 2],
     drops: Vec<AtomicU64>,
     keep_alives: AtomicU64,
+    overloads_told: AtomicU64,
     /// STUN binding requests that were answered.
     bindings: AtomicU64,
     /// TLS handshakes that succeeded, of clients and of ours.
@@ -166,6 +167,8 @@ pub struct Snapshot {
     pub malformed: Vec<(&'static str, u64)>,
     /// Keep-alives received.
     pub keep_alives: u64,
+    /// Responses that told a neighbour how much less we want (RFC 7339).
+    pub overloads_told: u64,
     /// STUN binding requests that were answered.
     pub bindings: u64,
     /// TLS handshakes that succeeded: of clients, and of ours.
@@ -185,6 +188,7 @@ impl Default for Counters {
             responses: [zeros(), zeros()],
             drops: Drop::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             keep_alives: AtomicU64::new(0),
+            overloads_told: AtomicU64::new(0),
             bindings: AtomicU64::new(0),
             handshakes: Default::default(),
             reloads: Default::default(),
@@ -227,6 +231,10 @@ impl Counters {
 
     pub(crate) fn drop(&self, reason: Drop) {
         self.drops[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn overload_told(&self) {
+        self.overloads_told.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn keep_alive(&self) {
@@ -286,6 +294,7 @@ impl Counters {
                 .map(|(&reason, &count)| (reason, count))
                 .collect(),
             keep_alives: self.keep_alives.load(Relaxed),
+            overloads_told: self.overloads_told.load(Relaxed),
             bindings: self.bindings.load(Relaxed),
             handshakes: self.handshakes.each_ref().map(|count| count.load(Relaxed)),
             reloads: self.reloads.each_ref().map(|count| count.load(Relaxed)),

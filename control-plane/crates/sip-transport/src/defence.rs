@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use guard::{Admission, Bucket, Change, Evidence, Guard, Network, Offence, Rank, Refusal};
 use sans_io::{Random, Timestamp};
@@ -39,6 +40,10 @@ impl Defence {
 
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::ZERO + self.started.elapsed()
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     pub(crate) fn guard(&self) -> MutexGuard<'_, Guard> {
@@ -179,7 +184,7 @@ impl crate::Transport {
     }
 
     /// Bans a network for so long.
-    pub fn ban(&self, network: Network, lasts: std::time::Duration) {
+    pub fn ban(&self, network: Network, lasts: Duration) {
         let defence = &self.shared().defence;
         let (now, mut guard) = (defence.now(), defence.guard());
         guard.ban(now, network, lasts);
@@ -196,7 +201,7 @@ impl crate::Transport {
     }
 
     /// The networks that are banned and for how much longer, those that end last in front.
-    pub fn bans(&self) -> Vec<(Network, std::time::Duration)> {
+    pub fn bans(&self) -> Vec<(Network, Duration)> {
         let defence = &self.shared().defence;
         let (now, mut guard) = (defence.now(), defence.guard());
         let mut bans = guard.bans(now);

@@ -128,10 +128,9 @@ impl Shared {
             return Intake::Answered(None);
         }
         self.counters.drop(reason);
-        Intake::Answered(
-            self.answers
-                .of(source, message, 503, Some(self.config.retry_after_s)),
-        )
+        // Who is told a share goes on with the rest.
+        let retry_after_s = (!self.tells_sender(source, message)).then_some(self.config.retry_after_s);
+        Intake::Answered(self.answers.of(source, message, 503, retry_after_s))
     }
 
     /// Counts a malformed message; the answer if it is to have one.

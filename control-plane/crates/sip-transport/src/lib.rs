@@ -23,6 +23,7 @@ mod intake;
 mod kernel;
 mod large;
 mod outgoing;
+mod overload;
 mod recent;
 mod stun;
 mod tcp;

@@ -45,6 +45,7 @@ pub(crate) enum Otherwise {
 impl Shared {
     /// Sends, and never waits. What cannot be sent is reported as [`Inbound::Failed`].
     pub(crate) fn send(&self, transmit: Transmit) {
+        let transmit = self.tell_overload(transmit);
         match transmit.destination.transport {
             Transport::Udp if self.is_large(&transmit) => match large::for_tcp(&transmit.bytes) {
                 Some(bytes) => {

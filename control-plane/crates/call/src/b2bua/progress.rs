@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sans_io::Timestamp;
 use sip::dialog::{ProvisionalOrder, Received, reliable_rseq};
-use sip::message::ResponseBuilder;
+use sip::message::{Overload, ResponseBuilder};
 use sip::transaction::ClientKey;
 use sip::{HeaderName, Message};
 
@@ -179,7 +179,12 @@ impl Call {
         }
         let hop = self.outbound.hops.get(branch.hop);
         let is_contact = hop.is_some_and(|hop| hop.contact.is_some());
-        if let Some(seconds) = headers::retry_after(response).filter(|_| status == 503)
+        // Who says by its share how much it wants does not want to be left alone (RFC 7339).
+        let has_share = hop.is_some_and(|hop| hub.trunks.obeys(&hop.destination))
+            && response
+                .via()
+                .is_ok_and(|via| matches!(Overload::of(&via), Some(Ok(_))));
+        if let Some(seconds) = headers::retry_after(response).filter(|_| status == 503 && !has_share)
             && let Some(hop) = hop.filter(|_| !is_contact)
         {
             let rest = Duration::from_secs(seconds.into()).min(hub.config.rest_max);

@@ -61,6 +61,12 @@ impl Trunks {
         self.throttle.set(servers);
     }
 
+    /// Whether a server is obeyed.
+    pub(super) fn obeys(&self, destination: &Destination) -> bool {
+        let server = (destination.transport, destination.remote);
+        self.throttle.obeys(server)
+    }
+
     /// Takes what a server says of its overload; false if that does not count, as it is not the latest.
     pub(super) fn hear(&mut self, now: Timestamp, destination: &Destination, overload: Overload) -> bool {
         let feedback = Feedback {

@@ -108,6 +108,21 @@ fn without_another_next_hop_the_caller_gets_503_and_no_time() {
     world.finish();
 }
 
+#[test]
+fn a_share_counts_and_not_the_time_beside_it() {
+    let mut world = world(false);
+    assert_eq!(called(&mut world, "1000"), (1, 0));
+    world.b.overload = Some(word(0, 7));
+    world.b.response_field = Some(("Retry-After", "20"));
+    world.b.respond(world.now, 503, "b1", None);
+    (world.b.overload, world.b.response_field) = (None, None);
+    world.run_ms(20);
+    assert_eq!(called(&mut world, "1000"), (1, 0));
+    world.b.respond(world.now, 486, "b1", None);
+    assert_eq!(world.b2bua.counters().next_hops_rested, 0);
+    world.finish();
+}
+
 /// RFC 7339 §5.10.1: of 200 calls every tenth is for an emergency number.
 #[test]
 fn the_share_is_kept_back_and_emergency_calls_are_not() {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use guard::{Admission, Rank};
+use guard::{Admission, Feedback, Rank, Throttle};
 use sans_io::{Random, Timestamp};
 
 const TARGET: Duration = Duration::from_millis(20);
@@ -141,4 +141,102 @@ fn when_the_rush_is_over_everybody_is_taken_again() {
         }
     }
     assert_eq!((refused_late, admission.share_permille()), (0, 0), "SEED={seed}");
+}
+
+/// Of `capacity` units a millisecond a request costs one to refuse and three more to serve.
+const COST: u64 = 3;
+
+/// What a server gets done in each of `seconds` while a neighbour offers it `load` calls a millisecond, and what is kept back of
+/// emergency calls. The neighbour hears its word in nine of ten responses, if it `obeys`.
+fn two_nodes(seed: u64, seconds: u64, load: impl Fn(u64) -> u64, obeys: bool) -> (Vec<u64>, u64) {
+    let mut random = Random::from_number(seed);
+    let mut throttle = Throttle::new(Duration::from_secs(60), random.fork());
+    throttle.set([0u8]);
+    let mut admission = Admission::new(TARGET, random.fork());
+    let mut queue: VecDeque<Timestamp> = VecDeque::new();
+    let (mut served, mut emergencies_lost, mut words) = (Vec::new(), 0, 0);
+    let mut sequence = 0;
+    for ms in 0..seconds * 1_000 {
+        let now = Timestamp::from_millis(ms);
+        let mut units = 40u64;
+        let mut responses = 0;
+        for _ in 0..random.below(2 * load(ms) + 1) {
+            let rank = match random.below(100) {
+                0 => Rank::Emergency,
+                _ => Rank::TrunkInvite,
+            };
+            if !throttle.admit(now, 0, rank) {
+                emergencies_lost += u64::from(rank == Rank::Emergency);
+                continue;
+            }
+            units = units.saturating_sub(1);
+            let room = match rank {
+                Rank::Emergency => 2 * QUEUE,
+                _ => QUEUE,
+            };
+            match admission.decide(now, rank) && queue.len() < room {
+                true => queue.push_back(now),
+                false => {
+                    emergencies_lost += u64::from(rank == Rank::Emergency);
+                    responses += 1;
+                }
+            }
+        }
+        if ms % 1_000 == 0 {
+            served.push(0);
+        }
+        while units >= COST
+            && let Some(arrived) = queue.pop_front()
+        {
+            units -= COST;
+            admission.observe(now, now.saturating_since(arrived));
+            responses += 1;
+            *served.last_mut().unwrap() += 1;
+        }
+        for _ in 0..responses {
+            sequence += 1;
+            let refused = admission.refused_permille(now, Rank::TrunkInvite);
+            let feedback = Feedback {
+                percent: u8::try_from(refused.div_ceil(10)).unwrap(),
+                validity: Duration::from_millis(500),
+                sequence,
+            };
+            // Words come in any order: one in ten is lost, one in ten late.
+            let is_heard = obeys && random.below(10) > 0;
+            let feedback = match random.below(10) {
+                0 => Feedback {
+                    sequence: sequence.saturating_sub(50),
+                    percent: 0,
+                    ..feedback
+                },
+                _ => feedback,
+            };
+            words += u64::from(is_heard && throttle.hear(now, 0, feedback));
+        }
+    }
+    assert_eq!(words > 0, obeys, "SEED={seed}");
+    (served, emergencies_lost)
+}
+
+/// RFC 7339: what an overloaded server would have spent on refusing it spends on serving.
+#[test]
+fn a_neighbour_that_obeys_keeps_the_goodput_of_an_overloaded_server() {
+    let seed = seed();
+    // It serves 10 a millisecond, and would do nothing but refuse at 40.
+    let (alone, _) = two_nodes(seed, 10, |_| 30, false);
+    let (spared, emergencies_lost) = two_nodes(seed, 10, |_| 30, true);
+    let late = |served: &[u64]| served[5..].iter().sum::<u64>() / (served.len() as u64 - 5);
+    assert!(late(&alone) < 5_000, "SEED={seed}: {alone:?}");
+    assert!(late(&spared) > 7_500, "SEED={seed}: {spared:?}");
+    // Those of the time before the neighbour knew.
+    assert!(emergencies_lost < 200, "SEED={seed}: {emergencies_lost}");
+}
+
+#[test]
+fn a_neighbour_sends_all_again_when_the_rush_is_over() {
+    let seed = seed();
+    let rush = |ms| if ms < 5_000 { 30 } else { 5 };
+    let (served, _) = two_nodes(seed, 12, rush, true);
+    let last = served[9..].iter().sum::<u64>() / 3;
+    assert!((4_800..5_200).contains(&last), "SEED={seed}: {served:?}");
 }

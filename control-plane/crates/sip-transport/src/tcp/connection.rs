@@ -224,7 +224,7 @@ impl Connection {
 
     fn answer(&self, answer: Option<Transmit>) {
         if let Some(transmit) = answer {
-            self.reply(transmit.bytes);
+            self.reply(self.shared.tell_overload(transmit).bytes);
         }
     }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sip::message::{Overload, ResponseBuilder};
 use sip::{Destination, FlowId, Message, Source, Transmit, Transport as Protocol};
 use sip_transport::{BindError, Config, Direction, Drop, Inbound, Listen, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -660,5 +661,65 @@ async fn a_connection_is_made_from_the_listener_of_its_flow_and_used_again_for_i
             (flow.listener(), flow.is_connection()),
             (usize::from(place), true)
         );
+    }
+}
+
+/// RFC 7339 §5.3: who is allowed and asks is told a share, and no time to be silent for.
+#[tokio::test]
+async fn a_neighbour_that_asks_is_told_about_overload_in_every_response() {
+    for (is_allowed, is_told_by_policy) in [(true, true), (false, true), (true, false)] {
+        let (transport, address) = listening(Protocol::Udp, |config| {
+            config.new_requests_max = 1;
+            config.overload_told = is_told_by_policy;
+            config.overload_epoch_s = 1_700_000_000;
+            if is_allowed {
+                config.guard.allow = vec!["127.0.0.0/8".parse().unwrap()];
+            }
+        });
+        let is_told = is_allowed && is_told_by_policy;
+        let client = client().await;
+        let mut sequence = 0;
+        for (number, via) in [
+            "UDP a;rport;oc;oc-algo=\"loss\"",
+            "UDP a;rport;oc;oc-algo=\"rate\"",
+            "UDP a;rport",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            // The first fills the queue and the second is refused; the owner answers the first.
+            let texts = [2 * number, 2 * number + 1].map(|number| {
+                request("INVITE", "<sip:b@h>", via).replace("z9hG4bK1", &format!("z9hG4bK-{number}"))
+            });
+            for text in &texts {
+                client.send_to(text.as_bytes(), address).await.unwrap();
+            }
+            let refusal = datagram(&client).await;
+            let (source, invite) = message(&transport).await;
+            let response = ResponseBuilder::for_request(&invite, 486, "Busy Here")
+                .to_tag("b")
+                .build();
+            transport.send(Transmit {
+                destination: source.into(),
+                bytes: response.unwrap().bytes().clone(),
+            });
+            let busy = datagram(&client).await;
+            assert_eq!((refusal.status(), busy.status()), (Some(503), Some(486)));
+            let has_time = refusal.header(sip::HeaderName::RetryAfter).is_some();
+            assert_eq!(has_time, !(is_told && number == 0));
+            for response in [&refusal, &busy] {
+                let said = Overload::of(&response.via().unwrap());
+                if !(is_told && number == 0) {
+                    assert_eq!(said, None, "{via}");
+                    continue;
+                }
+                let said = said.unwrap().unwrap();
+                assert_eq!((said.percent, said.validity_ms), (0, 500));
+                assert!(said.sequence > sequence && said.sequence / 100_000 >= 1_700_000_000);
+                sequence = said.sequence;
+            }
+        }
+        let told = transport.view().counters().overloads_told;
+        assert_eq!(told, if is_told { 2 } else { 0 });
     }
 }

@@ -70,7 +70,7 @@ pub use host::Host;
 pub use limits::Limits;
 pub use method::Method;
 pub use name_addr::NameAddr;
-pub use overload::{OVERLOAD_OFFER, Overload};
+pub use overload::{OVERLOAD_OFFER, Overload, mentions_overload};
 pub use params::{Iter as ParamIter, Param, Params, unquote};
 pub use response::ResponseBuilder;
 pub use status::reason_phrase;

@@ -63,6 +63,11 @@ fn decimal(text: &str, most: usize) -> Option<u64> {
     is_number.then(|| text.parse().ok())?
 }
 
+/// Whether a message may have an `oc` in a `Via`, by a look at its bytes: much cheaper than to read it.
+pub fn mentions_overload(message: &[u8]) -> bool {
+    memchr::memmem::find(message, b";oc").is_some()
+}
+
 impl fmt::Display for Overload {
     /// The parameters, each with its semicolon.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
