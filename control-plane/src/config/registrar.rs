@@ -35,6 +35,16 @@ pub struct Registrar {
     /// Nonces in use at once; beyond it the oldest have to be got anew.
     #[serde(default = "Registrar::nonces_max")]
     pub nonces_max: usize,
+    /// Wrong passwords for one user in `guess_window_s`, from anywhere but where it is registered; then its password is not
+    /// looked at from there until some time has passed. 0: no limit.
+    #[serde(default = "Registrar::guesses_max")]
+    pub guesses_max: u32,
+    /// The time in which so many are allowed again, evenly.
+    #[serde(default = "Registrar::guess_window_s")]
+    pub guess_window_s: u64,
+    /// Users that this is remembered of; beyond it those that were guessed at least are forgotten.
+    #[serde(default = "Registrar::guessed_users_max")]
+    pub guessed_users_max: usize,
     /// What a REFER of a user leads to, in calls of its own and in those to it.
     #[serde(default = "super::Transfer::local")]
     pub transfer: super::Transfer,
@@ -133,6 +143,18 @@ impl Registrar {
         200_000
     }
 
+    const fn guesses_max() -> u32 {
+        30
+    }
+
+    const fn guess_window_s() -> u64 {
+        600
+    }
+
+    const fn guessed_users_max() -> usize {
+        20_000
+    }
+
     const fn expires_default_s() -> u32 {
         3_600
     }
@@ -188,6 +210,9 @@ impl Registrar {
             offers_auth_int: self.auth_int,
             nonce_lifetime: Duration::from_secs(self.nonce_lifetime_s),
             nonces_max: self.nonces_max,
+            guesses_max: self.guesses_max,
+            guess_window: Duration::from_secs(self.guess_window_s),
+            guessed_users_max: self.guessed_users_max,
             ..sip::digest::Config::new(self.realm())
         };
         registrar::Config {
@@ -275,6 +300,9 @@ impl Validate for Registrar {
         }
         problems.range("nonce_lifetime_s", self.nonce_lifetime_s, 1..=86_400);
         problems.range("nonces_max", self.nonces_max, 1..=100_000_000);
+        problems.range("guesses_max", self.guesses_max, 0..=1_000_000);
+        problems.range("guess_window_s", self.guess_window_s, 1..=86_400);
+        problems.range("guessed_users_max", self.guessed_users_max, 8..=10_000_000);
         problems.range("expires_min_s", self.expires_min_s, 1..=3_600);
         problems.range(
             "expires_default_s",

@@ -37,7 +37,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every label, for metrics.
-    pub const REASONS: [&'static str; 25] = [
+    pub const REASONS: [&'static str; 26] = [
         "domain",
         "extension",
         "path",
@@ -53,6 +53,7 @@ impl Refusal {
         "stale_nonce",
         "replayed",
         "wrong_credentials",
+        "guess_limit",
         "forbidden",
         "malformed",
         "wildcard",
@@ -126,6 +127,7 @@ mod tests {
             D::Stale,
             D::Replayed,
             D::Wrong,
+            D::Guessed,
         ];
         let others = [
             Refusal::Domain,

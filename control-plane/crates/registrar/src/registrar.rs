@@ -13,6 +13,7 @@ use crate::gruu::Gruus;
 use crate::location::Location;
 use crate::reply::{self, Reply, SUPPORTED};
 use crate::target::{Target, is_public};
+use crate::users::Known;
 use crate::{Binding, Calls, Change, Config, Counters, PathWithoutSupport, Refusal, Users};
 
 /// Bindings taken out by one [`Registrar::handle_timeout`], so that many that end at once don't keep calls waiting.
@@ -220,10 +221,15 @@ impl Registrar {
             return Err(Refusal::Extension);
         }
         // 3 and 4: who is it, and is it theirs?
+        let known = Known {
+            users: &self.users,
+            location: &self.location,
+            now,
+        };
         let authenticated = match &mut self.authenticator {
             Some(authenticator) => Some(
                 authenticator
-                    .check(now, source.remote.ip(), request, Front::Server, &self.users)
+                    .check(now, source.remote.ip(), request, Front::Server, &known)
                     .map_err(Refusal::Credentials)?,
             ),
             None => None,
@@ -440,8 +446,13 @@ impl Registrar {
         let Some(authenticator) = self.authenticator.as_mut().filter(|_| is_challenged) else {
             return Ok(None);
         };
+        let known = Known {
+            users: &self.users,
+            location: &self.location,
+            now,
+        };
         let user = authenticator
-            .check(now, ip, request, Front::Proxy, &self.users)
+            .check(now, ip, request, Front::Proxy, &known)
             .map_err(Refusal::Credentials)?;
         // Who calls under a name of our domain calls under the own one.
         let from = request.from().map_err(|_| Refusal::Malformed)?;

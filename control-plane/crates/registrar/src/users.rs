@@ -1,6 +1,11 @@
 use std::collections::HashMap;
+use std::net::IpAddr;
 
+use guard::Network;
+use sans_io::Timestamp;
 use sip::digest::{Algorithm, Ha1};
+
+use crate::location::Location;
 
 /// What is known of a user's password: a hash an algorithm, those that there are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,5 +65,25 @@ impl sip::digest::Users for Users {
             Algorithm::Sha256 => secrets.sha256,
             Algorithm::Sha512_256 => secrets.sha512_256,
         }
+    }
+}
+
+/// The users, and where they are registered.
+pub(crate) struct Known<'a> {
+    pub(crate) users: &'a Users,
+    pub(crate) location: &'a Location,
+    pub(crate) now: Timestamp,
+}
+
+impl sip::digest::Users for Known<'_> {
+    fn ha1(&self, username: &str, algorithm: Algorithm) -> Option<Ha1> {
+        self.users.ha1(username, algorithm)
+    }
+
+    /// By the IPv4 address or IPv6 /64 of a contact's REGISTER.
+    fn is_known_at(&self, username: &str, source: IpAddr) -> bool {
+        let source = Network::of_source(source);
+        let mut bindings = self.location.of(self.now, username);
+        bindings.any(|binding| Network::of_source(binding.received.remote.ip()) == source)
     }
 }

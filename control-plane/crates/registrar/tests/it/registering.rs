@@ -1,9 +1,9 @@
 //! RFC 3261 §10.
 
 use registrar::{Change, Located, Refusal};
-use sip::HeaderName;
+use sip::{HeaderName, Source, Transport};
 
-use crate::world::{closed, contacts, open};
+use crate::world::{DOMAIN, World, closed, contacts, open, source};
 
 #[test]
 fn a_contact_is_bound_told_and_found() {
@@ -301,4 +301,37 @@ fn bindings_come_back_as_they_were() {
     );
     next.after(600);
     assert_eq!(next.registrar.binding_count(), 0);
+}
+
+/// Attack 4, from many sources: alice's phone is registered, and 10 a second guess at her password.
+#[test]
+fn who_is_registered_is_not_kept_out_by_those_who_guess() {
+    let mut world = closed(|config| {
+        let digest = config.authentication.as_mut().unwrap();
+        digest.guesses_max = 5;
+    });
+    let uri = format!("sip:{DOMAIN}");
+    let home = world.source;
+    let attempt = |world: &mut World, from: Source, password: &str| {
+        world.source = from;
+        let challenge = world.register("Contact: <sip:alice@192.0.2.1>\r\n");
+        let fields = world.credentials(&challenge, "REGISTER", &uri, "alice", password);
+        world.status(&format!("{fields}Contact: <sip:alice@{}>\r\n", from.remote.ip()))
+    };
+    assert_eq!(attempt(&mut world, home, "wonderland"), 200);
+    for n in 0..100 {
+        let from = source(Transport::Udp, &format!("198.51.100.{n}:5060"), 1);
+        assert_eq!(attempt(&mut world, from, "guess"), 401);
+    }
+    let guessed = registrar::Refusal::REASONS
+        .iter()
+        .position(|reason| *reason == "guess_limit");
+    let refused = world.registrar.counters().registers_refused;
+    assert_eq!(refused[guessed.unwrap()], 95);
+    let moved = source(Transport::Udp, "203.0.113.1:5060", 1);
+    assert_eq!(attempt(&mut world, moved, "wonderland"), 401, "as a guess");
+    assert_eq!(attempt(&mut world, home, "wonderland"), 200);
+    // 600 s for five: another look after two minutes.
+    world.after(120);
+    assert_eq!(attempt(&mut world, moved, "wonderland"), 200);
 }

@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq as _;
 use super::algorithm::{Algorithm, Ha1};
 use super::challenge::Challenge;
 use super::credentials::{Credentials, CredentialsError};
+use super::guesses::Guesses;
 use super::nonce::Nonces;
 use super::replay::Replays;
 use super::response::{Qop, Request, request_digest};
@@ -29,6 +30,13 @@ pub struct Config {
     pub nonce_lifetime: Duration,
     /// Nonces whose counts are remembered; with more in use the oldest have to be got anew.
     pub nonces_max: usize,
+    /// Wrong passwords for one user in [`guess_window`](Self::guess_window), whoever tries; then its password is not looked at
+    /// until some time has passed, but from where the user is known ([`Users::is_known_at`]). Zero: no limit.
+    pub guesses_max: u32,
+    /// The time in which so many are allowed again.
+    pub guess_window: Duration,
+    /// Users that this is remembered of, 16 bytes each; beyond it those that were guessed at least are forgotten.
+    pub guessed_users_max: usize,
 }
 
 impl Config {
@@ -40,6 +48,9 @@ impl Config {
             offers_auth_int: true,
             nonce_lifetime: Duration::from_secs(300),
             nonces_max: 200_000,
+            guesses_max: 30,
+            guess_window: Duration::from_secs(600),
+            guessed_users_max: 20_000,
         }
     }
 }
@@ -48,6 +59,12 @@ impl Config {
 pub trait Users {
     /// H(A1) of a user; `None` for a user that there is not, or that has none for this algorithm.
     fn ha1(&self, username: &str, algorithm: Algorithm) -> Option<Ha1>;
+
+    /// Whether the user has proven its password from there before, as far as is known. Those who guess elsewhere do not keep
+    /// it out there.
+    fn is_known_at(&self, _username: &str, _source: IpAddr) -> bool {
+        false
+    }
 }
 
 /// As what we ask for credentials (RFC 3261 §22.2, §22.3).
@@ -102,6 +119,8 @@ pub enum Refusal {
     Replayed,
     /// Its proof is wrong, or there is no such user: which of the two, nobody is told.
     Wrong,
+    /// There were too many wrong proofs for that user: this one counts as wrong whatever it is. Nobody is told that either.
+    Guessed,
 }
 
 impl Refusal {
@@ -115,6 +134,7 @@ impl Refusal {
             Self::Stale => "stale_nonce",
             Self::Replayed => "replayed",
             Self::Wrong => "wrong_credentials",
+            Self::Guessed => "guess_limit",
         }
     }
 
@@ -137,6 +157,7 @@ pub struct Authenticator {
     config: Config,
     nonces: Nonces,
     replays: Replays,
+    guesses: Guesses,
 }
 
 impl Authenticator {
@@ -145,6 +166,7 @@ impl Authenticator {
         Self {
             nonces: Nonces::new(&mut random, config.nonce_lifetime),
             replays: Replays::new(config.nonces_max),
+            guesses: Guesses::new(config.guesses_max, config.guess_window, config.guessed_users_max),
             config,
         }
     }
@@ -225,8 +247,14 @@ impl Authenticator {
         if !is_same_place(&credentials.uri, request.request_uri().unwrap_or("")) {
             return Err(Refusal::Uri);
         }
-        let of_nobody = Ha1::of_nobody(*algorithm, self.nonces.derive(username));
-        let found = users.ha1(username, *algorithm);
+        let secret = self.nonces.derive(username);
+        let [a, b, c, d, e, f, g, h, ..] = secret;
+        let number = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let of_nobody = Ha1::of_nobody(*algorithm, secret);
+        let is_known = users.is_known_at(username, source);
+        let is_spent = self.guesses.is_spent(now, number) && !is_known;
+        // From here on as of a user that there is not.
+        let found = users.ha1(username, *algorithm).filter(|_| !is_spent);
         let expected = request_digest(
             *algorithm,
             &found.unwrap_or(of_nobody).to_hex(),
@@ -240,7 +268,13 @@ impl Authenticator {
         );
         let proof = credentials.response.to_ascii_lowercase();
         let is_right = bool::from(expected.as_bytes().ct_eq(proof.as_bytes()));
+        if is_spent {
+            return Err(Refusal::Guessed);
+        }
         if !is_right || found.is_none() {
+            if !is_known {
+                self.guesses.note(now, number);
+            }
             return Err(Refusal::Wrong);
         }
         let number = self

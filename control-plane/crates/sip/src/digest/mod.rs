@@ -14,6 +14,7 @@ mod authenticator;
 mod challenge;
 mod challenges;
 mod credentials;
+mod guesses;
 mod login;
 mod nonce;
 mod replay;

@@ -279,7 +279,7 @@ fn no_changed_byte_gets_in() {
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(3);
     let mut random = Random::from_number(seed);
-    let mut server = authenticator(|_| {});
+    let mut server = authenticator(|config| config.guesses_max = 0);
     let response = challenged(&mut server, at(1), source(1), Refusal::None);
     let right = client(&response, "alice", "wonderland");
     let meaning = |text: &str| {
@@ -310,4 +310,72 @@ fn no_changed_byte_gets_in() {
     }
     assert!(refused > 4_000, "{refused}");
     assert!(check(&mut server, at(1), source(1), &right).is_ok());
+}
+
+/// alice, who is known at source 1.
+struct KnownTable;
+
+impl Users for KnownTable {
+    fn ha1(&self, username: &str, algorithm: Algorithm) -> Option<Ha1> {
+        Table.ha1(username, algorithm)
+    }
+
+    fn is_known_at(&self, username: &str, from: IpAddr) -> bool {
+        username == "alice" && from == source(1)
+    }
+}
+
+/// Attack 4: each guess comes from another source, so that no source is conspicuous.
+#[test]
+fn attack_04_guesses_from_many_sources_are_limited_for_each_user() {
+    let mut server = authenticator(|config| {
+        config.guesses_max = 5;
+        config.guess_window = Duration::from_secs(100);
+    });
+    let mut attempt = |now, from: u8, username: &str, password: &str| {
+        let challenge = challenged(&mut server, now, source(from), Refusal::None);
+        let credentials = client(&challenge, username, password);
+        let request = register(&format!("Authorization: {credentials}\r\n"));
+        let result = server.check(now, source(from), &request, Front::Server, &KnownTable);
+        let answer = result.clone().err().map(|refusal| {
+            let challenges = server.challenges(now, source(from), refusal);
+            (
+                refusal.is_bad_request(),
+                challenges.len(),
+                challenges[0].contains("stale"),
+            )
+        });
+        (result, answer)
+    };
+    // A user that there is and one that there is not.
+    for (username, from) in [("alice", 10), ("mallory", 100)] {
+        let mut answers = Vec::new();
+        for n in 0..5 {
+            let (result, answer) = attempt(at(10), from + n, username, "guess");
+            assert_eq!(result, Err(Refusal::Wrong), "{username} {n}");
+            answers.push(answer);
+        }
+        for (n, password) in ["guess", "wonderland"].into_iter().enumerate() {
+            let (result, answer) = attempt(at(10), from + 10 + n as u8, username, password);
+            assert_eq!(result, Err(Refusal::Guessed), "{username} {password}");
+            answers.push(answer);
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{username}: {answers:?}");
+    }
+    assert_eq!(
+        attempt(at(11), 1, "alice", "wonderland").0,
+        Ok("alice".into()),
+        "where it is known"
+    );
+    assert_eq!(attempt(at(11), 1, "alice", "guess").0, Err(Refusal::Wrong));
+    assert_eq!(
+        attempt(at(11), 50, "alice", "wonderland").0,
+        Err(Refusal::Guessed)
+    );
+    assert_eq!(
+        attempt(at(30), 50, "alice", "wonderland").0,
+        Ok("alice".into()),
+        "one more look"
+    );
 }
