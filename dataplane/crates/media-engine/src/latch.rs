@@ -22,6 +22,9 @@ const SEQUENCE_STEP_MAX: u16 = 16;
 ///          no longer allows the source
 /// ```
 ///
+/// A source that was locked when the remote address changed is learned again only when it has gone on alone for the window:
+/// a party that was replaced may send until its BYE, and from the same host as its successor.
+///
 /// While learning, packets of other allowed sources are dropped: one packet from a stranger is never forwarded. Once
 /// locked, every other source is dropped (the flaw class of CVE-2025-53399 is a lock that a stranger can move).
 #[derive(Clone, Debug)]
@@ -40,7 +43,25 @@ struct Candidate {
     source: SocketAddr,
     ssrc: Ssrc,
     seq: Seq,
+    /// Consistent ones so far; none for a source that was locked until the party's address changed.
     packets: u8,
+}
+
+impl Candidate {
+    /// A source that has been replaced, and may go on sending. Its time begins with its next packet.
+    const fn replaced(source: SocketAddr) -> Self {
+        Self {
+            since: Timestamp::ZERO,
+            source,
+            ssrc: Ssrc(0),
+            seq: Seq(0),
+            packets: 0,
+        }
+    }
+
+    const fn is_replaced(&self) -> bool {
+        self.packets == 0
+    }
 }
 
 /// A packet that may pass.
@@ -110,17 +131,25 @@ impl Latch {
             (None, None) => false,
             _ => true,
         };
+        let was_signalled = self.signalled.is_some();
         (self.policy, self.signalled) = (policy, signalled);
         let Some(locked) = self.locked else {
             if moved || relearn {
-                self.candidates = [None; CANDIDATES];
+                for place in &mut self.candidates {
+                    *place = place.filter(Candidate::is_replaced);
+                }
             }
             return false;
         };
         // A party that names the very address that was learned has not moved.
         let named = signalled.is_some_and(|signalled| is_same(signalled, locked));
         if relearn || (moved && !named) || !self.allows(locked) {
+            // One that held without an address is the same when it comes back.
+            let is_replaced = moved && was_signalled && signalled.is_some();
             *self = Self::new(policy, signalled);
+            if is_replaced {
+                self.candidates[0] = Some(Candidate::replaced(locked));
+            }
             return true;
         }
         false
@@ -211,6 +240,16 @@ impl Latch {
             .flatten()
             .find(|candidate| is_same(candidate.source, source));
         if let Some(candidate) = known {
+            if candidate.is_replaced() {
+                if candidate.since == Timestamp::ZERO {
+                    candidate.since = now;
+                }
+                if now.saturating_since(candidate.since) <= learning.window {
+                    return 0;
+                }
+                *candidate = first;
+                return candidate.packets;
+            }
             let step = packet.seq().distance_from(candidate.seq).unsigned_abs();
             let follows = packet.ssrc() == candidate.ssrc
                 && (1..=SEQUENCE_STEP_MAX).contains(&step)
@@ -227,6 +266,7 @@ impl Latch {
         // fewest packets and of these the oldest.
         let rank = |candidate: &Option<Candidate>| match candidate {
             None => (0, 0, Timestamp::ZERO),
+            Some(left) if left.is_replaced() => (3, 0, left.since),
             Some(old) if now.saturating_since(old.since) > learning.window => (1, 0, old.since),
             Some(young) => (2, young.packets, young.since),
         };
@@ -413,6 +453,58 @@ mod tests {
             (latch.locked(), latch.destination()),
             (None, Some(at("192.0.2.8:1")))
         );
+    }
+
+    /// Who is transferred to somebody behind the same NAT goes on sending until its BYE, and the other is behind another port.
+    #[test]
+    fn who_was_locked_gives_the_newcomer_a_chance() {
+        let (left, newcomer) = (SIGNALLED, "192.0.2.1:5001");
+        let replaced = || {
+            let mut bench = Bench::new(Latching::SameAddress, Some(SIGNALLED));
+            assert!(bench.packet(left, &rtp(8, 1, 1)).is_ok());
+            assert!(
+                bench
+                    .latch
+                    .change(Latching::SameAddress, Some(at("192.0.2.1:5000")), false)
+            );
+            bench
+        };
+        let learning = Err(DropReason::SourceLearning);
+        let mut bench = replaced();
+        for seq in 2..12 {
+            assert_eq!(bench.packet(left, &rtp(8, seq, 1)), learning);
+        }
+        // Another update while nobody is known.
+        let unlocked = bench
+            .latch
+            .change(Latching::SameAddress, Some(at("192.0.2.1:5002")), false);
+        assert!(!unlocked);
+        let verdicts: Vec<_> = (1..=3)
+            .map(|seq| {
+                assert_eq!(bench.packet(left, &rtp(8, 11 + seq, 1)), learning);
+                bench.packet(newcomer, &rtp(8, seq, 2))
+            })
+            .collect();
+        assert_eq!(verdicts, [learning, learning, Ok(Admission::Locked)]);
+
+        // It may be the only one that there is: an address was told anew, and the NAT gave it the same port.
+        let mut bench = replaced();
+        let packets = LEARNING.window.as_millis() as u16 / 20 + 4;
+        let taken = (2..2 + packets).position(|seq| bench.packet(left, &rtp(8, seq, 1)).is_ok());
+        assert_eq!(taken, Some(usize::from(packets) - 1));
+        // A party behind a NAT that held by the address 0.0.0.0 (RFC 3264 §8.4) is known at its third packet.
+        let mut bench = Bench::new(Latching::SameAddress, Some(SIGNALLED));
+        let nat = |bench: &mut Bench, seq| bench.packet("192.0.2.1:7777", &rtp(8, seq, 1)).is_ok();
+        assert_eq!([1, 2, 3].map(|seq| nat(&mut bench, seq)), [false, false, true]);
+        assert!(bench.latch.change(Latching::SameAddress, None, false));
+        bench
+            .latch
+            .change(Latching::SameAddress, Some(at(SIGNALLED)), false);
+        assert_eq!([4, 5, 6].map(|seq| nat(&mut bench, seq)), [false, false, true]);
+        // Whoever is named again need not wait.
+        let mut bench = replaced();
+        bench.latch.change(Latching::SameAddress, Some(at(left)), false);
+        assert_eq!(bench.packet(left, &rtp(8, 2, 1)), Ok(Admission::Locked));
     }
 
     /// A packet of the network: source, number, SSRC and payload type, each of a few.
