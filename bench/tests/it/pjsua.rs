@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proto::media_v1 as pb;
 use ringpath_bench::cdr::Cdr;
 use ringpath_bench::host::Host;
 use ringpath_bench::process::Process;
-use ringpath_bench::stand::StandOptions;
+use ringpath_bench::stand::{Stand, StandOptions};
 
 use crate::bench::{skip, stand};
 
@@ -54,7 +55,7 @@ fn play(story: &str) -> Option<(Vec<Cdr>, f64)> {
     let status = phones.wait(PHONES_WITHIN).unwrap();
     let said = std::fs::read_to_string(stand.folder().join("phones.out")).unwrap();
     let told = || format!("{said}\n{}\n{}", phones.tail(), stand.control.log_tail());
-    assert!(status.success(), "{status}\n{}", told());
+    assert!(status.success(), "{status}\n{:#?}\n{}", media(&stand), told());
     let metrics = stand.control_metrics().unwrap();
     let value = |name, label| metrics.value(name, label).unwrap_or_default();
     assert_eq!(value("ringpath_control_registrations", ""), 0.0, "{}", told());
@@ -62,6 +63,15 @@ fn play(story: &str) -> Option<(Vec<Cdr>, f64)> {
     let cdrs = stand.finish().unwrap();
     assert!(cdrs.iter().all(|cdr| cdr.answered), "{cdrs:#?}\n{said}");
     Some((cdrs, completed))
+}
+
+/// What the node knows of the calls that it has.
+fn media(stand: &Stand) -> Vec<pb::LineStatus> {
+    let mut client = stand.node_client(0).unwrap();
+    let names = client.calls().unwrap();
+    let calls = names.iter().filter_map(|name| client.query(name).ok());
+    let legs: Vec<_> = calls.flat_map(|call| call.legs).collect();
+    legs.into_iter().flat_map(|leg| leg.lines).collect()
 }
 
 /// Challenged at registration and at the call, with audio both ways; each phone calls once and hangs up once.

@@ -120,6 +120,7 @@ def hears(*calls):
     wait(
         "audio of " + " and ".join(call.phone.name for call in calls),
         lambda: all(call.heard() > heard + 5 for call, heard in zip(calls, before)),
+        lambda: (before, [call.heard() for call in calls]),
     )
     for call in calls:
         assert call.profile() == call.phone.profile, (call.phone.name, call.profile())
