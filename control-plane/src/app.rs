@@ -386,6 +386,10 @@ fn call_config(config: &Config, transport: &Transport) -> anyhow::Result<call::C
         trusted: config.sip.trusted(),
         has_registrar: config.registrar.is_some(),
         calls_max: limits.calls_max,
+        calls_per_account_max: config
+            .registrar
+            .as_ref()
+            .map_or(0, |registrar| registrar.calls_max),
         emergency_calls_reserved: limits.emergency_calls_reserved(),
         emergency_numbers: limits.emergency_numbers(),
         refusal_records_per_s_max: limits.refusal_records_per_s_max,

@@ -110,6 +110,7 @@ impl Sources {
             calls_answered,
             calls_ended,
             calls_refused_at_limit,
+            calls_refused_at_user_limit,
             refusals_recorded,
             refusals_unrecorded,
             requests_refused,
@@ -182,6 +183,7 @@ impl Sources {
             "event",
             &[
                 ("refused_at_limit", calls_refused_at_limit),
+                ("refused_at_user_limit", calls_refused_at_user_limit),
                 ("refusal_recorded", refusals_recorded),
                 ("refusal_unrecorded", refusals_unrecorded),
                 ("request_refused", requests_refused),

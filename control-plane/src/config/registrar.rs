@@ -58,6 +58,9 @@ pub struct Registrar {
     /// Calls that a user may begin in a second; more is 503. 0: no limit.
     #[serde(default = "Registrar::calls_per_s_max")]
     pub calls_per_s_max: u32,
+    /// Calls that a user who was challenged may have at once; one more is 403. 0: no limit.
+    #[serde(default = "Registrar::calls_max")]
+    pub calls_max: u32,
     /// Networks whose calls are not challenged.
     #[serde(default)]
     pub trusted: Vec<String>,
@@ -185,6 +188,10 @@ impl Registrar {
 
     const fn calls_per_s_max() -> u32 {
         20
+    }
+
+    const fn calls_max() -> u32 {
+        100
     }
 
     const fn users_refresh_s() -> u64 {
@@ -315,6 +322,7 @@ impl Validate for Registrar {
             self.expires_min_s..=31_536_000,
         );
         problems.range("calls_per_s_max", self.calls_per_s_max, 0..=1_000_000);
+        problems.range("calls_max", self.calls_max, 0..=1_000_000);
         problems.range("contacts_max", self.contacts_max, 1..=100);
         problems.range("bindings_max", self.bindings_max, 1..=10_000_000);
         problems.range("contact_bytes_max", self.contact_bytes_max, 64..=4_096);

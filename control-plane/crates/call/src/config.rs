@@ -27,6 +27,8 @@ pub struct Config {
     pub has_registrar: bool,
     /// Calls at once, from the INVITE until the call is over; another one gets 503.
     pub calls_max: usize,
+    /// Calls at once of one user who has proved to be it; another one gets 403, unless it is an emergency call. Zero: no limit.
+    pub calls_per_account_max: u32,
     /// How many of `calls_max` only emergency calls may take. These take the others first.
     pub emergency_calls_reserved: usize,
     /// Which calls those are.
@@ -101,6 +103,7 @@ impl Default for Config {
             trusted: Vec::new(),
             has_registrar: false,
             calls_max: 5_000,
+            calls_per_account_max: 0,
             emergency_calls_reserved: 0,
             emergency_numbers: sip::EmergencyNumbers::default(),
             refusal_records_per_s_max: 100,

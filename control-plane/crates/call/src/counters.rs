@@ -9,6 +9,8 @@ pub struct Counters {
     pub calls_ended: u64,
     /// INVITEs refused at the limit of calls.
     pub calls_refused_at_limit: u64,
+    /// INVITEs refused because their user had as many calls as a user may have.
+    pub calls_refused_at_user_limit: u64,
     /// INVITEs refused before they began a call that have a record.
     pub refusals_recorded: u64,
     /// INVITEs refused before they began a call that have none: too many of late, or the journal is full.

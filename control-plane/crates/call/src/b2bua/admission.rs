@@ -52,6 +52,9 @@ impl B2bua {
             Ok((inbound, hops)) => {
                 self.calls_begun += 1;
                 let call_key = CallKey(self.calls_begun);
+                if let Some(account) = &inbound.account {
+                    self.hub.callers.begin(call_key, account);
+                }
                 let call = Call::begin(&mut self.hub, now, call_key, inbound, &hops);
                 self.calls.insert(call_key, Box::new(call));
                 self.untold.changed(call_key);
@@ -110,6 +113,7 @@ impl B2bua {
             return Err(Refusal::of(482));
         }
         check_session(&self.hub, invite)?;
+        self.check_calls_of(account.as_deref(), invite)?;
         let offer = offer(&mut self.hub, invite)?;
         if offer.as_ref().is_some_and(|offer| !offer.has_usable_line()) {
             return Err(Refusal::of(488));
@@ -160,6 +164,21 @@ impl B2bua {
             },
             hops,
         ))
+    }
+
+    /// Whether a user may have one more call. An emergency call is always one more.
+    fn check_calls_of(&mut self, account: Option<&str>, invite: &Message) -> Result<(), Refusal> {
+        let most = self.hub.config.calls_per_account_max;
+        let has_all = account.is_some_and(|account| self.hub.callers.count(account) >= most);
+        let is_emergency = || {
+            let uri = invite.request_uri();
+            uri.is_some_and(|uri| self.hub.config.emergency_numbers.includes(uri))
+        };
+        if most == 0 || !has_all || is_emergency() {
+            return Ok(());
+        }
+        self.hub.counters.calls_refused_at_user_limit += 1;
+        Err(Refusal::at_user_limit())
     }
 
     /// The checks of an INVITE whose sender wants a party's place (RFC 3891), and of what it says of that place.

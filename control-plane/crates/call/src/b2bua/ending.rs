@@ -56,6 +56,7 @@ impl Call {
         }
         hub.counters.calls_ended += 1;
         hub.trunks.release(self.key);
+        hub.callers.end(self.key);
         let Ending { cause, .. } = &ending;
         tracing::info!(
             released = cause.released.as_str(),

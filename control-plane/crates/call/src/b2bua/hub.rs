@@ -11,6 +11,7 @@ use sip::{Destination, HeaderName, Message, Source, Transport};
 
 use super::attempt::Attempt;
 use super::by_key::ByKey;
+use super::callers::Callers;
 use super::challenge::Accounts;
 use super::deadlines::Deadlines;
 use super::side::Side;
@@ -96,6 +97,7 @@ pub(super) struct Hub {
     /// What may be challenged.
     pub(super) accounts: Accounts,
     pub(super) trunks: Trunks,
+    pub(super) callers: Callers,
     /// What calls want of each other.
     pub(super) errands: VecDeque<Errand>,
     dialogs: HashMap<String, (CallKey, Side)>,
@@ -113,6 +115,7 @@ impl Hub {
         Self {
             layer: Layer::new(config.transactions.clone(), random.fork()),
             trunks: Trunks::new(config.rest_max, random.fork()),
+            callers: Callers::default(),
             config,
             random,
             deadlines: Deadlines::default(),

@@ -6,6 +6,7 @@ mod attempt;
 mod branch;
 mod by_key;
 mod call;
+mod callers;
 mod challenge;
 mod changes;
 mod deadlines;
@@ -145,6 +146,7 @@ impl B2bua {
             && self.hub.clients.is_empty()
             && self.hub.accounts.is_empty()
             && self.hub.trunks.is_idle()
+            && self.hub.callers.is_idle()
             && self.hub.errands.is_empty()
             && self.hub.servers.is_empty()
             && self.hub.media.is_empty()

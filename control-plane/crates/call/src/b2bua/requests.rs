@@ -50,6 +50,15 @@ impl Refusal {
         }
     }
 
+    /// The user has as many calls as it may have: 403, since its server is well and another one would say the same.
+    pub(super) fn at_user_limit() -> Self {
+        let text = "The user has as many calls as it may have";
+        Self {
+            text: Some(text.to_owned()),
+            ..Self::with(403, HeaderName::Warning, format!("399 ringpath \"{text}\""))
+        }
+    }
+
     /// Not now: 503 with `Retry-After` (RFC 3261 §21.5.4).
     pub(super) fn unavailable(hub: &Hub) -> Self {
         Self::with(503, HeaderName::RetryAfter, hub.config.retry_after_s.to_string())

@@ -229,6 +229,41 @@ fn the_last_places_are_for_emergency_calls() {
     assert_eq!(call(&mut world, "112"), (2, 3), "a process that stops takes none");
 }
 
+/// Attack 11.
+#[test]
+fn a_user_has_so_many_calls_at_once_and_no_more() {
+    let limited = call::Config {
+        has_registrar: true,
+        calls_per_account_max: 2,
+        ..config(&[B])
+    };
+    let mut world = World::with(limited, Conditions::PERFECT, 1);
+    world.contacts = vec![crate::world::hop(B)];
+    let call = |world: &mut World, account: Option<&str>, user: &str| {
+        world.account = account.map(str::to_owned);
+        let builder = world.a.invite_builder(user);
+        world.a.send_invite(world.now, builder);
+        world.run_ms(20);
+        world.b2bua.counters().calls_attempted
+    };
+    let alice = Some("sip:alice@example.com");
+    assert_eq!(call(&mut world, alice, "1000"), 1);
+    assert_eq!(call(&mut world, alice, "1000"), 2);
+    assert_eq!(call(&mut world, alice, "1000"), 2);
+    assert_eq!(world.a.log.last().unwrap(), "403 INVITE");
+    let cause = world.ended().cause.clone().unwrap();
+    assert_eq!((cause.sip_status, cause.q850), (403, 21));
+    assert_eq!(call(&mut world, alice, "112"), 3, "an emergency call");
+    assert_eq!(call(&mut world, Some("sip:bob@example.com"), "1000"), 4);
+    assert_eq!(call(&mut world, None, "1000"), 5, "nobody in particular");
+    assert_eq!(world.b2bua.counters().calls_refused_at_user_limit, 1);
+    // Those of before end, and there is room again.
+    world.b2bua.end_all(world.now);
+    world.run_ms(40_000);
+    world.b2bua.drain(false);
+    assert_eq!(call(&mut world, alice, "1000"), 6);
+}
+
 #[test]
 fn an_invite_that_begins_no_call_leaves_a_record_before_its_answer() {
     let status_of = |change: fn(RequestBuilder) -> RequestBuilder, user: &str| {

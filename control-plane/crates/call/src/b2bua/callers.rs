@@ -1,0 +1,44 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::hub::CallKey;
+
+/// Which users have how many calls. Only those who have proved to be users are in it, and only while they have one.
+#[derive(Debug, Default)]
+pub(super) struct Callers {
+    calls: HashMap<CallKey, Arc<str>>,
+    counts: HashMap<Arc<str>, u32>,
+}
+
+impl Callers {
+    /// Whether no user has a call.
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.counts.is_empty()
+    }
+
+    /// The calls of a user by its account.
+    pub(super) fn count(&self, account: &str) -> u32 {
+        self.counts.get(account).copied().unwrap_or(0)
+    }
+
+    /// A user has one more.
+    pub(super) fn begin(&mut self, call: CallKey, account: &str) {
+        let known = self.counts.get_key_value(account);
+        let account: Arc<str> = known.map_or_else(|| account.into(), |(known, _)| known.clone());
+        *self.counts.entry(account.clone()).or_default() += 1;
+        self.calls.insert(call, account);
+    }
+
+    /// A call is over.
+    pub(super) fn end(&mut self, call: CallKey) {
+        let Some(account) = self.calls.remove(&call) else {
+            return;
+        };
+        if let Some(count) = self.counts.get_mut(&account) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&account);
+            }
+        }
+    }
+}
