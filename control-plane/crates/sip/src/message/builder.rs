@@ -14,7 +14,7 @@ pub struct RequestBuilder {
 
 /// Room for an ordinary request, so that most are written with one allocation, and no more than the C library's allocator
 /// takes from a thread's own store.
-const CAPACITY: usize = 1024;
+const CAPACITY: usize = 1000;
 
 impl RequestBuilder {
     /// A request of that method for that URI.

@@ -198,7 +198,7 @@ impl Message {
     /// All `Via` values, topmost first.
     pub fn vias(&self) -> impl Iterator<Item = Result<Via<'_>, HeaderError>> {
         self.values(HeaderName::Via)
-            .map(|value| view(HeaderName::Via, Via::parse(value)))
+            .map(|value| view(HeaderName::Via, Via::split(value)))
     }
 
     /// The topmost `Via`.

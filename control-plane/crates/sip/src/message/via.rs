@@ -26,6 +26,14 @@ impl<'a> Via<'a> {
     /// # Errors
     /// The first part that breaks the grammar.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
+        let via = Self::split(text)?;
+        Params::of_header(via.params.as_str())?;
+        Ok(via)
+    }
+
+    /// Splits a value that has been checked, as the `Via` of a message that was taken: the parameters are not looked at once
+    /// more.
+    pub(super) fn split(text: &'a str) -> Result<Self, SyntaxError> {
         let mut parts = text.splitn(3, '/');
         let name = trim(parts.next().unwrap_or_default());
         let version = trim(parts.next().ok_or(SyntaxError::Token)?);
@@ -41,7 +49,7 @@ impl<'a> Via<'a> {
             transport,
             host,
             port,
-            params: Params::of_header(params)?,
+            params: Params::unchecked_of_header(params),
         })
     }
 
