@@ -115,13 +115,14 @@ impl Offered {
         let agreement = sdp::agree(&self.session, &session)?;
         let in_clear = Offer::default();
         let mut theirs = Vec::with_capacity(agreement.answerer.len());
-        for (index, (spec, line)) in agreement.answerer.into_iter().zip(session.lines()).enumerate() {
+        for (index, (mut spec, line)) in agreement.answerer.into_iter().zip(session.lines()).enumerate() {
             let offer = offers.get(index).unwrap_or(&in_clear);
             let protection = match spec.enabled {
                 true => sdes::accept(offer, &line)?,
                 false => None,
             };
             let security = protection.map_or(Security::Clear, |it| Security::Protected(Box::new(it)));
+            spec.codecs.shrink_to_fit();
             theirs.push(Line { spec, security });
         }
         let lines = Both::of(offerer, self.secured(agreement.offerer), theirs);
@@ -133,12 +134,16 @@ impl Offered {
 
     /// The offerer's lines with their security.
     fn secured(&self, specs: Vec<LineSpec>) -> Vec<Line> {
-        let with_security = |(index, spec): (usize, LineSpec)| Line {
-            security: match self.security.get(index) {
-                Some(security) if spec.enabled => security.clone(),
-                _ => Security::Clear,
-            },
-            spec,
+        let with_security = |(index, mut spec): (usize, LineSpec)| {
+            // Kept for the life of the call.
+            spec.codecs.shrink_to_fit();
+            Line {
+                security: match self.security.get(index) {
+                    Some(security) if spec.enabled => security.clone(),
+                    _ => Security::Clear,
+                },
+                spec,
+            }
         };
         specs.into_iter().enumerate().map(with_security).collect()
     }

@@ -256,7 +256,7 @@ fn a_held_call_keeps_to_its_budget_of_heap() {
         assert!(switchboard.b2bua.transactions().is_empty());
     });
     eprintln!("held: {bytes} bytes in {blocks} blocks a call");
-    assert!(bytes <= 5_000, "{bytes} bytes in {blocks} blocks");
+    assert!(bytes <= 4_500, "{bytes} bytes in {blocks} blocks");
 }
 
 #[test]
@@ -270,5 +270,5 @@ fn a_call_that_is_over_keeps_little_while_its_transactions_linger() {
         assert_eq!(switchboard.b2bua.transactions().len(), 4 * calls as usize);
     });
     eprintln!("over: {bytes} bytes in {blocks} blocks a call");
-    assert!(bytes <= 5_000, "{bytes} bytes in {blocks} blocks");
+    assert!(bytes <= 3_200, "{bytes} bytes in {blocks} blocks");
 }

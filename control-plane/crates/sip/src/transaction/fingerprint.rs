@@ -11,7 +11,10 @@ use crate::message::Host;
 /// bytes whatever their length, so a finished transaction can forget its messages, and a sender who doesn't know
 /// the secret can neither make two of them equal nor crowd a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Fingerprint(u128);
+pub(super) struct Fingerprint {
+    upper: u64,
+    lower: u64,
+}
 
 /// The secret, and the hasher of every table whose keys a sender chooses.
 #[derive(Clone, Debug)]
@@ -103,7 +106,10 @@ impl Secret {
             write(&mut hasher);
             hasher.finish()
         };
-        Fingerprint(u128::from(half(0)) << 64 | u128::from(half(1)))
+        Fingerprint {
+            upper: half(0),
+            lower: half(1),
+        }
     }
 }
 
@@ -149,8 +155,9 @@ impl Hasher for Bits {
         }
     }
 
-    fn write_u128(&mut self, bits: u128) {
-        self.0 = bits as u64;
+    /// The last word of a fingerprint.
+    fn write_u64(&mut self, bits: u64) {
+        self.0 = bits;
     }
 }
 

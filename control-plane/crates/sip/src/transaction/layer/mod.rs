@@ -54,7 +54,8 @@ pub struct Layer {
     config: Config,
     random: Random,
     secret: Secret,
-    records: Slots<Record>,
+    /// Boxed: places that were once taken stay, as many as there ever were at a time.
+    records: Slots<Box<Record>>,
     schedule: Schedule,
     peers: Peers,
     clients: ByFingerprint<SlotKey>,
@@ -297,7 +298,7 @@ impl Layer {
         let fingerprint = self
             .secret
             .client(request.via().ok()?.branch()?, request.method()?.as_str());
-        let key = self.records.insert(Record {
+        let key = self.records.insert(Box::new(Record {
             machine,
             repeat: Timer::A,
             limit: Timer::B,
@@ -310,7 +311,7 @@ impl Layer {
             to_tag: 0,
             held: request.bytes().clone(),
             request: Some(Box::new(request)),
-        });
+        }));
         self.clients.insert(fingerprint, key);
         self.peers.add(key.slot, &destination);
         self.counters.client_transactions += 1;

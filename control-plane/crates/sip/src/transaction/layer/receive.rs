@@ -206,7 +206,7 @@ impl Layer {
         merged: Option<Fingerprint>,
     ) -> Option<SlotKey> {
         let destination = via::response_destination(source, request)?;
-        let key = self.records.insert(Record {
+        let key = self.records.insert(Box::new(Record {
             machine,
             repeat: Timer::Trying,
             limit: Timer::Abandon,
@@ -219,7 +219,7 @@ impl Layer {
             to_tag: self.secret.tag(None),
             held: bytes::Bytes::new(),
             request: Some(Box::new(request.clone())),
-        });
+        }));
         self.servers.insert(fingerprint, key);
         if let Some(merged) = merged {
             self.merged.insert(merged, key);
