@@ -262,20 +262,22 @@ fn sip_parse(criterion: &mut Criterion) {
 }
 
 fn sdp_rewrite(criterion: &mut Criterion) {
-    let ours = OurLine {
+    let ours = [Some(OurLine {
+        has_feedback: false,
+        handshake: None,
         local: LocalLine {
             rtp: ([203, 0, 113, 7], 20_000).into(),
             rtcp: ([203, 0, 113, 7], 20_001).into(),
         },
         rtcp_mux: false,
-    };
+    })];
     criterion.bench_function("sdp::Session::parse", |bench| {
         bench.iter(|| Session::parse(black_box(OFFER)).expect("it is well-formed"));
     });
     let session = Session::parse(OFFER).expect("it is well-formed");
     let mut origin = Origin::new(7);
     criterion.bench_function("sdp::rewrite", |bench| {
-        bench.iter(|| sdp::rewrite(black_box(&session), &[Some(ours)], &[], &mut origin));
+        bench.iter(|| sdp::rewrite(black_box(&session), &ours, &[], &mut origin));
     });
 }
 

@@ -31,6 +31,7 @@ pub fn answer(name: &NodeName, request: MediaRequest) -> MediaAnswer {
     MediaAnswer {
         id: request.id,
         result: Ok((name.clone(), report)),
+        fingerprint: None,
     }
 }
 

@@ -31,6 +31,7 @@ pub fn answer(answer: Answer) -> MediaAnswer {
     MediaAnswer {
         id: MediaRequestId(answer.id),
         result,
+        fingerprint: answer.fingerprint,
     }
 }
 
@@ -39,6 +40,7 @@ pub fn overloaded(id: MediaRequestId, retry_after: Duration) -> MediaAnswer {
     MediaAnswer {
         id,
         result: Err(MediaError::NoNode { retry_after }),
+        fingerprint: None,
     }
 }
 

@@ -33,6 +33,7 @@ struct Phone {
     authority: Option<PathBuf>,
     commands: Option<SocketAddr>,
     dial: Option<(String, Duration)>,
+    is_muxed: bool,
 }
 
 impl Phone {
@@ -44,6 +45,7 @@ impl Phone {
             authority: None,
             commands: None,
             dial: None,
+            is_muxed: false,
         }
     }
 
@@ -59,6 +61,12 @@ impl Phone {
         self
     }
 
+    /// With RTP and RTCP on one port, which it does not do by itself.
+    fn muxed(mut self) -> Self {
+        self.is_muxed = true;
+        self
+    }
+
     /// It calls `uri` at once, and leaves, with a BYE, after `lasts`.
     fn dial(mut self, uri: String, lasts: Duration) -> Self {
         self.dial = Some((uri, lasts));
@@ -68,7 +76,7 @@ impl Phone {
     fn config(&self, tone: &Path) -> String {
         let mut config = format!(
             "poll_method epoll\nsip_listen {}\nnet_interface {}\nmodule_path {MODULES}\n\
-             module g711.so\nmodule aufile.so\nmodule srtp.so\nmodule_app account.so\nmodule_app menu.so\n\
+             module g711.so\nmodule aufile.so\nmodule srtp.so\nmodule dtls_srtp.so\nmodule ice.so\nmodule_app account.so\nmodule_app menu.so\n\
              audio_source aufile,{}\naudio_alert aufile,/dev/null\n",
             self.at,
             self.at.ip(),
@@ -77,6 +85,9 @@ impl Phone {
         // To a String there is no error.
         if let Some(file) = &self.authority {
             let _ = writeln!(config, "sip_cafile {}", file.display());
+        }
+        if self.is_muxed {
+            let _ = writeln!(config, "rtcp_mux yes");
         }
         if let Some(at) = self.commands {
             let _ = writeln!(config, "module_app ctrl_tcp.so\nctrl_tcp_listen {at}");

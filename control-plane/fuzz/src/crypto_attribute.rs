@@ -24,6 +24,7 @@ pub fn crypto_attribute(data: &[u8]) {
     let profile = Profile {
         is_secure: choice & 1 != 0,
         has_feedback: choice & 2 != 0,
+        is_dtls: false,
     };
     let policies = [
         SrtpPolicy::Forbid,

@@ -71,5 +71,7 @@ fn our_line(index: usize, usable: bool) -> Option<OurLine> {
     usable.then_some(OurLine {
         local,
         rtcp_mux: index % 2 == 1,
+        has_feedback: index % 3 == 1,
+        handshake: None,
     })
 }

@@ -29,7 +29,7 @@ pub use registrar::Registrar;
 pub use route::{Dns, NextHop, Route};
 pub use sip::Sip;
 pub use srtp::Srtp;
-use srtp::{Policy as SrtpPolicy, Signalling};
+use srtp::{Dtls, Policy as SrtpPolicy, Signalling};
 pub use store::Store;
 pub use tls::Tls;
 pub use transfer::Transfer;
@@ -191,7 +191,13 @@ impl Config {
         let can_secure = !self.media.suites().is_empty();
         for (place, srtp, next_hop) in callers.into_iter().chain(users).chain(trunks).chain(routes) {
             let is_readable = |hop: &NextHop| hop.transport != ::sip::Transport::Tls && !hop.is_open();
-            if matches!(srtp.policy, SrtpPolicy::Prefer | SrtpPolicy::Require) && !can_secure {
+            if srtp.dtls == Dtls::Offer {
+                if srtp.policy == SrtpPolicy::Forbid {
+                    problems.push(&place, "offers DTLS, and forbids SRTP");
+                } else if !self.media.anchored {
+                    problems.push(&place, "offers DTLS, which needs media.anchored = true");
+                }
+            } else if matches!(srtp.policy, SrtpPolicy::Prefer | SrtpPolicy::Require) && !can_secure {
                 problems.push(&place, "needs media.srtp_suites and media.anchored = true");
             } else if srtp.policy == SrtpPolicy::Require
                 && srtp.keys_over == Signalling::Tls

@@ -1,7 +1,7 @@
 use call::{KeysOver, SrtpPolicy};
 use serde::Deserialize;
 
-/// What is agreed with a party about SRTP whose keys are in descriptions (RFC 4568).
+/// What is agreed with a party about SRTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Srtp {
@@ -9,6 +9,8 @@ pub struct Srtp {
     pub policy: Policy,
     /// The signalling that its keys may travel by.
     pub keys_over: Signalling,
+    /// Whether its keys may come from a handshake instead (RFC 5763).
+    pub dtls: Dtls,
 }
 
 /// See [`Srtp::policy`].
@@ -37,6 +39,19 @@ pub enum Signalling {
     Any,
 }
 
+/// See [`Srtp::dtls`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtls {
+    /// Neither offered nor accepted.
+    Forbid,
+    /// Accepted, not offered.
+    #[default]
+    Allow,
+    /// Accepted, and offered with ICE, as browsers want it.
+    Offer,
+}
+
 impl From<Srtp> for call::Srtp {
     fn from(srtp: Srtp) -> Self {
         Self {
@@ -49,6 +64,11 @@ impl From<Srtp> for call::Srtp {
             over: match srtp.keys_over {
                 Signalling::Tls => KeysOver::Tls,
                 Signalling::Any => KeysOver::Any,
+            },
+            dtls: match srtp.dtls {
+                Dtls::Forbid => call::Dtls::Forbid,
+                Dtls::Allow => call::Dtls::Allow,
+                Dtls::Offer => call::Dtls::Offer,
             },
         }
     }

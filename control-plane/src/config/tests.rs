@@ -70,6 +70,11 @@ fn srtp_that_cannot_be_had_is_told() {
         "{error}"
     );
     assert!(with("policy = \"always\"").is_err() && with("keys = \"any\"").is_err());
+    // A handshake has no keys in its signalling.
+    let config = with("policy = \"require\", dtls = \"offer\"").unwrap();
+    assert_eq!(call::Srtp::from(config.routes[0].srtp).dtls, call::Dtls::Offer);
+    let error = with("policy = \"forbid\", dtls = \"offer\"").unwrap_err();
+    assert!(error.contains("offers DTLS, and forbids SRTP"), "{error}");
     let suites = |names: &str| {
         load(&format!("{GOOD}\n[media]\nsrtp_suites = {names}\n")).map(|config| config.media.suites().len())
     };

@@ -27,6 +27,8 @@ const MEDIA: &str = "caller_latching = \"any-address\"\ncallee_latching = \"any-
 enum Media {
     Clear,
     Secured,
+    /// By DTLS, over the pair that ICE finds.
+    Found,
 }
 
 /// The lines of the only call, caller first.
@@ -43,6 +45,7 @@ fn account(at: SocketAddr, media: Media) -> String {
     let security = match media {
         Media::Clear => "",
         Media::Secured => ";mediaenc=srtp-mand",
+        Media::Found => ";mediaenc=dtls_srtp;medianat=ice",
     };
     format!(
         "<sip:{NUMBER}@{}>;regint=0;answermode=auto;audio_codecs=PCMA{security}",
@@ -70,11 +73,15 @@ impl Ground {
         let [at_a, at_b] = hosts.each_mut().map(|host| host.address().unwrap());
         let policy = match callee {
             Media::Clear => "forbid",
-            Media::Secured => "require",
+            Media::Secured | Media::Found => "require",
+        };
+        let dtls = match callee {
+            Media::Clear | Media::Secured => "allow",
+            Media::Found => "offer",
         };
         let route = format!(
             "[[route]]\nprefix = \"1\"\nnext_hop = \"sip:{at_b}\"\n\
-             srtp = {{ policy = \"{policy}\", keys_over = \"any\" }}\n"
+             srtp = {{ policy = \"{policy}\", keys_over = \"any\", dtls = \"{dtls}\" }}\n"
         );
         let options = StandOptions {
             prefix: "2".to_owned(),
@@ -83,7 +90,13 @@ impl Ground {
             ..StandOptions::default()
         };
         let stand = stand(&test, &options);
-        let phone = |at, media| Phone::new(at, account(at, media));
+        let phone = |at, media| {
+            let phone = Phone::new(at, account(at, media));
+            match media {
+                Media::Clear | Media::Secured => phone,
+                Media::Found => phone.muxed(),
+            }
+        };
         let b = phone(at_b, callee).start(&stand, "callee");
         b.wait_for("baresip is ready");
         let dial = format!("sip:{NUMBER}@{}", stand.sip());
@@ -114,7 +127,7 @@ impl Ground {
     }
 }
 
-/// Speech both ways, secured where it should be.
+/// Speech both ways, secured where it should be, by `suite` where the keys are in descriptions.
 fn call(test: &str, caller: Media, callee: Media, suite: SrtpSuite) {
     let Some(ground) = Ground::new(test, caller, callee, suite) else {
         return;
@@ -176,6 +189,39 @@ fn a_phone_that_offers_srtp_hears_one_with_it_and_one_without() {
     let suite = SrtpSuite::AesCm128HmacSha1_80;
     call("both", Media::Secured, Media::Secured, suite);
     call("caller", Media::Secured, Media::Clear, suite);
+}
+
+/// It is found by its own ICE, and OpenSSL shakes hands for it with an RSA key: those are not taken (docs/limits.md), and the call ends by
+/// that reason before anything has passed.
+#[test]
+fn a_phone_with_dtls_is_found_by_its_ice_and_refused_for_its_rsa_key() {
+    let suite = SrtpSuite::AesCm128HmacSha1_80;
+    for (test, caller, callee) in [
+        ("ice-to-clear", Media::Found, Media::Clear),
+        ("clear-to-ice", Media::Clear, Media::Found),
+    ] {
+        let Some(ground) = Ground::new(test, caller, callee, suite) else {
+            return;
+        };
+        ground.stand.wait_for_cdrs(1, WITHIN).unwrap();
+        let metrics = ground.stand.node_metrics(0).unwrap();
+        let count = |name: &str, result: &str| metrics.value(name, result);
+        let (searches, handshakes) = (
+            count("ringpath_dataplane_ice_searches_total", "selected"),
+            count("ringpath_dataplane_dtls_handshakes_total", "dtls_certificate"),
+        );
+        assert!(searches.is_some_and(|count| count >= 1.0), "{}", ground.told());
+        assert_eq!(handshakes, Some(1.0), "{}", ground.told());
+        let forwarded = metrics.value("ringpath_dataplane_rtp_forwarded_total", "");
+        assert_eq!(forwarded, Some(0.0), "{}", ground.told());
+        let cdr = ground.finish();
+        assert_eq!(
+            (cdr.status, cdr.released_by.as_deref()),
+            (Some(200), Some("system")),
+            "{cdr:#?}"
+        );
+        assert_eq!(cdr.cause.as_deref(), Some("dtls_certificate"), "{cdr:#?}");
+    }
 }
 
 /// Asked for a suite that it has not, it answers with another under the same tag.

@@ -30,6 +30,6 @@ pub use peer::{History, Named, Peer, Redirect};
 pub use routes::{Called, Contact, NextHop, Place, Route, Routes};
 pub use sdp::sdes::{SrtpPolicy, SrtpSuite};
 pub use sip::digest::Login;
-pub use srtp::{KeysOver, Srtp};
+pub use srtp::{Dtls, KeysOver, Srtp};
 pub use transfer::{Party, TransferError, TransferPolicy, Wanted};
 pub use trunk::{Failover, TrunkId, TrunkLimits, TrunkUse};

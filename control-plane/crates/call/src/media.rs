@@ -1,6 +1,7 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use media_types::{CallId, CallReport, CallSpec, IdempotencyKey, LegSpec, NodeName, Refusal};
+use media_types::{CallId, CallReport, CallSpec, Fingerprint, IdempotencyKey, LegSpec, NodeName, Refusal};
 
 /// Numbers the media requests of one `B2bua`; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +44,8 @@ pub struct MediaAnswer {
     pub id: MediaRequestId,
     /// The node that did it and the call as it is now.
     pub result: Result<(NodeName, CallReport), MediaError>,
+    /// Of the certificate that the node shows in handshakes; `None` for one that makes none, or is not known yet.
+    pub fingerprint: Option<Arc<Fingerprint>>,
 }
 
 /// Why a [`MediaRequest`] had no success.

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use media_types::{CallId, CallReport, IdempotencyKey, NodeName};
+use media_types::{CallId, CallReport, Fingerprint, IdempotencyKey, NodeName};
 use tokio::sync::{Semaphore, mpsc, watch as tokio_watch};
 use tokio::task::JoinSet;
 
@@ -118,7 +118,16 @@ impl Client {
             context
                 .counters
                 .change(|counters| *counters.answers.entry(label).or_default() += 1);
-            context.report(Report::Answer(Answer { id, result })).await;
+            let fingerprint = result
+                .as_ref()
+                .ok()
+                .and_then(|(node, _)| context.fingerprint(node));
+            let answer = Answer {
+                id,
+                result,
+                fingerprint,
+            };
+            context.report(Report::Answer(answer)).await;
             drop(permit);
         });
         Ok(())
@@ -170,6 +179,11 @@ impl Context {
             Kind::Update(legs) => follow::update(self, &key, &call, node.as_ref(), &legs).await,
             Kind::Delete => follow::delete(self, &key, &call, node.as_ref()).await,
         }
+    }
+
+    fn fingerprint(&self, name: &NodeName) -> Option<Arc<Fingerprint>> {
+        let node = self.nodes.iter().find(|node| node.name == *name)?;
+        node.state().fingerprint.clone()
     }
 
     /// Waits for room. Nothing is lost but when the owner is gone.

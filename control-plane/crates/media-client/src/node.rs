@@ -1,8 +1,9 @@
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use media_types::{CallId, NodeName};
+use media_types::{CallId, Fingerprint, NodeName};
+use proto::convert;
 use proto::media_v1::call_request::Request as CallRequest;
 use proto::media_v1::media_node_client::MediaNodeClient;
 use proto::media_v1::{Call, DescribeResponse};
@@ -73,6 +74,8 @@ pub(crate) struct State {
     /// Our calls and when each was last known to be there.
     pub(crate) held: HashMap<CallId, Instant>,
     pub(crate) orphans: Orphans,
+    /// Of the certificate that it shows in handshakes.
+    pub(crate) fingerprint: Option<Arc<Fingerprint>>,
     /// Since when its address refuses connections.
     refused_since: Option<Instant>,
 }
@@ -86,6 +89,7 @@ impl Node {
             under_way: 0,
             held: HashMap::new(),
             orphans: Orphans::default(),
+            fingerprint: None,
             refused_since: None,
         };
         Self {
@@ -156,6 +160,11 @@ impl State {
             .saturating_sub(calls)
             .min(capacity.port_pairs_free / 2);
         self.reserved = self.under_way;
+        let shown = description.fingerprint.as_ref();
+        let shown = shown.and_then(|shown| convert::fingerprint_from_wire(shown).ok());
+        if shown.as_ref() != self.fingerprint.as_deref() {
+            self.fingerprint = shown.map(Arc::new);
+        }
         let health = if description.draining {
             Health::Draining
         } else {

@@ -1,6 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use media_types::{CallId, CallReport, CallSpec, Event, IdempotencyKey, LegSpec, NodeName, Refusal};
+use media_types::{
+    CallId, CallReport, CallSpec, Event, Fingerprint, IdempotencyKey, LegSpec, NodeName, Refusal,
+};
 
 /// Something to be done on a media node.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct Answer {
     pub id: u64,
     /// The node that did it, and the call as it then stood.
     pub result: Result<(NodeName, CallReport), Failure>,
+    /// Of the certificate that the node shows in handshakes, as it said last; `None` for one that makes none.
+    pub fingerprint: Option<Arc<Fingerprint>>,
 }
 
 /// Why a request was not done.

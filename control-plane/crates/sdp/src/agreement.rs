@@ -85,11 +85,13 @@ fn check_line(line: usize, offered: &MediaLine<'_>, answered: &MediaLine<'_>) ->
     }
 }
 
-/// Whether two transports are one, but for SRTP: a leg may have it where the other has not.
-fn is_same_transport(a: &str, b: &str) -> bool {
-    match (Profile::named(a), Profile::named(b)) {
-        (Some(a), Some(b)) => a.has_feedback == b.has_feedback,
-        _ => a.eq_ignore_ascii_case(b),
+/// Whether the transport of an answer is that of the offer, but for SRTP: a leg may have it where the other has not.
+fn is_same_transport(offered: &str, answered: &str) -> bool {
+    match (Profile::named(offered), Profile::named(answered)) {
+        // A handshake is offered by us, whatever the other party has; what that party has of it does not pass.
+        (Some(_), Some(b)) if b.is_dtls => true,
+        (Some(a), Some(b)) => b.has_feedback == (a.has_feedback && !a.is_dtls),
+        _ => offered.eq_ignore_ascii_case(answered),
     }
 }
 

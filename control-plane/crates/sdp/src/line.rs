@@ -80,7 +80,10 @@ impl<'a> MediaLine<'a> {
 
     /// Whether the party holds by an unspecified address, the way of RFC 2543 (RFC 3264 §8.4). It wants no RTP.
     pub fn is_held_by_address(&self) -> bool {
-        self.port() != 0 && self.address().is_some_and(|ip| ip.is_unspecified())
+        let is_unspecified = self.address().is_some_and(|ip| ip.is_unspecified());
+        // With ICE it is the address of a party that has not looked for one yet (RFC 8840 §4.1).
+        let looks_for_one = self.has_handshake() && !self.inherited_values("ice-ufrag").is_empty();
+        self.port() != 0 && is_unspecified && !looks_for_one
     }
 
     /// The direction as the party means it: `a=sendrecv` and its siblings on the line, else on the session, else
@@ -200,6 +203,40 @@ impl<'a> MediaLine<'a> {
             .collect()
     }
 
+    /// The values of an attribute, in their order.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        values_of(&self.media.attributes, name)
+    }
+
+    /// The same, the session's where the line has none.
+    pub(crate) fn inherited_values(&self, name: &str) -> Vec<&'a str> {
+        let own: Vec<&str> = self.values(name).collect();
+        match own.is_empty() {
+            true => values_of(&self.session.attributes, name).collect(),
+            false => own,
+        }
+    }
+
+    /// Whether its session's agent answers checks alone (RFC 8839 §5.3).
+    pub(crate) fn is_ice_lite(&self) -> bool {
+        let attributes = &self.session.attributes;
+        attributes
+            .iter()
+            .any(|a| a.attribute.eq_ignore_ascii_case("ice-lite"))
+    }
+
+    /// Whether a bundle of the session has it (RFC 9143 §7.1).
+    pub(crate) fn is_bundled(&self) -> bool {
+        let mid = self.values("mid").next();
+        values_of(&self.session.attributes, "group").any(|group| {
+            let mut words = group.split_ascii_whitespace();
+            let is_bundle = words
+                .next()
+                .is_some_and(|word| word.eq_ignore_ascii_case("BUNDLE"));
+            is_bundle && words.any(|word| Some(word) == mid)
+        })
+    }
+
     fn attribute(&self, name: &str) -> Option<&'a str> {
         self.media
             .attributes
@@ -219,6 +256,13 @@ impl fmt::Debug for MediaLine<'_> {
             .field("protocol", &self.protocol())
             .finish_non_exhaustive()
     }
+}
+
+fn values_of<'a>(attributes: &'a [sdp_types::Attribute], name: &str) -> impl Iterator<Item = &'a str> {
+    attributes
+        .iter()
+        .filter(move |a| a.attribute.eq_ignore_ascii_case(name))
+        .filter_map(|a| a.value.as_deref())
 }
 
 /// The address stands for more than one host: media sent there would be amplified.
@@ -346,7 +390,7 @@ mod tests {
         for tail in [
             "m=image 4000 udptl t38\r\n",
             "m=application 4000 UDP/BFCP *\r\n",
-            "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n",
+            "m=audio 9 TCP/TLS/RTP/SAVPF 111\r\n",
             "m=audio 4000/2 RTP/AVP 0\r\n",
             "m=audio 0 RTP/AVP 0\r\n",
             "m=audio 4000 RTP/AVP 0\r\nc=IN IP4 224.2.1.1/127\r\n",

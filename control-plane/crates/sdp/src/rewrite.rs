@@ -3,18 +3,23 @@ use std::net::{IpAddr, SocketAddr};
 
 use media_types::LocalLine;
 
+use crate::handshake::{dress, dress_session};
 use crate::line::{direction_name, direction_named};
 use crate::sdes::{Offer, Profile};
 use crate::topology::{host_names, may_pass, text_may_pass};
-use crate::{MediaLine, Origin, Session};
+use crate::{MediaLine, Origin, OurHandshake, Session};
 
 /// What we offer or answer on one media line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OurLine {
     /// Our addresses towards the party that will read the description.
     pub local: LocalLine,
     /// Print `a=rtcp-mux`: in an offer, when the other party offered it; in an answer, when it was offered to us.
     pub rtcp_mux: bool,
+    /// The transport is one with early feedback.
+    pub has_feedback: bool,
+    /// Its keys come from a handshake.
+    pub handshake: Option<OurHandshake>,
 }
 
 /// Prints `session`, which one party sent, for the other party: with our `o=` line, and our addresses and ports in
@@ -25,12 +30,12 @@ pub struct OurLine {
 /// direction attribute that it means. What is left out: ICE, keys, `k=`, and every text that names an address or the
 /// sender's host, so that no address of the sender can reach the other side.
 ///
-/// Each line that we offer or answer has the transport that `keys` wants (with the feedback of the sender's) and its
-/// `a=crypto`: in clear where there is no entry. The sender's own keys never pass. What is returned then holds keys, and
+/// Each line that we offer or answer has the transport that it and `keys` want, and its `a=crypto` or what belongs to its
+/// handshake: in clear where there is neither. The sender's own keys never pass. What is returned then holds keys, and
 /// is for the party alone.
 pub fn rewrite(session: &Session, lines: &[Option<OurLine>], keys: &[Offer], origin: &mut Origin) -> String {
     let names = host_names(&session.inner);
-    let line_at = |index: usize| lines.get(index).copied().flatten();
+    let line_at = |index: usize| lines.get(index).and_then(Option::as_ref);
     let session_ip = (0..session.line_count()).find_map(|index| Some(line_at(index)?.local.rtp.ip()));
 
     let mut out = session.inner.clone();
@@ -49,9 +54,13 @@ pub fn rewrite(session: &Session, lines: &[Option<OurLine>], keys: &[Offer], ori
     for (index, (media, line)) in out.medias.iter_mut().zip(session.lines()).enumerate() {
         rewrite_line(media, &line, line_at(index), session_ip, &names);
         if media.port != 0 {
-            secure_line(media, keys.get(index));
+            secure_line(media, line_at(index), keys.get(index));
         }
     }
+    let handshakes: Vec<&OurHandshake> = (0..out.medias.len())
+        .filter_map(|index| line_at(index)?.handshake.as_ref())
+        .collect();
+    dress_session(&mut out, &handshakes);
 
     // The origin is made from the text of all else, so its line is put in last.
     out.origin = sdp_types::Origin::with_ip_addr(0, 0, UNSPECIFIED);
@@ -92,7 +101,7 @@ const UNSPECIFIED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 fn rewrite_line(
     media: &mut sdp_types::Media,
     line: &MediaLine<'_>,
-    ours: Option<OurLine>,
+    ours: Option<&OurLine>,
     session_ip: Option<IpAddr>,
     names: &[&str],
 ) {
@@ -100,7 +109,13 @@ fn rewrite_line(
     media.num_ports = None;
     media.connections.clear();
     media.media_title = media.media_title.take().filter(|text| text_may_pass(text, names));
-    let Some(OurLine { local, rtcp_mux }) = ours else {
+    let Some(OurLine {
+        local,
+        rtcp_mux,
+        has_feedback,
+        handshake,
+    }) = ours
+    else {
         media.port = 0;
         media.bandwidths.clear();
         // The identification stays: a=group of the session may refer to it (RFC 5888 §9.2).
@@ -124,24 +139,42 @@ fn rewrite_line(
             .attributes
             .push(sdp_types::Attribute::new(direction_name(line.direction())));
     }
-    if rtcp_mux {
+    if !has_feedback {
+        // Without early feedback nobody may be asked for it (RFC 4585 §4.2, RFC 5506 §5).
+        let is_feedback = |name: &str| {
+            ["rtcp-fb", "rtcp-rsize"]
+                .iter()
+                .any(|it| it.eq_ignore_ascii_case(name))
+        };
+        media
+            .attributes
+            .retain(|attribute| !is_feedback(&attribute.attribute));
+    }
+    if handshake.as_ref().is_some_and(|ours| ours.mid.is_some()) {
+        media.attributes.retain(|attribute| attribute.attribute != "mid");
+    }
+    if *rtcp_mux {
         media.attributes.push(sdp_types::Attribute::new("rtcp-mux"));
-    } else if let Some(value) = rtcp_value(local) {
+    } else if let Some(value) = rtcp_value(*local) {
         media
             .attributes
             .push(sdp_types::Attribute::with_value("rtcp", value));
     }
 }
 
-fn secure_line(media: &mut sdp_types::Media, offer: Option<&Offer>) {
-    let Some(profile) = Profile::named(&media.proto) else {
+fn secure_line(media: &mut sdp_types::Media, ours: Option<&OurLine>, offer: Option<&Offer>) {
+    let (Some(ours), Some(_)) = (ours, Profile::named(&media.proto)) else {
         return;
     };
     let profile = Profile {
         is_secure: offer.is_some_and(|offer| offer.is_insistent),
-        ..profile
+        has_feedback: ours.has_feedback,
+        is_dtls: ours.handshake.is_some(),
     };
     profile.name().clone_into(&mut media.proto);
+    if let Some(handshake) = &ours.handshake {
+        return dress(media, handshake, ours.local.rtp);
+    }
     for crypto in offer.iter().flat_map(|offer| &offer.crypto) {
         media.attributes.push(sdp_types::Attribute::with_value(
             "crypto",

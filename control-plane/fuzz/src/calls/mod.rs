@@ -83,6 +83,7 @@ impl Stages {
             srtp: call::Srtp {
                 policy: call::SrtpPolicy::Prefer,
                 over: call::KeysOver::Any,
+                dtls: call::Dtls::Allow,
             },
         };
         let config = Config {

@@ -70,7 +70,11 @@ impl Node {
             (None, _) => Ok((Self::name(), report(&call, &kept.legs))),
         };
         if mood != SILENT {
-            self.answers.push_back(MediaAnswer { id, result });
+            self.answers.push_back(MediaAnswer {
+                id,
+                result,
+                fingerprint: None,
+            });
         }
     }
 

@@ -55,7 +55,7 @@ pub struct Fingerprint {
 }
 
 /// Why a fingerprint was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum FingerprintError {
     /// A hash function that is unknown or broken.
     #[error("the hash function is not sha-256, sha-384 or sha-512")]

@@ -21,7 +21,7 @@ pub struct IceSpec {
     pub local: IceCredentials,
     /// What the party's says; `None` until it has come.
     pub remote: Option<IceCredentials>,
-    /// The party's candidates, each as the value of `a=candidate` (RFC 8839 §5.1). More may come with an update (RFC 8838); those
+    /// The party's candidates, each as `candidate:…` (RFC 8839 §5.1). More may come with an update (RFC 8838); those
     /// that cannot be used are left out.
     pub candidates: Vec<String>,
 }

@@ -1,7 +1,6 @@
 use std::borrow::Cow;
 
 use sans_io::Timestamp;
-use sdp::sdes::Offer;
 use sip::dialog::AcceptStep;
 use sip::message::ResponseBuilder;
 use sip::transaction::ClientKey;
@@ -16,7 +15,7 @@ use super::headers;
 use super::hub::{Client, Hub, tag_of};
 use super::leg::{Bye, Leg, cseq};
 use super::media::Step;
-use super::offered::Misfit;
+use super::offered::{Misfit, Ours};
 use super::session;
 use super::side::Side;
 use crate::{Cause, MediaError, Output, Released};
@@ -154,7 +153,7 @@ impl Call {
     }
 
     /// One branch has answered: it is the callee, and the others are told to stop. Gives the keys that it was offered.
-    fn choose(&mut self, hub: &mut Hub, now: Timestamp, client: ClientKey) -> Vec<Offer> {
+    fn choose(&mut self, hub: &mut Hub, now: Timestamp, client: ClientKey) -> Vec<Ours> {
         let inbound = self.inbound.as_mut();
         let offers = inbound.map(|inbound| std::mem::take(&mut inbound.offers));
         let Some(branch) = self.outbound.take_branch(client) else {

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use media_types::CallId;
 use sans_io::Timestamp;
-use sdp::sdes::{Offer, OfferError};
-use sdp::{Origin, OurLine, Session};
+use sdp::sdes::Offer;
+use sdp::{Origin, OurHandshake, OurLine, Session, Setup};
 use sip::dialog::{ProvisionalOrder, ReliableProvisionals};
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{Message, Source};
@@ -16,7 +16,7 @@ use super::identity::Known;
 use super::leg::{Bye, Leg};
 use super::line::{Line, Lines};
 use super::media::{Media, Step};
-use super::offered::{Answer, Offered, offers, restated};
+use super::offered::{Answer, CannotOffer, Offered, Ours, offers, restated};
 use super::record::Record;
 use super::redirect::Redirecting;
 use super::side::{Both, Side};
@@ -76,7 +76,7 @@ pub(super) struct Inbound {
     /// What is agreed with it about SRTP.
     pub(super) srtp: Terms,
     /// The keys that were offered to callees, by the places of their dialogs among the call's.
-    pub(super) offers: Vec<Vec<Offer>>,
+    pub(super) offers: Vec<Vec<Ours>>,
     /// The description for our 2xx to the caller, which waits for a PRACK (RFC 3262 §3).
     pub(super) held: Option<Box<str>>,
 }
@@ -154,7 +154,7 @@ pub(super) struct Late {
     pub(super) offerer: Side,
     pub(super) offer: Offered,
     /// What of it was offered to the other side.
-    pub(super) offers: Vec<Offer>,
+    pub(super) offers: Vec<Ours>,
     /// The INVITE transaction at the offerer, whose ACK carries the answer.
     pub(super) client: ClientKey,
     pub(super) cseq: u32,
@@ -259,16 +259,17 @@ impl Call {
     }
 
     /// The description that `reader` gets for `session`, which the other party sent: as an offer when `mux` tells
-    /// what the other party offered, as an answer when it tells what `reader` did. `keys` are ours.
+    /// what the other party offered, as an answer when it tells what `reader` did. `ours` is what it says of security.
     fn describe(
         &mut self,
         reader: Side,
         session: &Session,
         lines: &[Line],
         mux: &[bool],
-        keys: &[Offer],
+        ours: &[Ours],
     ) -> String {
         let locals = self.media.locals(reader);
+        let fingerprint = self.media.fingerprint();
         let lines: Vec<Option<OurLine>> = lines
             .iter()
             .enumerate()
@@ -278,31 +279,57 @@ impl Call {
                     .copied()
                     .flatten()
                     .filter(|_| line.spec.enabled)?;
-                let rtcp_mux = mux.get(index).copied().unwrap_or(false);
+                let handshake = match ours.get(index) {
+                    Some(Ours::Handshake(invitation)) => Some(OurHandshake {
+                        // Who has no certificate was not asked for a handshake.
+                        fingerprint: fingerprint?.clone(),
+                        setup: invitation.setup,
+                        ice: invitation.ice.clone(),
+                        mid: invitation.mid.clone(),
+                        is_bundled: invitation.is_bundled,
+                    }),
+                    Some(Ours::Keys(_)) | None => None,
+                };
+                let rtcp_mux = handshake.is_some() || mux.get(index).copied().unwrap_or(false);
                 if !rtcp_mux && local.rtcp == local.rtp {
                     // The lines were multiplexed until now; the pair's second port comes back into use.
                     local.rtcp.set_port(local.rtp.port().saturating_add(1));
                 }
-                Some(OurLine { local, rtcp_mux })
+                Some(OurLine {
+                    local,
+                    rtcp_mux,
+                    // Browsers want it (RFC 8834 §4.2).
+                    has_feedback: line.has_feedback
+                        || handshake.as_ref().is_some_and(|it| it.setup == Setup::ActPass),
+                    handshake,
+                })
             })
             .collect();
-        sdp::rewrite(session, &lines, keys, &mut self.origins[reader])
+        let keys: Vec<Offer> = ours
+            .iter()
+            .map(|ours| match ours {
+                Ours::Keys(offer) => offer.clone(),
+                Ours::Handshake(_) => Offer::default(),
+            })
+            .collect();
+        sdp::rewrite(session, &lines, &keys, &mut self.origins[reader])
     }
 
     /// The offer of one party as `reader` gets it: on the lines that are reserved for it, with these keys.
-    pub(super) fn describe_offer(&mut self, reader: Side, offer: &Offered, keys: &[Offer]) -> String {
+    pub(super) fn describe_offer(&mut self, reader: Side, offer: &Offered, ours: &[Ours]) -> String {
         let lines = self.media.lines()[reader].clone();
         let mux: Vec<bool> = offer.session.lines().map(|line| line.has_rtcp_mux()).collect();
-        self.describe(reader, &offer.session, &lines, &mux, keys)
+        self.describe(reader, &offer.session, &lines, &mux, ours)
     }
 
     /// The keys for an offer to `reader` within its dialog, which stay as they are.
-    pub(super) fn offers(&self, hub: &mut Hub, reader: Side) -> Result<Vec<Offer>, OfferError> {
+    pub(super) fn offers(&self, hub: &mut Hub, reader: Side) -> Result<Vec<Ours>, CannotOffer> {
         offers(
             hub,
             &self.media.lines()[reader],
             &self.agreed[reader],
             self.srtp[reader],
+            self.media.fingerprint().is_some(),
         )
     }
 

@@ -1,5 +1,4 @@
 use sans_io::Timestamp;
-use sdp::sdes::Offer;
 use sdp::{NegotiationError, Session};
 use sip::message::ResponseBuilder;
 use sip::transaction::{ClientKey, ServerKey};
@@ -13,7 +12,7 @@ use super::hub::{Client, Hub, Server};
 use super::leg::cseq;
 use super::line::Lines;
 use super::media::Step;
-use super::offered::{Answer, Misfit, Offered};
+use super::offered::{Answer, Misfit, Offered, Ours};
 use super::session;
 use super::side::{Both, Side};
 use crate::{Cause, MediaError, Released};
@@ -32,7 +31,7 @@ pub(super) struct Exchange {
     /// The offer in it; `None` asks the other party for one, or is no matter of media (UPDATE).
     pub(super) offer: Option<Offered>,
     /// What of it was offered to the other party.
-    pub(super) offers: Vec<Offer>,
+    pub(super) offers: Vec<Ours>,
     /// Our copy's transaction, until its final response.
     pub(super) client: Option<ClientKey>,
     /// The other party's answer, while the media node is told of it.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use media_types::LineSpec;
 use sdp::sdes::Protection;
 
+use super::handshake::Handshake;
 use super::side::Both;
 
 /// One media line of a leg.
@@ -12,6 +13,8 @@ pub(super) struct Line {
     pub(super) spec: LineSpec,
     /// What protects it.
     pub(super) security: Security,
+    /// Its transport is one with early feedback.
+    pub(super) has_feedback: bool,
 }
 
 /// The lines of both legs. Shared, because the node and the parties mostly agree.
@@ -27,6 +30,8 @@ pub(super) enum Security {
     Pending,
     /// SRTP with these keys.
     Protected(Box<Protection>),
+    /// SRTP with the keys of this handshake; nothing passes before it is done.
+    Handshake(Box<Handshake>),
 }
 
 impl Security {
@@ -34,7 +39,15 @@ impl Security {
     pub(super) fn protection(&self) -> Option<&Protection> {
         match self {
             Self::Protected(protection) => Some(protection),
-            Self::Clear | Self::Pending => None,
+            Self::Clear | Self::Pending | Self::Handshake(_) => None,
+        }
+    }
+
+    /// Its handshake, if it has one.
+    pub(super) fn handshake(&self) -> Option<&Handshake> {
+        match self {
+            Self::Handshake(handshake) => Some(handshake),
+            Self::Clear | Self::Pending | Self::Protected(_) => None,
         }
     }
 }
@@ -47,9 +60,12 @@ impl Line {
 
     /// What the media node is told of the line.
     pub(super) fn to_node(&self) -> LineSpec {
+        let handshake = self.security.handshake();
         LineSpec {
+            dtls: handshake.map(Handshake::dtls),
+            ice: handshake.and_then(Handshake::ice).cloned(),
             srtp: match &self.security {
-                Security::Clear => None,
+                Security::Clear | Security::Handshake(_) => None,
                 Security::Pending => Some(media_types::SrtpSpec::default()),
                 Security::Protected(protection) => Some(protection.spec()),
             },

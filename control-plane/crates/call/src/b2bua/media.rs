@@ -1,4 +1,8 @@
-use media_types::{CallId, CallReport, CallSpec, LegSpec, LineSpec, LocalLine, NodeName};
+use std::sync::Arc;
+
+use media_types::{
+    CallId, CallReport, CallSpec, Fingerprint, LegSpec, LineSpec, LocalLine, NodeName, Refusal,
+};
 use sans_io::Timestamp;
 
 use super::deadlines::Deadline;
@@ -41,7 +45,7 @@ pub(super) struct Media {
     state: State,
     under_way: Option<Box<UnderWay>>,
     /// What comes next; a newer plan replaces an older one.
-    queued: Option<(Step, Lines)>,
+    queued: Option<Box<(Step, Lines)>>,
     ipv6: Both<bool>,
     /// The lines as the node has them.
     lines: Lines,
@@ -50,7 +54,10 @@ pub(super) struct Media {
     line_count: u16,
     /// The callee's source is to be learned anew with the next update: another party is behind the leg.
     relearns_callee: bool,
-    quality: Option<Quality>,
+    /// Once the call is over.
+    quality: Option<Box<Quality>>,
+    /// Of the certificate that the node shows in handshakes, if it makes any.
+    fingerprint: Option<Arc<Fingerprint>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +96,20 @@ impl Media {
             line_count: 0,
             relearns_callee: false,
             quality: None,
+            fingerprint: None,
         }
+    }
+
+    /// Notes what certificate the node shows. One that is not told again stays.
+    pub(super) fn shows(&mut self, fingerprint: Option<Arc<Fingerprint>>) {
+        if fingerprint.is_some() {
+            self.fingerprint = fingerprint;
+        }
+    }
+
+    /// Of the certificate that the node shows in handshakes.
+    pub(super) fn fingerprint(&self) -> Option<&Fingerprint> {
+        self.fingerprint.as_deref()
     }
 
     /// Asks for ports. `ipv6` decides the family of each leg for the life of the call.
@@ -113,7 +133,7 @@ impl Media {
             return;
         }
         if self.under_way.is_some() {
-            self.queued = Some((step, lines));
+            self.queued = Some(Box::new((step, lines)));
             return;
         }
         let legs = Side::BOTH.map(|side| self.leg(hub, side, &lines)).to_vec();
@@ -177,7 +197,7 @@ impl Media {
             hub.media_calls.remove(&self.id);
         }
         self.leave(hub, now);
-        if let Some((step, lines)) = self.queued.take() {
+        if let Some((step, lines)) = self.queued.take().map(|queued| *queued) {
             self.update(hub, now, step, lines);
         }
         Some((under_way.step, result))
@@ -193,8 +213,13 @@ impl Media {
             Ok((node, report)) => {
                 self.node = Some(node);
                 if step == Step::Delete {
-                    self.quality = Some(Quality::of_report(&report));
+                    self.quality = Some(Box::new(Quality::of_report(&report)));
                     return Ok(());
+                }
+                let has_handshake = |line: &Line| line.security.handshake().is_some();
+                if self.fingerprint.is_none() && lines.caller.iter().chain(&lines.callee).any(has_handshake) {
+                    // One that knows of no handshakes would relay in clear what it was told to secure by them.
+                    return Err(MediaError::Refused(Refusal::Invalid("the node knows no DTLS")));
                 }
                 self.lines = lines;
                 for (side, leg) in Side::BOTH.into_iter().zip(report.legs) {
@@ -258,7 +283,7 @@ impl Media {
     /// The node ended the call on its own; its last statistics are kept for the record, if there are any: a node that
     /// vanished gives a report without legs.
     pub(super) fn lost(&mut self, report: &CallReport) {
-        self.quality = (!report.legs.is_empty()).then(|| Quality::of_report(report));
+        self.quality = (!report.legs.is_empty()).then(|| Box::new(Quality::of_report(report)));
     }
 
     pub(super) const fn node(&self) -> Option<&NodeName> {
@@ -289,7 +314,7 @@ impl Media {
         self.state == State::Gone && self.under_way.is_none()
     }
 
-    pub(super) const fn quality(&self) -> Option<Quality> {
-        self.quality
+    pub(super) fn quality(&self) -> Option<Quality> {
+        self.quality.as_deref().copied()
     }
 }

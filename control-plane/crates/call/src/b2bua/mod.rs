@@ -14,6 +14,7 @@ mod diverted;
 mod early;
 mod ending;
 mod exchange;
+mod handshake;
 mod headers;
 mod hub;
 mod identity;
@@ -332,6 +333,7 @@ impl B2bua {
     pub fn handle_media(&mut self, now: Timestamp, answer: MediaAnswer) {
         if let Some(key) = self.hub.media.remove(&answer.id) {
             self.with_call(key, |call, hub| {
+                call.media.shows(answer.fingerprint);
                 call.handle_media(hub, now, Some(answer.id), answer.result)
             });
             self.handle_events(now);
@@ -507,7 +509,7 @@ impl Call {
             }
             EventKind::SetupFailed { leg, line, reason } => {
                 tracing::warn!(%leg, line, reason, "media cannot be set up");
-                let cause = self.cause_of_ours(88, "Media set-up failed");
+                let cause = self.cause_of_ours(88, reason);
                 self.end(hub, now, Ending::of(cause));
             }
             EventKind::Ended { cause, report } => {

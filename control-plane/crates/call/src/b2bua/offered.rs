@@ -1,7 +1,8 @@
 use media_types::LineSpec;
-use sdp::sdes::{self, AnswerFault, Choice, Offer, OfferError, Refusal};
-use sdp::{AnswerError, MediaLine, Session};
+use sdp::sdes::{self, AnswerFault, Choice, Offer, Profile, Refusal};
+use sdp::{AnswerError, HandshakeFault, MediaLine, Session};
 
+use super::handshake::{Handshake, Invitation};
 use super::hub::Hub;
 use super::line::{Line, Lines, Security};
 use super::side::{Both, Side};
@@ -9,6 +10,43 @@ use crate::srtp::Terms;
 
 /// The reason when a party must have SRTP, and its keys may not go to it.
 const CANNOT_OFFER: &str = "srtp_cannot_offer";
+
+/// What our description says of the security of one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ours {
+    /// These keys; RTP in clear without any.
+    Keys(Offer),
+    /// A handshake.
+    Handshake(Invitation),
+}
+
+impl Default for Ours {
+    fn default() -> Self {
+        Self::Keys(Offer::default())
+    }
+}
+
+/// A party must have SRTP, and we cannot offer it. We or our configuration are at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CannotOffer;
+
+/// Why the security of an offer is not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error("SRTP: {0}")]
+    Keys(#[from] Refusal),
+    #[error("DTLS: {0}")]
+    Handshake(#[from] HandshakeFault),
+}
+
+impl Unfit {
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Keys(refusal) => refusal.reason(),
+            Self::Handshake(fault) => fault.reason(),
+        }
+    }
+}
 
 /// The offer of one party, and what protects its lines then: an offer has its keys and we make ours for the answer at
 /// once, so that all forks of the other party lead to one answer.
@@ -36,14 +74,18 @@ pub(super) enum Misfit {
     Lines(#[from] AnswerError),
     #[error("SRTP: {0}")]
     Security(#[from] AnswerFault),
+    #[error("DTLS: {0}")]
+    Handshake(#[from] HandshakeFault),
 }
 
 impl Misfit {
     /// Counts it.
     pub(super) fn count(self, hub: &mut Hub) {
         hub.counters.descriptions_refused += 1;
-        if let Self::Security(fault) = self {
-            hub.count_srtp(fault.reason());
+        match self {
+            Self::Security(fault) => hub.count_srtp(fault.reason()),
+            Self::Handshake(fault) => hub.count_srtp(fault.reason()),
+            Self::Missing | Self::Lines(_) => {}
         }
         tracing::debug!(fault = %self, "refused an answer");
     }
@@ -57,7 +99,7 @@ impl Offered {
         mut session: Session,
         terms: Terms,
         current: &[Line],
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Unfit> {
         let mut security = Vec::new();
         let mut refused: Vec<usize> = Vec::new();
         let mut refusal = None;
@@ -95,13 +137,20 @@ impl Offered {
     /// passes until then.
     pub(super) fn proposal(&self, offerer: Side, other_is_secured: bool) -> Lines {
         let proposal = sdp::propose(&self.session);
-        let other = proposal.answerer.into_iter().map(|spec| Line {
-            security: match other_is_secured && spec.enabled {
-                true => Security::Pending,
-                false => Security::Clear,
-            },
-            spec,
-        });
+        let protocols = self.session.lines().map(|line| Profile::named(line.protocol()));
+        let other = proposal
+            .answerer
+            .into_iter()
+            .zip(protocols)
+            .map(|(spec, profile)| Line {
+                security: match other_is_secured && spec.enabled {
+                    true => Security::Pending,
+                    false => Security::Clear,
+                },
+                // Who speaks with browsers alone of feedback is not asked for it (RFC 4585 §4).
+                has_feedback: profile.is_some_and(|profile| profile.has_feedback && !profile.is_dtls),
+                spec,
+            });
         Lines::new(Both::of(offerer, self.secured(proposal.offerer), other.collect()))
     }
 
@@ -109,21 +158,33 @@ impl Offered {
     pub(super) fn answered(
         &self,
         offerer: Side,
-        offers: &[Offer],
+        offers: &[Ours],
         session: Session,
     ) -> Result<Answer, Misfit> {
         let agreement = sdp::agree(&self.session, &session)?;
-        let in_clear = Offer::default();
+        let in_clear = Ours::default();
         let mut theirs = Vec::with_capacity(agreement.answerer.len());
         for (index, (mut spec, line)) in agreement.answerer.into_iter().zip(session.lines()).enumerate() {
-            let offer = offers.get(index).unwrap_or(&in_clear);
-            let protection = match spec.enabled {
-                true => sdes::accept(offer, &line)?,
-                false => None,
+            let ours = offers.get(index).unwrap_or(&in_clear);
+            let security = match (spec.enabled, ours) {
+                (false, _) => Security::Clear,
+                (true, Ours::Keys(offer)) => sdes::accept(offer, &line)?
+                    .map_or(Security::Clear, |it| Security::Protected(Box::new(it))),
+                (true, Ours::Handshake(invitation)) => {
+                    if !line.has_handshake() {
+                        return Err(HandshakeFault::Transport.into());
+                    }
+                    spec.rtcp_mux = true;
+                    let handshake = Handshake::accepted(invitation, line.handshake()?)?;
+                    Security::Handshake(Box::new(handshake))
+                }
             };
-            let security = protection.map_or(Security::Clear, |it| Security::Protected(Box::new(it)));
             spec.codecs.shrink_to_fit();
-            theirs.push(Line { spec, security });
+            theirs.push(Line {
+                spec,
+                security,
+                has_feedback: has_feedback(&line),
+            });
         }
         let lines = Both::of(offerer, self.secured(agreement.offerer), theirs);
         Ok(Answer {
@@ -134,7 +195,7 @@ impl Offered {
 
     /// The offerer's lines with their security.
     fn secured(&self, specs: Vec<LineSpec>) -> Vec<Line> {
-        let with_security = |(index, mut spec): (usize, LineSpec)| {
+        let with_security = |(index, (mut spec, line)): (usize, (LineSpec, MediaLine<'_>))| {
             // Kept for the life of the call.
             spec.codecs.shrink_to_fit();
             Line {
@@ -142,11 +203,17 @@ impl Offered {
                     Some(security) if spec.enabled => security.clone(),
                     _ => Security::Clear,
                 },
+                has_feedback: has_feedback(&line),
                 spec,
             }
         };
-        specs.into_iter().enumerate().map(with_security).collect()
+        let lines = specs.into_iter().zip(self.session.lines());
+        lines.enumerate().map(with_security).collect()
     }
+}
+
+fn has_feedback(line: &MediaLine<'_>) -> bool {
+    Profile::named(line.protocol()).is_some_and(|profile| profile.has_feedback)
 }
 
 /// What protects an offered line.
@@ -155,7 +222,15 @@ fn secure(
     line: &MediaLine<'_>,
     terms: Terms,
     current: Option<&Line>,
-) -> Result<Security, Refusal> {
+) -> Result<Security, Unfit> {
+    if line.has_handshake() {
+        if !terms.takes_handshake() {
+            return Err(HandshakeFault::Forbidden.into());
+        }
+        let current = current.and_then(|line| line.security.handshake());
+        let handshake = Handshake::answering(line.handshake()?, current, &mut hub.random);
+        return Ok(Security::Handshake(Box::new(handshake)));
+    }
     let rules = terms.rules(&hub.config.srtp_suites);
     match sdes::choose(&rules, line)? {
         Choice::Clear => Ok(Security::Clear),
@@ -172,36 +247,56 @@ fn secure(
 }
 
 /// What we offer a party on its `lines` by the `terms` with it, where `current` is in force: nothing but RTP in clear on
-/// those without an entry.
+/// those without an entry. `shakes_hands`: the media node can.
 pub(super) fn offers(
     hub: &mut Hub,
     lines: &[Line],
     current: &[Line],
     terms: Terms,
-) -> Result<Vec<Offer>, OfferError> {
+    shakes_hands: bool,
+) -> Result<Vec<Ours>, CannotOffer> {
     let mut offers = Vec::new();
     for index in (0..lines.len()).filter(|&index| lines[index].spec.enabled) {
-        let rules = terms.rules(&hub.config.srtp_suites);
-        let current = current.get(index).and_then(|line| line.security.protection());
-        let mut fill = |bytes: &mut [u8]| hub.random.fill(bytes);
-        let offer = sdes::offer(&rules, current, &mut fill);
-        let offer = offer.inspect_err(|_| hub.count_srtp(CANNOT_OFFER))?;
-        if offer != Offer::default() {
-            offers.resize_with(index, Offer::default);
-            offers.push(offer);
+        let ours = offer(hub, index, current.get(index), terms);
+        let can = |ours: &Ours| shakes_hands || matches!(ours, Ours::Keys(_));
+        let Some(ours) = ours.filter(can) else {
+            hub.count_srtp(CANNOT_OFFER);
+            return Err(CannotOffer);
+        };
+        if ours != Ours::default() {
+            offers.resize_with(index, Ours::default);
+            offers.push(ours);
         }
     }
     Ok(offers)
 }
 
+/// What we offer on the line at `index`; `None` when the party must have what we cannot offer.
+fn offer(hub: &mut Hub, index: usize, current: Option<&Line>, terms: Terms) -> Option<Ours> {
+    let current = current.map(|line| &line.security);
+    let protection = current.and_then(Security::protection);
+    if let Some(handshake) = current.and_then(Security::handshake) {
+        return Some(Ours::Handshake(handshake.offered_again()));
+    }
+    if terms.offers_handshake() && protection.is_none() {
+        return Some(Ours::Handshake(Invitation::new(index, &mut hub.random)));
+    }
+    let rules = terms.rules(&hub.config.srtp_suites);
+    let mut fill = |bytes: &mut [u8]| hub.random.fill(bytes);
+    sdes::offer(&rules, protection, &mut fill).ok().map(Ours::Keys)
+}
+
 /// What an answer of ours says of the security of `lines`.
-pub(super) fn restated(lines: &[Line]) -> Vec<Offer> {
+pub(super) fn restated(lines: &[Line]) -> Vec<Ours> {
     let mut offers = Vec::new();
     for (index, line) in lines.iter().enumerate() {
-        if let Some(protection) = line.security.protection() {
-            offers.resize_with(index, Offer::default);
-            offers.push(protection.restated());
-        }
+        let ours = match &line.security {
+            Security::Clear | Security::Pending => continue,
+            Security::Protected(protection) => Ours::Keys(protection.restated()),
+            Security::Handshake(handshake) => Ours::Handshake(handshake.restated()),
+        };
+        offers.resize_with(index, Ours::default);
+        offers.push(ours);
     }
     offers
 }

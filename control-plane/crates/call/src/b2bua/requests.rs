@@ -10,6 +10,7 @@ use super::call::{Call, Phase};
 use super::exchange::Exchange;
 use super::headers::{self, ALLOW};
 use super::hub::{Client, Hub, tag_of};
+use super::offered::Unfit;
 use super::side::Side;
 use crate::{Asked, Output, Placement};
 
@@ -39,14 +40,10 @@ impl Refusal {
     }
 
     /// The security of what is offered is not to be had (RFC 3261 §20.43 for the warning).
-    pub(super) fn of_security(refusal: sdp::sdes::Refusal) -> Self {
+    pub(super) fn of_security(refusal: Unfit) -> Self {
         Self {
-            text: Some(format!("SRTP: {refusal}")),
-            ..Self::with(
-                488,
-                HeaderName::Warning,
-                format!("399 ringpath \"SRTP: {refusal}\""),
-            )
+            text: Some(refusal.to_string()),
+            ..Self::with(488, HeaderName::Warning, format!("399 ringpath \"{refusal}\""))
         }
     }
 

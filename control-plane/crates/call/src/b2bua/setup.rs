@@ -203,7 +203,13 @@ impl Call {
         let terms = next_hop.srtp_terms();
         let offers = match &offer {
             // What another next hop was offered is not for this one.
-            Some(_) => offers(hub, &self.media.lines().callee, &[], terms),
+            Some(_) => offers(
+                hub,
+                &self.media.lines().callee,
+                &[],
+                terms,
+                self.media.fingerprint().is_some(),
+            ),
             None => Ok(Vec::new()),
         };
         let body = offer

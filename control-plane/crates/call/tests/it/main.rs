@@ -9,6 +9,7 @@ mod early;
 mod endings;
 mod exchanges;
 mod forks;
+mod handshake;
 mod hostile;
 mod identities;
 mod lending;

@@ -127,7 +127,7 @@ fn a_line_that_cannot_be_set_up_ends_the_call_and_a_party_that_asks_no_more_is_a
         (
             "dtls_fingerprint",
             MediaTimeout::Ignore,
-            Some("Q.850;cause=88;text=\"Media set-up failed\""),
+            Some("Q.850;cause=88;text=\"dtls_fingerprint\""),
         ),
         (
             "ice_consent",

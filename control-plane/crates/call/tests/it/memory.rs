@@ -204,6 +204,7 @@ fn media(request: MediaRequest) -> MediaAnswer {
     MediaAnswer {
         id: request.id,
         result: Ok((NodeName::new("media-1").unwrap(), report)),
+        fingerprint: None,
     }
 }
 

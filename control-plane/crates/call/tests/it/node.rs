@@ -1,10 +1,12 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use call::{MediaAnswer, MediaError, MediaKind, MediaRequest, MediaRequestId};
 use media_types::{
-    CallId, CallReport, LegReport, LegSpec, LineReport, LocalLine, NodeName, Path, Refusal, StreamReport,
+    CallId, CallReport, Fingerprint, HashFunction, LegReport, LegSpec, LineReport, LocalLine, NodeName, Path,
+    Refusal, StreamReport,
 };
 use sans_io::Timestamp;
 
@@ -34,6 +36,8 @@ pub struct Node {
     pub calls: HashMap<CallId, Vec<LegSpec>>,
     /// No line may be in clear.
     pub is_secured: bool,
+    /// Of the certificate that it shows; `None` for one that knows no handshakes.
+    pub fingerprint: Option<Arc<Fingerprint>>,
     pub ports_allocated: u64,
     pub ports_freed: u64,
     pub creates: u64,
@@ -52,6 +56,9 @@ impl Node {
             delay: Duration::from_millis(2),
             calls: HashMap::new(),
             is_secured: false,
+            fingerprint: Fingerprint::new(HashFunction::Sha256, &[0x4d; 32])
+                .ok()
+                .map(Arc::new),
             ports_allocated: 0,
             ports_freed: 0,
             creates: 0,
@@ -79,7 +86,13 @@ impl Node {
             assert!(before.is_none(), "{call} has two requests under way");
         }
         if let Some(result) = self.act(&call, kind) {
-            self.answers.push((now + self.delay, MediaAnswer { id, result }));
+            let fingerprint = self.fingerprint.clone();
+            let answer = MediaAnswer {
+                id,
+                result,
+                fingerprint,
+            };
+            self.answers.push((now + self.delay, answer));
         }
     }
 
@@ -139,8 +152,13 @@ impl Node {
         for (leg, spec) in legs.iter().enumerate() {
             for (line, spec) in spec.lines.iter().enumerate() {
                 assert!(
-                    !self.is_secured || !spec.enabled || spec.srtp.is_some(),
+                    !self.is_secured || !spec.enabled || spec.srtp.is_some() || spec.dtls.is_some(),
                     "a line in clear: {spec:?}"
+                );
+                let is_set_up = spec.dtls.is_some() || spec.ice.is_some();
+                assert!(
+                    !is_set_up || spec.rtcp_mux && spec.srtp.is_none(),
+                    "what a node refuses: {spec:?}"
                 );
                 let key = (call.clone(), leg, line);
                 if spec.enabled && !self.ports.contains_key(&key) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use call::{Config, KeysOver, NextHop, Route, Routes, Srtp, SrtpPolicy};
+use call::{Config, Dtls, KeysOver, NextHop, Route, Routes, Srtp, SrtpPolicy};
 use sans_io::Random;
 use sans_io::network::Conditions;
 
@@ -120,11 +120,14 @@ pub fn act(world: &mut World, deed: Deed) {
 const REQUIRED: Srtp = Srtp {
     policy: SrtpPolicy::Require,
     over: KeysOver::Any,
+    dtls: Dtls::Allow,
 };
 
-fn secured_hop(address: &str) -> NextHop {
+/// `is_browser`: it is offered a handshake in place of keys.
+fn secured_hop(address: &str, is_browser: bool) -> NextHop {
+    let dtls = if is_browser { Dtls::Offer } else { Dtls::Allow };
     NextHop {
-        srtp: REQUIRED,
+        srtp: Srtp { dtls, ..REQUIRED },
         ..hop(address)
     }
 }
@@ -146,13 +149,18 @@ fn story(seed: u64) -> World {
         &[B]
     };
     let is_secured = random.chance_permille(300);
+    // Caller and callees with DTLS and ICE, others with keys in descriptions.
+    let browsers = [(); 2].map(|()| is_secured && random.chance_permille(400));
     let config = match is_secured {
         true => Config {
             caller_srtp: REQUIRED,
             routes: Routes::new([Route {
                 prefix: "1".into(),
                 weight: None,
-                next_hops: hops.iter().map(|address| secured_hop(address)).collect(),
+                next_hops: hops
+                    .iter()
+                    .map(|address| secured_hop(address, browsers[1]))
+                    .collect(),
             }]),
             ..config(hops)
         },
@@ -164,7 +172,9 @@ fn story(seed: u64) -> World {
         .into_iter()
         .enumerate()
     {
-        ua.key = is_secured.then(|| key(letter as u8));
+        let is_browser = browsers[usize::from(letter > 0)];
+        ua.key = (is_secured && !is_browser).then(|| key(letter as u8));
+        ua.browser = is_browser.then_some(["aaaa", "bbbb", "cccc"][letter]);
     }
     world.node.delay = Duration::from_millis(random.below(60));
     for _ in 0..=random.below(2) {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use call::{Config, KeysOver, NextHop, Peer, Redirect, Route, Routes, Srtp, SrtpPolicy};
+use call::{Config, Dtls, KeysOver, NextHop, Peer, Redirect, Route, Routes, Srtp, SrtpPolicy};
 use media_types::SrtpSpec;
 use sans_io::network::Conditions;
 
@@ -17,6 +17,7 @@ fn over_any(policy: SrtpPolicy) -> Srtp {
     Srtp {
         policy,
         over: KeysOver::Any,
+        dtls: Dtls::Allow,
     }
 }
 
@@ -433,6 +434,7 @@ fn a_next_hop_that_cannot_be_offered_srtp_is_passed_over() {
         srtp: Srtp {
             policy: SrtpPolicy::Require,
             over: KeysOver::Tls,
+            dtls: Dtls::Allow,
         },
         ..hop(B)
     };

@@ -105,6 +105,8 @@ pub struct Ua {
     pub has_no_contact: bool,
     /// What we protect our media with, in `inline:` form; without one it is in clear.
     pub key: Option<[u8; 40]>,
+    /// It speaks as a browser does, under this name of ICE.
+    pub browser: Option<&'static str>,
 }
 
 /// A key and salt of 30 equal bytes as `inline:` has it.
@@ -136,6 +138,32 @@ fn secured(body: &str, key: &[u8; 40], last: &str) -> String {
     let key = std::str::from_utf8(key).unwrap();
     let body = body.replace("RTP/AVP ", profile);
     format!("{body}a=crypto:{tag} {SUITE} inline:{key}\r\n")
+}
+
+/// What a browser shows in its handshakes.
+pub const BROWSER: &str =
+    "sha-256 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB:4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF";
+
+/// A description as a browser has it: without an address of use, with ICE and DTLS. It offers to do either role, and begins where that
+/// was offered to it.
+fn as_browser(body: &str, ufrag: &str, last: &str) -> String {
+    let is_answer = last.contains("a=setup:actpass");
+    let setup = if is_answer { "active" } else { "actpass" };
+    let body = body.replace("m=audio 4000 RTP/AVP", "m=audio 9 UDP/TLS/RTP/SAVPF");
+    let connection = body
+        .lines()
+        .find(|line| line.starts_with("c="))
+        .expect("a connection");
+    let body = body.replace(connection, "c=IN IP4 0.0.0.0\r\na=group:BUNDLE 0");
+    // The session's attribute comes after its time.
+    let body = body.replace(
+        "\r\na=group:BUNDLE 0\r\nt=0 0\r\n",
+        "\r\nt=0 0\r\na=group:BUNDLE 0\r\n",
+    );
+    format!(
+        "{body}a=mid:0\r\na=rtcp-mux\r\na=rtcp-fb:0 nack\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{ufrag}0123456789012345678901\r\n\
+         a=candidate:1 1 udp 2122260223 203.0.113.77 50000 typ host\r\na=fingerprint:{BROWSER}\r\na=setup:{setup}\r\n"
+    )
 }
 
 pub fn sdp(ip: &str, version: u32, direction: &str) -> String {
@@ -210,15 +238,17 @@ impl Ua {
             ignored: None,
             has_no_contact: false,
             key: None,
+            browser: None,
         }
     }
 
     pub fn body(&mut self) -> String {
         self.sdp_version += 1;
         let body = sdp(&self.address.ip().to_string(), self.sdp_version, self.direction) + self.extra;
-        match self.key {
-            Some(key) => secured(&body, &key, &self.last_body),
-            None => body,
+        match (self.browser, self.key) {
+            (Some(ufrag), _) => as_browser(&body, ufrag, &self.last_body),
+            (None, Some(key)) => secured(&body, &key, &self.last_body),
+            (None, None) => body,
         }
     }
 

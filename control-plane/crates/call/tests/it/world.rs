@@ -248,9 +248,18 @@ impl World {
         assert!(!text.contains(foreign), "{foreign} leaks to {to}:\n{text}");
         let others = [&self.a, &self.b, &self.b2, &self.b3];
         let others = others.iter().filter(|ua| ua.address.ip() != to.ip());
-        for key in others.filter_map(|ua| ua.key) {
-            let key = std::str::from_utf8(&key).unwrap();
-            assert!(!text.contains(key), "another one's key leaks to {to}:\n{text}");
+        for other in others {
+            if let Some(key) = &other.key {
+                let key = std::str::from_utf8(key).unwrap();
+                assert!(!text.contains(key), "another one's key leaks to {to}:\n{text}");
+            }
+            if let Some(ufrag) = other.browser {
+                let password = format!("ice-pwd:{ufrag}");
+                assert!(
+                    !text.contains(&password),
+                    "another one's ICE leaks to {to}:\n{text}"
+                );
+            }
         }
     }
 

@@ -32,7 +32,7 @@ async fn requests_of_one_turn_share_a_message_and_each_has_its_answer() {
     }
     let mut answered = BTreeSet::new();
     for _ in 0..100 {
-        let Report::Answer(Answer { id, result }) = report(&mut reports).await else {
+        let Report::Answer(Answer { id, result, .. }) = report(&mut reports).await else {
             panic!("only answers")
         };
         assert_eq!(result.expect("made").1.id, call(&format!("c{id}")));
@@ -126,7 +126,7 @@ async fn storm(seed: u64) {
             ask_for(begun, 0);
             begun += 1;
         }
-        let Report::Answer(Answer { id, result }) = report(&mut reports).await else {
+        let Report::Answer(Answer { id, result, .. }) = report(&mut reports).await else {
             panic!("seed {seed}: only answers")
         };
         let (number, step) = (id / 3, id % 3);

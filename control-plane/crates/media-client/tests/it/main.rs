@@ -112,7 +112,7 @@ async fn ask(
     let asked = request.id;
     client.request(request).unwrap();
     match report(reports).await {
-        Report::Answer(Answer { id, result }) => {
+        Report::Answer(Answer { id, result, .. }) => {
             assert_eq!(id, asked);
             result
         }
@@ -391,7 +391,11 @@ async fn a_call_that_is_deleted_while_it_is_made_does_not_stay() {
     assert_eq!(unknown, Err(Failure::Refused(Refusal::UnknownCall)));
     assert!(matches!(
         report(&mut reports).await,
-        Report::Answer(Answer { id: 1, result: Ok(_) })
+        Report::Answer(Answer {
+            id: 1,
+            result: Ok(_),
+            ..
+        })
     ));
     until("the call is gone", || {
         fake.with(|state| state.seen.calls.is_empty())
@@ -562,7 +566,10 @@ async fn new_calls_leave_a_quarter_of_the_places_to_those_that_exist() {
     client.request(on("a", 6, "c1", Kind::Delete)).unwrap();
     let mut done = Vec::new();
     for _ in 0..4 {
-        if let Report::Answer(Answer { id, result: Ok(_) }) = report(&mut reports).await {
+        if let Report::Answer(Answer {
+            id, result: Ok(_), ..
+        }) = report(&mut reports).await
+        {
             done.push(id);
         }
     }

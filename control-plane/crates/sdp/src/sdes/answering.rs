@@ -19,7 +19,7 @@ pub enum Choice {
 /// Why an offered line is refused: 488, or port 0 where other lines stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// No profile of RTP over UDP.
+    /// No profile of RTP over UDP, or one whose keys come from a handshake.
     #[error("the transport is not RTP over UDP")]
     Transport,
     /// SRTP, and the policy forbids it.
@@ -64,6 +64,7 @@ impl Refusal {
 /// §3.2), unless SRTP is required.
 pub fn choose(rules: &Rules<'_>, line: &MediaLine<'_>) -> Result<Choice, Refusal> {
     let is_insistent = Profile::named(line.protocol())
+        .filter(|profile| !profile.is_dtls)
         .ok_or(Refusal::Transport)?
         .is_secure;
     let offered = line.crypto();

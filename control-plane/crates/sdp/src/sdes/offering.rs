@@ -114,7 +114,7 @@ pub fn offer_new_key(current: &Protection, fill: &mut impl FnMut(&mut [u8])) -> 
 /// left to the party. The line is enabled; one with port 0 has no security to speak of.
 pub fn accept(offer: &Offer, line: &MediaLine<'_>) -> Result<Option<Protection>, AnswerFault> {
     let profile = Profile::named(line.protocol()).ok_or(AnswerFault::Profile)?;
-    if profile.is_secure != offer.is_insistent {
+    if profile.is_secure != offer.is_insistent || profile.is_dtls {
         return Err(AnswerFault::Profile);
     }
     let mut answered = line.crypto();

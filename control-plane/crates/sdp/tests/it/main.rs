@@ -1,6 +1,7 @@
 //! The crate through its public functions: golden files, mutation, properties, keys of SRTP.
 
 mod golden;
+mod handshake;
 mod mutation;
 mod properties;
 mod sdes;
@@ -9,6 +10,7 @@ mod versions;
 use std::net::SocketAddr;
 
 use media_types::LocalLine;
+use sdp::sdes::Profile;
 use sdp::{OurLine, Session};
 
 /// What the relay would answer for `session`: one pair of ports a usable line, the second line on IPv6.
@@ -33,6 +35,9 @@ fn our_lines(session: &Session) -> Vec<Option<OurLine>> {
             let ours = OurLine {
                 local: LocalLine { rtp, rtcp },
                 rtcp_mux: line.has_rtcp_mux(),
+                has_feedback: Profile::named(line.protocol())
+                    .is_some_and(|profile| profile.has_feedback && !profile.is_dtls),
+                handshake: None,
             };
             line.is_usable().then_some(ours)
         })

@@ -57,7 +57,7 @@ fn damaged_bodies_are_refused_or_become_clean_ones() {
         for (line, ours) in again.lines().zip(&lines) {
             assert_eq!(
                 line.remote(),
-                ours.map(|ours| ours.local.rtp),
+                ours.as_ref().map(|ours| ours.local.rtp),
                 "SEED={seed}\n{out}"
             );
         }

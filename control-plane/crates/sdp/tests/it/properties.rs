@@ -68,7 +68,7 @@ proptest! {
         prop_assert_eq!(printed.line_count(), lines.len());
         for ((before, after), ours) in session.lines().zip(printed.lines()).zip(&ours) {
             prop_assert_eq!(before.media(), after.media());
-            prop_assert_eq!(after.remote(), ours.map(|ours| ours.local.rtp));
+            prop_assert_eq!(after.remote(), ours.as_ref().map(|ours| ours.local.rtp));
             if ours.is_some() {
                 prop_assert_eq!(before.direction(), after.direction());
             }

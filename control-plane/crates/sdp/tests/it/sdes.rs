@@ -53,6 +53,8 @@ fn sent(ours: &Offer) -> Session {
     let line = OurLine {
         local,
         rtcp_mux: false,
+        has_feedback: false,
+        handshake: None,
     };
     let of_other_leg = party(
         "RTP/AVP",

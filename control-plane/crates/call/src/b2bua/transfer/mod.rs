@@ -24,7 +24,6 @@ use std::net::SocketAddr;
 
 use sans_io::Timestamp;
 use sdp::Origin;
-use sdp::sdes::Offer;
 use sip::transaction::{ClientKey, ServerKey};
 use sip::{Message, Source};
 
@@ -33,7 +32,7 @@ use super::deadlines::Deadline;
 use super::hub::{CallKey, Hub};
 use super::identity::Known;
 use super::leg::Leg;
-use super::offered::{Answer, Offered};
+use super::offered::{Answer, Offered, Ours};
 use super::side::{Both, Side};
 use crate::srtp::Terms;
 use crate::{NextHop, TransferError, TransferPolicy};
@@ -93,7 +92,7 @@ struct Transfer {
     /// What we sent to the party that stays.
     sent: Option<Box<str>>,
     /// The keys in it.
-    offers: Vec<Offer>,
+    offers: Vec<Ours>,
     answer: Option<Answer>,
     /// How often its re-INVITE crossed one of the party that stays.
     crossed: u8,

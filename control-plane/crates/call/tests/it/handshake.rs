@@ -1,0 +1,250 @@
+//! Parties with DTLS and ICE (RFC 5763, RFC 8839): what they are offered and answered, and what the media node is told.
+
+use call::{Config, Dtls, KeysOver, NextHop, Route, Routes, Srtp, SrtpPolicy};
+use media_types::{DtlsRole, IceMode, LineSpec};
+use sans_io::network::Conditions;
+
+use crate::ua::BROWSER;
+use crate::world::{B, World, config, hop};
+
+/// The fingerprint of the simulated node.
+const NODE: &str = "a=fingerprint:sha-256 4D:4D:4D:";
+
+fn srtp(policy: SrtpPolicy, dtls: Dtls) -> Srtp {
+    Srtp {
+        policy,
+        over: KeysOver::Tls,
+        dtls,
+    }
+}
+
+fn with(caller: Srtp, callee: Srtp) -> Config {
+    let next_hop = NextHop {
+        srtp: callee,
+        ..hop(B)
+    };
+    Config {
+        caller_srtp: caller,
+        routes: Routes::new([Route {
+            prefix: "1".into(),
+            weight: None,
+            next_hops: vec![next_hop],
+        }]),
+        ..config(&[B])
+    }
+}
+
+/// A call by these rules; who of them is a browser.
+fn world(caller: Srtp, callee: Srtp, browsers: (bool, bool)) -> World {
+    let mut world = World::with(with(caller, callee), Conditions::PERFECT, 1);
+    world.a.browser = browsers.0.then_some("aaaa");
+    world.b.browser = browsers.1.then_some("bbbb");
+    world
+}
+
+const ALLOW: Srtp = Srtp {
+    policy: SrtpPolicy::Allow,
+    over: KeysOver::Tls,
+    dtls: Dtls::Allow,
+};
+
+fn call(world: &mut World) {
+    world.a.invite(world.now, true);
+    world.run_ms(20);
+    if world.b.incoming.is_some() {
+        world.b.answer(world.now);
+        world.run_ms(100);
+    }
+}
+
+/// What the node is told of a leg of the only call.
+fn told(world: &World, leg: usize) -> LineSpec {
+    world.node.calls.values().next().expect("a call")[leg].lines[0].clone()
+}
+
+fn count(world: &World, reason: &str) -> u64 {
+    world.b2bua.srtp_refusals().get(reason).copied().unwrap_or(0)
+}
+
+/// The value of an attribute in a description.
+fn value<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    let prefix = format!("a={name}:");
+    body.lines().find_map(|line| line.strip_prefix(prefix.as_str()))
+}
+
+/// The line is that of a browser named `ufrag`, whose description we gave it is `body`.
+fn assert_browser(spec: &LineSpec, ufrag: &str, body: &str, role: DtlsRole) {
+    let dtls = spec.dtls.as_ref().expect("with DTLS");
+    assert_eq!(
+        (dtls.role, dtls.fingerprints[0].to_string().as_str()),
+        (role, BROWSER)
+    );
+    assert!(spec.rtcp_mux && spec.srtp.is_none());
+    let ice = spec.ice.as_ref().expect("with ICE");
+    assert_eq!(
+        (ice.mode, ice.remote.as_ref().expect("known").ufrag()),
+        (IceMode::Lite, ufrag)
+    );
+    assert_eq!(
+        ice.candidates,
+        ["candidate:1 1 udp 2122260223 203.0.113.77 50000 typ host"]
+    );
+    assert_eq!(value(body, "ice-ufrag"), Some(ice.local.ufrag()), "{body}");
+    assert_eq!(value(body, "ice-pwd"), Some(ice.local.password()), "{body}");
+    assert!(body.contains(NODE) && body.contains("a=ice-lite\r\n"), "{body}");
+    assert!(
+        body.contains(" UDP/TLS/RTP/SAVPF ") && body.contains("a=rtcp-mux\r\n"),
+        "{body}"
+    );
+    assert!(
+        value(body, "candidate").is_some_and(|it| it.ends_with("typ host")),
+        "{body}"
+    );
+}
+
+/// Nothing of a browser's is in it.
+fn assert_plain(spec: &LineSpec, body: &str) {
+    assert!(spec.dtls.is_none() && spec.ice.is_none() && spec.srtp.is_none());
+    for word in [
+        "ice-",
+        "fingerprint",
+        "setup",
+        "candidate",
+        "BUNDLE",
+        "rtcp-fb",
+        "SAVP",
+    ] {
+        assert!(!body.contains(word), "{word}: {body}");
+    }
+    assert!(body.contains(" RTP/AVP "), "{body}");
+}
+
+#[test]
+fn a_browser_calls_a_phone() {
+    let mut world = world(ALLOW, ALLOW, (true, false));
+    call(&mut world);
+    assert_eq!(world.a.log, ["200 INVITE"]);
+    assert_browser(&told(&world, 0), "aaaa", &world.a.last_body, DtlsRole::Passive);
+    assert_plain(&told(&world, 1), &world.b.last_body);
+    assert_eq!(value(&world.a.last_body, "setup"), Some("passive"));
+    assert_eq!(value(&world.a.last_body, "mid"), Some("0"));
+    assert_eq!(value(&world.a.last_body, "group"), Some("BUNDLE 0"));
+    assert_eq!(told(&world, 1).remote, Some("10.2.0.1:4000".parse().unwrap()));
+    world.a.bye(world.now);
+    world.finish();
+    assert!(world.b2bua.srtp_refusals().is_empty());
+}
+
+#[test]
+fn a_phone_calls_a_browser() {
+    let offering = srtp(SrtpPolicy::Allow, Dtls::Offer);
+    let mut world = world(ALLOW, offering, (false, true));
+    world.node.is_secured = false;
+    world.a.invite(world.now, true);
+    world.run_ms(20);
+    let offered = world.b.last_body.clone();
+    assert_eq!(value(&offered, "setup"), Some("actpass"));
+    let reserved = told(&world, 1);
+    assert!(
+        reserved.srtp.is_some(),
+        "nothing passes before the answer: {reserved:?}"
+    );
+    world.b.answer(world.now);
+    world.run_ms(100);
+    assert_eq!(world.a.log, ["200 INVITE"]);
+    assert_browser(&told(&world, 1), "bbbb", &offered, DtlsRole::Passive);
+    assert_plain(&told(&world, 0), &world.a.last_body);
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn two_browsers_have_handshakes_of_their_own() {
+    let offering = srtp(SrtpPolicy::Require, Dtls::Offer);
+    let mut world = world(srtp(SrtpPolicy::Require, Dtls::Allow), offering, (true, true));
+    world.node.is_secured = true;
+    call(&mut world);
+    let (a, b) = (told(&world, 0), told(&world, 1));
+    assert_browser(&a, "aaaa", &world.a.last_body, DtlsRole::Passive);
+    assert_browser(&b, "bbbb", &world.b.last_body, DtlsRole::Passive);
+    let local = |spec: &LineSpec| spec.ice.as_ref().map(|ice| ice.local.clone());
+    assert_ne!(local(&a), local(&b));
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn hold_and_resume_keep_the_association_and_another_name_restarts_ice() {
+    let mut world = world(ALLOW, ALLOW, (true, false));
+    call(&mut world);
+    let before = told(&world, 0);
+    for direction in ["sendonly", "sendrecv"] {
+        world.a.reinvite(world.now, direction, true);
+        world.run_ms(200);
+        let now = told(&world, 0);
+        assert_eq!((&now.dtls, &now.ice), (&before.dtls, &before.ice), "{direction}");
+    }
+    // The phone holds: what the browser gets says again what it had.
+    world.b.reinvite(world.now, "sendonly", true);
+    world.run_ms(200);
+    assert_eq!(value(&world.a.last_body, "setup"), Some("actpass"));
+    let now = told(&world, 0);
+    assert_eq!(
+        (&now.dtls, &now.ice),
+        (&before.dtls, &before.ice),
+        "held by the other"
+    );
+    world.a.browser = Some("cccc");
+    world.a.reinvite(world.now, "sendrecv", true);
+    world.run_ms(200);
+    let now = told(&world, 0);
+    assert_eq!(now.dtls, before.dtls);
+    assert_browser(&now, "cccc", &world.a.last_body, DtlsRole::Passive);
+    assert_ne!(
+        now.ice.unwrap().local,
+        before.ice.unwrap().local,
+        "a restart of ours, too"
+    );
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn what_is_not_to_be_had_is_refused_with_its_reason() {
+    // By the rules for the caller.
+    for (rules, reason) in [
+        (srtp(SrtpPolicy::Allow, Dtls::Forbid), "dtls_forbidden"),
+        (srtp(SrtpPolicy::Forbid, Dtls::Allow), "dtls_forbidden"),
+    ] {
+        let mut world = world(rules, ALLOW, (true, false));
+        call(&mut world);
+        assert_eq!(world.a.log, ["488 INVITE"], "{reason}");
+        assert_eq!(count(&world, reason), 1);
+        world.finish();
+    }
+    // By a phone that answers where a handshake was offered: taken out on the way.
+    let offering = srtp(SrtpPolicy::Allow, Dtls::Offer);
+    let mut world = world(ALLOW, offering, (false, false));
+    call(&mut world);
+    assert!(
+        world.a.log.last().unwrap().starts_with("502 "),
+        "{:?}",
+        world.a.log
+    );
+    assert_eq!(count(&world, "dtls_transport"), 1);
+    world.finish();
+}
+
+#[test]
+fn a_node_that_knows_no_handshakes_gets_none() {
+    let offering = srtp(SrtpPolicy::Allow, Dtls::Offer);
+    for (callee, browsers) in [(ALLOW, (true, false)), (offering, (false, true))] {
+        let mut world = world(ALLOW, callee, browsers);
+        world.node.fingerprint = None;
+        call(&mut world);
+        let last = world.a.log.last().expect("an answer");
+        assert!(!last.starts_with("200 "), "{last}");
+        assert!(!world.a.is_talking());
+        world.finish();
+    }
+}
