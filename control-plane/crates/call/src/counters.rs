@@ -17,6 +17,8 @@ pub struct Counters {
     pub refusals_unrecorded: u64,
     /// Requests refused before anything was begun for them: unknown methods, extensions, bodies, dialogs.
     pub requests_refused: u64,
+    /// Requests outside of dialogs that begin nothing, answered without a transaction.
+    pub requests_without_state: u64,
     /// Session descriptions that could not be used.
     pub descriptions_refused: u64,
     /// Media requests that failed or were not answered in time.

@@ -23,6 +23,7 @@ mod leg;
 mod line;
 mod media;
 mod offered;
+mod outside;
 mod prack;
 mod progress;
 mod record;
@@ -231,6 +232,9 @@ impl B2bua {
 
     /// Takes a message from a transport.
     pub fn handle_message(&mut self, now: Timestamp, source: Source, message: Message) {
+        if self.answer_outside(&source, &message) {
+            return;
+        }
         self.hub.layer.handle_message(now, source, message);
         self.handle_events(now);
     }

@@ -1,7 +1,7 @@
 //! Requests: those within a call, and all the others, each of which gets its answer. What begins a call is in `admission`.
 
 use sans_io::Timestamp;
-use sip::message::{RequestBuilder, ResponseBuilder, Scheme, Uri, reason_phrase};
+use sip::message::{RequestBuilder, ResponseBuilder, reason_phrase};
 use sip::transaction::ServerKey;
 use sip::{Destination, HeaderName, Message, Method, Source};
 
@@ -11,6 +11,7 @@ use super::exchange::Exchange;
 use super::headers::{self, ALLOW};
 use super::hub::{Client, Hub, tag_of};
 use super::offered::Unfit;
+use super::outside::{capabilities, check_options};
 use super::side::Side;
 use crate::{Asked, Output, Placement};
 
@@ -19,7 +20,7 @@ pub(super) struct Refusal {
     pub(super) status: u16,
     /// For the record; the status tells when there is none.
     pub(super) text: Option<String>,
-    header: Option<(HeaderName, String)>,
+    pub(super) header: Option<(HeaderName, String)>,
 }
 
 impl Refusal {
@@ -68,7 +69,7 @@ impl Refusal {
     }
 
     /// The method is not one of ours: 501 if we have never heard of it, else 405 (RFC 3261 §8.2.1).
-    fn method(method: Method<'_>) -> Self {
+    pub(super) fn method(method: Method<'_>) -> Self {
         match method {
             Method::Other(_) => Self::with(501, HeaderName::Allow, ALLOW),
             _ => Self::with(405, HeaderName::Allow, ALLOW),
@@ -79,12 +80,7 @@ impl Refusal {
 pub(super) fn refuse(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message, refusal: Refusal) {
     hub.counters.requests_refused += 1;
     let tag = hub.tag();
-    let mut response =
-        ResponseBuilder::for_request(request, refusal.status, reason_phrase(refusal.status)).to_tag(&tag);
-    if let Some((name, value)) = refusal.header {
-        response = response.header(name, value);
-    }
-    hub.respond(now, key, response);
+    hub.respond(now, key, refusal.response(request).to_tag(&tag));
 }
 
 /// The checks that every request but BYE passes first (RFC 3261 §8.2.2.3): what `Max-Forwards` of our copy becomes. One
@@ -173,12 +169,6 @@ impl B2bua {
         let hub = &mut self.hub;
         match method {
             Method::Invite => self.handle_invite(now, key, source, request),
-            // It asks what an INVITE would get (RFC 3261 §11.2).
-            Method::Options if self.draining => {
-                let refusal = Refusal::unavailable(hub);
-                refuse(hub, now, key, request, refusal);
-            }
-            Method::Options => answer_options(hub, now, key, request),
             Method::Register if hub.config.has_registrar => {
                 let asked = Asked {
                     key,
@@ -189,11 +179,7 @@ impl B2bua {
                 };
                 hub.output(Output::Register(Box::new(asked)));
             }
-            Method::Bye | Method::Info | Method::Update | Method::Prack => {
-                refuse(hub, now, key, request, Refusal::of(481));
-            }
-            // Taken within a call alone.
-            Method::Refer => refuse(hub, now, key, request, Refusal::of(403)),
+            // All others were answered before they had a transaction.
             other => refuse(hub, now, key, request, Refusal::method(other)),
         }
     }
@@ -233,25 +219,14 @@ impl B2bua {
     }
 }
 
-/// RFC 3261 §11.2.
+/// Answers an OPTIONS within a dialog.
 fn answer_options(hub: &mut Hub, now: Timestamp, key: ServerKey, request: &Message) {
-    let scheme = Uri::parse(request.request_uri().unwrap_or("")).map(|uri| uri.scheme());
-    if !matches!(scheme, Ok(Scheme::Sip | Scheme::Sips | Scheme::Tel)) {
-        // RFC 3261 §8.2.2.1.
-        refuse(hub, now, key, request, Refusal::of(416));
-        return;
-    }
-    if let Err(refusal) = check(hub, request, false) {
+    if let Err(refusal) = check_options(hub, request) {
         refuse(hub, now, key, request, refusal);
         return;
     }
     let tag = hub.tag();
-    let response = ResponseBuilder::for_request(request, 200, "OK")
-        .to_tag(&tag)
-        .header(HeaderName::Allow, ALLOW)
-        .header(HeaderName::Accept, "application/sdp")
-        .header(HeaderName::Supported, headers::SUPPORTED);
-    hub.respond(now, key, response);
+    hub.respond(now, key, capabilities(request).to_tag(&tag));
 }
 
 impl Call {

@@ -229,6 +229,52 @@ fn the_last_places_are_for_emergency_calls() {
     assert_eq!(call(&mut world, "112"), (2, 3), "a process that stops takes none");
 }
 
+/// RFC 3261 §8.2.7: they get the same answer whenever they come again, and nothing is kept.
+#[test]
+fn what_begins_nothing_outside_of_dialogs_leaves_no_transaction() {
+    let mut world = World::new();
+    let source = sip::Source {
+        transport: sip::Transport::Udp,
+        flow: sip::FlowId(0),
+        remote: A.parse().unwrap(),
+        local: US.parse().unwrap(),
+    };
+    let methods = [
+        ("OPTIONS", 200),
+        ("MESSAGE", 405),
+        ("SUBSCRIBE", 405),
+        ("REGISTER", 405),
+        ("BYE", 481),
+        ("REFER", 403),
+        ("JUMP", 501),
+    ];
+    for (method, status) in methods {
+        let text = format!(
+            "{method} sip:1000@{US} SIP/2.0\r\nVia: SIP/2.0/UDP {A};rport;branch=z9hG4bK{method}\r\nMax-Forwards: 70\r\n\
+             From: <sip:alice@h>;tag=1\r\nTo: <sip:1000@h>\r\nCall-ID: {method}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+        );
+        let answers = [(); 3].map(|()| {
+            let request = sip::Message::parse_datagram(text.clone().into()).unwrap();
+            world.b2bua.handle_message(world.now, source, request);
+            let Some(call::Output::Send(transmit)) = world.b2bua.poll_output() else {
+                panic!("no answer to {method}");
+            };
+            assert!(world.b2bua.poll_output().is_none());
+            assert_eq!(transmit.destination.remote, source.remote);
+            transmit.bytes
+        });
+        let answer = sip::Message::parse_datagram(answers[0].clone()).unwrap();
+        assert_eq!(answer.status(), Some(status), "{method}");
+        assert!(answer.to().unwrap().tag().is_some());
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{method}");
+    }
+    assert_eq!(world.b2bua.transactions().len(), 0);
+    assert_eq!(
+        world.b2bua.counters().requests_without_state,
+        3 * methods.len() as u64
+    );
+}
+
 /// Attack 11.
 #[test]
 fn a_user_has_so_many_calls_at_once_and_no_more() {
