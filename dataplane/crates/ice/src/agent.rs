@@ -48,6 +48,9 @@ pub struct Agent {
     candidates: usize,
     sources: HashSet<SocketAddr>,
     selected: Option<(SocketAddr, SocketAddr)>,
+    /// What was selected when the party of a lite agent went silent: it may come back there, since nothing was asked of it. Where
+    /// checks of ours are no longer answered only a restart helps (RFC 7675 §5.1).
+    silent: Option<(SocketAddr, SocketAddr)>,
     /// When a pair must be there; `None` until the party's credentials are known, and once there is one.
     deadline: Option<Timestamp>,
     /// When each address of the party last gave consent, by a check of its own or its answer to one of ours. As many as there
@@ -85,6 +88,7 @@ impl Agent {
             candidates: 0,
             sources: HashSet::new(),
             selected: None,
+            silent: None,
             deadline: None,
             consents: HashMap::new(),
             transactions: Transactions::default(),
@@ -198,6 +202,9 @@ impl Agent {
         };
         if gives_consent {
             self.consents.insert(remote, now);
+            if let Some(back) = self.silent.take_if(|silent| silent.1 == remote) {
+                self.select(back);
+            }
         }
         self.advance(now);
         Ok(())
@@ -211,6 +218,7 @@ impl Agent {
             self.fail(Failure::Timeout);
         }
         if self.consent_ends().is_some_and(|end| end <= now) {
+            self.silent = self.selected.filter(|_| self.settings.mode == IceMode::Lite);
             self.fail(Failure::Consent);
         }
     }
@@ -269,13 +277,17 @@ impl Agent {
             };
             self.deadline = None;
             self.consents.entry(destination).or_insert(now);
-            if self.selected.replace((source, destination)) != Some((source, destination)) {
-                self.events.push_back(Event::Selected {
-                    local: source,
-                    remote: destination,
-                });
+            if self.selected != Some((source, destination)) {
+                self.select((source, destination));
             }
         }
+    }
+
+    fn select(&mut self, pair: (SocketAddr, SocketAddr)) {
+        self.silent = None;
+        self.selected = Some(pair);
+        let (local, remote) = pair;
+        self.events.push_back(Event::Selected { local, remote });
     }
 
     fn fail(&mut self, failure: Failure) {

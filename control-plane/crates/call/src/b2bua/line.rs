@@ -61,7 +61,11 @@ impl Line {
     /// What the media node is told of the line.
     pub(super) fn to_node(&self) -> LineSpec {
         let handshake = self.security.handshake();
+        // Where ICE finds the party, its description's addresses are of no use.
+        let is_found = handshake.is_some_and(|handshake| handshake.ice().is_some());
         LineSpec {
+            remote: self.spec.remote.filter(|_| !is_found),
+            remote_rtcp: self.spec.remote_rtcp.filter(|_| !is_found),
             dtls: handshake.map(Handshake::dtls),
             ice: handshake.and_then(Handshake::ice).cloned(),
             srtp: match &self.security {
