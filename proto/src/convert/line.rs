@@ -49,8 +49,8 @@ pub(super) fn line_to_wire(line: &LineSpec) -> wire::MediaLine {
         relearn: line.relearn,
         codecs: line.codecs.iter().map(codec_to_wire).collect(),
         srtp: line.srtp.as_ref().map(srtp_to_wire),
-        dtls: line.dtls.as_ref().map(dtls_to_wire),
-        ice: line.ice.as_ref().map(ice_to_wire),
+        dtls: line.dtls.as_deref().map(dtls_to_wire),
+        ice: line.ice.as_deref().map(ice_to_wire),
     }
 }
 
@@ -84,11 +84,11 @@ pub(super) fn line_from_wire(line: wire::MediaLine) -> Result<LineSpec, FieldErr
             .transpose()?,
         dtls: line
             .dtls
-            .map(|dtls| dtls_from_wire(dtls).map_err(|e| e.within("dtls")))
+            .map(|dtls| dtls_from_wire(dtls).map(Box::new).map_err(|e| e.within("dtls")))
             .transpose()?,
         ice: line
             .ice
-            .map(|ice| ice_from_wire(ice).map_err(|e| e.within("ice")))
+            .map(|ice| ice_from_wire(ice).map(Box::new).map_err(|e| e.within("ice")))
             .transpose()?,
     })
 }

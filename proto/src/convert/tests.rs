@@ -104,8 +104,8 @@ fn line() -> impl Strategy<Value = LineSpec> {
                     relearn,
                     codecs,
                     srtp,
-                    dtls,
-                    ice,
+                    dtls: dtls.map(Box::new),
+                    ice: ice.map(Box::new),
                 }
             },
         )

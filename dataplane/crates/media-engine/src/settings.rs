@@ -50,7 +50,7 @@ impl LineSettings {
             ));
         };
         let (dtls, ice) = match spec.enabled {
-            true => (spec.dtls.clone(), spec.ice.clone()),
+            true => (spec.dtls.as_deref().cloned(), spec.ice.as_deref().cloned()),
             false => (None, None),
         };
         if dtls.is_some() && spec.srtp.is_some() {

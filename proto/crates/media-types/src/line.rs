@@ -82,7 +82,7 @@ pub struct LineSpec {
     /// SRTP between node and party with keys that were signalled; `None` for RTP in clear, or with DTLS.
     pub srtp: Option<SrtpSpec>,
     /// SRTP between node and party with keys of a handshake. Not beside `srtp`, and with `rtcp_mux` alone.
-    pub dtls: Option<DtlsSpec>,
+    pub dtls: Option<Box<DtlsSpec>>,
     /// ICE between node and party; with `rtcp_mux` alone.
-    pub ice: Option<IceSpec>,
+    pub ice: Option<Box<IceSpec>>,
 }

@@ -66,8 +66,8 @@ impl Line {
         LineSpec {
             remote: self.spec.remote.filter(|_| !is_found),
             remote_rtcp: self.spec.remote_rtcp.filter(|_| !is_found),
-            dtls: handshake.map(Handshake::dtls),
-            ice: handshake.and_then(Handshake::ice).cloned(),
+            dtls: handshake.map(|it| Box::new(it.dtls())),
+            ice: handshake.and_then(Handshake::ice).cloned().map(Box::new),
             srtp: match &self.security {
                 Security::Clear | Security::Handshake(_) => None,
                 Security::Pending => Some(media_types::SrtpSpec::default()),
