@@ -91,7 +91,7 @@ impl Shell {
                     bans: bans
                         .into_iter()
                         .take(max)
-                        .map(|(network, left)| converter.ban(network, now + left))
+                        .map(|(network, left, offence)| converter.ban(network, now + left, offence))
                         .collect(),
                 });
             }
@@ -99,7 +99,7 @@ impl Shell {
                 let lasts = Duration::from_secs(wanted.lasts_s);
                 let banned = network_to_ban(&wanted.network).map(|network| {
                     self.transport.ban(network, lasts);
-                    Converter::new(&self.clock).ban(network, now + lasts)
+                    Converter::new(&self.clock).ban(network, now + lasts, None)
                 });
                 let _ = reply.send(banned);
             }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::UNIX_EPOCH;
 
 use call::{Cause, Changes, Overview, Progress, Released, TrunkId};
-use guard::Network;
+use guard::{Network, Offence};
 use ops::clock::MonotonicClock;
 use proto::admin_v1 as wire;
 use registrar::{Binding, Registrar};
@@ -40,10 +40,11 @@ impl Converter {
     }
 
     /// A ban.
-    pub fn ban(&self, network: Network, until: Timestamp) -> wire::Ban {
+    pub fn ban(&self, network: Network, until: Timestamp, offence: Option<Offence>) -> wire::Ban {
         wire::Ban {
             network: network.to_string(),
             until_unix_ms: self.unix_ms(until),
+            reason: offence.map_or("operator", Offence::as_str).to_owned(),
         }
     }
 

@@ -281,10 +281,14 @@ fn ban_table(bans: &[Ban]) -> String {
     let now_unix_ms = now_unix_ms();
     let row = |ban: &Ban| {
         let left_s = ban.until_unix_ms.saturating_sub(now_unix_ms) / 1_000;
-        vec![printable(&ban.network), calls::duration(left_s)]
+        vec![
+            printable(&ban.network),
+            calls::duration(left_s),
+            printable(&ban.reason),
+        ]
     };
     let rows: Vec<Vec<String>> = bans.iter().map(row).collect();
-    table(&["NETWORK", "LEFT"], &rows)
+    table(&["NETWORK", "LEFT", "REASON"], &rows)
 }
 
 /// A next hop; `-` for what it has not.

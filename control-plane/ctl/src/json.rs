@@ -96,7 +96,7 @@ pub fn trunk(trunk: &Trunk) -> Value {
 
 /// A network that is banned.
 pub fn ban(ban: &Ban) -> Value {
-    json!({ "network": ban.network, "until_unix_ms": ban.until_unix_ms })
+    json!({ "network": ban.network, "until_unix_ms": ban.until_unix_ms, "reason": ban.reason })
 }
 
 /// A contact of a user.

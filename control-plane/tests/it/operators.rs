@@ -311,6 +311,7 @@ fn an_operator_bans_a_network_and_lifts_the_ban() {
     is_heard(&neighbour, &plane, "others");
     let told = bans();
     assert_eq!((told.total, &*told.bans[0].network), (1, "127.0.7.0/24"));
+    assert_eq!(told.bans[0].reason, "operator");
     assert_eq!(banned(&plane), 1.0);
     let (_, listed, _) = ctl(&server, &["bans", "--json"]);
     assert!(listed.contains("\"network\": \"127.0.7.0/24\""), "{listed}");

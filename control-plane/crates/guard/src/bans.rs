@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use sans_io::Timestamp;
 
-use crate::Network;
+use crate::{Network, Offence};
 
 /// A network that is not listened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Ban {
     pub network: Network,
     /// Until when.
     pub until: Timestamp,
+    /// The offence that was one too many; `None` for an operator's order.
+    pub offence: Option<Offence>,
 }
 
 /// A change of the ban list, for whoever drops packets further down: a table of a packet filter is kept equal by taking
@@ -27,7 +29,7 @@ pub enum Change {
 /// The networks that are banned. Those of one source are found by hash; wider ones, which operators make, one by one.
 #[derive(Debug)]
 pub(crate) struct Bans {
-    sources: HashMap<Network, Timestamp>,
+    sources: HashMap<Network, (Timestamp, Option<Offence>)>,
     wide: Vec<Ban>,
     max: usize,
     changes: VecDeque<Change>,
@@ -54,7 +56,7 @@ impl Bans {
         }
         let network = Network::of_source(source);
         match self.sources.get(&network) {
-            Some(&until) if until > now => return true,
+            Some(&(until, _)) if until > now => return true,
             Some(_) => drop(self.lift(network)),
             None => {}
         }
@@ -78,7 +80,7 @@ impl Bans {
             }
         }
         if ban.network == Network::of_source(ban.network.address()) {
-            self.sources.insert(ban.network, ban.until);
+            self.sources.insert(ban.network, (ban.until, ban.offence));
         } else {
             self.wide.retain(|old| old.network != ban.network);
             self.wide.push(ban);
@@ -110,10 +112,12 @@ impl Bans {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Ban> {
-        let of_sources = self
-            .sources
-            .iter()
-            .map(|(&network, &until)| Ban { network, until });
+        let ban = |(&network, &(until, offence)): (&Network, &(Timestamp, Option<Offence>))| Ban {
+            network,
+            until,
+            offence,
+        };
+        let of_sources = self.sources.iter().map(ban);
         of_sources.chain(self.wide.iter().copied())
     }
 

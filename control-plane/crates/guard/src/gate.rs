@@ -108,15 +108,24 @@ impl Guard {
         account.score_milli = u32::try_from(score).unwrap_or(u32::MAX);
         if score >= most {
             account.score_milli = 0;
-            self.ban(now, Network::of_source(source), self.config.ban_lasts);
+            let until = now + self.config.ban_lasts;
+            self.add(now, Network::of_source(source), until, Some(offence));
         }
     }
 
-    /// Bans a network for so long.
+    /// Bans a network for so long, by an operator's order.
     pub fn ban(&mut self, now: Timestamp, network: Network, lasts: Duration) {
+        self.add(now, network, now + lasts, None);
+    }
+
+    fn add(&mut self, now: Timestamp, network: Network, until: Timestamp, offence: Option<Offence>) {
         self.counters.banned += 1;
-        let until = now + lasts;
-        self.counters.lifted += self.bans.add(now, Ban { network, until });
+        let ban = Ban {
+            network,
+            until,
+            offence,
+        };
+        self.counters.lifted += self.bans.add(now, ban);
     }
 
     /// Lifts the ban of exactly that network, and clears its account. `false` if there is none.
@@ -177,7 +186,14 @@ mod tests {
         assert_eq!(guard.admit(at(1), ip("192.0.2.2")), Ok(()));
         let network = Network::of_source(ip("192.0.2.1"));
         let until = at(601);
-        assert_eq!(guard.poll_change(), Some(Change::Banned(Ban { network, until })));
+        let offence = Some(Offence::Scanner);
+        let ban = Ban {
+            network,
+            until,
+            offence,
+        };
+        assert_eq!(guard.poll_change(), Some(Change::Banned(ban)));
+        assert_eq!(guard.bans(at(2)), [ban]);
         assert_eq!(guard.bans(at(600)).len(), 1);
         assert_eq!(guard.admit(at(601), ip("192.0.2.1")), Ok(()));
         assert_eq!(guard.poll_change(), Some(Change::Lifted(network)));
@@ -253,6 +269,7 @@ mod tests {
         let wide: Network = "203.0.113.0/24".parse().unwrap();
         guard.ban(at(1), wide, Duration::from_secs(10));
         assert_eq!(guard.admit(at(1), ip("203.0.113.200")), Err(Refusal::Banned));
+        assert_eq!(guard.bans(at(1))[0].offence, None);
         assert!(guard.unban(at(1), wide));
         assert!(!guard.unban(at(1), wide));
         assert_eq!(guard.admit(at(1), ip("203.0.113.200")), Ok(()));

@@ -92,7 +92,8 @@ impl Shared {
             match change {
                 Change::Banned(ban) => {
                     let seconds = ban.until.saturating_since(now).as_secs();
-                    tracing::warn!(network = %ban.network, seconds, "banned");
+                    let reason = ban.offence.map_or("operator", Offence::as_str);
+                    tracing::warn!(network = %ban.network, seconds, reason, "banned");
                 }
                 Change::Lifted(network) => tracing::info!(%network, "no longer banned"),
             }
@@ -200,14 +201,14 @@ impl crate::Transport {
         is_lifted
     }
 
-    /// The networks that are banned and for how much longer, those that end last in front.
-    pub fn bans(&self) -> Vec<(Network, Duration)> {
+    /// The networks that are banned, for how much longer, and for what (`None`: by an order), those that end last in front.
+    pub fn bans(&self) -> Vec<(Network, Duration, Option<Offence>)> {
         let defence = &self.shared().defence;
         let (now, mut guard) = (defence.now(), defence.guard());
         let mut bans = guard.bans(now);
         self.shared().tell_bans(now, &mut guard);
         bans.sort_unstable_by_key(|ban| (std::cmp::Reverse(ban.until), ban.network));
-        let left = |ban: guard::Ban| (ban.network, ban.until.saturating_since(now));
+        let left = |ban: guard::Ban| (ban.network, ban.until.saturating_since(now), ban.offence);
         bans.into_iter().map(left).collect()
     }
 }
