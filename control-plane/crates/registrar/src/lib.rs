@@ -7,6 +7,7 @@
 
 mod asked;
 mod binding;
+mod calls;
 mod change;
 mod config;
 mod counters;
@@ -22,12 +23,13 @@ mod uri;
 mod users;
 
 pub use binding::Binding;
+pub use calls::Located;
 pub use change::Change;
 pub use config::{Calls, Config, PathWithoutSupport};
 pub use counters::Counters;
 pub use guard::Network as Prefix;
 pub use refusal::Refusal;
-pub use registrar::{Located, Registrar};
+pub use registrar::Registrar;
 pub use target::Target;
 pub use uri::is_same_uri;
 pub use users::{Secrets, Users};
