@@ -77,8 +77,10 @@ pub struct OurHandshake {
     pub fingerprint: Fingerprint,
     /// Who begins.
     pub setup: Setup,
-    /// With ICE (lite): what checks to us are made with.
+    /// With ICE: what checks to us are made with.
     pub ice: Option<IceCredentials>,
+    /// We answer checks and make none (RFC 8445 §2.5).
+    pub is_ice_lite: bool,
     /// The party's `a=mid`, or one of ours in an offer.
     pub mid: Option<String>,
     /// Say that the line is a bundle: in an answer, when it is in one of the offer.
@@ -221,7 +223,7 @@ pub(crate) fn dress(media: &mut sdp_types::Media, ours: &OurHandshake, rtp: std:
     let Some(ice) = &ours.ice else { return };
     push("ice-ufrag", ice.ufrag().to_owned());
     push("ice-pwd", ice.password().to_owned());
-    // The one candidate of a lite agent, of the highest priority (RFC 8445 §5.1.2.1).
+    // The one candidate, of the highest priority (RFC 8445 §5.1.2.1).
     let priority = (126 << 24) | (65_535 << 8) | 255;
     let candidate = format!("1 1 udp {priority} {} {} typ host", rtp.ip(), rtp.port());
     push("candidate", candidate);
@@ -230,10 +232,12 @@ pub(crate) fn dress(media: &mut sdp_types::Media, ours: &OurHandshake, rtp: std:
         .push(sdp_types::Attribute::new("end-of-candidates"));
 }
 
-/// Puts what the whole description says for its lines with handshakes into the session: that we do ICE lite, and a bundle of the
+/// Puts what the whole description says for its lines with handshakes into the session: that we do ICE lite if we do, and a bundle of the
 /// first of them alone (RFC 9143 §7.3.3), since each line has its own port.
 pub(crate) fn dress_session(session: &mut sdp_types::Session, lines: &[&OurHandshake]) {
-    if lines.iter().any(|line| line.ice.is_some()) {
+    let mut with_ice = lines.iter().filter(|line| line.ice.is_some()).peekable();
+    // For all lines or none: a full agent's checks are right towards either kind (RFC 8445 §6.1.1).
+    if with_ice.peek().is_some() && with_ice.all(|line| line.is_ice_lite) {
         session.attributes.push(sdp_types::Attribute::new("ice-lite"));
     }
     let bundled = lines.iter().find(|line| line.is_bundled);

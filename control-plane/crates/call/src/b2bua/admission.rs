@@ -120,7 +120,7 @@ impl B2bua {
         }
         let srtp = asked.srtp.with(asked.source.transport);
         let offer = offer
-            .map(|offer| Offered::new(&mut self.hub, offer, srtp, &[]))
+            .map(|offer| Offered::new(&mut self.hub, offer, srtp, &[], true))
             .transpose()
             .map_err(Refusal::of_security)?;
         let hops = match hops {

@@ -16,7 +16,7 @@ use super::identity::Known;
 use super::leg::{Bye, Leg};
 use super::line::{Line, Lines};
 use super::media::{Media, Step};
-use super::offered::{Answer, CannotOffer, Offered, Ours, offers, restated};
+use super::offered::{Answer, CannotOffer, Offered, Ours, Unfit, offers, restated};
 use super::record::Record;
 use super::redirect::Redirecting;
 use super::side::{Both, Side};
@@ -285,6 +285,7 @@ impl Call {
                         fingerprint: fingerprint?.clone(),
                         setup: invitation.setup,
                         ice: invitation.ice.clone(),
+                        is_ice_lite: invitation.is_ice_lite,
                         mid: invitation.mid.clone(),
                         is_bundled: invitation.is_bundled,
                     }),
@@ -322,6 +323,17 @@ impl Call {
         self.describe(reader, &offer.session, &lines, &mux, ours)
     }
 
+    /// An offer of `side` within its dialog, by the terms with it.
+    pub(super) fn take_offer(&self, hub: &mut Hub, offer: Session, side: Side) -> Result<Offered, Unfit> {
+        let shakes_hands = self.shakes_hands();
+        Offered::new(hub, offer, self.srtp[side], &self.agreed[side], shakes_hands)
+    }
+
+    /// Whether the media node can be asked for lines with handshakes. It has been asked for others before.
+    pub(super) fn shakes_hands(&self) -> bool {
+        self.media.fingerprint().is_some()
+    }
+
     /// The keys for an offer to `reader` within its dialog, which stay as they are.
     pub(super) fn offers(&self, hub: &mut Hub, reader: Side) -> Result<Vec<Ours>, CannotOffer> {
         offers(
@@ -329,7 +341,7 @@ impl Call {
             &self.media.lines()[reader],
             &self.agreed[reader],
             self.srtp[reader],
-            self.media.fingerprint().is_some(),
+            self.shakes_hands(),
         )
     }
 

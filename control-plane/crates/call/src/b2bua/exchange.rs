@@ -10,7 +10,7 @@ use super::ending::Ending;
 use super::headers;
 use super::hub::{Client, Hub, Server};
 use super::leg::cseq;
-use super::line::Lines;
+use super::line::{Line, Lines};
 use super::media::Step;
 use super::offered::{Answer, Misfit, Offered, Ours};
 use super::session;
@@ -116,7 +116,7 @@ impl Call {
             hub.refuse(now, exchange.server, &exchange.request, 488);
             return;
         }
-        let Ok(offer) = Offered::new(hub, offer, self.srtp[side], &self.agreed[side]) else {
+        let Ok(offer) = self.take_offer(hub, offer, side) else {
             hub.refuse(now, exchange.server, &exchange.request, 488);
             return;
         };
@@ -156,7 +156,11 @@ impl Call {
         for side in Side::BOTH {
             for (line, agreed) in lines[side].iter_mut().zip(&self.agreed[side]) {
                 if agreed.spec.enabled {
-                    line.clone_from(agreed);
+                    // Early feedback comes and goes with what is offered now.
+                    *line = Line {
+                        has_feedback: line.has_feedback,
+                        ..agreed.clone()
+                    };
                 }
             }
         }

@@ -21,6 +21,8 @@ pub(super) struct Invitation {
     pub(super) setup: Setup,
     /// Ours.
     pub(super) ice: Option<IceCredentials>,
+    /// The node answers checks and makes none.
+    pub(super) is_ice_lite: bool,
     pub(super) mid: Option<String>,
     pub(super) is_bundled: bool,
 }
@@ -31,6 +33,8 @@ impl Invitation {
         Self {
             setup: Setup::ActPass,
             ice: Some(IceCredentials::random(random)),
+            // An answerer that is lite too is met by the node's own checks all the same.
+            is_ice_lite: true,
             mid: Some(index.to_string()),
             is_bundled: false,
         }
@@ -94,6 +98,7 @@ impl Handshake {
                 DtlsRole::Passive => Setup::Passive,
             },
             ice: self.ice.as_ref().map(|ice| ice.local.clone()),
+            is_ice_lite: self.ice.as_ref().is_none_or(|ice| ice.mode == IceMode::Lite),
             mid: self.mid.clone(),
             is_bundled: self.is_bundled,
         }

@@ -32,7 +32,7 @@ impl Call {
         if !offer.has_usable_line() {
             return None;
         }
-        let offer = Offered::new(hub, offer, self.srtp.callee, &[]).ok()?;
+        let offer = Offered::new(hub, offer, self.srtp.callee, &[], true).ok()?;
         let caller_ipv6 = self
             .inbound
             .as_ref()
@@ -71,7 +71,7 @@ impl Call {
         let fits = |offer: &Session| offer.line_count() >= self.agreed[side].len();
         let offer = offer
             .filter(fits)
-            .and_then(|offer| Offered::new(hub, offer, self.srtp[side], &self.agreed[side]).ok());
+            .and_then(|offer| self.take_offer(hub, offer, side).ok());
         let turn = self.legs[side]
             .as_mut()
             .map(|leg| leg.negotiation.offer_received());

@@ -37,6 +37,8 @@ pub(super) enum Unfit {
     Keys(#[from] Refusal),
     #[error("DTLS: {0}")]
     Handshake(#[from] HandshakeFault),
+    #[error("DTLS: the media node shows no certificate")]
+    NoCertificate,
 }
 
 impl Unfit {
@@ -44,6 +46,7 @@ impl Unfit {
         match self {
             Self::Keys(refusal) => refusal.reason(),
             Self::Handshake(fault) => fault.reason(),
+            Self::NoCertificate => "dtls_no_certificate",
         }
     }
 }
@@ -93,12 +96,13 @@ impl Misfit {
 
 impl Offered {
     /// Decides on the security of each line by the `terms` with the party, whose lines are `current` now. A line that
-    /// cannot be had by them is refused; an error if no other is left.
+    /// cannot be had by them is refused; an error if no other is left. `shakes_hands`: the media node can, for all we know.
     pub(super) fn new(
         hub: &mut Hub,
         mut session: Session,
         terms: Terms,
         current: &[Line],
+        shakes_hands: bool,
     ) -> Result<Self, Unfit> {
         let mut security = Vec::new();
         let mut refused: Vec<usize> = Vec::new();
@@ -108,7 +112,7 @@ impl Offered {
                 refused.push(index);
                 continue;
             }
-            match secure(hub, &line, terms, current.get(index)) {
+            match secure(hub, &line, terms, current.get(index), shakes_hands) {
                 Ok(Security::Clear) => {}
                 Ok(secured) => {
                     security.resize_with(index, Security::default);
@@ -222,10 +226,14 @@ fn secure(
     line: &MediaLine<'_>,
     terms: Terms,
     current: Option<&Line>,
+    shakes_hands: bool,
 ) -> Result<Security, Unfit> {
     if line.has_handshake() {
         if !terms.takes_handshake() {
             return Err(HandshakeFault::Forbidden.into());
+        }
+        if !shakes_hands {
+            return Err(Unfit::NoCertificate);
         }
         let current = current.and_then(|line| line.security.handshake());
         let handshake = Handshake::answering(line.handshake()?, current, &mut hub.random);
@@ -273,12 +281,14 @@ pub(super) fn offers(
 
 /// What we offer on the line at `index`; `None` when the party must have what we cannot offer.
 fn offer(hub: &mut Hub, index: usize, current: Option<&Line>, terms: Terms) -> Option<Ours> {
+    // What was agreed in clear is not made another thing by our asking for a new answer.
+    let is_clear = current.is_some_and(Line::is_open);
     let current = current.map(|line| &line.security);
     let protection = current.and_then(Security::protection);
     if let Some(handshake) = current.and_then(Security::handshake) {
         return Some(Ours::Handshake(handshake.offered_again()));
     }
-    if terms.offers_handshake() && protection.is_none() {
+    if terms.offers_handshake() && protection.is_none() && !is_clear {
         return Some(Ours::Handshake(Invitation::new(index, &mut hub.random)));
     }
     let rules = terms.rules(&hub.config.srtp_suites);

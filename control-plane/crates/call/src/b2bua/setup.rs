@@ -203,13 +203,7 @@ impl Call {
         let terms = next_hop.srtp_terms();
         let offers = match &offer {
             // What another next hop was offered is not for this one.
-            Some(_) => offers(
-                hub,
-                &self.media.lines().callee,
-                &[],
-                terms,
-                self.media.fingerprint().is_some(),
-            ),
+            Some(_) => offers(hub, &self.media.lines().callee, &[], terms, self.shakes_hands()),
             None => Ok(Vec::new()),
         };
         let body = offer

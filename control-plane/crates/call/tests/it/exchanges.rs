@@ -59,6 +59,32 @@ fn hold_in_every_form_is_passed_on_and_taken_back() {
     }
 }
 
+/// RFC 4585: early feedback comes and goes with an offer, and the call goes on.
+#[test]
+fn a_reinvite_may_change_the_profile() {
+    let mut world = World::talking();
+    for profile in ["RTP/AVPF", "RTP/AVP"] {
+        for method in ["INVITE", "UPDATE"] {
+            world.a.profile = Some(profile);
+            let body = world.a.body();
+            world.a.in_dialog(world.now, method, Some(&body));
+            world.run_ms(50);
+            assert_eq!(world.a.log.last().unwrap(), &format!("200 {method}"), "{profile}");
+            for party in [&world.a, &world.b] {
+                let wanted = format!(" {profile} ");
+                assert!(
+                    party.last_body.contains(&wanted),
+                    "{profile}: {}",
+                    party.last_body
+                );
+            }
+        }
+    }
+    assert!(world.a.is_talking() && world.b.is_talking());
+    world.a.bye(world.now);
+    world.finish();
+}
+
 #[test]
 fn hold_by_the_address_0_0_0_0_stops_the_media_towards_it() {
     let mut world = World::talking();

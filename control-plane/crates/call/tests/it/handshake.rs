@@ -235,16 +235,68 @@ fn what_is_not_to_be_had_is_refused_with_its_reason() {
     world.finish();
 }
 
+/// A node that does not know the field would relay in clear what it is told to secure.
 #[test]
-fn a_node_that_knows_no_handshakes_gets_none() {
+fn a_node_that_knows_no_handshakes_relays_for_none() {
     let offering = srtp(SrtpPolicy::Allow, Dtls::Offer);
-    for (callee, browsers) in [(ALLOW, (true, false)), (offering, (false, true))] {
+    for (callee, browsers, status) in [
+        (ALLOW, (true, false), "488 INVITE"),
+        (offering, (false, true), "503 INVITE"),
+    ] {
         let mut world = world(ALLOW, callee, browsers);
         world.node.fingerprint = None;
         call(&mut world);
-        let last = world.a.log.last().expect("an answer");
-        assert!(!last.starts_with("200 "), "{last}");
-        assert!(!world.a.is_talking());
+        assert_eq!(world.a.log, [status]);
+        assert!(world.b.incoming.is_none(), "nobody was called");
+        assert_eq!((world.node.creates, world.node.deletes), (1, 1));
         world.finish();
     }
+    // Of a call that it has in clear: the offer is refused, and never shown to it.
+    let mut world = world(ALLOW, ALLOW, (false, false));
+    world.node.fingerprint = None;
+    call(&mut world);
+    let updates = world.node.updates;
+    world.a.browser = Some("aaaa");
+    world.a.reinvite(world.now, "sendrecv", true);
+    world.run_ms(200);
+    assert_eq!(world.a.log, ["200 INVITE", "488 INVITE"]);
+    assert_eq!(
+        (world.node.updates, count(&world, "dtls_no_certificate")),
+        (updates, 1)
+    );
+    assert!(world.a.is_talking() && world.b.is_talking());
+    world.a.bye(world.now);
+    world.finish();
+}
+
+/// Who called in clear is asked for a new answer in clear, though handshakes are offered when it is called.
+#[test]
+fn a_call_agreed_in_clear_stays_so() {
+    let offering = srtp(SrtpPolicy::Allow, Dtls::Offer);
+    let mut world = world(offering, ALLOW, (false, false));
+    call(&mut world);
+    assert_eq!(world.a.log, ["200 INVITE"]);
+    world.b.reinvite(world.now, "sendonly", true);
+    world.run_ms(200);
+    assert_plain(&told(&world, 0), &world.a.last_body);
+    assert!(world.a.is_talking() && world.b.is_talking());
+    world.a.bye(world.now);
+    world.finish();
+}
+
+/// RFC 8445 §6.1.1: towards a lite agent the node makes the checks, and does not say that it makes none.
+#[test]
+fn a_lite_party_is_met_by_a_full_agent() {
+    let mut world = world(ALLOW, ALLOW, (true, false));
+    world.a.browser = Some("lite1");
+    call(&mut world);
+    assert_eq!(world.a.log, ["200 INVITE"]);
+    let ice = told(&world, 0).ice.expect("with ICE");
+    assert_eq!(ice.mode, IceMode::Controlling);
+    assert!(!world.a.last_body.contains("ice-lite"), "{}", world.a.last_body);
+    world.b.reinvite(world.now, "sendonly", true);
+    world.run_ms(200);
+    assert!(!world.a.last_body.contains("ice-lite"), "{}", world.a.last_body);
+    world.a.bye(world.now);
+    world.finish();
 }

@@ -107,6 +107,8 @@ pub struct Ua {
     pub key: Option<[u8; 40]>,
     /// It speaks as a browser does, under this name of ICE.
     pub browser: Option<&'static str>,
+    /// Its transport, unless it is one that the peer's description asks for.
+    pub profile: Option<&'static str>,
 }
 
 /// A key and salt of 30 equal bytes as `inline:` has it.
@@ -144,7 +146,7 @@ fn secured(body: &str, key: &[u8; 40], last: &str) -> String {
 pub const BROWSER: &str =
     "sha-256 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB:4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF";
 
-/// A description as a browser has it: without an address of use, with ICE and DTLS. It offers to do either role, and begins where that
+/// A description as a browser has it, or as a gateway that does ICE lite when its name begins so: without an address of use, with ICE and DTLS. It offers to do either role, and begins where that
 /// was offered to it.
 fn as_browser(body: &str, ufrag: &str, last: &str) -> String {
     let is_answer = last.contains("a=setup:actpass");
@@ -160,6 +162,10 @@ fn as_browser(body: &str, ufrag: &str, last: &str) -> String {
         "\r\na=group:BUNDLE 0\r\nt=0 0\r\n",
         "\r\nt=0 0\r\na=group:BUNDLE 0\r\n",
     );
+    let body = match ufrag.starts_with("lite") {
+        true => body.replace("\r\nt=0 0\r\n", "\r\nt=0 0\r\na=ice-lite\r\n"),
+        false => body,
+    };
     format!(
         "{body}a=mid:0\r\na=rtcp-mux\r\na=rtcp-fb:0 nack\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{ufrag}0123456789012345678901\r\n\
          a=candidate:1 1 udp 2122260223 203.0.113.77 50000 typ host\r\na=fingerprint:{BROWSER}\r\na=setup:{setup}\r\n"
@@ -239,6 +245,7 @@ impl Ua {
             has_no_contact: false,
             key: None,
             browser: None,
+            profile: None,
         }
     }
 
@@ -248,7 +255,14 @@ impl Ua {
         match (self.browser, self.key) {
             (Some(ufrag), _) => as_browser(&body, ufrag, &self.last_body),
             (None, Some(key)) => secured(&body, &key, &self.last_body),
-            (None, None) => body,
+            (None, None) => {
+                let asked = if self.last_body.contains("RTP/AVPF ") {
+                    "RTP/AVPF"
+                } else {
+                    "RTP/AVP"
+                };
+                body.replace("RTP/AVP ", &format!("{} ", self.profile.unwrap_or(asked)))
+            }
         }
     }
 

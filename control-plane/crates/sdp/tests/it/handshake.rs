@@ -117,6 +117,7 @@ fn ours_is_read_as_it_was_meant_and_has_nothing_of_the_other_party() {
     let ours = OurHandshake {
         fingerprint: FINGERPRINT.parse().expect("a fingerprint"),
         setup: Setup::Passive,
+        is_ice_lite: true,
         ice: Some(credentials.clone()),
         mid: Some("audio7".into()),
         is_bundled: true,
@@ -153,6 +154,19 @@ fn ours_is_read_as_it_was_meant_and_has_nothing_of_the_other_party() {
     assert_eq!(
         ice.candidates,
         ["candidate:1 1 udp 2130706431 198.51.100.1 20000 typ host"]
+    );
+    // Who makes checks does not say that it makes none.
+    let full = OurLine {
+        handshake: Some(OurHandshake {
+            is_ice_lite: false,
+            ..line.handshake.clone().expect("as above")
+        }),
+        ..line.clone()
+    };
+    let text = rewrite(&theirs, &[Some(full)], &[], &mut Origin::new(1));
+    assert!(
+        text.contains("a=ice-ufrag:") && !text.contains("ice-lite"),
+        "{text}"
     );
     // The other way: what a browser said is nobody else's.
     let browser = offer(

@@ -14,6 +14,7 @@ use crate::b2bua::hub::{CallKey, Client, Hub, tag_of};
 use crate::b2bua::identity;
 use crate::b2bua::leg::{Leg, cseq};
 use crate::b2bua::offered::Offered;
+use crate::b2bua::side::Side;
 use crate::srtp::Terms;
 use crate::{NextHop, Output};
 
@@ -264,18 +265,20 @@ impl Call {
         let offer = (headers::has_description(message) == Ok(true))
             .then(|| sdp::Session::parse_with(message.body(), &hub.config.sdp_limits).ok())
             .flatten();
-        let fits = |offer: &sdp::Session| {
-            offer.has_usable_line()
-                && offer.is_ipv6() == self.media.is_ipv6(by)
-                && offer.line_count() >= self.agreed[by].len()
-        };
-        match offer.filter(fits) {
-            Some(offer) => Offered::new(hub, offer, srtp, &[]).ok(),
+        match offer.filter(|offer| self.fits_in_place_of(by, offer)) {
+            Some(offer) => Offered::new(hub, offer, srtp, &[], self.shakes_hands()).ok(),
             None => {
                 hub.counters.descriptions_refused += 1;
                 None
             }
         }
+    }
+
+    /// Whether an offer can take the place of the media of the party `by`.
+    pub(super) fn fits_in_place_of(&self, by: Side, offer: &sdp::Session) -> bool {
+        offer.has_usable_line()
+            && offer.is_ipv6() == self.media.is_ipv6(by)
+            && offer.line_count() >= self.agreed[by].len()
     }
 
     /// The newcomer refused, cannot be reached, or was silent for too long (408).

@@ -131,14 +131,11 @@ impl Call {
                 error => error.sip_status(),
             })
         })?;
-        let fits = |offer: &sdp::Session| {
-            offer.has_usable_line()
-                && offer.is_ipv6() == self.media.is_ipv6(by)
-                && offer.line_count() >= self.agreed[by].len()
-        };
-        let offer = offer.filter(fits).ok_or_else(|| Refusal::of(488))?;
+        let offer = offer
+            .filter(|offer| self.fits_in_place_of(by, offer))
+            .ok_or_else(|| Refusal::of(488))?;
         let srtp = asked.srtp.with(source.transport);
-        let offer = Offered::new(hub, offer, srtp, &[]).map_err(Refusal::of_security)?;
+        let offer = Offered::new(hub, offer, srtp, &[], self.shakes_hands()).map_err(Refusal::of_security)?;
         let tag = hub.tag();
         let contact = hub.contact_at(&source);
         let leg = Leg::of_caller(invite, &tag, &source, contact).ok_or_else(|| Refusal::of(400))?;
