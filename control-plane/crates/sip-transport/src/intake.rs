@@ -128,8 +128,8 @@ impl Shared {
             return Intake::Answered(None);
         }
         self.counters.drop(reason);
-        // Who is told a share goes on with the rest.
-        let retry_after_s = (!self.tells_sender(source, message)).then_some(self.config.retry_after_s);
+        // Who is told a share goes on with the rest. While calls do not wait long there is none, and the queues are full all the same.
+        let retry_after_s = (!self.tells_a_share(source, message)).then_some(self.config.retry_after_s);
         Intake::Answered(self.answers.of(source, message, 503, retry_after_s))
     }
 

@@ -17,10 +17,10 @@ impl Shared {
         self.config.overload_told && self.defence.guard().is_allowed(neighbour)
     }
 
-    /// Whether the sender of a request is told how much it may send. Then it is not told to send nothing for a while.
-    pub(crate) fn tells_sender(&self, source: &Source, request: &Message) -> bool {
+    /// Whether the sender of a request is told by a share to send less. Then it is not told to send nothing for a while.
+    pub(crate) fn tells_a_share(&self, source: &Source, request: &Message) -> bool {
         let offers = request.via().is_ok_and(|via| via.offers_overload_control());
-        offers && self.tells(source.remote.ip())
+        offers && self.tells(source.remote.ip()) && self.overload().percent > 0
     }
 
     /// The share that we want less of from neighbours: what is refused of their calls now. Those that they give up and those

@@ -179,11 +179,11 @@ impl Call {
         }
         let hop = self.outbound.hops.get(branch.hop);
         let is_contact = hop.is_some_and(|hop| hop.contact.is_some());
-        // Who says by its share how much it wants does not want to be left alone (RFC 7339).
+        // Who says by a share how much less it wants does not want to be left alone (RFC 7339 §5.10).
         let has_share = hop.is_some_and(|hop| hub.trunks.obeys(&hop.destination))
             && response
                 .via()
-                .is_ok_and(|via| matches!(Overload::of(&via), Some(Ok(_))));
+                .is_ok_and(|via| matches!(Overload::of(&via), Some(Ok(word)) if word.percent > 0));
         if let Some(seconds) = headers::retry_after(response).filter(|_| status == 503 && !has_share)
             && let Some(hop) = hop.filter(|_| !is_contact)
         {

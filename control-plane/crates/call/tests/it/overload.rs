@@ -109,18 +109,19 @@ fn without_another_next_hop_the_caller_gets_503_and_no_time() {
 }
 
 #[test]
-fn a_share_counts_and_not_the_time_beside_it() {
-    let mut world = world(false);
-    assert_eq!(called(&mut world, "1000"), (1, 0));
-    world.b.overload = Some(word(0, 7));
-    world.b.response_field = Some(("Retry-After", "20"));
-    world.b.respond(world.now, 503, "b1", None);
-    (world.b.overload, world.b.response_field) = (None, None);
-    world.run_ms(20);
-    assert_eq!(called(&mut world, "1000"), (1, 0));
-    world.b.respond(world.now, 486, "b1", None);
-    assert_eq!(world.b2bua.counters().next_hops_rested, 0);
-    world.finish();
+fn a_share_counts_in_place_of_the_time_beside_it() {
+    // Of a server that wants everything the time is all that it says of its state.
+    for (percent, rested) in [(1, 0), (0, 1)] {
+        let mut world = world(false);
+        assert_eq!(called(&mut world, "1000"), (1, 0));
+        world.b.overload = Some(word(percent, 7));
+        world.b.response_field = Some(("Retry-After", "20"));
+        world.b.respond(world.now, 503, "b1", None);
+        (world.b.overload, world.b.response_field) = (None, None);
+        world.run_ms(20);
+        assert_eq!(world.b2bua.counters().next_hops_rested, rested, "{percent} %");
+        world.finish();
+    }
 }
 
 /// RFC 7339 §5.10.1: of 200 calls every tenth is for an emergency number.

@@ -65,7 +65,11 @@ fn decimal(text: &str, most: usize) -> Option<u64> {
 
 /// Whether a message may have an `oc` in a `Via`, by a look at its bytes: much cheaper than to read it.
 pub fn mentions_overload(message: &[u8]) -> bool {
-    memchr::memmem::find(message, b";oc").is_some()
+    memchr::memchr_iter(b';', message).any(|at| {
+        let rest = message[at + 1..].trim_ascii_start();
+        rest.first_chunk()
+            .is_some_and(|name: &[u8; 2]| name.eq_ignore_ascii_case(b"oc"))
+    })
 }
 
 impl fmt::Display for Overload {
@@ -135,6 +139,25 @@ mod tests {
             ";oc=20;oc-algo=\"loss\";oc-validity=1000;oc-seq=1282321615.78200"
         );
         assert_eq!(of(&text), Some(Ok(overload)));
+    }
+
+    /// White space may be on either side of the semicolon, a fold of the line too, and names are not case-sensitive (RFC 3261 §7.3.1).
+    #[test]
+    fn an_offer_is_found_however_it_is_written() {
+        for params in [
+            ";oc",
+            " ; OC",
+            "; Oc ;oc-algo=\"loss\"",
+            " ;rport ;\toc",
+            ";\r\n oc",
+        ] {
+            let text = format!("SIP/2.0/UDP h{params}");
+            assert!(mentions_overload(text.as_bytes()), "{params:?}");
+            if !params.contains('\n') {
+                assert!(Via::parse(&text).unwrap().offers_overload_control(), "{params:?}");
+            }
+        }
+        assert!(!mentions_overload(b"SIP/2.0/UDP h;o c;rport;xoc;o"));
     }
 
     /// RFC 7339 §4.3 and §4.4.
