@@ -179,7 +179,7 @@ impl Call {
         }
         let hop = self.outbound.hops.get(branch.hop);
         let is_contact = hop.is_some_and(|hop| hop.contact.is_some());
-        // Who says by a share how much less it wants does not want to be left alone (RFC 7339 §5.10).
+        // Who says by a share how much less it wants does not want to be left alone.
         let has_share = hop.is_some_and(|hop| hub.trunks.obeys(&hop.destination))
             && response
                 .via()

@@ -113,7 +113,7 @@ pub enum Refusal {
     Uri,
     /// Its algorithm or qop is none that was offered.
     NotOffered,
-    /// Its proof is right, and its nonce too old, of another source, or of an earlier process.
+    /// Its nonce is too old, of another source, or of an earlier process. Its proof was not looked at.
     Stale,
     /// Its proof is right, and was used before.
     Replayed,
@@ -247,6 +247,11 @@ impl Authenticator {
         if !is_same_place(&credentials.uri, request.request_uri().unwrap_or("")) {
             return Err(Refusal::Uri);
         }
+        // Before anything is learned from it or counted for its user: whoever sends under another's address has no nonce of it.
+        let nonce = self
+            .nonces
+            .check(now, source, &self.config.realm, &credentials.nonce)
+            .ok_or(Refusal::Stale)?;
         let secret = self.nonces.derive(username);
         let [a, b, c, d, e, f, g, h, ..] = secret;
         let number = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
@@ -277,11 +282,7 @@ impl Authenticator {
             }
             return Err(Refusal::Wrong);
         }
-        let number = self
-            .nonces
-            .check(now, source, &self.config.realm, &credentials.nonce)
-            .ok_or(Refusal::Stale)?;
-        if !self.replays.take(number, protection.count) {
+        if !self.replays.take(nonce, protection.count) {
             return Err(Refusal::Replayed);
         }
         Ok(username.clone().into_owned())

@@ -131,11 +131,16 @@ fn auth_int_protects_the_body() {
     };
     let mut other = authenticator(|_| {});
     let first = credentials(&nonce(&mut other));
-    assert_eq!(check(&first, "v=1\r\n"), Err(Refusal::Wrong));
     assert_eq!(
         check(&first, BODY),
         Err(Refusal::Stale),
         "no nonce was given by this one"
+    );
+    let fields = credentials(&nonce(&mut server));
+    let changed = register_with(&fields, "v=1\r\n");
+    assert_eq!(
+        server.check(at(1), source(1), &changed, Front::Server, &Table),
+        Err(Refusal::Wrong)
     );
     let mut server = authenticator(|_| {});
     let fields = credentials(&nonce(&mut server));
@@ -326,6 +331,24 @@ impl Users for KnownTable {
 }
 
 /// Attack 4: each guess comes from another source, so that no source is conspicuous.
+/// A datagram under another's address has no nonce that was given there: it keeps nobody out.
+#[test]
+fn attack_04_forged_guesses_count_for_nobody() {
+    let mut server = authenticator(|config| config.guesses_max = 5);
+    let seen_elsewhere = challenged(&mut server, at(10), source(66), Refusal::None);
+    let guess = client(&seen_elsewhere, "alice", "guess");
+    let forged = register(&format!("Authorization: {guess}\r\n"));
+    for from in 100..120 {
+        let result = server.check(at(10), source(from), &forged, Front::Server, &KnownTable);
+        assert_eq!(result, Err(Refusal::Stale));
+    }
+    let challenge = challenged(&mut server, at(10), source(50), Refusal::None);
+    let own = client(&challenge, "alice", "wonderland");
+    let request = register(&format!("Authorization: {own}\r\n"));
+    let result = server.check(at(10), source(50), &request, Front::Server, &KnownTable);
+    assert_eq!(result, Ok("alice".into()));
+}
+
 #[test]
 fn attack_04_guesses_from_many_sources_are_limited_for_each_user() {
     let mut server = authenticator(|config| {
