@@ -6,8 +6,8 @@ use media_engine::{
     Interface, OpenError, PortId, Ports, StreamState, Verdict,
 };
 use media_types::{
-    CallId, CallSpec, Codec, Direction, IdempotencyKey, InterfaceName, Latching, LegId, LegSpec, LineSpec,
-    MediaKind, Path,
+    CallId, CallSpec, Codec, Direction, DtlsRole, DtlsSpec, Fingerprint, HashFunction, IceCredentials,
+    IceMode, IceSpec, IdempotencyKey, InterfaceName, Latching, LegId, LegSpec, LineSpec, MediaKind, Path,
 };
 use sans_io::{Random, Timestamp};
 
@@ -33,7 +33,7 @@ const FRAMES_MAX: usize = 256;
 ///
 /// Every frame has exactly one fate, on the engine and on its line; what is forwarded leaves by an open port of the
 /// other line; RTP is forwarded from the learned source only; streams and events stay bounded; every port is closed in
-/// the end.
+/// the end. Some of the second party's lines have DTLS and ICE, whose datagrams are handed to nobody here.
 pub fn packet_stage(data: &[u8]) {
     let Some((&setup, mut rest)) = data.split_first() else {
         return;
@@ -191,7 +191,18 @@ impl Stage {
                 );
                 assert_eq!(after.bytes_forwarded, before.bytes_forwarded);
             }
-            Verdict::SetUp(_) => unreachable!("no line has DTLS or ICE"),
+            Verdict::SetUp(id) => {
+                assert_eq!(after.set_up, before.set_up + 1);
+                assert_eq!(after.dropped_total(), before.dropped_total());
+                assert_eq!(after.bytes_forwarded, before.bytes_forwarded);
+                assert!(matches!(datagram[0], 0..=3 | 20..=63), "STUN or DTLS (RFC 7983)");
+                let port = self.engine.setup_port(id).expect("the line lives");
+                assert_eq!(
+                    self.ports.0[port.0 as usize],
+                    Some(to),
+                    "of the port that it came to"
+                );
+            }
             Verdict::Forward {
                 port,
                 to: destination,
@@ -263,7 +274,7 @@ impl Stage {
             .engine
             .delete(self.now, &mut self.ports, &key, &self.call)
             .expect("the call lives");
-        let mut fates = counters.rtp_forwarded + counters.dropped(DropReason::UnknownPort);
+        let mut fates = counters.rtp_forwarded + counters.set_up + counters.dropped(DropReason::UnknownPort);
         for leg in &report.legs {
             let line = &leg.lines[0];
             fates += line.rtcp_forwarded + line.drops.iter().map(|drop| drop.1).sum::<u64>();
@@ -314,8 +325,33 @@ fn legs(bits: u8) -> Vec<LegSpec> {
             }],
         }],
     };
-    vec![
+    let mut legs = vec![
         leg("a", SOURCES[0], bits, bits & 4 != 0, bits >> 6),
         leg("b", SOURCES[3], bits >> 3, bits & 0x20 != 0, 0),
-    ]
+    ];
+    // One of the two patterns that mean any address, with RTP and RTCP on one port.
+    if bits & 0x38 == 0x38 {
+        let line = &mut legs[1].lines[0];
+        line.dtls = Some(Box::new(handshake(bits)));
+        line.ice = (bits & 0x40 != 0).then(|| Box::new(search(bits)));
+    }
+    legs
+}
+
+fn handshake(bits: u8) -> DtlsSpec {
+    DtlsSpec {
+        role: DtlsRole::Passive,
+        fingerprints: vec![Fingerprint::new(HashFunction::Sha256, &[bits & 1; 32]).expect("a hash")],
+        tls_id: String::new(),
+    }
+}
+
+fn search(bits: u8) -> IceSpec {
+    let credentials = |name: &str| IceCredentials::new(name, "0123456789012345678901").expect("credentials");
+    IceSpec {
+        mode: IceMode::Lite,
+        local: credentials("node"),
+        remote: Some(credentials(if bits & 2 == 0 { "one1" } else { "two2" })),
+        candidates: vec![],
+    }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use line_setup::Output;
-use media_engine::{Engine, SETUP_DATAGRAM_MAX, SetupId, SetupNews, SetupOrder};
+use media_engine::{Engine, SETUP_DATAGRAM_MAX, SetupId, SetupNews, SetupOrder, SetupReport};
 use net_io::Waker;
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -45,7 +45,7 @@ pub enum Answer {
     /// A datagram to send from a line's RTP port.
     Transmit(SetupId, SocketAddr, Vec<u8>),
     /// What has become of a line.
-    News(SetupId, SetupNews),
+    News(SetupId, SetupReport),
 }
 
 /// The worker's end.
@@ -56,11 +56,22 @@ pub struct WorkerEnd {
     waiting: Option<SetupOrder>,
     datagrams: Producer<Datagram>,
     answers: Consumer<Answer>,
-    thread: Waker,
     /// How the thread wakes this worker; set when its back-end stands.
     worker: Arc<OnceLock<Waker>>,
     /// Something was put into a ring that the thread was not woken for.
     has_put: bool,
+    /// Dropped last: the thread then finds the rings abandoned.
+    thread: WokenAtLast,
+}
+
+/// Wakes the thread once more when the worker has ended: it ends when all have.
+#[derive(Debug)]
+struct WokenAtLast(Waker);
+
+impl Drop for WokenAtLast {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
 }
 
 /// The thread's end.
@@ -69,7 +80,7 @@ pub(super) struct ThreadEnd {
     pub(super) orders: Consumer<SetupOrder>,
     pub(super) datagrams: Consumer<Datagram>,
     answers: Producer<Answer>,
-    /// News that found no place.
+    /// What of a line's course found no place: of each a few, so that there are no more than the lines that are set up have.
     waiting: VecDeque<Answer>,
     worker: Arc<OnceLock<Waker>>,
     has_put: bool,
@@ -86,9 +97,9 @@ pub(super) fn rings(datagrams_max: usize, thread: &Waker) -> (WorkerEnd, ThreadE
         waiting: None,
         datagrams: datagrams_in,
         answers,
-        thread: thread.clone(),
         worker: worker.clone(),
         has_put: false,
+        thread: WokenAtLast(thread.clone()),
     };
     let other = ThreadEnd {
         orders,
@@ -132,7 +143,7 @@ impl WorkerEnd {
     /// Wakes the thread if there is something for it.
     pub fn wake(&mut self) {
         if std::mem::take(&mut self.has_put) {
-            self.thread.wake();
+            self.thread.0.wake();
         }
     }
 
@@ -156,28 +167,26 @@ impl WorkerEnd {
     }
 }
 
-impl Drop for WorkerEnd {
-    /// The thread ends when all workers have.
-    fn drop(&mut self) {
-        self.thread.wake();
-    }
-}
-
 impl ThreadEnd {
-    /// Gives the worker a line's output; false when it was a datagram that found no place.
+    /// Gives the worker a line's output; false when it found no place and is gone. What strangers make of it may be: datagrams, which
+    /// are sent again, and news of those that were refused. A line's own course waits.
     pub(super) fn give(&mut self, id: SetupId, output: Output) -> bool {
         self.has_put = true;
         match output {
-            Output::Transmit(to, datagram) => {
-                let is_turn = self.waiting.is_empty();
-                is_turn && self.answers.push(Answer::Transmit(id, to, datagram)).is_ok()
+            Output::Transmit(to, datagram) => self.give_now(Answer::Transmit(id, to, datagram)),
+            Output::News(report) if matches!(report.news, SetupNews::Refused(_)) => {
+                self.give_now(Answer::News(id, report))
             }
-            Output::News(news) => {
-                self.waiting.push_back(Answer::News(id, news));
+            Output::News(report) => {
+                self.waiting.push_back(Answer::News(id, report));
                 self.give_waiting();
                 true
             }
         }
+    }
+
+    fn give_now(&mut self, answer: Answer) -> bool {
+        self.waiting.is_empty() && self.answers.push(answer).is_ok()
     }
 
     /// Gives the worker what has waited.

@@ -11,6 +11,8 @@ pub struct Tally {
     handshakes: Family<Labels, Counter>,
     searches: Family<Labels, Counter>,
     unsent: Counter,
+    unclaimed: Counter,
+    untold: Counter,
     lines: Gauge,
     under_way: Gauge,
 }
@@ -38,6 +40,16 @@ impl Tally {
             "Datagrams of ICE and DTLS that were not sent since their worker had no place",
             self.unsent.clone(),
         );
+        registry.register(
+            "setup_datagrams_unclaimed",
+            "Datagrams of ICE and DTLS of a line that was gone, or not yet known, when their turn came",
+            self.unclaimed.clone(),
+        );
+        registry.register(
+            "setup_refusals_untold",
+            "Refused datagrams of ICE and DTLS that are in no line's drops since their worker had no place",
+            self.untold.clone(),
+        );
         registry.register("lines_set_up", "Lines with ICE or DTLS", self.lines.clone());
         registry.register(
             "dtls_handshakes_under_way",
@@ -59,6 +71,14 @@ impl Tally {
 
     pub(super) fn count_unsent(&self) {
         self.unsent.inc();
+    }
+
+    pub(super) fn count_unclaimed(&self) {
+        self.unclaimed.inc();
+    }
+
+    pub(super) fn count_untold(&self) {
+        self.untold.inc();
     }
 
     pub(super) fn show(&self, lines: usize, under_way: usize) {

@@ -2,8 +2,9 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use dtls::Identity;
+use dtls::{Endpoint, Identity};
 use line_setup::{Config, Desk, Output};
+use media_engine::SetupNews;
 use net_io::Waker;
 use ops::clock::MonotonicClock;
 use rustix::thread::CapabilitySet;
@@ -45,9 +46,11 @@ pub fn start(plan: &Plan, workers: usize) -> io::Result<Vec<WorkerEnd>> {
     let waker = Waker::new()?;
     let (ends, others): (Vec<WorkerEnd>, Vec<ThreadEnd>) =
         (0..workers).map(|_| rings(plan.datagrams_max, &waker)).unzip();
+    let endpoint =
+        Endpoint::new(dtls::Settings::default(), plan.identity.clone()).map_err(io::Error::other)?;
     let epoch = Epoch::new(plan.clock.instant(Timestamp::ZERO));
     let thread = Thread {
-        desk: Desk::new(plan.config, plan.identity.clone(), epoch),
+        desk: Desk::new(plan.config, endpoint, epoch),
         workers: others,
         clock: plan.clock,
         waker,
@@ -113,8 +116,12 @@ impl Thread {
                 let Ok(datagram) = end.datagrams.pop() else { break };
                 let key = (worker, datagram.id);
                 let now = self.clock.now();
-                self.desk
-                    .handle_datagram(now, key, datagram.source, datagram.payload());
+                if !self
+                    .desk
+                    .handle_datagram(now, key, datagram.source, datagram.payload())
+                {
+                    self.tally.count_unclaimed();
+                }
             }
             more |= !end.datagrams.is_empty();
         }
@@ -131,14 +138,20 @@ impl Thread {
             worker.give_waiting();
         }
         while let Some(((worker, id), output)) = self.desk.poll_output() {
-            if let Output::News(news) = &output {
-                self.tally.count(news);
-            }
+            let is_refusal = match &output {
+                Output::News(report) => {
+                    self.tally.count(&report.news);
+                    matches!(report.news, SetupNews::Refused(_))
+                }
+                Output::Transmit(..) => false,
+            };
             let Some(end) = self.workers.get_mut(worker) else {
                 continue;
             };
-            if !end.give(id, output) {
-                self.tally.count_unsent();
+            match (end.give(id, output), is_refusal) {
+                (true, _) => {}
+                (false, true) => self.tally.count_untold(),
+                (false, false) => self.tally.count_unsent(),
             }
         }
         self.workers.iter_mut().for_each(ThreadEnd::wake);

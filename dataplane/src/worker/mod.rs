@@ -196,7 +196,7 @@ impl<Io: PacketIo> Worker<Io> {
         for _ in 0..count_max {
             match self.setup.answer() {
                 None => return,
-                Some(SetupAnswer::News(id, news)) => self.engine.handle_setup_news(now, id, news),
+                Some(SetupAnswer::News(id, report)) => self.engine.handle_setup_report(now, id, report),
                 Some(SetupAnswer::Transmit(id, to, datagram)) => {
                     // Of a line that is gone, or with every frame in use: whoever waits for it asks again.
                     if let Some(port) = self.engine.setup_port(id)

@@ -1,9 +1,10 @@
 //! Lines that are set up by DTLS and ICE: who gets through, what is refused and why, and what becomes of them when the process
 //! changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use dtls::Association;
+use dtls::{Association, Endpoint};
 use media_types::DtlsRole;
 use ops::clock::MonotonicClock;
 use proto::media_v1 as wire;
@@ -374,6 +375,8 @@ async fn a_flood_of_handshakes_costs_an_established_call_nothing(backend: Backen
         let made = created(&mut node, &format!("target{number}"), terms, line(None)).await;
         targets.push(facing(&made, 0));
     }
+    // And the line of the call itself, from where its party is not.
+    targets.push(facing(&made, 0));
     let hello = client_hello();
     let mut strangers = Vec::new();
     for _ in 0..32 {
@@ -414,8 +417,8 @@ fn client_hello() -> Vec<u8> {
     let identity = dtls::Identity::generate().expect("an identity");
     let settings = dtls::Settings::default();
     let epoch = Epoch::new(MonotonicClock::start().instant(Timestamp::ZERO));
-    let made = Association::new(&settings, &identity, DtlsRole::Active, epoch, Timestamp::ZERO);
-    made.expect("an association")
+    let endpoint = Endpoint::new(settings, Arc::new(identity)).expect("an endpoint");
+    Association::new(&endpoint, DtlsRole::Active, epoch, Timestamp::ZERO)
         .poll_transmit()
         .expect("a ClientHello")
 }

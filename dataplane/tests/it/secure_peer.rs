@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dtls::{Association, Event, Identity};
+use dtls::{Association, Endpoint, Event, Identity};
 use ice::Agent;
 use media_types::{DtlsRole, Fingerprint, IceCredentials, IceMode, SrtpKey};
 use ops::clock::MonotonicClock;
@@ -18,7 +18,7 @@ use crate::process::PATIENCE;
 /// A party with DTLS, and ICE if it is asked for: what a browser is to the node.
 pub struct SecurePeer {
     pub socket: UdpSocket,
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     pub ssrc: u32,
     agent: Option<Agent>,
     /// What its description says, and the node's.
@@ -54,7 +54,7 @@ impl SecurePeer {
         let port = socket.local_addr().expect("bound").port();
         Self {
             socket,
-            identity: Identity::generate().expect("an identity"),
+            identity: Arc::new(Identity::generate().expect("an identity")),
             ssrc: u32::from(port) << 8 | 0xd,
             agent: None,
             credentials: None,
@@ -147,8 +147,8 @@ impl SecurePeer {
     fn shake_hands(&mut self) {
         let now = clock().now();
         let settings = dtls::Settings::default();
-        let made = Association::new(&settings, &self.identity, self.role, epoch(), now);
-        let mut association = made.expect("an association");
+        let endpoint = Endpoint::new(settings, self.identity.clone()).expect("an endpoint");
+        let mut association = Association::new(&endpoint, self.role, epoch(), now);
         association.set_remote(self.node.expect("it has begun"));
         association.set_fingerprints(now, vec![self.node_has.clone().expect("it has begun")]);
         self.association = Some(association);

@@ -1,21 +1,17 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use dimpl::{Config, Dtls, Output, ProtocolVersion};
+use dimpl::{Dtls, Output, ProtocolVersion};
 use media_types::{DtlsRole, Fingerprint};
 use sans_io::{Epoch, Timestamp};
 
 use crate::fingerprint::is_of;
 use crate::record;
-use crate::{Event, Failure, Identity, Keys, Refusal, Settings, Versions};
+use crate::{Endpoint, Event, Failure, Keys, Refusal, Versions};
 
 /// Datagrams that wait to be sent: some flights. What comes on top is dropped and sent again by its timer.
 const TRANSMITS_MAX: usize = 64;
-
-/// How often a flight is sent again: as often as the time of the handshake allows.
-const FLIGHT_RETRIES: usize = 32;
 
 /// One DTLS association with one party, from its first datagram to its keys.
 ///
@@ -65,22 +61,8 @@ enum State {
 
 impl Association {
     /// One that begins now if it is active.
-    pub fn new(
-        settings: &Settings,
-        identity: &Identity,
-        role: DtlsRole,
-        epoch: Epoch,
-        now: Timestamp,
-    ) -> Result<Self, Failure> {
-        let mut config = Config::builder()
-            .mtu(settings.mtu)
-            .flight_start_rto(settings.retransmit_first)
-            .flight_retries(FLIGHT_RETRIES)
-            .handshake_timeout(settings.timeout);
-        if let Some(seed) = settings.insecure_seed {
-            config = config.dangerously_set_rng_seed(seed);
-        }
-        let config = Arc::new(config.build().map_err(|_| Failure::Protocol)?);
+    pub fn new(endpoint: &Endpoint, role: DtlsRole, epoch: Epoch, now: Timestamp) -> Self {
+        let (settings, config, identity) = (endpoint.settings(), endpoint.config(), endpoint.identity());
         let start = epoch.instant(now);
         let mut dtls = match settings.versions {
             Versions::Any => Dtls::new_auto(config, identity.copy(), start),
@@ -105,7 +87,7 @@ impl Association {
             state: State::Handshake,
         };
         association.advance(now);
-        Ok(association)
+        association
     }
 
     /// Tells where the party is. Another place than before, as when ICE selects another pair, leaves the handshake as it is
@@ -153,6 +135,10 @@ impl Association {
         }
         match self.dtls.handle_packet(datagram) {
             Ok(()) => self.drain(),
+            // It answers no ClientHello of ours, and has changed nothing.
+            Err(dimpl::Error::UnexpectedMessage(
+                dimpl::UnexpectedMessageError::UnrecognizedAutoServerResponse,
+            )) => return Err(Refusal::Stray),
             Err(error) => self.fail(error.into()),
         }
         Ok(())
@@ -186,6 +172,11 @@ impl Association {
     /// What happened next.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Whether the handshake itself is done, though the party may not be known yet to be who it must be.
+    pub fn is_complete(&self) -> bool {
+        self.state == State::Connected || self.unverified.is_some()
     }
 
     /// Whether its keys are out.

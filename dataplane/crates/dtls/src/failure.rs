@@ -21,6 +21,9 @@ pub enum Failure {
     /// More fragments or flights waited than a handshake has.
     #[error("more of the handshake waited than there can be")]
     Queue,
+    /// The party refused it, in a record that only it could make.
+    #[error("the party refused the handshake")]
+    Alert,
     /// The party closed before the handshake was complete.
     #[error("closed before the handshake was complete")]
     Closed,
@@ -28,13 +31,14 @@ pub enum Failure {
 
 impl Failure {
     /// Every failure.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Timeout,
         Self::Fingerprint,
         Self::Certificate,
         Self::Profile,
         Self::Protocol,
         Self::Queue,
+        Self::Alert,
         Self::Closed,
     ];
 
@@ -47,6 +51,7 @@ impl Failure {
             Self::Profile => "dtls_profile",
             Self::Protocol => "dtls_protocol",
             Self::Queue => "dtls_queue",
+            Self::Alert => "dtls_refused",
             Self::Closed => "dtls_closed",
         }
     }
@@ -58,6 +63,8 @@ impl From<dimpl::Error> for Failure {
             dimpl::Error::Timeout(_) => Self::Timeout,
             dimpl::Error::CertificateError(_) => Self::Certificate,
             dimpl::Error::ConnectionClosed => Self::Closed,
+            // Alerts in clear are not taken.
+            dimpl::Error::SecurityError(dimpl::SecurityError::FatalAlert { .. }) => Self::Alert,
             dimpl::Error::ReceiveQueueFull
             | dimpl::Error::TransmitQueueFull
             | dimpl::Error::TransmitHistoryFull

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod association;
+mod endpoint;
 mod event;
 mod failure;
 mod fingerprint;
@@ -20,6 +21,7 @@ mod refusal;
 mod settings;
 
 pub use association::Association;
+pub use endpoint::Endpoint;
 pub use event::Event;
 pub use failure::Failure;
 pub use fingerprint::fingerprint;

@@ -8,12 +8,18 @@ const RECORD_MAX: usize = (1 << 14) + 2_048;
 const CLIENT_HELLO: u8 = 1;
 /// The content type of handshake messages.
 const HANDSHAKE: u8 = 22;
+/// That of alerts.
+const ALERT: u8 = 21;
 
-/// Checks that the records of a datagram are as long as they say.
+/// Checks that the records of a datagram are as long as they say, and that none is an alert in clear: anybody can send one, and a
+/// fatal one would end the handshake (RFC 6347 §4.1.2.7).
 pub(crate) fn check(datagram: &[u8]) -> Result<(), Refusal> {
     let mut rest = datagram;
     while !rest.is_empty() {
         let len = record_len(rest)?;
+        if rest[0] == ALERT && rest.get(3..5) == Some(&[0, 0]) {
+            return Err(Refusal::Alert);
+        }
         rest = rest.get(len..).ok_or(Refusal::Truncated)?;
     }
     Ok(())
@@ -77,6 +83,17 @@ mod tests {
         assert_eq!(check(&[0x24, 1, 0, 2, 7, 7]), Ok(()));
         assert_eq!(check(&[0x20, 1, 7, 7]), Ok(()));
         assert_eq!(check(&[0x2c, 0, 1, 0xff, 0xff]), Err(Refusal::Oversized));
+    }
+
+    #[test]
+    fn an_alert_in_clear_is_refused_wherever_it_is() {
+        let mut alert = plain(2, 2);
+        alert[0] = ALERT;
+        assert_eq!(check(&alert), Err(Refusal::Alert));
+        assert_eq!(check(&[plain(5, 5), alert.clone()].concat()), Err(Refusal::Alert));
+        // Of an epoch that has keys.
+        alert[4] = 1;
+        assert_eq!(check(&alert), Ok(()));
     }
 
     #[test]

@@ -12,6 +12,12 @@ pub enum Refusal {
     /// A record says that it is longer than any may be (RFC 6347 §4.1).
     #[error("a record is longer than any may be")]
     Oversized,
+    /// An alert in clear, which proves nothing of who sent it.
+    #[error("an alert in clear")]
+    Alert,
+    /// No answer to a ClientHello, before there was one.
+    #[error("no answer to a ClientHello")]
+    Stray,
 }
 
 impl Refusal {
@@ -21,6 +27,8 @@ impl Refusal {
             Self::Source => "dtls_source",
             Self::Truncated => "dtls_truncated",
             Self::Oversized => "dtls_oversized",
+            Self::Alert => "dtls_alert",
+            Self::Stray => "dtls_stray",
         }
     }
 }

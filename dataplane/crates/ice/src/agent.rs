@@ -48,6 +48,8 @@ pub struct Agent {
     candidates: usize,
     sources: HashSet<SocketAddr>,
     selected: Option<(SocketAddr, SocketAddr)>,
+    /// The search has begun anew since that was selected: the same pair again is news.
+    is_searching_anew: bool,
     /// What was selected when the party of a lite agent went silent: it may come back there, since nothing was asked of it. Where
     /// checks of ours are no longer answered only a restart helps (RFC 7675 §5.1).
     silent: Option<(SocketAddr, SocketAddr)>,
@@ -88,6 +90,7 @@ impl Agent {
             candidates: 0,
             sources: HashSet::new(),
             selected: None,
+            is_searching_anew: false,
             silent: None,
             deadline: None,
             consents: HashMap::new(),
@@ -137,9 +140,18 @@ impl Agent {
         Ok(())
     }
 
-    /// Begins anew with other credentials (RFC 8445 §9). The pair that was selected stays until another is.
+    /// Goes on over the pair that an agent before had selected, in an earlier process: its consent is as fresh as if it had just come,
+    /// and it is given up like any other when the party is silent. Candidates and credentials have been told. No event says so.
+    pub fn resume(&mut self, now: Timestamp, local: SocketAddr, remote: SocketAddr) {
+        self.selected = Some((local, remote));
+        self.consents.insert(remote, now);
+        self.deadline = None;
+    }
+
+    /// Begins anew with credentials of ours, which need not be others (RFC 8445 §9): the party's have to be told again. The pair that was selected stays until another is.
     pub fn restart(&mut self, now: Timestamp, credentials: IceCredentials) {
         self.agent.ice_restart(to_is(&credentials), true);
+        self.is_searching_anew = true;
         self.credentials = credentials;
         self.remote = None;
         self.candidates = 0;
@@ -218,7 +230,8 @@ impl Agent {
             self.fail(Failure::Timeout);
         }
         if self.consent_ends().is_some_and(|end| end <= now) {
-            self.silent = self.selected.filter(|_| self.settings.mode == IceMode::Lite);
+            let is_lite = self.settings.mode == IceMode::Lite;
+            self.silent = self.selected.filter(|_| is_lite);
             self.fail(Failure::Consent);
         }
     }
@@ -277,7 +290,7 @@ impl Agent {
             };
             self.deadline = None;
             self.consents.entry(destination).or_insert(now);
-            if self.selected != Some((source, destination)) {
+            if self.selected != Some((source, destination)) || self.is_searching_anew {
                 self.select((source, destination));
             }
         }
@@ -285,6 +298,7 @@ impl Agent {
 
     fn select(&mut self, pair: (SocketAddr, SocketAddr)) {
         self.silent = None;
+        self.is_searching_anew = false;
         self.selected = Some(pair);
         let (local, remote) = pair;
         self.events.push_back(Event::Selected { local, remote });

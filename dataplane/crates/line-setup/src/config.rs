@@ -3,8 +3,6 @@ use std::time::Duration;
 /// How lines are set up, and how much of it at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Handshakes.
-    pub dtls: dtls::Settings,
     /// From the party's credentials to the first pair.
     pub ice_timeout: Duration,
     /// How long a party may be silent before consent is lost (RFC 7675 §5.1).
@@ -20,7 +18,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            dtls: dtls::Settings::default(),
             ice_timeout: Duration::from_secs(30),
             ice_consent: Duration::from_secs(30),
             handshakes_max: 1_024,

@@ -1,9 +1,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use dtls::Identity;
-use media_engine::{SetupId, SetupNews, SetupOrder};
+use dtls::Endpoint;
+use media_engine::{SetupId, SetupNews, SetupOrder, SetupReport, SetupRounds};
 use sans_io::{Epoch, Timestamp};
 
 use crate::admission::Admission;
@@ -19,7 +18,7 @@ pub enum Output {
     /// A datagram to send from the line's RTP port.
     Transmit(SocketAddr, Vec<u8>),
     /// What has become of the line.
-    News(SetupNews),
+    News(SetupReport),
 }
 
 /// The lines of a node that are set up, by their timers.
@@ -32,7 +31,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Desk {
     config: Config,
-    identity: Arc<Identity>,
+    endpoint: Endpoint,
     epoch: Epoch,
     admission: Admission,
     lines: HashMap<Key, Line>,
@@ -48,12 +47,12 @@ struct Line {
 }
 
 impl Desk {
-    /// Without lines. Handshakes show this identity.
-    pub fn new(config: Config, identity: Arc<Identity>, epoch: Epoch) -> Self {
+    /// Without lines. Their handshakes are those of `endpoint`.
+    pub fn new(config: Config, endpoint: Endpoint, epoch: Epoch) -> Self {
         Self {
             admission: Admission::new(config.handshakes_max, config.handshakes_per_source_max),
             config,
-            identity,
+            endpoint,
             epoch,
             lines: HashMap::new(),
             timers: BTreeSet::new(),
@@ -72,7 +71,7 @@ impl Desk {
                     false => {
                         let mut around = Surroundings {
                             config: &self.config,
-                            identity: &self.identity,
+                            endpoint: &self.endpoint,
                             epoch: self.epoch,
                             admission: &mut self.admission,
                             now,
@@ -86,19 +85,23 @@ impl Desk {
         }
     }
 
-    /// A datagram that came to a line from `source`. One of a line that is gone is let go.
-    pub fn handle_datagram(&mut self, now: Timestamp, key: Key, source: SocketAddr, datagram: &[u8]) {
+    /// A datagram that came to a line from `source`. False for a line that there is not, or not yet.
+    pub fn handle_datagram(&mut self, now: Timestamp, key: Key, source: SocketAddr, datagram: &[u8]) -> bool {
         if !self.lines.contains_key(&key) {
-            return;
+            return false;
         }
         let mut refused = None;
         self.with(now, key, |setup, around| {
             refused = setup.handle_datagram(around, source, datagram).err();
         });
         if let Some(reason) = refused {
-            let news = SetupNews::Refused(reason);
-            self.outputs.push_back((key, Output::News(news)));
+            let report = SetupReport {
+                rounds: SetupRounds::default(),
+                news: SetupNews::Refused(reason),
+            };
+            self.outputs.push_back((key, Output::News(report)));
         }
+        true
     }
 
     /// Does what is due by `now`, at most `lines_max` lines of it.
@@ -137,7 +140,7 @@ impl Desk {
         };
         let mut around = Surroundings {
             config: &self.config,
-            identity: &self.identity,
+            endpoint: &self.endpoint,
             epoch: self.epoch,
             admission: &mut self.admission,
             now,

@@ -1,9 +1,10 @@
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use dtls::{Association, Identity};
+use dtls::{Association, Endpoint, Failure};
 use ice::{Agent, CANDIDATES_MAX};
-use media_engine::{DropReason, SetupNews, SetupTerms};
+use media_engine::{DropReason, SetupNews, SetupReport, SetupTerms};
 use media_types::{DtlsRole, DtlsSpec, IceMode, IceSpec, Latching, SrtpSpec};
 use sans_io::{Epoch, Timestamp};
 
@@ -14,6 +15,11 @@ use crate::{Config, refused};
 const TRIALS_MAX: usize = 3;
 /// Handshakes of one line, those that came to nothing included, before others than the signalled address may begin no more.
 const TRIALS_IN_ALL_MAX: u32 = 16;
+
+/// Handshakes that we begin anew with the party after one broke: somebody else may have a hand in it, and the next may do.
+const ATTEMPTS_MAX: u32 = 8;
+/// How soon a handshake of ours that may not begin yet is tried again.
+const ADMISSION_RETRY: Duration = Duration::from_millis(200);
 
 /// How one line is set up.
 ///
@@ -35,14 +41,20 @@ pub struct LineSetup {
     candidates: HashSet<String>,
     /// The party's address of the pair that media takes.
     selected: Option<SocketAddr>,
+    /// ICE has begun anew since that was selected: what begins now waits for the next pair.
+    is_searching_anew: bool,
     trials: Vec<Trial>,
     trials_in_all: u32,
+    /// Handshakes that we began.
+    attempts: u32,
+    /// When one of ours that was not admitted is tried again.
+    retry: Option<Timestamp>,
     stage: Stage,
     /// When the handshake must be done; `None` until both sides can begin.
     deadline: Option<Timestamp>,
-    /// Why the latest handshake of a place that need not be the party came to nothing.
-    latest_failure: Option<dtls::Failure>,
-    news: VecDeque<SetupNews>,
+    /// Why the latest handshake came to nothing, or could not begin.
+    latest_failure: Option<&'static str>,
+    news: VecDeque<SetupReport>,
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
 }
 
@@ -64,14 +76,16 @@ enum Stage {
     Handshaking,
     /// Done; until this time its association answers what was lost on the way.
     Connected(Timestamp),
-    /// Over, with or without keys.
+    /// Done long ago, or in an earlier process.
     Over,
+    /// It came to nothing.
+    Failed,
 }
 
 /// What a line shares with others.
 pub(crate) struct Surroundings<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) identity: &'a Identity,
+    pub(crate) endpoint: &'a Endpoint,
     pub(crate) epoch: Epoch,
     pub(crate) admission: &'a mut Admission,
     pub(crate) now: Timestamp,
@@ -86,6 +100,7 @@ impl LineSetup {
         };
         let mut setup = Self {
             selected: terms.reached.selected,
+            is_searching_anew: false,
             terms: SetupTerms {
                 dtls: None,
                 ice: None,
@@ -95,13 +110,19 @@ impl LineSetup {
             candidates: HashSet::new(),
             trials: Vec::new(),
             trials_in_all: 0,
+            attempts: 0,
+            retry: None,
             stage,
             deadline: None,
             latest_failure: None,
             news: VecDeque::new(),
             transmits: VecDeque::new(),
         };
+        let reached = terms.reached.selected;
         setup.take_over(around, terms);
+        if let (Some(remote), Some(ice)) = (reached, &mut setup.ice) {
+            ice.resume(around.now, setup.terms.local, remote);
+        }
         setup
     }
 
@@ -111,14 +132,27 @@ impl LineSetup {
             (Some(before), Some(now)) => Some(now.after(before)),
             (_, dtls) => dtls,
         };
+        terms.ice = match (&self.terms.ice, terms.ice) {
+            (Some(before), Some(now)) => Some(now.after(before)),
+            (_, ice) => ice,
+        };
         let goes_on = match (&self.terms.dtls, &terms.dtls) {
             (Some(before), Some(now)) => now.continues(before),
             _ => false,
         };
         // Without ICE another address of the party is another place to shake hands with (RFC 8842 §4).
         let moved = terms.ice.is_none() && self.terms.remote.is_some() && terms.remote != self.terms.remote;
-        let is_done = matches!(self.stage, Stage::Connected(_) | Stage::Over);
-        if !goes_on || (moved && !is_done) {
+        let restarts = match (&self.terms.ice, &terms.ice) {
+            (Some(before), Some(now)) => now.restarts(before),
+            (before, now) => before.is_some() != now.is_some(),
+        };
+        // Where one came to nothing another place, or another search, is a reason to try again.
+        let tries_again = match self.stage {
+            Stage::New | Stage::Handshaking => moved,
+            Stage::Failed => moved || restarts,
+            Stage::Connected(_) | Stage::Over => false,
+        };
+        if !goes_on || tries_again {
             self.begin_anew(around.admission);
         }
         self.take_over(around, terms);
@@ -149,10 +183,11 @@ impl LineSetup {
         for trial in &mut self.trials {
             trial.association.handle_timeout(now);
         }
+        self.retry = self.retry.filter(|retry| *retry > now);
         self.drain(around);
         if self.deadline.is_some_and(|deadline| deadline <= now) {
-            let failure = self.latest_failure.unwrap_or(dtls::Failure::Timeout);
-            self.fail(around.admission, failure.reason());
+            let reason = self.latest_failure.unwrap_or(Failure::Timeout.reason());
+            self.fail(around.admission, reason);
         }
         if let Stage::Connected(until) = self.stage
             && until <= now
@@ -173,7 +208,7 @@ impl LineSetup {
             .trials
             .iter()
             .filter_map(|trial| trial.association.poll_timeout());
-        [search, self.deadline, lingers]
+        [search, self.deadline, lingers, self.retry]
             .into_iter()
             .flatten()
             .chain(trials)
@@ -186,7 +221,7 @@ impl LineSetup {
     }
 
     /// What happened next.
-    pub(crate) fn poll_news(&mut self) -> Option<SetupNews> {
+    pub(crate) fn poll_news(&mut self) -> Option<SetupReport> {
         self.news.pop_front()
     }
 
@@ -198,7 +233,7 @@ impl LineSetup {
     fn take_over(&mut self, around: &mut Surroundings<'_>, terms: SetupTerms) {
         match &terms.ice {
             Some(ice) => self.search(around, &terms, ice),
-            None => (self.ice, self.selected) = (None, None),
+            None => (self.ice, self.selected, self.is_searching_anew) = (None, None, false),
         }
         let fingerprints = terms.dtls.as_ref().map(|dtls| dtls.fingerprints.clone());
         self.terms = terms;
@@ -216,12 +251,16 @@ impl LineSetup {
     fn search(&mut self, around: &Surroundings<'_>, terms: &SetupTerms, wanted: &IceSpec) {
         let now = around.now;
         let before = self.terms.ice.as_ref();
+        let restarts = before.is_some_and(|before| wanted.restarts(before));
+        self.is_searching_anew |= restarts;
+        if restarts {
+            self.candidates.clear();
+        }
         let is_same_mode = before.is_some_and(|before| before.mode == wanted.mode);
         let agent = match self.ice.take().filter(|_| is_same_mode) {
             Some(mut agent) => {
-                if agent.credentials() != &wanted.local {
+                if restarts {
                     agent.restart(now, wanted.local.clone());
-                    self.candidates.clear();
                 }
                 agent
             }
@@ -292,7 +331,7 @@ impl LineSetup {
         if !self.may_be_party(source) {
             return Err(DropReason::DtlsSource);
         }
-        let waits = matches!(self.stage, Stage::New | Stage::Handshaking);
+        let waits = self.waits();
         if !waits || dtls.role == DtlsRole::Active || !dtls::is_client_hello(datagram) {
             return Err(DropReason::DtlsStray);
         }
@@ -305,10 +344,15 @@ impl LineSetup {
             .map_err(Refused::drop_reason)
     }
 
+    /// Whether there is still a handshake to come.
+    const fn waits(&self) -> bool {
+        matches!(self.stage, Stage::New | Stage::Handshaking)
+    }
+
     /// Where the party ought to be.
     fn expected(&self) -> Option<SocketAddr> {
         match self.terms.ice {
-            Some(_) => self.selected,
+            Some(_) => self.selected.filter(|_| !self.is_searching_anew),
             None => self.terms.remote,
         }
     }
@@ -337,14 +381,7 @@ impl LineSetup {
     ) -> Result<usize, Refused> {
         let now = around.now;
         around.admission.begin(now, remote.ip())?;
-        let made = Association::new(&around.config.dtls, around.identity, dtls.role, around.epoch, now);
-        let mut association = match made {
-            Ok(association) => association,
-            Err(_) => {
-                around.admission.end();
-                return Err(Refused::Limit);
-            }
-        };
+        let mut association = Association::new(around.endpoint, dtls.role, around.epoch, now);
         association.set_remote(remote);
         if !dtls.fingerprints.is_empty() {
             association.set_fingerprints(now, dtls.fingerprints.clone());
@@ -357,7 +394,7 @@ impl LineSetup {
         self.trials_in_all += 1;
         if self.stage == Stage::New {
             self.stage = Stage::Handshaking;
-            self.news.push_back(SetupNews::Handshaking);
+            self.tell(SetupNews::Handshaking);
         }
         Ok(self.trials.len() - 1)
     }
@@ -372,32 +409,32 @@ impl LineSetup {
     }
 
     fn drain_search(&mut self) {
-        let Some(agent) = &mut self.ice else { return };
         let is_lite = self
             .terms
             .ice
             .as_ref()
             .is_none_or(|ice| ice.mode == IceMode::Lite);
-        while let Some(event) = agent.poll_event() {
+        while let Some(event) = self.ice.as_mut().and_then(Agent::poll_event) {
             match event {
                 ice::Event::Selected { remote, .. } => {
                     self.selected = Some(remote);
+                    self.is_searching_anew = false;
                     for trial in &mut self.trials {
                         trial.remote = remote;
                         trial.association.set_remote(remote);
                     }
-                    self.news.push_back(SetupNews::Selected(remote));
+                    self.tell(SetupNews::Selected(remote));
                 }
                 ice::Event::Failed(failure @ ice::Failure::Consent) if is_lite => {
-                    self.news.push_back(SetupNews::Silent(failure.reason()));
+                    self.tell(SetupNews::Silent(failure.reason()));
                 }
                 ice::Event::Failed(failure) => {
                     self.selected = None;
-                    self.news.push_back(SetupNews::Unreachable(failure.reason()));
+                    self.tell(SetupNews::Unreachable(failure.reason()));
                 }
             }
         }
-        while let Some(transmit) = agent.poll_transmit() {
+        while let Some(transmit) = self.ice.as_mut().and_then(Agent::poll_transmit) {
             self.transmits.push_back((transmit.remote, transmit.datagram));
         }
     }
@@ -407,11 +444,18 @@ impl LineSetup {
         let Some(dtls) = self.terms.dtls.clone() else {
             return;
         };
-        let (Stage::New, DtlsRole::Active, Some(remote)) = (self.stage, dtls.role, self.expected()) else {
+        let (DtlsRole::Active, Some(remote)) = (dtls.role, self.expected()) else {
             return;
         };
-        if self.begin_trial(around, &dtls, remote).is_err() {
-            self.fail(around.admission, DropReason::DtlsLimit.reason());
+        if !self.waits() || !self.trials.is_empty() || self.retry.is_some() {
+            return;
+        }
+        match self.begin_trial(around, &dtls, remote) {
+            Ok(_) => self.attempts += 1,
+            Err(refused) => {
+                self.latest_failure = Some(refused.drop_reason().reason());
+                self.retry = Some(around.now + ADMISSION_RETRY);
+            }
         }
     }
 
@@ -423,6 +467,11 @@ impl LineSetup {
             while let Some(datagram) = trial.association.poll_transmit() {
                 self.transmits.push_back((remote, datagram));
             }
+            if trial.is_under_way && trial.association.is_complete() {
+                // What waits for a description takes no more work, and no place of those that do.
+                trial.is_under_way = false;
+                around.admission.end();
+            }
             match trial.association.poll_event() {
                 None => place += 1,
                 // The keys stay good until signalling ends the call (RFC 5764 §4.1).
@@ -431,7 +480,7 @@ impl LineSetup {
                     let version = trial.association.version().unwrap_or_default();
                     self.won(around, place);
                     place = self.trials.len();
-                    self.news.push_back(SetupNews::Secured {
+                    self.tell(SetupNews::Secured {
                         keys: SrtpSpec {
                             receive: vec![keys.receive],
                             send: Some(keys.send),
@@ -451,54 +500,66 @@ impl LineSetup {
     fn won(&mut self, around: &mut Surroundings<'_>, place: usize) {
         let winner = self.trials.swap_remove(place);
         self.clear_trials(around.admission);
-        around.admission.end();
-        self.trials.push(Trial {
-            is_under_way: false,
-            ..winner
-        });
+        self.trials.push(winner);
         self.stage = Stage::Connected(around.now + around.config.linger);
-        self.deadline = None;
+        (self.deadline, self.retry) = (None, None);
     }
 
-    /// A handshake came to nothing: the line's has, if it was with the party.
-    fn lose(&mut self, admission: &mut Admission, place: usize, failure: dtls::Failure) {
+    /// A handshake came to nothing. The line's has when the party, where it is expected, has shown that another one would not do
+    /// better; what is broken on the way may be another's doing, and the time is not over.
+    fn lose(&mut self, admission: &mut Admission, place: usize, failure: Failure) {
         let lost = self.trials.remove(place);
         if lost.is_under_way {
             admission.end();
         }
-        if self.expected() == Some(lost.remote) {
+        self.latest_failure = Some(failure.reason());
+        let is_final = match failure {
+            Failure::Protocol | Failure::Queue => self.attempts >= ATTEMPTS_MAX,
+            // Without the description its time has not begun.
+            Failure::Timeout => self.deadline.is_some(),
+            Failure::Fingerprint
+            | Failure::Certificate
+            | Failure::Profile
+            | Failure::Alert
+            | Failure::Closed => true,
+        };
+        if self.expected() == Some(lost.remote) && is_final {
             return self.fail(admission, failure.reason());
         }
-        if failure == dtls::Failure::Fingerprint {
-            self.news
-                .push_back(SetupNews::Refused(DropReason::DtlsFingerprint));
+        if failure == Failure::Fingerprint {
+            self.tell(SetupNews::Refused(DropReason::DtlsFingerprint));
         }
-        self.latest_failure = Some(failure);
     }
 
     fn fail(&mut self, admission: &mut Admission, reason: &'static str) {
         self.clear_trials(admission);
-        self.stage = Stage::Over;
-        self.deadline = None;
-        self.news.push_back(SetupNews::Failed(reason));
+        self.stage = Stage::Failed;
+        (self.deadline, self.retry) = (None, None);
+        self.tell(SetupNews::Failed(reason));
+    }
+
+    fn tell(&mut self, news: SetupNews) {
+        let rounds = self.terms.rounds;
+        self.news.push_back(SetupReport { rounds, news });
     }
 
     /// The handshake has its time from when the party's fingerprints and address are known.
     fn set_deadline(&mut self, around: &Surroundings<'_>) {
-        let waits = matches!(self.stage, Stage::New | Stage::Handshaking);
+        let waits = self.waits();
         let dtls = self.terms.dtls.as_ref();
         let can_begin = dtls.is_some_and(|dtls| !dtls.fingerprints.is_empty());
-        let has_place = self.terms.ice.is_none() || self.selected.is_some();
+        let has_place = self.terms.ice.is_none() || self.expected().is_some();
         if waits && can_begin && has_place && self.deadline.is_none() {
-            self.deadline = Some(around.now + around.config.dtls.timeout);
+            self.deadline = Some(around.now + around.endpoint.settings().timeout);
         }
     }
 
     fn begin_anew(&mut self, admission: &mut Admission) {
         self.clear_trials(admission);
         self.trials_in_all = 0;
+        self.attempts = 0;
         self.stage = Stage::New;
-        self.deadline = None;
+        (self.deadline, self.retry) = (None, None);
         self.latest_failure = None;
     }
 

@@ -6,6 +6,8 @@ pub(crate) const fn of_dtls(refusal: dtls::Refusal) -> DropReason {
         dtls::Refusal::Source => DropReason::DtlsSource,
         dtls::Refusal::Truncated => DropReason::DtlsTruncated,
         dtls::Refusal::Oversized => DropReason::DtlsOversized,
+        dtls::Refusal::Alert => DropReason::DtlsAlert,
+        dtls::Refusal::Stray => DropReason::DtlsStray,
     }
 }
 
@@ -30,6 +32,8 @@ mod tests {
             dtls::Refusal::Source,
             dtls::Refusal::Truncated,
             dtls::Refusal::Oversized,
+            dtls::Refusal::Alert,
+            dtls::Refusal::Stray,
         ] {
             assert_eq!(refusal.reason(), of_dtls(refusal).reason());
         }

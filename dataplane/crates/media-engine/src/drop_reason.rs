@@ -113,6 +113,8 @@ reasons! {
     DtlsTruncated => "dtls_truncated",
     /// DTLS whose record is longer than any may be.
     DtlsOversized => "dtls_oversized",
+    /// An alert in clear, which anybody can send.
+    DtlsAlert => "dtls_alert",
     /// DTLS that belongs to no handshake: none has begun, or it is over.
     DtlsStray => "dtls_stray",
     /// DTLS of a handshake that showed another certificate than the description names.

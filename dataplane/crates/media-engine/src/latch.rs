@@ -155,10 +155,11 @@ impl Latch {
         false
     }
 
-    /// Locks on a source that has proven by other means that it is the party, unless one is locked or the policy does not allow
-    /// it. True when it is locked now and was not.
+    /// Locks on a source that has proven by other means that it is the party, whoever was taken for it before, unless the policy does
+    /// not allow it. True when it is locked now and was not.
     pub(crate) fn lock(&mut self, source: SocketAddr) -> bool {
-        let locks = self.locked.is_none() && self.allows(source);
+        let is_locked = self.locked.is_some_and(|locked| is_same(locked, source));
+        let locks = !is_locked && self.allows(source);
         if locks {
             self.locked = Some(source);
             self.candidates = [None; CANDIDATES];
@@ -328,6 +329,20 @@ mod tests {
             self.latch
                 .admit(self.now, at(source), &packet, &self.types, &LEARNING)
         }
+    }
+
+    #[test]
+    fn who_has_proven_itself_takes_the_lock_from_another() {
+        let mut latch = Latch::new(Latching::SameAddress, Some(at(SIGNALLED)));
+        assert!(latch.lock(at("192.0.2.1:5000")));
+        assert!(!latch.lock(at("192.0.2.1:5000")), "it has it");
+        assert!(
+            latch.lock(at("192.0.2.1:6000")),
+            "whoever was taken for it before"
+        );
+        assert_eq!(latch.destination(), Some(at("192.0.2.1:6000")));
+        assert!(!latch.lock(at("203.0.113.9:4000")), "not beyond the policy");
+        assert_eq!(latch.locked(), Some(at("192.0.2.1:6000")));
     }
 
     #[test]

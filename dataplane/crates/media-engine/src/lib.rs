@@ -66,6 +66,8 @@ pub use ports::{OpenError, PortId, Ports};
 pub use restored::{CallState, LineState, Restored};
 pub use score_histogram::ScoreHistogram;
 pub use security::SecurityState;
-pub use setup_order::{SETUP_DATAGRAM_MAX, SetupId, SetupNews, SetupOrder, SetupState, SetupTerms};
+pub use setup_order::{
+    SETUP_DATAGRAM_MAX, SetupId, SetupNews, SetupOrder, SetupReport, SetupRounds, SetupState, SetupTerms,
+};
 pub use shell::Shell;
 pub use verdict::Verdict;

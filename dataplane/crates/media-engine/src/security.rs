@@ -155,6 +155,12 @@ impl Security {
         self.spec = keys.spec;
     }
 
+    /// Goes on without keys, and takes nothing under those before.
+    pub(crate) fn close(&mut self, now: Timestamp) {
+        self.change(now, None);
+        self.previous = None;
+    }
+
     /// Goes on with the keys that were in use last, of a handshake in an earlier process. False when they cannot be used.
     pub(crate) fn resume(&mut self, now: Timestamp, ssrcs_max: usize) -> bool {
         let spec = SrtpSpec {

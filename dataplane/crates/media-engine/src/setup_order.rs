@@ -38,6 +38,26 @@ pub struct SetupTerms {
     pub ice: Option<IceSpec>,
     /// What an earlier process had come to.
     pub reached: SetupState,
+    /// Which search and which handshake this is.
+    pub rounds: SetupRounds,
+}
+
+/// How often a line's search, and its handshake, have begun anew: what is told of an earlier one comes too late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetupRounds {
+    /// Searches by ICE before this one.
+    pub search: u32,
+    /// Handshakes before this one.
+    pub handshake: u32,
+}
+
+/// What has become of a line.
+#[derive(Debug)]
+pub struct SetupReport {
+    /// In which search and handshake.
+    pub rounds: SetupRounds,
+    /// What it is.
+    pub news: SetupNews,
 }
 
 /// How far a line has come, for the next process.
@@ -49,7 +69,7 @@ pub struct SetupState {
     pub connected: bool,
 }
 
-/// What has become of a line.
+/// What there is to tell of a line.
 #[derive(Debug)]
 pub enum SetupNews {
     /// Media takes this address of the party.

@@ -26,6 +26,30 @@ pub struct IceSpec {
     pub candidates: Vec<String>,
 }
 
+impl IceSpec {
+    /// Whether this is another search than the one before (RFC 8445 §9): by other credentials of either side, such as those of another
+    /// fork that answers. Those of the party that come later, or are not said again, make no other one.
+    pub fn restarts(&self, before: &Self) -> bool {
+        let is_another = |(now, before)| now != before;
+        self.mode != before.mode
+            || self.local != before.local
+            || self
+                .remote
+                .as_ref()
+                .zip(before.remote.as_ref())
+                .is_some_and(is_another)
+    }
+
+    /// These terms after those before: the same search is still with whoever its party was.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        if self.remote.is_none() && !self.restarts(before) {
+            self.remote.clone_from(&before.remote);
+        }
+        self
+    }
+}
+
 /// How much of ICE the node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum IceMode {

@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use dtls::{Association, Event, Identity, Keys, Settings, fingerprint};
+use dtls::{Association, Endpoint, Event, Identity, Keys, Settings, fingerprint};
 use media_types::{DtlsRole, Fingerprint, HashFunction};
 use ops::clock::MonotonicClock;
 use sans_io::{Epoch, Timestamp};
@@ -124,7 +125,8 @@ fn drive(socket: &UdpSocket, party: Option<SocketAddr>, fingerprint: Fingerprint
         None => (DtlsRole::Passive, None),
     };
     let (identity, epoch) = (Identity::generate()?, Epoch::new(clock.instant(Timestamp::ZERO)));
-    let mut association = Association::new(&Settings::default(), &identity, role, epoch, clock.now())?;
+    let endpoint = Endpoint::new(Settings::default(), Arc::new(identity))?;
+    let mut association = Association::new(&endpoint, role, epoch, clock.now());
     association.set_fingerprints(clock.now(), vec![fingerprint]);
     let end = clock.now() + PATIENCE;
     let mut buffer = [0; 2_048];

@@ -1,9 +1,10 @@
 //! Two associations and the network between them, in virtual time.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use dtls::{Association, Event, Failure, Identity, Keys, Settings};
+use dtls::{Association, Endpoint, Event, Failure, Identity, Keys, Settings};
 use media_types::{DtlsRole, Fingerprint, SrtpKey};
 use ops::clock::MonotonicClock;
 use sans_io::network::{Conditions, Network};
@@ -44,7 +45,7 @@ impl Side {
 /// Two associations in virtual time.
 pub struct Pair {
     pub now: Timestamp,
-    pub identities: [Identity; 2],
+    pub identities: [Arc<Identity>; 2],
     pub ends: [Association; 2],
     pub network: Network<Side, Vec<u8>>,
     /// What each end has given.
@@ -76,7 +77,7 @@ impl Pair {
 
     /// Two that have not been told each other's fingerprints yet.
     pub fn strangers(settings: [Settings; 2], conditions: Conditions, seed: u64) -> anyhow::Result<Self> {
-        let identities = [Identity::generate()?, Identity::generate()?];
+        let identities = [Arc::new(Identity::generate()?), Arc::new(Identity::generate()?)];
         let (epoch, now) = (epoch(), Timestamp::from_millis(1_000));
         let with_seed = |settings: Settings, seed| Settings {
             insecure_seed: Some(seed),
@@ -85,8 +86,18 @@ impl Pair {
         let active = with_seed(settings[0], seed);
         let passive = with_seed(settings[1], !seed);
         let mut ends = [
-            Association::new(&active, &identities[0], DtlsRole::Active, epoch, now)?,
-            Association::new(&passive, &identities[1], DtlsRole::Passive, epoch, now)?,
+            Association::new(
+                &Endpoint::new(active, identities[0].clone())?,
+                DtlsRole::Active,
+                epoch,
+                now,
+            ),
+            Association::new(
+                &Endpoint::new(passive, identities[1].clone())?,
+                DtlsRole::Passive,
+                epoch,
+                now,
+            ),
         ];
         ends[0].set_remote(Side::Passive.address());
         ends[1].set_remote(Side::Active.address());

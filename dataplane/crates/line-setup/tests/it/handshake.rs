@@ -7,7 +7,7 @@ use media_engine::{SetupNews, SetupState};
 use media_types::{DtlsRole, DtlsSpec, Fingerprint};
 use sans_io::network::Conditions;
 
-use crate::bench::{BAD, Bench, Party, home, seeds};
+use crate::bench::{BAD, Bench, LINE, Party, home, seeds};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -183,4 +183,112 @@ fn a_line_that_was_secured_in_an_earlier_process_shakes_no_hands() {
     assert!(bench.secured().is_none() && bench.failed().is_none());
     assert!(!bench.refused().is_empty());
     assert!(bench.refused().iter().all(|reason| *reason == "dtls_stray"));
+}
+
+/// What comes of a handshake that is not wanted any more says so: the line's next party must not get its keys.
+#[test]
+fn news_say_which_handshake_they_are_of() {
+    let mut bench = pair(DtlsRole::Passive, Conditions::PERFECT, 31);
+    bench.run_until(MINUTE, is_settled);
+    assert!(bench.rounds.iter().all(|rounds| rounds.handshake == 0));
+    let other = Party::new(home(), 32);
+    let mut terms = bench.terms(DtlsRole::Passive, vec![other.fingerprint()]);
+    terms.rounds.handshake = 1;
+    let told = bench.rounds.len();
+    bench.set(terms);
+    bench.run_until(MINUTE, |bench| bench.failed().is_some());
+    assert_eq!(
+        bench.failed(),
+        Some("dtls_timeout"),
+        "the party before has another certificate"
+    );
+    assert!(bench.rounds.len() > told);
+    assert!(bench.rounds[told..].iter().all(|rounds| rounds.handshake == 1));
+}
+
+/// The `number`th of a run of well-formed fragments of a message that is not due yet: some thirty of them end a handshake.
+fn fragment(number: u8) -> Vec<u8> {
+    let mut record = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 9, number, 0, 13];
+    record.extend([11, 0, 0x03, 0xe8, 0, 5, 0, 0, number, 0, 0, 1, 0]);
+    record
+}
+
+/// From the party's own address, by somebody who forges it: an alert in clear does nothing, nor does what answers no ClientHello.
+#[test]
+fn what_is_forged_before_the_party_answers_changes_nothing() {
+    let mut bench = pair(DtlsRole::Active, Conditions::PERFECT, 33);
+    let alert = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
+    let forged = std::iter::once(alert.to_vec()).chain((0..60).map(fragment));
+    for datagram in forged {
+        bench.desk.handle_datagram(bench.now, LINE, home(), &datagram);
+        bench.take_desk();
+    }
+    let refused = bench.refused();
+    assert_eq!((refused[0], refused.len()), ("dtls_alert", 61));
+    assert!(refused[1..].iter().all(|reason| *reason == "dtls_stray"));
+    bench.run_until(MINUTE, is_settled);
+    bench.assert_secured_with(0);
+}
+
+/// Whoever can make datagrams of the party's address may break a handshake (RFC 6347 has no defence), and not keep a line at it.
+#[test]
+fn a_handshake_that_is_broken_on_the_way_comes_to_an_end() {
+    for role in [DtlsRole::Active, DtlsRole::Passive] {
+        let mut bench = pair(role, Conditions::PERFECT, 34);
+        let mut number = 0;
+        for _ in 0..200 {
+            bench.run_until(Duration::from_millis(1), |_| false);
+            for _ in 0..40 {
+                number = (number + 1) % 250;
+                bench
+                    .desk
+                    .handle_datagram(bench.now, LINE, home(), &fragment(number));
+                bench.take_desk();
+            }
+        }
+        bench.run_until(2 * MINUTE, is_settled);
+        let is_over = bench.secured().is_some() || bench.failed().is_some();
+        assert!(is_over, "{role:?}: {:?}", bench.news);
+        assert_eq!(bench.desk.handshakes(), 0, "{role:?}");
+    }
+}
+
+/// RFC 8842 §4: another address, where the one before came to nothing.
+#[test]
+fn a_line_that_failed_tries_again_at_another_address() {
+    let mut bench = Bench::new(Config::default(), Conditions::PERFECT, 35);
+    let mut party = Party::new(home(), 35);
+    let node = bench.identity.fingerprint().clone();
+    let mut terms = bench.terms(DtlsRole::Active, vec![party.fingerprint()]);
+    terms.remote = Some(([203, 0, 113, 7], 7_000).into());
+    bench.set(terms.clone());
+    bench.run_until(MINUTE, |bench| bench.failed().is_some());
+    assert_eq!(bench.failed(), Some("dtls_timeout"));
+    bench.set(terms.clone());
+    bench.run_until(MINUTE, |_| false);
+    assert_eq!(bench.desk.handshakes(), 0, "nothing new is no reason");
+    party.shake_hands(bench.now, DtlsRole::Passive, &node);
+    bench.parties.push(party);
+    terms.remote = Some(home());
+    bench.set(terms);
+    bench.run_until(MINUTE, |bench| {
+        bench.secured().is_some() && bench.parties[0].keys.is_some()
+    });
+    bench.assert_secured_with(0);
+}
+
+/// A handshake that only waits for the answer to our offer takes no place of others, however long that rings.
+#[test]
+fn what_waits_for_a_description_holds_no_place() {
+    let mut bench = Bench::new(Config::default(), Conditions::PERFECT, 36);
+    let mut party = Party::new(home(), 36);
+    let node = bench.identity.fingerprint().clone();
+    party.shake_hands(bench.now, DtlsRole::Active, &node);
+    let unknown = bench.terms(DtlsRole::Passive, vec![]);
+    bench.parties.push(party);
+    bench.set(unknown);
+    bench.run_until(MINUTE, |bench| bench.parties[0].keys.is_some());
+    bench.run_until(Duration::from_secs(1), |_| false);
+    assert_eq!(bench.desk.handshakes(), 0);
+    assert!(bench.secured().is_none());
 }

@@ -4,20 +4,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dtls::{Association, Identity};
+use dtls::{Association, Endpoint, Identity};
 use line_setup::{Config, Desk, Output};
-use media_engine::{SetupId, SetupNews, SetupOrder, SetupState, SetupTerms};
+use media_engine::{SetupId, SetupNews, SetupOrder, SetupRounds, SetupState, SetupTerms};
 use media_types::{DtlsRole, DtlsSpec, Latching};
 use sans_io::Timestamp;
 
 use crate::bench::{epoch, node};
 
+fn endpoint() -> Endpoint {
+    let identity = Arc::new(Identity::generate().expect("an identity"));
+    Endpoint::new(dtls::Settings::default(), identity).expect("an endpoint")
+}
+
 /// The first flight of a party.
 fn hello(now: Timestamp) -> Vec<u8> {
-    let identity = Identity::generate().expect("an identity");
-    let settings = dtls::Settings::default();
-    let made = Association::new(&settings, &identity, DtlsRole::Active, epoch(), now);
-    made.expect("an association")
+    Association::new(&endpoint(), DtlsRole::Active, epoch(), now)
         .poll_transmit()
         .expect("a ClientHello")
 }
@@ -34,6 +36,7 @@ fn terms(remote: SocketAddr) -> Box<SetupTerms> {
         }),
         ice: None,
         reached: SetupState::default(),
+        rounds: SetupRounds::default(),
     })
 }
 
@@ -45,8 +48,7 @@ fn handshakes_at_once_and_of_one_address_in_a_second_have_limits() {
         handshakes_per_source_max: 3,
         ..Config::default()
     };
-    let identity = Arc::new(Identity::generate().expect("an identity"));
-    let mut desk = Desk::new(config, identity, epoch());
+    let mut desk = Desk::new(config, endpoint(), epoch());
     let hello = hello(now);
     let mut reasons = Vec::new();
     for number in 0..6u64 {
@@ -56,7 +58,9 @@ fn handshakes_at_once_and_of_one_address_in_a_second_have_limits() {
         desk.order(now, 0, SetupOrder::Set(id, terms(remote)));
         desk.handle_datagram(now, (0, id), remote, &hello);
         while let Some((_, output)) = desk.poll_output() {
-            if let Output::News(SetupNews::Refused(reason)) = output {
+            if let Output::News(report) = output
+                && let SetupNews::Refused(reason) = report.news
+            {
                 reasons.push((number, reason.reason()));
             }
         }
@@ -73,4 +77,61 @@ fn handshakes_at_once_and_of_one_address_in_a_second_have_limits() {
     );
     desk.handle_datagram(now + Duration::from_secs(1), (0, SetupId(1)), node(), &hello);
     assert!(desk.poll_output().is_none(), "of a line that is gone");
+}
+
+/// One of ours waits for its turn, and says what it waited for when it never comes.
+#[test]
+fn a_handshake_of_ours_that_is_not_admitted_is_tried_again() {
+    let config = Config {
+        handshakes_max: 1,
+        ..Config::default()
+    };
+    let mut desk = Desk::new(config, endpoint(), epoch());
+    let mut now = Timestamp::from_millis(1_000);
+    let party: SocketAddr = ([198, 51, 100, 1], 4_000).into();
+    let [first, second] = [SetupId(1), SetupId(2)];
+    let fingerprint = endpoint().identity().fingerprint().clone();
+    for id in [first, second] {
+        let mut terms = terms(party);
+        let dtls = terms.dtls.as_mut().expect("with DTLS");
+        (dtls.role, dtls.fingerprints) = (DtlsRole::Active, vec![fingerprint.clone()]);
+        desk.order(now, 0, SetupOrder::Set(id, terms));
+    }
+    let begun = |desk: &mut Desk| {
+        let mut begun = Vec::new();
+        while let Some(((_, id), output)) = desk.poll_output() {
+            if let Output::News(report) = output {
+                begun.push((id, report.news));
+            }
+        }
+        begun
+    };
+    assert!(matches!(begun(&mut desk)[..], [(id, SetupNews::Handshaking)] if id == first));
+    desk.order(now, 0, SetupOrder::End(first));
+    let mut news = Vec::new();
+    while news.is_empty() && now < Timestamp::from_millis(2_000) {
+        now = desk.poll_timeout().expect("a time to try again");
+        desk.handle_timeout(now, 8);
+        news = begun(&mut desk);
+    }
+    assert!(
+        matches!(news[..], [(id, SetupNews::Handshaking)] if id == second),
+        "{news:?}"
+    );
+    // The place is taken for as long as the third one has.
+    let third = SetupId(3);
+    let mut late = terms(party);
+    let dtls = late.dtls.as_mut().expect("with DTLS");
+    (dtls.role, dtls.fingerprints) = (DtlsRole::Active, vec![fingerprint]);
+    let mut holds = late.clone();
+    holds.remote = Some(([198, 51, 100, 2], 4_000).into());
+    desk.order(now, 0, SetupOrder::End(second));
+    desk.order(now, 0, SetupOrder::Set(SetupId(4), holds));
+    desk.order(now, 0, SetupOrder::Set(third, late));
+    let end = now + Duration::from_secs(29);
+    while let Some(due) = desk.poll_timeout().filter(|due| *due < end) {
+        desk.handle_timeout(due, 8);
+    }
+    assert!(!begun(&mut desk).iter().any(|(id, _)| *id == third));
+    assert_eq!(desk.handshakes(), 1);
 }

@@ -164,8 +164,11 @@ fn other_credentials_restart_and_keep_the_keys() {
     bench.run_until(Duration::from_secs(5), |_| false);
     assert_eq!(bench.secured().expect("still").0, keys);
     assert!(bench.failed().is_none());
-    // The party is where it was, so nothing is told; it is heard under its new name.
-    assert!(selections(&bench) >= before);
+    assert_eq!(
+        selections(&bench),
+        before + 1,
+        "its new name is heard where the old one was"
+    );
     let silent = |news: &SetupNews| matches!(news, SetupNews::Silent(_) | SetupNews::Unreachable(_));
     bench.run_until(2 * MINUTE, |_| false);
     assert!(!bench.news.iter().any(silent), "{:?}", bench.news);
@@ -227,4 +230,86 @@ fn checks_that_are_not_the_partys_teach_nothing() {
     );
     let elsewhere = |news: &SetupNews| matches!(news, SetupNews::Selected(remote) if *remote != home());
     assert!(!bench.news.iter().any(elsewhere));
+}
+
+/// The next process's agent knows nothing of a party that was connected: it goes on for as long as that is there, though it nominates
+/// nothing anew, and notices when it is not.
+#[test]
+fn a_party_that_does_not_nominate_again_stays_connected_over_a_takeover() {
+    for mode in [IceMode::Lite, IceMode::Controlled] {
+        let (mut bench, terms) = found(mode, Conditions::PERFECT, 41);
+        bench.run_until(MINUTE, is_settled);
+        bench.desk.order(bench.now, LINE.0, SetupOrder::End(LINE.1));
+        bench.news.clear();
+        // Nothing comes from it for longer than a search may take, and its consent has just been given.
+        bench.parties[0].ice = None;
+        bench.set(SetupTerms {
+            reached: SetupState {
+                selected: Some(home()),
+                connected: true,
+            },
+            ..terms
+        });
+        bench.run_until(Duration::from_secs(29), |_| false);
+        assert!(bench.news.is_empty(), "{mode:?}: {:?}", bench.news);
+        bench.run_until(Duration::from_secs(2), |_| false);
+        let lost = |news: &SetupNews| {
+            matches!(
+                news,
+                SetupNews::Silent("ice_consent") | SetupNews::Unreachable("ice_consent")
+            )
+        };
+        assert!(bench.news.iter().any(lost), "{mode:?}: {:?}", bench.news);
+    }
+}
+
+/// Another fork of our offer answers, elsewhere: the search begins anew by its credentials alone, and its handshake waits for its pair.
+#[test]
+fn the_credentials_of_another_party_alone_begin_another_search() {
+    let (mut bench, terms) = found(IceMode::Lite, Conditions::PERFECT, 42);
+    bench.run_until(MINUTE, is_settled);
+    let before = bench.news.len();
+    let ours = terms.ice.clone().expect("with ICE");
+    let address = ([203, 0, 113, 40], 4_000).into();
+    let mut fork = Party::new(address, 43);
+    let theirs = IceCredentials::random(&mut Random::from_number(43));
+    let settings = ice::Settings {
+        mode: IceMode::Controlling,
+        ..ice::Settings::default()
+    };
+    let mut agent = ice::Agent::new(
+        settings,
+        theirs.clone(),
+        &[address],
+        crate::bench::epoch_of(),
+        bench.now,
+    );
+    agent.set_remote_credentials(bench.now, ours.local.clone());
+    let candidate = "candidate:1 1 udp 2130706431 192.0.2.1 20000 typ host";
+    agent
+        .add_remote_candidate(bench.now, candidate)
+        .expect("a candidate");
+    fork.ice = Some(agent);
+    let fingerprint = fork.fingerprint();
+    bench.parties.push(fork);
+    bench.set(SetupTerms {
+        ice: Some(media_types::IceSpec {
+            remote: Some(theirs),
+            candidates: vec![],
+            ..ours
+        }),
+        ..bench.terms(DtlsRole::Passive, vec![fingerprint])
+    });
+    bench.run_until(MINUTE, |bench| bench.parties[1].keys.is_some());
+    bench.run_until(Duration::from_secs(1), |_| false);
+    let course: Vec<_> = bench.news[before..]
+        .iter()
+        .filter_map(|news| match news {
+            SetupNews::Selected(remote) => Some(("selected", *remote)),
+            SetupNews::Secured { remote, .. } => Some(("secured", *remote)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(course, [("selected", address), ("secured", address)]);
+    bench.assert_secured_with(1);
 }

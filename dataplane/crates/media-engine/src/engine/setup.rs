@@ -5,10 +5,14 @@ use rtp::Class;
 use sans_io::Timestamp;
 
 use super::{Component, Engine};
+use crate::latch::is_same;
 use crate::security::NewKeys;
 use crate::settings::LineSettings;
 use crate::setup::Setup;
-use crate::{DropReason, PortId, SETUP_DATAGRAM_MAX, SetupId, SetupNews, SetupOrder, SetupState, SetupTerms};
+use crate::{
+    DropReason, PortId, SETUP_DATAGRAM_MAX, SetupId, SetupNews, SetupOrder, SetupReport, SetupState,
+    SetupTerms,
+};
 
 /// Why a handshake that is done gave no keys: the line has had as many as it may.
 const KEYS_MAX: &str = "srtp_keys";
@@ -26,12 +30,17 @@ impl Engine {
         Some(self.line(*line).ports?.rtp)
     }
 
-    /// What whoever sets a line up has come to. News of one that is gone are ignored.
-    pub fn handle_setup_news(&mut self, now: Timestamp, id: SetupId, news: SetupNews) {
+    /// What whoever sets a line up has come to. News of a line that is gone are ignored, and so are those of a search or a handshake
+    /// that is not wanted any more: the keys of a party before must not secure the line of another.
+    pub fn handle_setup_report(&mut self, now: Timestamp, id: SetupId, report: SetupReport) {
         let Some(&line) = self.setups.get(&id) else {
             return;
         };
-        match news {
+        let setup = self.line(line).setup.as_ref();
+        if !setup.is_some_and(|setup| setup.waits_for(report.rounds, &report.news)) {
+            return;
+        }
+        match report.news {
             SetupNews::Selected(remote) => self.selected(now, line, remote),
             SetupNews::Unreachable(reason) => {
                 self.searched(line, IceState::Failed, None, reason);
@@ -49,7 +58,7 @@ impl Engine {
                 version,
                 remote,
             } => self.secured(now, line, &keys, version, remote),
-            SetupNews::Failed(reason) => self.handshake_failed(line, reason),
+            SetupNews::Failed(reason) => self.handshake_failed(now, line, reason),
             SetupNews::Refused(reason) => self.count_refused(line, reason),
         }
     }
@@ -67,12 +76,18 @@ impl Engine {
         now: Timestamp,
         key: u32,
         component: Component,
+        source: SocketAddr,
         class: Class,
         len: usize,
     ) -> Result<SetupId, DropReason> {
         let refused = DropReason::of_class(class).unwrap_or(DropReason::NotMedia);
         let per_second_max = self.config.limits.setup_datagrams_per_second_max;
-        let setup = self.line_mut(key).setup.as_mut().ok_or(refused)?;
+        let line = self.line_mut(key);
+        let is_of_party = line
+            .latch
+            .destination()
+            .is_some_and(|party| is_same(party, source));
+        let setup = line.setup.as_mut().ok_or(refused)?;
         let is_wanted = match class {
             Class::Stun => setup.ice.is_some(),
             Class::Dtls => setup.dtls.is_some(),
@@ -84,7 +99,7 @@ impl Engine {
         if len > SETUP_DATAGRAM_MAX {
             return Err(DropReason::SetupTooLong);
         }
-        if !setup.admit(now, per_second_max) {
+        if !setup.admit(now, is_of_party, per_second_max) {
             return Err(DropReason::SetupRate);
         }
         Ok(setup.id)
@@ -153,6 +168,7 @@ impl Engine {
             dtls: setup.dtls.clone(),
             ice: setup.ice.clone(),
             reached,
+            rounds: setup.rounds,
         };
         let order = SetupOrder::Set(setup.id, Box::new(terms));
         self.orders.push_back(order);
@@ -197,7 +213,7 @@ impl Engine {
             security.is_some_and(|security| security.check(made, keys_max).is_ok())
         });
         let (Some(made), Some(security)) = (made, &mut line.security) else {
-            return self.handshake_failed(key, KEYS_MAX);
+            return self.handshake_failed(now, key, KEYS_MAX);
         };
         security.change(now, Some(*made));
         // Whoever has proven itself is the party, wherever its description has it.
@@ -208,7 +224,11 @@ impl Engine {
         }
     }
 
-    fn handshake_failed(&mut self, key: u32, reason: &'static str) {
+    /// Nothing passes any more: not with the keys of a party before, and not in clear.
+    fn handshake_failed(&mut self, now: Timestamp, key: u32, reason: &'static str) {
+        if let Some(security) = &mut self.line_mut(key).security {
+            security.close(now);
+        }
         self.shaken(key, DtlsState::Failed, "", reason);
         self.tell_setup_failed(key, reason);
     }

@@ -13,6 +13,7 @@ mod ports;
 mod relay;
 mod seeds;
 mod sequences;
+mod setup;
 mod simulation;
 mod srtp;
 mod statistics;
