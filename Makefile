@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build release demo load run test test-e2e lint bench-memory bench-bootstrap bench-relay bench-setup \
+.PHONY: help bootstrap build release demo load run test test-e2e lint bench-memory bench-bootstrap bench-relay bench-relay-srtp bench-setup \
 	bench-sip bench-micro bench-srtp soak fuzz clean
 
 CARGO ?= cargo
@@ -51,6 +51,10 @@ bench-bootstrap: bootstrap ## Install rtpengine, for bench-relay to compare with
 # ARGS adds to it, such as ARGS="--calls 100,300,600 --rounds 5 --time-s 3600"; see ringpath-kit relay --help.
 bench-relay: release ## Relays side by side, fifteen minutes, needs root; writes target/bench/relay.{json,md} and charts
 	$(TARGET)/release/ringpath-kit relay --commit "$$(git rev-parse --short HEAD)" $(ARGS)
+
+bench-relay-srtp: release ## Relays whose callers have SRTP and callees none, and the same in clear; needs root; writes target/bench/relay-srtp.{json,md}
+	$(TARGET)/release/ringpath-kit relay --name relay-srtp --load sockets --calls 100,500,1000 --calls-max 0 \
+		--systems ringpath/uring,ringpath/uring-srtp,rtpengine/user-space,rtpengine/user-space-srtp --commit "$$(git rev-parse --short HEAD)" $(ARGS)
 
 bench-setup: release ## Calls set up a second over gRPC, with and without steering; writes target/bench/setup.json
 	$(TARGET)/release/ringpath-kit setup $(ARGS)

@@ -25,6 +25,13 @@ pub fn update(call: &str, remotes: [SocketAddr; 2], direction: pb::Direction) ->
     }
 }
 
+/// Makes the caller's line of a request one with SRTP.
+pub fn secure_caller(request: &mut pb::CreateCallRequest, srtp: pb::Srtp) {
+    if let Some(line) = request.legs.first_mut().and_then(|leg| leg.lines.first_mut()) {
+        line.srtp = Some(srtp);
+    }
+}
+
 fn legs(remotes: [SocketAddr; 2], direction: pb::Direction) -> Vec<pb::Leg> {
     let leg = |id: &str, remote: SocketAddr| pb::Leg {
         leg_id: id.to_owned(),

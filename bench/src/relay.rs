@@ -4,7 +4,7 @@
 //! * [`privilege`] what the host must allow, asked before anything is made; [`bed`] namespaces, veth and cores; [`drops`] where
 //!   they lost packets.
 //! * [`load`] sends and counts: [`live_load`] by BPF programs, [`generator`] on sockets, [`outcome`] what either found; [`contender`] starts one relay and
-//!   gives it calls.
+//!   gives it calls; [`secured_caller`] the SRTP of these.
 //! * [`bare_epoll`] and [`bare_xdp`] the yardsticks; [`rtpengine`] and its control protocol [`ng`], in [`bencode`].
 //! * [`comparison`] all of it; [`plan`] how its time is shared; [`bench`] the measurements; [`search`] the most calls;
 //!   [`bar`] what is to be reached; [`row`], [`machine`], [`note`], [`markdown`] and [`chart`] what is written of them.
@@ -33,3 +33,4 @@ pub mod privilege;
 pub mod row;
 pub mod rtpengine;
 pub mod search;
+pub mod secured_caller;

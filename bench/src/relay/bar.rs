@@ -20,7 +20,7 @@ pub struct Bar {
 }
 
 /// CPU a packet of one of our paths by that of another system.
-const RATIOS: [(&str, &str, &str, f64); 7] = [
+const RATIOS: [(&str, &str, &str, f64); 9] = [
     (
         "kernel",
         "bare-xdp-echo",
@@ -43,7 +43,21 @@ const RATIOS: [(&str, &str, &str, f64); 7] = [
         "uring-no-steering / bare-epoll, CPU a packet",
         0.8,
     ),
+    (
+        "uring-srtp",
+        CLEAR,
+        "uring with SRTP / without, CPU a packet",
+        1.3,
+    ),
+    (
+        "uring-srtp",
+        "rtpengine",
+        "uring with SRTP / rtpengine with it, CPU a packet",
+        0.45,
+    ),
 ];
+/// Our own path in clear.
+const CLEAR: &str = "in clear";
 /// Whose latency at half load is held against a bar.
 pub const HALF_LOAD: (&str, &str) = ("ringpath", "uring");
 /// The systems that ours is compared with.
@@ -52,9 +66,9 @@ pub const OTHERS: [&str; 3] = ["bare-xdp-echo", "bare-epoll", "rtpengine"];
 /// Gives the rows of ours their ratios to the others' at the same number of calls. None to rows that lost packets, ours or
 /// theirs: a relay that drops is not cheap.
 pub fn relate(rows: &mut [Row]) {
-    let of = |rows: &[Row], system: &str, calls: u32| {
+    let of = |rows: &[Row], wanted: &dyn Fn(&Row) -> bool| {
         rows.iter()
-            .find(|row| row.system == system && row.calls == calls && row.load == Load::Same)
+            .find(|row| wanted(row) && row.load == Load::Same)
             .filter(|row| row.lost_all_rounds == 0)
             .map(|row| row.cpu_ns_per_packet)
             .filter(|cpu| *cpu > 0.0)
@@ -63,20 +77,27 @@ pub fn relate(rows: &mut [Row]) {
         if rows[place].load != Load::Same || rows[place].lost_all_rounds > 0 {
             continue;
         }
-        let (calls, cpu) = (rows[place].calls, rows[place].cpu_ns_per_packet);
-        let by = |system: &str| {
-            (rows[place].system == "ringpath")
-                .then(|| of(rows, system, calls))
-                .flatten()
-                .map(|theirs| cpu / theirs)
+        let ours = &rows[place];
+        if ours.system != "ringpath" {
+            continue;
+        }
+        let by = |wanted: &dyn Fn(&Row) -> bool| {
+            of(rows, &|row| row.calls == ours.calls && wanted(row))
+                .map(|theirs| ours.cpu_ns_per_packet / theirs)
         };
-        let ratios = OTHERS.map(by);
+        let ratios =
+            OTHERS.map(|system| by(&|row| row.system == system && row.is_secured == ours.is_secured));
+        let clear = ours
+            .path
+            .strip_suffix("-srtp")
+            .and_then(|path| by(&|row| row.system == ours.system && row.path == path));
         let row = &mut rows[place];
         [
             row.cpu_by_bare_xdp_echo,
             row.cpu_by_bare_epoll,
             row.cpu_by_rtpengine,
         ] = ratios;
+        row.cpu_by_clear = clear;
     }
 }
 
@@ -97,6 +118,7 @@ pub fn bars(rows: &[Row]) -> Vec<Bar> {
             let ratio = match other {
                 "bare-xdp-echo" => row.cpu_by_bare_xdp_echo,
                 "bare-epoll" => row.cpu_by_bare_epoll,
+                CLEAR => row.cpu_by_clear,
                 _ => row.cpu_by_rtpengine,
             };
             if let (true, Some(ratio)) = (row.path == path, ratio) {
@@ -191,6 +213,23 @@ mod tests {
         );
         rows[5].max_lossless_limit = Some(Limit::Generator);
         assert_eq!(met(&rows).len(), 3, "half of the generator's limit has no bar");
+    }
+
+    #[test]
+    fn calls_with_srtp_are_compared_with_ours_in_clear_and_with_a_peers_with_srtp() {
+        let mut rows = vec![
+            row(System::Ringpath("uring"), 100, Load::Same, 5_000.0),
+            row(System::Rtpengine, 100, Load::Same, 10_000.0),
+            row(System::Ringpath("uring-srtp"), 100, Load::Same, 6_000.0),
+            row(System::RtpengineSrtp, 100, Load::Same, 20_000.0),
+        ];
+        relate(&mut rows);
+        let ratios = |row: &Row| (row.cpu_by_clear, row.cpu_by_rtpengine);
+        assert_eq!(ratios(&rows[0]), (None, Some(0.5)));
+        assert_eq!(ratios(&rows[2]), (Some(1.2), Some(0.3)));
+        assert_eq!(ratios(&rows[3]), (None, None));
+        let met: Vec<bool> = bars(&rows).iter().map(|bar| bar.is_met).collect();
+        assert_eq!(met, [false, true, true], "of uring / rtpengine, then of SRTP");
     }
 
     #[test]

@@ -261,7 +261,7 @@ impl<'a> Bench<'a> {
         let folder = self.logs.join(name);
         let parties = self.source.parties();
         let contender = Contender::start(system, &self.bed, calls, parties, &folder)?;
-        self.source.direct(contender.faces())?;
+        contender.attract(&mut self.source)?;
         self.source.wait_for_room(false);
         contender.settle(&mut self.source)?;
         self.source.wait_for_room(system.is_in_kernel());

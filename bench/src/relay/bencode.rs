@@ -39,11 +39,12 @@ impl Value {
     }
 
     /// A dictionary of texts and values.
-    pub fn dictionary<const N: usize>(entries: [(&str, Value); N]) -> Self {
+    pub fn dictionary<'a>(entries: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
         Self::Dictionary(
             entries
+                .into_iter()
                 .map(|(key, value)| (key.as_bytes().to_vec(), value))
-                .into(),
+                .collect(),
         )
     }
 

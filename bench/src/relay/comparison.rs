@@ -44,6 +44,8 @@ pub struct Options {
     pub time: Duration,
     /// Where results and logs go.
     pub folder: PathBuf,
+    /// What the results' files are called before their endings.
+    pub name: String,
     /// What the build was made from, for the report.
     pub commit: String,
 }
@@ -86,7 +88,7 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
     );
     let machine = Machine::read(cores, &options.commit)?;
     println!("{machine}");
-    let logs = options.folder.join("relay");
+    let logs = options.folder.join(&options.name);
     if logs.exists() {
         fs::remove_dir_all(&logs)?;
     }
@@ -122,13 +124,19 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
     comparison.notes.extend(hitch);
     let mut systems = options.systems.clone();
     if !rtpengine::is_installed() {
-        systems.retain(|&system| system != System::Rtpengine);
+        systems.retain(|system| system.name() != System::Rtpengine.name());
         let note = "rtpengine is not installed (`make bench-bootstrap` does it): no rows";
         comparison.notes.push(note.to_owned());
     }
     if !bench.is_live() && systems.iter().any(|system| system.is_in_kernel()) {
         systems.retain(|system| !system.is_in_kernel());
         let note = "Without live frames there is no row of a system whose packets stay in the kernel.";
+        comparison.notes.push(note.to_owned());
+    }
+    if bench.is_live() && systems.iter().any(|system| system.is_secured()) {
+        systems.retain(|system| !system.is_secured());
+        let note =
+            "Live frames are in clear: calls with SRTP need `--load sockets` (`make bench-relay-srtp`).";
         comparison.notes.push(note.to_owned());
     }
     bench.run(&systems, &mut comparison);
@@ -141,17 +149,19 @@ pub fn run(options: &Options) -> anyhow::Result<Comparison> {
 }
 
 impl Comparison {
-    /// Writes `relay.json` (the rows), `relay-machine.json` (everything else), `relay.md` and the charts.
-    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        let write =
-            |name: &str, text: String| fs::write(folder.join(name), text).with_context(|| name.to_owned());
-        write("relay.json", serde_json::to_string_pretty(&self.rows)? + "\n")?;
+    /// Writes `relay.json` (the rows) for the name `relay`, `relay-machine.json` (everything else), `relay.md` and the charts.
+    pub fn write(&self, folder: &Path, name: &str) -> anyhow::Result<()> {
+        let write = |ending: &str, text: String| {
+            let file = format!("{name}{ending}");
+            fs::write(folder.join(&file), text).context(file)
+        };
+        write(".json", serde_json::to_string_pretty(&self.rows)? + "\n")?;
         let rest = Self {
             rows: Vec::new(),
             ..self.clone()
         };
-        write("relay-machine.json", serde_json::to_string_pretty(&rest)? + "\n")?;
-        write("relay.md", markdown(self))?;
+        write("-machine.json", serde_json::to_string_pretty(&rest)? + "\n")?;
+        write(".md", markdown(self))?;
         let bar = |row: &Row, value: f64, range: [f64; 2]| chart::Bar {
             label: format!("{} {}, {} calls", row.system, row.path, row.calls),
             value,
@@ -164,7 +174,7 @@ impl Comparison {
             .map(|row| bar(row, row.cpu_ns_per_packet, row.cpu_ns_per_packet_range))
             .collect();
         write(
-            "relay-cpu.svg",
+            "-cpu.svg",
             chart::bars("CPU a packet, median and range", "ns", &cpu),
         )?;
         let latency: Vec<chart::Bar> = self
@@ -176,7 +186,7 @@ impl Comparison {
             })
             .collect();
         write(
-            "relay-latency.svg",
+            "-latency.svg",
             chart::bars("One-way latency p99, median and range", "µs", &latency),
         )
     }

@@ -16,6 +16,7 @@ use crate::plane::{NodeOptions, Plane};
 use crate::process::Process;
 use crate::relay::bed::{Bed, LOAD, RELAY};
 use crate::relay::load::Load;
+use crate::relay::secured_caller::CallerKeys;
 use crate::relay::{bare_epoll, bare_xdp, rtpengine};
 use crate::usage;
 
@@ -23,7 +24,8 @@ use crate::usage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
     /// Our media node with this path: `kernel`; `uring`, io_uring with all ports of its worker steered to one socket, as it comes;
-    /// `xsk`, AF_XDP sockets beneath that; `uring-no-steering`, a socket a port; `socket`, that without io_uring.
+    /// `uring-srtp`, the same with calls whose callers have SRTP; `xsk`, AF_XDP sockets beneath `uring`; `uring-no-steering`, a socket a port;
+    /// `socket`, that without io_uring.
     Ringpath(&'static str),
     /// The kernel path's program alone, with flows installed by hand: what it costs without a node.
     RelayProgram,
@@ -33,11 +35,13 @@ pub enum System {
     BareEpoll,
     /// rtpengine in user space.
     Rtpengine,
+    /// The same with calls whose callers have SRTP.
+    RtpengineSrtp,
 }
 
 impl System {
     /// All, in the order in which they take turns.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Ringpath("kernel"),
         Self::RelayProgram,
         Self::BareXdpEcho,
@@ -47,6 +51,8 @@ impl System {
         Self::Ringpath("socket"),
         Self::BareEpoll,
         Self::Rtpengine,
+        Self::Ringpath("uring-srtp"),
+        Self::RtpengineSrtp,
     ];
 
     /// Its name in results.
@@ -55,7 +61,7 @@ impl System {
             Self::Ringpath(_) => "ringpath",
             Self::RelayProgram => "ringpath-program",
             Self::BareXdpEcho => "bare-xdp-echo",
-            Self::Rtpengine => "rtpengine",
+            Self::Rtpengine | Self::RtpengineSrtp => "rtpengine",
             Self::BareEpoll => "bare-epoll",
         }
     }
@@ -68,13 +74,20 @@ impl System {
         )
     }
 
+    /// Whether its callers have SRTP, which only a load from sockets can offer; its callees have none.
+    pub fn is_secured(self) -> bool {
+        matches!(self, Self::Ringpath("uring-srtp") | Self::RtpengineSrtp)
+    }
+
     /// The most calls that it takes by its way of opening ports, whatever they cost.
     pub fn calls_max(self) -> u32 {
         match self {
             // Four ports of one address each.
-            Self::Ringpath("kernel" | "uring" | "xsk") | Self::RelayProgram | Self::BareXdpEcho => 11_000,
+            Self::Ringpath("kernel" | "uring" | "uring-srtp" | "xsk")
+            | Self::RelayProgram
+            | Self::BareXdpEcho => 11_000,
             // Two or four sockets each, of 20,000 open files.
-            Self::Ringpath(_) | Self::BareEpoll | Self::Rtpengine => 4_000,
+            Self::Ringpath(_) | Self::BareEpoll | Self::Rtpengine | Self::RtpengineSrtp => 4_000,
         }
     }
 
@@ -84,6 +97,7 @@ impl System {
             Self::Ringpath(path) => path,
             Self::RelayProgram | Self::BareXdpEcho => "kernel",
             Self::Rtpengine => "user-space",
+            Self::RtpengineSrtp => "user-space-srtp",
             Self::BareEpoll => "socket",
         }
     }
@@ -118,6 +132,8 @@ impl fmt::Display for System {
 pub struct Contender {
     relay: Relay,
     faces: Vec<[SocketAddr; 2]>,
+    /// Of each call, or none.
+    keys: Vec<CallerKeys>,
     /// Of a node whose calls have to be on the kernel path before they are measured.
     to_settle: Option<SocketAddr>,
 }
@@ -166,12 +182,24 @@ impl Contender {
                 };
                 let node = Plane::start_node_after(&before, &options, folder)?;
                 let mut client = NodeClient::connect(options.grpc)?;
+                let keys: Vec<CallerKeys> = if system.is_secured() {
+                    (0..calls).map(CallerKeys::of_call).collect()
+                } else {
+                    Vec::new()
+                };
                 let faces = (0..calls)
-                    .map(|call| faces_of(&client.create(call_request::plain(&name(call), parties))?))
+                    .map(|call| {
+                        let mut request = call_request::plain(&name(call), parties);
+                        if let Some(keys) = keys.get(call as usize) {
+                            call_request::secure_caller(&mut request, keys.request()?);
+                        }
+                        faces_of(&client.create(request)?)
+                    })
                     .collect::<anyhow::Result<_>>()?;
                 Ok(Self {
                     relay: Relay::Node(node),
                     faces,
+                    keys,
                     to_settle: (path == "kernel").then_some(options.grpc),
                 })
             }
@@ -184,6 +212,21 @@ impl Contender {
                 Ok(Self {
                     relay: Relay::Program(process),
                     faces,
+                    keys: Vec::new(),
+                    to_settle: None,
+                })
+            }
+            System::RtpengineSrtp => {
+                let (process, mut client) = rtpengine::start(&before, RELAY, LOAD, folder)?;
+                let calls: Vec<_> = (0..calls)
+                    .map(|call| client.set_up_secured(&name(call), parties, CallerKeys::of_call(call)))
+                    .collect::<anyhow::Result<_>>()
+                    .with_context(|| process.tail())?;
+                let (faces, keys) = calls.into_iter().unzip();
+                Ok(Self {
+                    relay: Relay::Program(process),
+                    faces,
+                    keys,
                     to_settle: None,
                 })
             }
@@ -203,6 +246,7 @@ impl Contender {
                 faces: (0..calls)
                     .map(|call| bare_epoll::faces(RELAY, call))
                     .collect::<anyhow::Result<_>>()?,
+                keys: Vec::new(),
                 to_settle: None,
             }),
             System::BareEpoll => Ok(Self {
@@ -210,6 +254,7 @@ impl Contender {
                 faces: (0..calls)
                     .map(|call| bare_epoll::faces(RELAY, call))
                     .collect::<anyhow::Result<_>>()?,
+                keys: Vec::new(),
                 to_settle: None,
             }),
         }
@@ -224,9 +269,14 @@ impl Contender {
         }
     }
 
-    /// The ports that the caller and the callee of each call send to.
-    pub fn faces(&self) -> &[[SocketAddr; 2]] {
-        &self.faces
+    /// Directs the load at its ports, with the keys of its callers.
+    pub fn attract(&self, load: &mut Load) -> anyhow::Result<()> {
+        load.direct(&self.faces)?;
+        if self.keys.is_empty() {
+            Ok(())
+        } else {
+            load.secure(&self.keys)
+        }
     }
 
     /// Processor time so far.
@@ -275,7 +325,7 @@ pub struct BackEnd {
 pub fn back_end(path: &str) -> BackEnd {
     let (name, steering, xdp_sockets, kernel) = match path {
         "kernel" => ("uring", "require", "off", "require"),
-        "uring" => ("uring", "require", "off", "off"),
+        "uring" | "uring-srtp" => ("uring", "require", "off", "off"),
         "xsk" => ("auto", "require", "require", "off"),
         "uring-no-steering" => ("uring", "off", "off", "off"),
         _ => ("socket", "off", "off", "off"),

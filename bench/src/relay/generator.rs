@@ -22,6 +22,7 @@ use crate::endpoint::Faults;
 use crate::reception::Reception;
 use crate::relay::load_stream::{Arrived, LoadStream, PACKET};
 use crate::relay::outcome::Outcome;
+use crate::relay::secured_caller::{CallerKeys, SecuredCaller, TAG};
 use crate::schedule::{Schedule, wall_ns};
 use crate::speech::PTIME_MS;
 
@@ -33,6 +34,8 @@ const RECEIVE_BATCH: usize = 64;
 const RECEIVE_BUFFER: usize = 32 << 20;
 /// Larger than a packet of ours, so that a longer one is seen to be longer.
 const RECEIVE_BYTES: usize = 256;
+/// The place of the callers among the sides.
+const CALLERS: usize = 0;
 /// How long packets may be on their way after the last was sent.
 const DRAIN: Duration = Duration::from_millis(500);
 const PTIME: Duration = Duration::from_millis(PTIME_MS);
@@ -42,6 +45,8 @@ const PTIME: Duration = Duration::from_millis(PTIME_MS);
 pub struct Generator {
     sides: [Side; 2],
     faces: Vec<[SocketAddrV4; 2]>,
+    /// Of each call, or none.
+    callers: Vec<SecuredCaller>,
     run: u32,
     /// Packets that each stream has sent in earlier runs.
     sent_before: Vec<u64>,
@@ -53,6 +58,7 @@ impl Generator {
         Ok(Self {
             sides: [Side::bind(local)?, Side::bind(local)?],
             faces: Vec::new(),
+            callers: Vec::new(),
             run: 0,
             sent_before: Vec::new(),
         })
@@ -63,8 +69,9 @@ impl Generator {
         [self.sides[0].local.into(), self.sides[1].local.into()]
     }
 
-    /// The ports of the relay, by call: that of the caller, that of the callee.
+    /// The ports of the relay, by call: that of the caller, that of the callee. All are in clear.
     pub fn direct(&mut self, faces: &[[SocketAddr; 2]]) -> anyhow::Result<()> {
+        self.callers.clear();
         self.faces = faces
             .iter()
             .map(|pair| match pair {
@@ -73,6 +80,16 @@ impl Generator {
             })
             .collect::<anyhow::Result<_>>()?;
         self.sent_before = vec![0; self.faces.len() * 2];
+        Ok(())
+    }
+
+    /// Gives the caller of each call SRTP.
+    pub fn secure(&mut self, keys: &[CallerKeys]) -> anyhow::Result<()> {
+        ensure!(keys.len() == self.faces.len(), "keys of every call");
+        self.callers = keys
+            .iter()
+            .map(SecuredCaller::new)
+            .collect::<anyhow::Result<_>>()?;
         Ok(())
     }
 
@@ -120,7 +137,7 @@ impl Generator {
                     .saturating_since(start)
                     .saturating_sub(due(next, calls));
                 send_late_us.saturating_record((late.as_micros() as u64).max(1));
-                self.queue(&counts, next, calls);
+                self.queue(&counts, next, calls)?;
                 next += 1;
                 if self.sides.iter().any(Side::is_full) {
                     sent += self.flush(&mut counts.faults);
@@ -141,12 +158,15 @@ impl Generator {
     }
 
     /// Queues packet `next` of the whole load. Streams take turns, those of callers and callees alternating.
-    fn queue(&mut self, counts: &Counts, next: u64, calls: usize) {
+    fn queue(&mut self, counts: &Counts, next: u64, calls: usize) -> anyhow::Result<()> {
         let streams = calls as u64 * 2;
         let place = (next % streams) as usize;
         let number = (next / streams) as u32;
         let to = self.faces[place / 2][place % 2];
-        self.sides[place % 2].queue(&counts.streams[place], number, to);
+        let caller = (place % 2 == CALLERS)
+            .then(|| self.callers.get_mut(place / 2))
+            .flatten();
+        self.sides[place % 2].queue(&counts.streams[place], number, to, caller)
     }
 
     /// Hands what is queued to the kernel, and says how many it took.
@@ -157,10 +177,31 @@ impl Generator {
     fn receive(&mut self, counts: &mut Counts) -> anyhow::Result<()> {
         for (place, side) in self.sides.iter_mut().enumerate() {
             let faces = &self.faces;
+            let callers = &mut self.callers;
             // What arrives at a side was sent by the other, and must come from this side's face of the call.
-            side.receive(|packet, source, arrival_ns| counts.take(faces, place, packet, source, arrival_ns))?;
+            side.receive(|packet, source, arrival_ns| {
+                let secured = place == CALLERS && !callers.is_empty();
+                let mut opened = [0; RECEIVE_BYTES];
+                let packet = if secured {
+                    open(callers, packet, &mut opened)
+                } else {
+                    packet
+                };
+                counts.take(faces, place, packet, source, arrival_ns);
+            })?;
         }
         Ok(())
+    }
+}
+
+/// The RTP packet in an SRTP packet to one of the callers, whose call its SSRC tells; nothing of one that does not open.
+fn open<'a>(callers: &mut [SecuredCaller], packet: &[u8], opened: &'a mut [u8; RECEIVE_BYTES]) -> &'a [u8] {
+    let opened = &mut opened[..packet.len()];
+    opened.copy_from_slice(packet);
+    let caller = LoadStream::place_of(packet).and_then(|place| callers.get_mut(place as usize / 2));
+    match caller.and_then(|caller| caller.unprotect(opened).ok()) {
+        Some(len) => &opened[..len],
+        None => &[],
     }
 }
 
@@ -260,12 +301,15 @@ impl Counts {
     }
 }
 
+/// A packet with room for a tag, and its length.
+type Queued = ([u8; PACKET + TAG], usize);
+
 /// The socket of all callers, or of all callees.
 #[derive(Debug)]
 struct Side {
     socket: UdpSocket,
     local: SocketAddrV4,
-    queued: Vec<[u8; PACKET]>,
+    queued: Vec<Queued>,
     to: Vec<Option<SockaddrIn>>,
     send_headers: MultiHeaders<SockaddrIn>,
     receive_headers: MultiHeaders<SockaddrIn>,
@@ -305,11 +349,26 @@ impl Side {
         self.queued.len() >= SEND_BATCH
     }
 
-    fn queue(&mut self, stream: &LoadStream, number: u32, to: SocketAddrV4) {
-        let mut packet = [0; PACKET];
-        stream.write(number, wall_ns(), &mut packet);
-        self.queued.push(packet);
+    fn queue(
+        &mut self,
+        stream: &LoadStream,
+        number: u32,
+        to: SocketAddrV4,
+        caller: Option<&mut SecuredCaller>,
+    ) -> anyhow::Result<()> {
+        let mut packet = [0; PACKET + TAG];
+        stream.write(
+            number,
+            wall_ns(),
+            packet.first_chunk_mut().context("room for a packet")?,
+        );
+        let len = match caller {
+            Some(caller) => caller.protect(&mut packet, PACKET)?,
+            None => PACKET,
+        };
+        self.queued.push((packet, len));
         self.to.push(Some(to.into()));
+        Ok(())
     }
 
     fn flush(&mut self, faults: &mut Faults) -> u64 {
@@ -317,7 +376,7 @@ impl Side {
         while taken < self.queued.len() {
             let slices: Vec<[IoSlice<'_>; 1]> = self.queued[taken..]
                 .iter()
-                .map(|packet| [IoSlice::new(packet)])
+                .map(|(packet, len)| [IoSlice::new(&packet[..*len])])
                 .collect();
             let none: [ControlMessage<'_>; 0] = [];
             let sent = socket::sendmmsg(

@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::bail;
+
 use crate::relay::bed::{Bed, LOAD};
 use crate::relay::generator::Generator;
 use crate::relay::live_load::LiveLoad;
 use crate::relay::outcome::Outcome;
+use crate::relay::secured_caller::CallerKeys;
 use crate::speech::PTIME_MS;
 
 const PTIME: Duration = Duration::from_millis(PTIME_MS);
@@ -80,11 +83,19 @@ impl Load {
         }
     }
 
-    /// The ports of the relay, by call: that of the caller, that of the callee.
+    /// The ports of the relay, by call: that of the caller, that of the callee. All are in clear.
     pub fn direct(&mut self, faces: &[[SocketAddr; 2]]) -> anyhow::Result<()> {
         match self {
             Self::Sockets(generator) => generator.direct(faces),
             Self::Live(live) => live.direct(faces),
+        }
+    }
+
+    /// Gives the caller of each call that this is directed at SRTP, which frames made by BPF programs have not.
+    pub fn secure(&mut self, keys: &[CallerKeys]) -> anyhow::Result<()> {
+        match self {
+            Self::Sockets(generator) => generator.secure(keys),
+            Self::Live(_) => bail!("live frames are in clear"),
         }
     }
 

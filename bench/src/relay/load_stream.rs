@@ -67,6 +67,14 @@ impl LoadStream {
         packet[28..].fill(0xd5);
     }
 
+    /// The place of the stream that a packet is of, SRTP or not; `None` if it is too short for RTP.
+    pub fn place_of(packet: &[u8]) -> Option<u32> {
+        packet
+            .get(8..HEADER)
+            .and_then(|ssrc| ssrc.try_into().ok())
+            .map(u32::from_be_bytes)
+    }
+
     /// Whether the header of a packet of this stream is as it was sent.
     pub fn is_whole(&self, arrived: &Arrived) -> bool {
         arrived.seq == self.seq(arrived.number) && arrived.timestamp == self.timestamp(arrived.number)

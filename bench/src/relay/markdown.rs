@@ -78,13 +78,14 @@ fn ratios(rows: &[Row]) -> String {
             row.cpu_by_bare_xdp_echo,
             row.cpu_by_bare_epoll,
             row.cpu_by_rtpengine,
+            row.cpu_by_clear,
         ];
         if ratios.iter().any(Option::is_some) {
-            let [echo, epoll, rtpengine] = ratios.map(number);
+            let [echo, epoll, rtpengine, clear] = ratios.map(number);
             // Writing to a String does not fail.
             let _ = writeln!(
                 text,
-                "| {} | {} | {echo} | {epoll} | {rtpengine} |",
+                "| {} | {} | {echo} | {epoll} | {rtpengine} | {clear} |",
                 row.path, row.calls
             );
         }
@@ -93,7 +94,7 @@ fn ratios(rows: &[Row]) -> String {
         return text;
     }
     "\nCPU a packet, ours by theirs, medians of the same run:\n\n\
-     | path | calls | by bare-xdp-echo | by bare-epoll | by rtpengine |\n|---|---:|---:|---:|---:|\n"
+     | path | calls | by bare-xdp-echo | by bare-epoll | by rtpengine | by the same in clear |\n|---|---:|---:|---:|---:|---:|\n"
         .to_owned()
         + &text
 }

@@ -1,4 +1,4 @@
-//! rtpengine's NG control protocol over UDP, as far as a plain call needs it: `ping`, `offer`, `answer`.
+//! rtpengine's NG control protocol over UDP, as far as a relayed call needs it: `ping`, `offer`, `answer`.
 //!
 //! A datagram is a cookie, a space and a bencoded dictionary; the answer carries the same cookie. Documented in
 //! `docs/ng_control_protocol.md` of rtpengine.
@@ -7,9 +7,10 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::relay::bencode::Value;
+use crate::relay::secured_caller::CallerKeys;
 
 /// After which a request is sent again; the server answers a repeated cookie from its memory.
 const RESEND_AFTER: Duration = Duration::from_millis(500);
@@ -41,14 +42,38 @@ impl NgClient {
     /// Sets up a call between two parties that receive PCMA where `parties` says, caller first. Gives the address that
     /// each has to send to.
     pub fn set_up(&mut self, call: &str, parties: [SocketAddr; 2]) -> anyhow::Result<[SocketAddr; 2]> {
-        let offer = self.describe("offer", call, parties[0])?;
-        let answer = self.describe("answer", call, parties[1])?;
+        let offer = self.describe("offer", call, &description(parties[0], "RTP/AVP", ""), None)?;
+        let answer = self.describe("answer", call, &description(parties[1], "RTP/AVP", ""), None)?;
         // What is sent to the callee names where the callee sends, and the other way round.
         Ok([media_of(&answer)?, media_of(&offer)?])
     }
 
-    fn describe(&mut self, command: &str, call: &str, party: SocketAddr) -> anyhow::Result<String> {
-        let request = Value::dictionary([
+    /// The same with a caller that has SRTP and a callee that has none. The keys are the caller's and the server's.
+    pub fn set_up_secured(
+        &mut self,
+        call: &str,
+        parties: [SocketAddr; 2],
+        keys: CallerKeys,
+    ) -> anyhow::Result<([SocketAddr; 2], CallerKeys)> {
+        let secured = description(parties[0], "RTP/SAVP", &format!("{}\r\n", keys.offered()));
+        let offer = self.describe("offer", call, &secured, Some("RTP/AVP"))?;
+        ensure!(
+            offer.contains(" RTP/AVP "),
+            "the callee is offered no RTP in clear: {offer}"
+        );
+        let answer = self.describe("answer", call, &description(parties[1], "RTP/AVP", ""), None)?;
+        let keys = keys.with_relays(crypto_of(&answer)?);
+        Ok(([media_of(&answer)?, media_of(&offer)?], keys))
+    }
+
+    fn describe(
+        &mut self,
+        command: &str,
+        call: &str,
+        sdp: &str,
+        transport: Option<&str>,
+    ) -> anyhow::Result<String> {
+        let mut members = vec![
             ("command", Value::text(command)),
             ("call-id", Value::text(call)),
             ("from-tag", Value::text("caller")),
@@ -58,8 +83,10 @@ impl NgClient {
                 "replace",
                 Value::List(vec![Value::text("origin"), Value::text("session-connection")]),
             ),
-            ("sdp", Value::text(&description(party))),
-        ]);
+            ("sdp", Value::text(sdp)),
+        ];
+        members.extend(transport.map(|transport| ("transport-protocol", Value::text(transport))));
+        let request = Value::dictionary(members);
         let answer = self
             .request(&request, SENDS_MAX)
             .with_context(|| format!("{command} of {call}"))?;
@@ -105,12 +132,21 @@ impl NgClient {
     }
 }
 
-fn description(party: SocketAddr) -> String {
+/// `security` is further lines, each with its end.
+fn description(party: SocketAddr, profile: &str, security: &str) -> String {
     let (ip, port) = (party.ip(), party.port());
     format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 8\r\n\
-         a=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=sendrecv\r\n"
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {profile} 8\r\n\
+         a=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=sendrecv\r\n{security}"
     )
+}
+
+/// The key that an answer has for the caller's one offer of a key.
+fn crypto_of(sdp: &str) -> anyhow::Result<&str> {
+    sdp.lines()
+        .find_map(|line| line.strip_prefix("a=crypto:"))
+        .map(str::trim)
+        .with_context(|| format!("an answer without a key: {sdp}"))
 }
 
 /// Where the first media line of a description wants RTP.
@@ -134,7 +170,7 @@ mod tests {
     #[test]
     fn a_description_says_where_media_goes() {
         let party = "198.18.0.1:6000".parse().unwrap();
-        assert_eq!(media_of(&description(party)).unwrap(), party);
+        assert_eq!(media_of(&description(party, "RTP/AVP", "")).unwrap(), party);
         assert!(media_of("v=0\r\n").is_err());
     }
 }

@@ -45,10 +45,10 @@ fn of_row(row: &Row, wanted: u32) -> Vec<String> {
 fn by_the_best(rows: &[Row]) -> Vec<String> {
     let whole =
         |row: &&Row| row.load == Load::Same && row.lost_all_rounds == 0 && !row.generator_fell_behind();
-    let best = |system: &str| {
+    let best = |system: &str, is_secured: bool| {
         rows.iter()
             .filter(whole)
-            .filter(|row| row.system == system && row.cpu_ns_per_packet > 0.0)
+            .filter(|row| (row.system, row.is_secured) == (system, is_secured) && row.cpu_ns_per_packet > 0.0)
             .min_by(|one, other| one.cpu_ns_per_packet.total_cmp(&other.cpu_ns_per_packet))
     };
     let mut paths: Vec<&str> = Vec::new();
@@ -71,7 +71,7 @@ fn by_the_best(rows: &[Row]) -> Vec<String> {
             .into_iter()
             // The echo is a floor for what stays in the kernel.
             .filter(|system| path == "kernel" || *system != "bare-xdp-echo")
-            .filter_map(best)
+            .filter_map(|system| best(system, ours.is_secured))
             .map(|theirs| {
                 format!(
                     "{} ({} calls, {:.0} ns) {:.3}",

@@ -150,8 +150,11 @@ pub enum Load {
 pub struct Row {
     /// `ringpath`, `ringpath-program`, `bare-xdp-echo`, `bare-epoll`, `rtpengine`.
     pub system: &'static str,
-    /// `kernel`, `uring`, `xsk`, `uring-no-steering`, `socket`, `user-space`.
+    /// `kernel`, `uring`, `xsk`, `uring-no-steering`, `socket`, `user-space`; with `-srtp` where callers have SRTP and callees none.
     pub path: &'static str,
+    /// Whether they have.
+    #[serde(skip)]
+    pub is_secured: bool,
     /// Calls; each is 50 packets a second both ways.
     pub calls: u32,
     /// Why so many.
@@ -180,8 +183,10 @@ pub struct Row {
     pub cpu_by_bare_xdp_echo: Option<f64>,
     /// See `cpu_by_bare_xdp_echo`.
     pub cpu_by_bare_epoll: Option<f64>,
-    /// See `cpu_by_bare_xdp_echo`.
+    /// See `cpu_by_bare_xdp_echo`; rtpengine does the same as ours, with SRTP or without.
     pub cpu_by_rtpengine: Option<f64>,
+    /// Ours with SRTP by ours without it, as many calls on the same path.
+    pub cpu_by_clear: Option<f64>,
     /// One way through the bed and the relay.
     pub latency_us_p50: u64,
     /// See `latency_us_p50`.
@@ -212,6 +217,7 @@ impl Row {
         Self {
             system: system.name(),
             path: system.path(),
+            is_secured: system.is_secured(),
             calls,
             load,
             offered_pps: float(|round| round.offered_pps),
@@ -232,6 +238,7 @@ impl Row {
             cpu_by_bare_xdp_echo: None,
             cpu_by_bare_epoll: None,
             cpu_by_rtpengine: None,
+            cpu_by_clear: None,
             latency_us_p50: whole(|round| round.latency_us_p50),
             latency_us_p99: whole(|round| round.latency_us_p99),
             latency_us_p99_range: [p99.clone().min().unwrap_or(0), p99.max().unwrap_or(0)],

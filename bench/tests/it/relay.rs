@@ -63,7 +63,7 @@ fn relays(test: &str, kind: Kind, system: System) {
         let (mut load, _) = Load::new(kind, &bed, CALLS, &folder).unwrap();
         let parties = load.parties();
         let contender = Contender::start(system, &bed, CALLS, parties, &folder).unwrap();
-        load.direct(contender.faces()).unwrap();
+        contender.attract(&mut load).unwrap();
         contender.settle(&mut load).unwrap();
         let before = contender.work(&bed).unwrap();
         let outcome = load.run(CALLS, Duration::from_millis(600)).unwrap();
@@ -135,6 +135,23 @@ fn a_media_node_relays_every_packet_in_the_bed_by_af_xdp() {
 #[test]
 fn a_media_node_relays_every_packet_in_the_bed_on_the_kernel_path() {
     relays("relay-kernel", Kind::Live, System::Ringpath("kernel"));
+}
+
+#[test]
+fn a_media_node_relays_every_packet_of_callers_with_srtp() {
+    relays("relay-uring-srtp", Kind::Sockets, System::Ringpath("uring-srtp"));
+}
+
+#[test]
+fn rtpengine_relays_every_packet_of_callers_with_srtp() {
+    if ringpath_bench::relay::rtpengine::is_installed() {
+        relays("relay-rtpengine-srtp", Kind::Sockets, System::RtpengineSrtp);
+    } else {
+        skip(
+            "relay-rtpengine-srtp",
+            "rtpengine is not installed; run `make bench-bootstrap`",
+        );
+    }
 }
 
 #[test]

@@ -22,8 +22,8 @@ pub struct Arguments {
     /// Seconds of it
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     long_s: u64,
-    /// What to compare, such as `ringpath/uring,bare-epoll`; everything but `ringpath-program`, a check of the kernel path's
-    /// own row, if absent
+    /// What to compare, such as `ringpath/uring,bare-epoll`. If absent, everything but `ringpath-program`, a check of the kernel
+    /// path's own row, and what has SRTP
     #[arg(long, value_delimiter = ',')]
     systems: Vec<System>,
     /// Measurements of each system and number of calls; the systems take turns
@@ -44,6 +44,9 @@ pub struct Arguments {
     /// Let the relay's receive work share the core evenly with the relay, instead of running ahead of it as softirq does
     #[arg(long)]
     receive_shares: bool,
+    /// What the files of results are called before their endings
+    #[arg(long, default_value = "relay")]
+    name: String,
     /// Folder of results
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
@@ -58,7 +61,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         systems: match arguments.systems {
             none if none.is_empty() => System::ALL
                 .into_iter()
-                .filter(|system| *system != System::RelayProgram)
+                .filter(|&system| system != System::RelayProgram && !system.is_secured())
                 .collect(),
             some => some,
         },
@@ -72,11 +75,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         receive_first: !arguments.receive_shares,
         time: Duration::from_secs(arguments.time_s),
         folder: arguments.folder,
+        name: arguments.name,
         commit: arguments.commit,
     };
     let comparison = comparison::run(&options)?;
     comparison
-        .write(&options.folder)
+        .write(&options.folder, &options.name)
         .context("the results cannot be written")?;
     println!("\n{}", markdown(&comparison));
     println!("results in {}", options.folder.display());
