@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build release demo load run test test-e2e lint bench-memory bench-bootstrap bench-relay bench-relay-srtp bench-setup \
+.PHONY: help bootstrap build release demo load run test test-e2e lint bench-memory bench-bootstrap bench-relay bench-relay-srtp bench-setup bench-handshakes \
 	bench-sip bench-micro bench-srtp soak fuzz clean
 
 CARGO ?= cargo
@@ -58,6 +58,9 @@ bench-relay-srtp: release ## Relays whose callers have SRTP and callees none, an
 
 bench-setup: release ## Calls set up a second over gRPC, with and without steering; writes target/bench/setup.json
 	$(TARGET)/release/ringpath-kit setup $(ARGS)
+
+bench-handshakes: release ## DTLS handshakes a second beside 200 established calls that must lose nothing; writes target/bench/handshakes.json
+	$(TARGET)/release/ringpath-kit handshakes $(ARGS)
 
 # ARGS adds to it, such as ARGS="--metrics cps_signalling,cpu_us_per_call --systems ringpath"; see ringpath-kit sip-load --help.
 bench-sip: release ## SIP on one core, beside Kamailio, twelve minutes: rates, memory, overload; writes target/bench/sip.json

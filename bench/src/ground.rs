@@ -25,13 +25,13 @@ pub struct Ground {
     before: Vec<OsString>,
     /// Detached before what it is attached to is gone.
     bed: Option<Bed>,
-    _host: Option<Host>,
+    host: Option<Host>,
 }
 
 impl Ground {
-    /// Makes it for at most so many calls. The calling thread stays there for good, on another core than the node, and should
+    /// Makes it for at most so many calls, with a load of this kind where there is a bed. The calling thread stays there for good, on another core than the node, and should
     /// end. The text says why it is not a bed.
-    pub fn make(calls_max: u32, folder: &Path) -> anyhow::Result<(Self, Option<String>)> {
+    pub fn make(kind: Kind, calls_max: u32, folder: &Path) -> anyhow::Result<(Self, Option<String>)> {
         let cores = match privilege::check() {
             Ok(cores) => cores,
             Err(missing) => {
@@ -51,7 +51,7 @@ impl Ground {
                     node_core,
                     before,
                     bed: None,
-                    _host: Some(host),
+                    host: Some(host),
                 };
                 return Ok((
                     ground,
@@ -61,14 +61,14 @@ impl Ground {
         };
         let bed = Bed::make(cores, true, folder)?;
         bed.enter()?;
-        let (load, hitch) = Load::new(Kind::Auto, &bed, calls_max, folder)?;
+        let (load, hitch) = Load::new(kind, &bed, calls_max, folder)?;
         let ground = Self {
             load,
             node: RELAY,
             node_core: Some(cores.relay),
             before: bed.at_relay(),
             bed: Some(bed),
-            _host: None,
+            host: None,
         };
         Ok((ground, hitch))
     }
@@ -81,6 +81,14 @@ impl Ground {
     /// Packets that the kernel has dropped so far; none on loopback, where its counters do not tell whose they were.
     pub fn drops(&self) -> anyhow::Result<Drops> {
         self.bed.as_ref().map_or(Ok(Drops::default()), Bed::drops)
+    }
+
+    /// The load's address.
+    pub fn local(&self) -> Ipv4Addr {
+        match &self.host {
+            Some(host) => host.ip(),
+            None => bed::LOAD,
+        }
     }
 
     /// Where a node's gRPC, and its metrics, listen.

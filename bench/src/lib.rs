@@ -1,5 +1,6 @@
 //! The kit that tries Ringpath out: RTP endpoints that count at the receiver, SIPp and both planes as child processes,
-//! and the runs that bring them together (`make demo`, `make load`, `make bench-memory`, `make bench-setup`, `make bench-relay`, `make bench-sip`).
+//! and the runs that bring them together (`make demo`, `make load`, `make bench-memory`, `make bench-setup`, `make bench-handshakes`,
+//! `make bench-relay`, `make bench-sip`).
 //!
 //! Synchronous but for gRPC. Calls with SIP run on loopback, on addresses that a run takes for itself ([`host`]); what measures a
 //! media node makes two network namespaces of its own where it may ([`ground`], [`relay`]).
@@ -13,6 +14,7 @@ pub mod certificate;
 pub mod endpoint;
 pub mod g711;
 pub mod ground;
+pub mod handshakes;
 pub mod host;
 pub mod median;
 pub mod memory;

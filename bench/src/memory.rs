@@ -13,6 +13,7 @@ use crate::ground::Ground;
 use crate::node_client::NodeClient;
 use crate::plane::NodeOptions;
 use crate::relay::contender::{self, faces_of};
+use crate::relay::load::Kind;
 use crate::sipp::Script;
 use crate::stand::{Stand, StandOptions};
 use crate::wait;
@@ -141,7 +142,7 @@ fn room_for_calls() -> anyhow::Result<u32> {
 fn data_plane(calls: u32, folder: &Path) -> anyhow::Result<(Vec<Row>, Vec<String>)> {
     let folder = folder.to_owned();
     let measuring = std::thread::spawn(move || {
-        let (mut ground, hitch) = Ground::make(CALLS_MORE.max(calls), &folder)?;
+        let (mut ground, hitch) = Ground::make(Kind::Auto, CALLS_MORE.max(calls), &folder)?;
         let mut notes: Vec<String> = hitch.into_iter().collect();
         let paths: &[&str] = if ground.has_interface() && ground.load.is_live() {
             &["uring", "kernel"]

@@ -16,6 +16,7 @@ use crate::call_request;
 use crate::ground::Ground;
 use crate::node_client::{Held, NodeClient, path_of};
 use crate::plane::NodeOptions;
+use crate::relay::load::Kind;
 use crate::usage;
 
 /// Clients at once, each with a connection and one request at a time.
@@ -129,7 +130,7 @@ pub fn run(duration: Duration, backend: &str, folder: &Path) -> anyhow::Result<S
     }
     fs::create_dir_all(&logs)?;
     let logs = fs::canonicalize(&logs)?;
-    let (ground, note) = Ground::make(CALLS_MAX, &logs)?;
+    let (ground, note) = Ground::make(Kind::Auto, CALLS_MAX, &logs)?;
     let as_it_comes = NodeOptions {
         backend: backend.to_owned(),
         calls_max: CALLS_MAX,

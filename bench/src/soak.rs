@@ -22,6 +22,7 @@ use crate::ground::Ground;
 use crate::node_client::{Held, NodeClient, path_of};
 use crate::plane::{NodeOptions, Plane};
 use crate::relay::contender::faces_of;
+use crate::relay::load::Kind;
 use crate::wait;
 
 pub use holdings::Holdings;
@@ -110,7 +111,7 @@ pub fn run(duration: Duration, folder: &Path) -> anyhow::Result<SoakReport> {
     }
     fs::create_dir_all(&logs)?;
     let logs = fs::canonicalize(logs)?;
-    let (ground, note) = Ground::make(CALLS, &logs)?;
+    let (ground, note) = Ground::make(Kind::Auto, CALLS, &logs)?;
     let listeners = ground.listeners();
     // Ports rest for five seconds after their call.
     let ports = 20_000..=39_999;

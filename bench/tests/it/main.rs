@@ -3,6 +3,7 @@
 mod baresip;
 mod bench;
 mod failover;
+mod handshakes;
 mod media;
 mod pjsua;
 mod proxy;

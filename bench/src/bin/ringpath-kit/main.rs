@@ -4,6 +4,7 @@
 mod bare_epoll;
 mod bare_xdp;
 mod demo;
+mod handshakes;
 mod live_load;
 mod memory;
 mod relay;
@@ -29,6 +30,7 @@ enum Command {
     BareEpoll(bare_epoll::Arguments),
     BareXdp(bare_xdp::Arguments),
     Demo(demo::Arguments),
+    Handshakes(handshakes::Arguments),
     LiveLoad(live_load::Arguments),
     Memory(memory::Arguments),
     Relay(relay::Arguments),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::BareEpoll(arguments) => bare_epoll::run(&arguments),
         Command::BareXdp(arguments) => bare_xdp::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Handshakes(arguments) => handshakes::run(&arguments),
         Command::LiveLoad(arguments) => live_load::run(&arguments),
         Command::Memory(arguments) => memory::run(&arguments),
         Command::Relay(arguments) => relay::run(arguments),
