@@ -361,6 +361,7 @@ fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Tra
         write_timeout: Duration::from_millis(tcp.write_timeout_ms),
         write_queue_max: tcp.write_queue,
         tls: sip.tls.as_ref().map(|tls| tls.transport(peers)),
+        websocket: sip.ws.transport(),
         ..sip_transport::Config::default()
     };
     Transport::bind(config).map_err(|error| anyhow!("sip.listen {error}"))

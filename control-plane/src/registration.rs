@@ -34,7 +34,13 @@ pub fn stored(change: Change, clock: &MonotonicClock) -> BindingChange {
 /// A binding from the store, and whose it is; `None` when a field cannot be read. Its flow is gone with the process
 /// that had it.
 pub fn restored(record: BindingRecord, clock: &MonotonicClock) -> Option<(Box<str>, Binding)> {
-    let transports = [Transport::Udp, Transport::Tcp, Transport::Tls];
+    let transports = [
+        Transport::Udp,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Ws,
+        Transport::Wss,
+    ];
     let transport = transports
         .into_iter()
         .find(|transport| transport.via_name() == record.transport)?;

@@ -38,12 +38,14 @@ impl TryFrom<&str> for Listen {
     type Error = String;
 
     fn try_from(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is not udp:<ip>:<port>, or the same with tcp or tls");
+        let wrong = || format!("\"{text}\" is not udp:<ip>:<port>, or the same with tcp, tls, ws or wss");
         let (protocol, address) = text.split_once(':').ok_or_else(wrong)?;
         let transport = match protocol {
             "udp" => Transport::Udp,
             "tcp" => Transport::Tcp,
             "tls" => Transport::Tls,
+            "ws" => Transport::Ws,
+            "wss" => Transport::Wss,
             _ => return Err(wrong()),
         };
         Ok(Self {

@@ -13,6 +13,7 @@ mod store;
 mod tls;
 mod transfer;
 mod trunk;
+mod ws;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub use store::Store;
 pub use tls::Tls;
 pub use transfer::Transfer;
 pub use trunk::{Account, Trunk};
+pub use ws::WebSocket;
 
 /// The prefix of environment variables that override the file.
 pub const ENVIRONMENT_PREFIX: &str = "RINGPATH_CONTROL";

@@ -201,7 +201,8 @@ impl TryFrom<String> for NextHop {
         let written_transport = match uri.param("transport") {
             None => None,
             Some(name) => {
-                let known = Transport::of_uri_param(name);
+                // Nobody is called by WebSocket who has not connected first.
+                let known = Transport::of_uri_param(name).filter(|known| !known.is_websocket());
                 Some(known.ok_or_else(|| wrong("has a transport other than udp, tcp and tls"))?)
             }
         };

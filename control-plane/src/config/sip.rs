@@ -8,7 +8,7 @@ use sip::message::{Host, Limits};
 use sip::transaction::{Listener, Timers};
 
 use super::listen::{self, Listen};
-use super::{NextHop, Tls};
+use super::{NextHop, Tls, WebSocket};
 
 /// The most listeners.
 const LISTENERS_MAX: usize = 1_000;
@@ -60,6 +60,9 @@ pub struct Sip {
     pub tcp: Tcp,
     /// TLS.
     pub tls: Option<Tls>,
+    /// WebSocket.
+    #[serde(default)]
+    pub ws: WebSocket,
 }
 
 /// The `[sip.tcp]` section.
@@ -220,12 +223,12 @@ impl Validate for Sip {
             }
         }
         if self.tls.is_none()
-            && let Some(n) = self
-                .listen
-                .iter()
-                .position(|listen| listen.transport == Transport::Tls)
+            && let Some(n) = self.listen.iter().position(|listen| listen.transport.is_secure())
         {
-            problems.push(&format!("listen.{n}"), "is of tls, and there is no [sip.tls]");
+            problems.push(
+                &format!("listen.{n}"),
+                "is of tls or wss, and there is no [sip.tls]",
+            );
         }
         if self.listen.len() > LISTENERS_MAX {
             problems.push("listen", format!("has more than {LISTENERS_MAX} entries"));
@@ -248,6 +251,7 @@ impl Validate for Sip {
         if let Some(tls) = &self.tls {
             problems.within("tls", tls);
         }
+        problems.within("ws", &self.ws);
     }
 }
 

@@ -141,7 +141,17 @@ fn every_mistake_has_its_line_and_reason() {
         (
             "udp:127.0.0.1:5060\"",
             "tls:127.0.0.1:5060\"",
-            "control.toml:2: sip.listen.0 is of tls, and there is no [sip.tls]",
+            "control.toml:2: sip.listen.0 is of tls or wss, and there is no [sip.tls]",
+        ),
+        (
+            "udp:127.0.0.1:5060\"",
+            "wss:127.0.0.1:5060\"",
+            "control.toml:2: sip.listen.0 is of tls or wss, and there is no [sip.tls]",
+        ),
+        (
+            "[ops]",
+            "[sip.ws]\norigins = [\"phone.example.com\"]\n[ops]",
+            "control.toml:4: sip.ws.origins.0 is no origin",
         ),
         (
             "[ops]",

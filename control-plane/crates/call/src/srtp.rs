@@ -17,7 +17,7 @@ pub struct Srtp {
 pub enum Dtls {
     /// Neither offered nor accepted.
     Forbid,
-    /// Accepted when the party offers it.
+    /// Accepted when the party offers it, and offered, as below, to who is reached over WebSocket: browsers know nothing else.
     #[default]
     Allow,
     /// Accepted, and offered, with ICE: nothing but it will do for what we offer.
@@ -40,7 +40,10 @@ impl Srtp {
         Terms {
             policy: self.policy,
             keys_may_travel: self.over == KeysOver::Any || transport.is_secure(),
-            dtls: self.dtls,
+            dtls: match self.dtls {
+                Dtls::Allow if transport.is_websocket() => Dtls::Offer,
+                dtls => dtls,
+            },
         }
     }
 }
@@ -74,6 +77,46 @@ impl Terms {
             policy: self.policy,
             suites,
             keys_may_travel: self.keys_may_travel,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn browsers_are_offered_what_they_know_and_phones_are_not() {
+        let offers = |dtls, policy, transport| {
+            let srtp = Srtp {
+                policy,
+                dtls,
+                ..Srtp::default()
+            };
+            srtp.with(transport).offers_handshake()
+        };
+        for transport in [Transport::Ws, Transport::Wss] {
+            assert!(offers(Dtls::Allow, SrtpPolicy::Allow, transport));
+            assert!(!offers(Dtls::Forbid, SrtpPolicy::Allow, transport));
+            assert!(!offers(Dtls::Allow, SrtpPolicy::Forbid, transport));
+        }
+        assert!(!offers(Dtls::Allow, SrtpPolicy::Allow, Transport::Tls));
+        assert!(offers(Dtls::Offer, SrtpPolicy::Allow, Transport::Udp));
+    }
+
+    #[test]
+    fn keys_in_descriptions_may_travel_over_what_nobody_reads() {
+        for (transport, may) in [
+            (Transport::Tls, true),
+            (Transport::Wss, true),
+            (Transport::Ws, false),
+            (Transport::Tcp, false),
+        ] {
+            assert_eq!(
+                Srtp::default().with(transport).keys_may_travel,
+                may,
+                "{transport:?}"
+            );
         }
     }
 }

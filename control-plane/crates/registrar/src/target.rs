@@ -37,17 +37,20 @@ impl Target {
 }
 
 impl Target {
-    /// A `sips:` contact is called over TLS or not at all (RFC 5630 §4).
+    /// A `sips:` contact is called over TLS, or WebSocket over it, or not at all (RFC 5630 §4).
     pub(crate) fn is_as_secure_as_asked(&self) -> bool {
         let is_sips = Uri::parse(&self.uri).is_ok_and(|uri| uri.scheme() == Scheme::Sips);
-        !is_sips || self.destination.transport == Transport::Tls
+        !is_sips || self.destination.transport.is_secure()
     }
 }
 
 /// The first Path's address, if there is one. Else the contact's own when it is the host that registered and no
-/// connection has to be used; and in all other cases, such as behind a NAT, where the REGISTER came from.
+/// connection has to be used; and in all other cases, such as behind a NAT or on WebSocket, where the REGISTER came from.
 fn destination(binding: &Binding) -> Destination {
     let received = binding.received;
+    if received.transport.is_websocket() {
+        return received;
+    }
     let path = sip::message::Values::new(&binding.path).find(|value| !value.is_empty());
     let first = path.and_then(|path| Some(NameAddr::parse(path).ok()?.uri));
     let uri = match first {

@@ -84,6 +84,39 @@ pub struct Config {
     pub write_queue_max: usize,
     /// For listeners and peers of TLS.
     pub tls: Option<Tls>,
+    /// For listeners of WebSocket.
+    pub websocket: WebSocket,
+}
+
+/// How WebSocket is spoken (RFC 7118). Its connections count among the others and have their limits.
+#[derive(Clone, Debug)]
+pub struct WebSocket {
+    /// Where the pages of browsers may be from, such as `https://phone.example.com`, without case; empty takes all.
+    pub origins: Vec<String>,
+    /// A client must have asked for WebSocket within this time, or its connection is closed.
+    pub handshake_timeout: Duration,
+    /// A client that was silent for so long is asked whether it is there; the idle time is what it has for an answer.
+    pub ping_interval: Duration,
+}
+
+impl WebSocket {
+    pub(crate) fn takes_origin(&self, origin: &[u8]) -> bool {
+        self.origins.is_empty()
+            || self
+                .origins
+                .iter()
+                .any(|known| known.as_bytes().eq_ignore_ascii_case(origin))
+    }
+}
+
+impl Default for WebSocket {
+    fn default() -> Self {
+        Self {
+            origins: Vec::new(),
+            handshake_timeout: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(30),
+        }
+    }
 }
 
 /// How TLS is spoken. Its connections count among the others and have their limits.
@@ -130,6 +163,7 @@ impl Default for Config {
             write_timeout: Duration::from_secs(4),
             write_queue_max: 256,
             tls: None,
+            websocket: WebSocket::default(),
         }
     }
 }

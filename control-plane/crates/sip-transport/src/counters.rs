@@ -100,6 +100,16 @@ drops! {
     ConnectionFraming = "connection_framing",
     /// A connection that broke.
     ConnectionError = "connection_error",
+    /// A message for a WebSocket client whose connection has ended: only it can begin another.
+    ConnectionGone = "connection_gone",
+    /// A client that did not ask for WebSocket with the subprotocol `sip`, or not in time.
+    WebSocketHandshake = "ws_handshake",
+    /// A browser with a page of an origin that is not taken ([`crate::WebSocket::origins`]).
+    WebSocketOrigin = "ws_origin",
+    /// A connection closed because it broke the protocol of WebSocket.
+    WebSocketProtocol = "ws_protocol",
+    /// A connection closed for a message of more bytes than head and body may have.
+    WebSocketTooLong = "ws_too_long",
     /// A report of a failed send that the owner did not take in time; its timers will tell it.
     FailureReport = "failure_report",
 }

@@ -30,8 +30,9 @@ mod tcp;
 mod tls;
 mod transport;
 mod udp;
+mod ws;
 
-pub use config::{Config, Listen, SCANNERS, Tls};
+pub use config::{Config, Listen, SCANNERS, Tls, WebSocket};
 pub use counters::{Direction, Drop, MessageCount, Snapshot};
 pub use inbox::Inbound;
 pub use tls::{ClientAuth, Files as TlsFiles, LoadError};

@@ -59,7 +59,7 @@ impl Shared {
                 None => self.send_udp(&transmit),
             },
             Transport::Udp => self.send_udp(&transmit),
-            Transport::Tcp | Transport::Tls => {
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
                 let destination = transmit.destination;
                 self.send_stream(
                     destination,
@@ -120,6 +120,11 @@ impl Shared {
         let (group, name) = self.group(place, &destination);
         let found = self.table().find(group, &destination, name.as_ref());
         let Some((flow, handle)) = found else {
+            if destination.transport.is_websocket() {
+                // Whoever it was comes back by itself, or not at all (RFC 7118 §5).
+                self.counters.drop(Drop::ConnectionGone);
+                return self.unsent(*outgoing);
+            }
             return self.connect(group, destination.remote, name, outgoing);
         };
         if let Err(error) = handle.queue.try_send(outgoing) {

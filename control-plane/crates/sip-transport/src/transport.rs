@@ -50,7 +50,7 @@ pub enum BindError {
         error: io::Error,
     },
     /// A listener of TLS, and no certificate.
-    #[error("tls:{}: there is no certificate for TLS", .0.local)]
+    #[error("{}:{}: there is no certificate for TLS", .0.transport.via_name().to_ascii_lowercase(), .0.local)]
     NoCertificate(Bound),
     /// The TLS files cannot be used.
     #[error("tls: {0}")]
@@ -115,12 +115,12 @@ impl Shared {
 
     /// The place of the listener that a message for `destination` leaves by: that of the flow, else the first of the
     /// protocol and address family. A connection can be made without a listener of its protocol: from the address of
-    /// another.
+    /// another. None is made for WebSocket.
     pub(crate) fn place(&self, destination: &Destination) -> Option<u16> {
         let is_family = |bound: &Bound| bound.local.is_ipv4() == destination.remote.is_ipv4();
         let fits = |bound: &Bound| bound.transport == destination.transport && is_family(bound);
         let any = || {
-            let is_reliable = destination.transport.is_reliable();
+            let is_reliable = destination.transport.is_reliable() && !destination.transport.is_websocket();
             self.bound
                 .iter()
                 .position(|bound| is_reliable && is_family(bound))
@@ -167,10 +167,11 @@ impl Transport {
                     udp.push(socket);
                     udp[udp.len() - 1].local
                 }
-                Protocol::Tls if tls.is_none() => return Err(BindError::NoCertificate(wanted)),
-                Protocol::Tcp | Protocol::Tls => {
-                    let is_tls = listen.transport == Protocol::Tls;
-                    let socket = Tcp::bind(place, is_tls, listen.address);
+                Protocol::Tls | Protocol::Wss if tls.is_none() => {
+                    return Err(BindError::NoCertificate(wanted));
+                }
+                Protocol::Tcp | Protocol::Tls | Protocol::Ws | Protocol::Wss => {
+                    let socket = Tcp::bind(place, listen.transport, listen.address);
                     tcp.push(socket.map_err(|error| BindError::at(wanted, error))?);
                     tcp[tcp.len() - 1].local
                 }

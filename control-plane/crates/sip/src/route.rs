@@ -12,6 +12,10 @@ pub enum Transport {
     Tcp,
     /// TLS over TCP.
     Tls,
+    /// WebSocket over TCP (RFC 7118). A client alone can begin a connection.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
 }
 
 impl Transport {
@@ -22,7 +26,7 @@ impl Transport {
 
     /// Whether nobody on the way can read what it carries.
     pub const fn is_secure(self) -> bool {
-        matches!(self, Self::Tls)
+        matches!(self, Self::Tls | Self::Wss)
     }
 
     /// The name in a `Via` header field, such as `UDP`.
@@ -31,13 +35,31 @@ impl Transport {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
+        }
+    }
+
+    /// Whether it is WebSocket: whoever is behind it is reached over the connection that it has made, and in no other way
+    /// (RFC 7118 §5).
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// The value of a URI's `transport` parameter, such as `tcp`; that of WebSocket says nothing of TLS (RFC 7118 §5.2.3).
+    pub const fn uri_param(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws | Self::Wss => "ws",
         }
     }
 
     /// The transport that a URI's `transport` parameter names (RFC 3261 §19.1.1), without case. `tls` is what peers write,
     /// though the RFC would have a `sips:` URI. `None` for one that we do not speak.
     pub fn of_uri_param(name: &str) -> Option<Self> {
-        [Self::Udp, Self::Tcp, Self::Tls]
+        [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss]
             .into_iter()
             .find(|transport| transport.via_name().eq_ignore_ascii_case(name))
     }
@@ -47,6 +69,8 @@ impl Transport {
         match self {
             Self::Tls => 5061,
             Self::Udp | Self::Tcp => 5060,
+            Self::Ws => 80,
+            Self::Wss => 443,
         }
     }
 }

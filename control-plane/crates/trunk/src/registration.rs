@@ -372,7 +372,7 @@ fn request_uri(terms: &RegistrationTerms) -> String {
 fn contact_uri(terms: &RegistrationTerms, server: &Server) -> String {
     let transport = match server.destination.transport {
         Transport::Udp => String::new(),
-        other => format!(";transport={}", other.via_name().to_ascii_lowercase()),
+        other => format!(";transport={}", other.uri_param()),
     };
     format!("sip:{}@{}{transport}", terms.contact_user, server.own_host)
 }

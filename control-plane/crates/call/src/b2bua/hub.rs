@@ -357,7 +357,7 @@ impl Hub {
 fn contact(transport: Transport, host: &str) -> String {
     match transport {
         Transport::Udp => format!("<sip:{host}>"),
-        other => format!("<sip:{host};transport={}>", other.via_name().to_ascii_lowercase()),
+        other => format!("<sip:{host};transport={}>", other.uri_param()),
     }
 }
 

@@ -158,8 +158,11 @@ impl Leg {
     /// Where requests to the party go: the address in its target or first route (RFC 3261 §8.1.2, RFC 3263 §4 for
     /// literal addresses), on the connection that it was reached on if that still stands. A target that is a name, or
     /// a private address of a party that was reached at a public one, goes where the party was reached before: names
-    /// are not looked up within a dialog, and NATs hide what is behind them.
+    /// are not looked up within a dialog, and NATs hide what is behind them. On WebSocket there is nothing but the connection.
     pub(super) fn destination(&self) -> Destination {
+        if self.reached_at.transport.is_websocket() {
+            return self.reached_at;
+        }
         let uri = Uri::parse(self.dialog.next_hop()).ok();
         let address = uri.and_then(|uri| {
             Some((

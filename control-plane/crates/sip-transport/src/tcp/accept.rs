@@ -3,14 +3,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sip::FlowId;
+use sip::{FlowId, Source, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::connect::Entered;
 use super::{Stream, connection};
 use crate::counters::Drop;
 use crate::transport::Shared;
+use crate::ws;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1_024;
@@ -23,13 +25,13 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Tcp {
     /// Its place among the listeners.
     place: u16,
-    is_tls: bool,
+    transport: Transport,
     pub(crate) local: SocketAddr,
     listener: TcpListener,
 }
 
 impl Tcp {
-    pub(crate) fn bind(place: u16, is_tls: bool, address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bind(place: u16, transport: Transport, address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -42,7 +44,7 @@ impl Tcp {
         let listener = TcpListener::from_std(socket.into())?;
         Ok(Self {
             place,
-            is_tls,
+            transport,
             local: listener.local_addr()?,
             listener,
         })
@@ -83,10 +85,11 @@ fn admit(shared: &Arc<Shared>, tcp: &Tcp, stream: TcpStream, remote: SocketAddr)
         .tls
         .as_ref()
         .map(|tls| tls.handshakes_per_source_max);
-    if tcp.is_tls && of_source_max.is_some_and(|max| of_source.handshakes >= max) {
+    let is_tls = tcp.transport.is_secure();
+    if is_tls && of_source_max.is_some_and(|max| of_source.handshakes >= max) {
         return shared.counters.drop(Drop::HandshakesPerSource);
     }
-    let permit = match shared.tls.as_ref().filter(|_| tcp.is_tls) {
+    let permit = match shared.tls.as_ref().filter(|_| is_tls) {
         None => None,
         Some(tls) => match tls.handshakes.clone().try_acquire_owned() {
             Ok(permit) => Some(permit),
@@ -94,8 +97,7 @@ fn admit(shared: &Arc<Shared>, tcp: &Tcp, stream: TcpStream, remote: SocketAddr)
         },
     };
     let entered = shared.enter(FlowId::of_listener(tcp.place), remote);
-    let shared = shared.clone();
-    let is_tls = tcp.is_tls;
+    let (shared, transport) = (shared.clone(), tcp.transport);
     if is_tls {
         shared.table().handshake_begins(remote.ip());
     }
@@ -105,6 +107,9 @@ fn admit(shared: &Arc<Shared>, tcp: &Tcp, stream: TcpStream, remote: SocketAddr)
             shared.table().handshake_ends(remote.ip());
         }
         match secured {
+            Ok(stream) if transport.is_websocket() => {
+                begin_websocket(shared, transport, remote, stream, entered).await;
+            }
             Ok(stream) => connection::run(shared, remote, stream, entered).await,
             Err((reason, error)) => {
                 tracing::debug!(%remote, %error, "TLS handshake of a client");
@@ -112,6 +117,31 @@ fn admit(shared: &Arc<Shared>, tcp: &Tcp, stream: TcpStream, remote: SocketAddr)
             }
         }
     });
+}
+
+/// Serves a client that has yet to ask for WebSocket.
+async fn begin_websocket(
+    shared: Arc<Shared>,
+    transport: Transport,
+    remote: SocketAddr,
+    stream: Stream,
+    entered: Entered,
+) {
+    // Without it small messages wait for acknowledgements; when it cannot be set they do, and arrive all the same.
+    let _ = stream.tcp().set_nodelay(true);
+    let source = Source {
+        transport,
+        flow: entered.flow,
+        remote,
+        local: stream.tcp().local_addr().unwrap_or(remote),
+    };
+    match ws::upgrade(stream, &shared.config).await {
+        Ok(stream) => ws::run(shared, source, stream, entered).await,
+        Err((reason, error)) => {
+            tracing::debug!(%remote, %error, "WebSocket handshake of a client");
+            entered.give_up(&shared, reason);
+        }
+    }
 }
 
 /// Waits for the handshake of a TLS client, which holds `permit` meanwhile.

@@ -24,7 +24,7 @@ use crate::transport::Shared;
 const READ_BYTES: usize = 8 * 1024;
 
 /// How long the last answers may take to be written before a connection is closed for being out of step.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 struct Connection {
     shared: Arc<Shared>,

@@ -1,6 +1,7 @@
 //! The transport over real sockets on the loopback.
 
 mod tls;
+mod ws;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

@@ -1,0 +1,8 @@
+//! WebSocket (RFC 6455) with the subprotocol `sip` (RFC 7118), over TCP or TLS: one message of SIP in one of WebSocket. Frames,
+//! masks and closing are `tungstenite`'s.
+
+mod connection;
+mod upgrade;
+
+pub(crate) use connection::run;
+pub(crate) use upgrade::upgrade;
