@@ -45,6 +45,9 @@ pub struct Agent {
     epoch: Epoch,
     credentials: IceCredentials,
     remote: Option<IceCredentials>,
+    /// The name that the party gives itself in its checks, while its description has yet to say it: a lite agent answers these at once,
+    /// for it needs nothing of the party's, and a party that gets no answer waits longer for the next.
+    presumed: Option<String>,
     candidates: usize,
     sources: HashSet<SocketAddr>,
     selected: Option<(SocketAddr, SocketAddr)>,
@@ -87,6 +90,7 @@ impl Agent {
             epoch,
             credentials,
             remote: None,
+            presumed: None,
             candidates: 0,
             sources: HashSet::new(),
             selected: None,
@@ -118,9 +122,19 @@ impl Agent {
         if self.remote.as_ref() == Some(&credentials) {
             return;
         }
+        // Another fork of our offer has answered than the one that was heard first.
+        if self
+            .presumed
+            .take()
+            .is_some_and(|presumed| presumed != credentials.ufrag())
+        {
+            self.restart(now, self.credentials.clone());
+        }
         self.agent.set_remote_credentials(to_is(&credentials));
         self.remote = Some(credentials);
-        self.deadline = Some(now + self.settings.timeout);
+        if self.selected.is_none() || self.is_searching_anew {
+            self.deadline = Some(now + self.settings.timeout);
+        }
         self.advance(now);
     }
 
@@ -154,6 +168,7 @@ impl Agent {
         self.is_searching_anew = true;
         self.credentials = credentials;
         self.remote = None;
+        self.presumed = None;
         self.candidates = 0;
         self.sources.clear();
         self.transactions.clear();
@@ -190,6 +205,9 @@ impl Agent {
                 return Err(Refusal::Unasked);
             }
             _ => {}
+        }
+        if message.class() == Class::Request {
+            self.presume(&message)?;
         }
         let is_request = message.is_binding_request();
         let is_success = message.is_successful_binding_response();
@@ -264,12 +282,33 @@ impl Agent {
         self.selected
     }
 
+    /// Takes the party for the one that a check of proven integrity names, as long as nothing else is known of it.
+    fn presume(&mut self, message: &StunMessage<'_>) -> Result<(), Refusal> {
+        if self.settings.mode != IceMode::Lite || self.remote.is_some() || self.presumed.is_some() {
+            return Ok(());
+        }
+        let Some((_, name)) = message.split_username() else {
+            return Err(Refusal::Stranger);
+        };
+        if !self.agent.accepts_message(message) {
+            return Err(Refusal::Integrity);
+        }
+        self.agent.set_remote_credentials(is::IceCreds {
+            ufrag: name.to_owned(),
+            pass: String::new(),
+        });
+        self.presumed = Some(name.to_owned());
+        Ok(())
+    }
+
     fn names_us(&self, message: &StunMessage<'_>) -> bool {
         let Some((local, remote)) = message.split_username() else {
             return false;
         };
         let is_known = |credentials: &IceCredentials| credentials.ufrag() == remote;
-        local == self.credentials.ufrag() && self.remote.as_ref().is_none_or(is_known)
+        local == self.credentials.ufrag()
+            && self.remote.as_ref().is_none_or(is_known)
+            && self.presumed.as_ref().is_none_or(|presumed| presumed == remote)
     }
 
     /// When the selected pair may no longer be sent over, unless the party speaks before.

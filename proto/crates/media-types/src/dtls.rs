@@ -24,7 +24,8 @@ impl DtlsSpec {
         let (old, new) = (&before.fingerprints, &self.fingerprints);
         let are_same = is_subset(old, new) && is_subset(new, old);
         self.role == before.role
-            && self.tls_id == before.tls_id
+            // Nothing was known of the party before there was a description of it.
+            && (old.is_empty() || self.tls_id == before.tls_id)
             && (are_same || old.is_empty() || new.is_empty())
     }
 

@@ -39,6 +39,26 @@ impl Invitation {
             is_bundled: false,
         }
     }
+
+    /// As the media plane wants it until the answer is here: the party, which has the choice, mostly begins (RFC 5763 §5), and who it
+    /// must be is not known.
+    pub(super) fn dtls(&self) -> DtlsSpec {
+        DtlsSpec {
+            role: DtlsRole::Passive,
+            fingerprints: Vec::new(),
+            tls_id: String::new(),
+        }
+    }
+
+    /// Likewise.
+    pub(super) fn ice(&self) -> Option<IceSpec> {
+        self.ice.clone().map(|local| IceSpec {
+            mode: IceMode::Lite,
+            local,
+            remote: None,
+            candidates: Vec::new(),
+        })
+    }
 }
 
 impl Handshake {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use media_types::LineSpec;
 use sdp::sdes::Protection;
 
-use super::handshake::Handshake;
+use super::handshake::{Handshake, Invitation};
 use super::side::Both;
 
 /// One media line of a leg.
@@ -28,6 +28,8 @@ pub(super) enum Security {
     Clear,
     /// SRTP for certain; its keys come with the answer, and nothing passes until then.
     Pending,
+    /// The same by a handshake, which the party may begin before its answer is here: it is met with what we offered.
+    Invited(Box<Invitation>),
     /// SRTP with these keys.
     Protected(Box<Protection>),
     /// SRTP with the keys of this handshake; nothing passes before it is done.
@@ -39,7 +41,7 @@ impl Security {
     pub(super) fn protection(&self) -> Option<&Protection> {
         match self {
             Self::Protected(protection) => Some(protection),
-            Self::Clear | Self::Pending | Self::Handshake(_) => None,
+            Self::Clear | Self::Pending | Self::Invited(_) | Self::Handshake(_) => None,
         }
     }
 
@@ -47,7 +49,7 @@ impl Security {
     pub(super) fn handshake(&self) -> Option<&Handshake> {
         match self {
             Self::Handshake(handshake) => Some(handshake),
-            Self::Clear | Self::Pending | Self::Protected(_) => None,
+            Self::Clear | Self::Pending | Self::Invited(_) | Self::Protected(_) => None,
         }
     }
 }
@@ -60,6 +62,17 @@ impl Line {
 
     /// What the media node is told of the line.
     pub(super) fn to_node(&self) -> LineSpec {
+        if let Security::Invited(invitation) = &self.security {
+            return LineSpec {
+                rtcp_mux: true,
+                remote: None,
+                remote_rtcp: None,
+                dtls: Some(Box::new(invitation.dtls())),
+                ice: invitation.ice().map(Box::new),
+                srtp: None,
+                ..self.spec.clone()
+            };
+        }
         let handshake = self.security.handshake();
         // Where ICE finds the party, its description's addresses are of no use.
         let is_found = handshake.is_some_and(|handshake| handshake.ice().is_some());
@@ -69,7 +82,7 @@ impl Line {
             dtls: handshake.map(|it| Box::new(it.dtls())),
             ice: handshake.and_then(Handshake::ice).cloned().map(Box::new),
             srtp: match &self.security {
-                Security::Clear | Security::Handshake(_) => None,
+                Security::Clear | Security::Invited(_) | Security::Handshake(_) => None,
                 Security::Pending => Some(media_types::SrtpSpec::default()),
                 Security::Protected(protection) => Some(protection.spec()),
             },

@@ -301,7 +301,7 @@ pub(super) fn restated(lines: &[Line]) -> Vec<Ours> {
     let mut offers = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         let ours = match &line.security {
-            Security::Clear | Security::Pending => continue,
+            Security::Clear | Security::Pending | Security::Invited(_) => continue,
             Security::Protected(protection) => Ours::Keys(protection.restated()),
             Security::Handshake(handshake) => Ours::Handshake(handshake.restated()),
         };

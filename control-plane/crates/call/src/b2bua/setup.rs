@@ -16,7 +16,7 @@ use super::hub::{CallKey, Client, Hub, Server};
 use super::identity;
 use super::line::{Lines, Security};
 use super::media::{Media, Step};
-use super::offered::offers;
+use super::offered::{Ours, offers};
 use super::record::Record;
 use super::side::{Both, Side};
 use crate::srtp::Terms;
@@ -221,7 +221,7 @@ impl Call {
             return false;
         };
         if body.is_some() && terms.is_secured() {
-            self.secure_callee(hub, now);
+            self.secure_callee(hub, now, &offers);
         }
         let known = again
             .as_ref()
@@ -286,11 +286,27 @@ impl Call {
 
     /// Nothing passes the callee's lines until its answer: those of next hops that came later, by a redirection, were reserved
     /// before it was known that they must be secured.
-    fn secure_callee(&mut self, hub: &mut Hub, now: Timestamp) {
+    fn secure_callee(&mut self, hub: &mut Hub, now: Timestamp, offers: &[Ours]) {
+        // Of several that ring at once the node could meet one alone before their answers.
+        let is_alone = self.outbound.branches.is_empty();
         let mut lines = self.media.lines().clone();
-        let open = lines.callee.iter_mut().filter(|line| line.is_open());
-        let opened = open.map(|line| line.security = Security::Pending).count();
-        if opened > 0 {
+        let mut has_changed = false;
+        for (index, line) in lines.callee.iter_mut().enumerate() {
+            let is_answered = matches!(line.security, Security::Protected(_) | Security::Handshake(_));
+            if !line.spec.enabled || is_answered {
+                continue;
+            }
+            let security = match offers.get(index) {
+                Some(Ours::Handshake(invitation)) if is_alone => {
+                    Security::Invited(Box::new(invitation.clone()))
+                }
+                _ if line.is_open() => Security::Pending,
+                _ => continue,
+            };
+            has_changed |= line.security != security;
+            line.security = security;
+        }
+        if has_changed {
             self.media.update(hub, now, Step::Early, Lines::new(lines));
         }
     }

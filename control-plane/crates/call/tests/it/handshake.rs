@@ -144,11 +144,16 @@ fn a_phone_calls_a_browser() {
     world.run_ms(20);
     let offered = world.b.last_body.clone();
     assert_eq!(value(&offered, "setup"), Some("actpass"));
-    let reserved = told(&world, 1);
-    assert!(
-        reserved.srtp.is_some(),
-        "nothing passes before the answer: {reserved:?}"
+    // It may begin before its answer is here, and is met with what it was offered.
+    let invited = told(&world, 1);
+    let dtls = invited.dtls.as_ref().expect("nothing passes in clear");
+    assert_eq!((dtls.role, dtls.fingerprints.len()), (DtlsRole::Passive, 0));
+    let ice = invited.ice.as_ref().expect("with ICE");
+    assert_eq!(
+        (value(&offered, "ice-ufrag"), &ice.remote),
+        (Some(ice.local.ufrag()), &None)
     );
+    assert!(invited.rtcp_mux && invited.remote.is_none());
     world.b.answer(world.now);
     world.run_ms(100);
     assert_eq!(world.a.log, ["200 INVITE"]);

@@ -90,13 +90,33 @@ fn candidates_and_credentials_may_come_in_any_order() {
         early.trickle(OFFERER);
         early.describe(OFFERER);
         early.run(Duration::from_secs(2));
-        assert_eq!(early.agents[ANSWERER].selected(), None);
+        // A lite agent needs nothing of the party's to answer it.
+        let is_lite = modes[ANSWERER] == IceMode::Lite;
+        assert_eq!(early.agents[ANSWERER].selected().is_some(), is_lite, "{modes:?}");
         early.describe(ANSWERER);
         early.run(Duration::from_secs(2));
         early.trickle(ANSWERER);
         early.run(Duration::from_secs(5));
         assert!(early.is_connected(), "{modes:?}: {:?}", early.events);
     }
+}
+
+/// Of two forks of an offer one is heard at once, and the other one's description comes: that one is the party.
+#[test]
+fn a_lite_agent_that_has_heard_another_than_its_party_begins_anew() {
+    let mut pair = pair([IceMode::Controlling, IceMode::Lite], Conditions::PERFECT, 3);
+    pair.trickle(OFFERER);
+    pair.describe(OFFERER);
+    pair.run(Duration::from_secs(2));
+    assert!(pair.agents[ANSWERER].selected().is_some());
+    let other = media_types::IceCredentials::new("fork2", "0123456789012345678901").expect("credentials");
+    pair.agents[ANSWERER].set_remote_credentials(pair.now, other);
+    pair.refusals.clear();
+    pair.run(Duration::from_secs(3));
+    assert!(!pair.refusals.is_empty(), "the first one is a stranger now");
+    // Its pair stays until there is another, or none in time.
+    pair.run(Duration::from_secs(31));
+    assert_eq!(pair.failure(ANSWERER), Some(Failure::Timeout));
 }
 
 #[test]
