@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build release demo load run test test-e2e lint bench-memory bench-bootstrap bench-relay bench-relay-srtp bench-setup bench-handshakes \
+.PHONY: help bootstrap build release demo load run test test-e2e test-webrtc lint bench-memory bench-bootstrap bench-relay bench-relay-srtp bench-setup bench-handshakes \
 	bench-sip bench-micro bench-srtp soak fuzz clean
 
 CARGO ?= cargo
@@ -36,6 +36,9 @@ test: build ## The whole suite: unit, property, simulation, fuzz corpus, SIPp ag
 
 test-e2e: build ## Only the end-to-end tests of bench/tests/it: SIPp against the real binaries
 	$(CARGO) test --package ringpath-bench --locked --test it
+
+test-webrtc: bench-bootstrap build ## Headless Chromium and aiortc calling and called by SIPp; screenshots and statistics in target/webrtc
+	$(CARGO) test --package ringpath-bench --locked --test it webrtc
 
 lint: ## Format, clippy with warnings as errors, licences and bans of dependencies
 	$(CARGO) fmt --all --check

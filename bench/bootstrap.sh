@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make bench-relay`, `make bench-sip`, `make bench-srtp` and a few tests need beyond `make bootstrap`: rtpengine,
-# Kamailio, libsrtp2 and baresip, the peers that we are measured beside, registered with and called by, sipvicious, and pjsua2 from
-# PyPI (5 MB) into `target/peers`. Safe to run again. Needs root for what is missing of Debian; the services are neither started nor
+# Kamailio, libsrtp2 and baresip, the peers that we are measured beside, registered with and called by, sipvicious, Chromium with
+# SIP.js and playwright-core from npm (3 MB), and pjsua2 and aiortc from PyPI (50 MB) into `target/peers`. Safe to run again. Needs root for what is missing of Debian; the services are neither started nor
 # enabled, and rtpengine's kernel module is not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,6 +22,21 @@ install_phones() {
         echo "bench-bootstrap: no pjsua2 here; wheels exist for Python 3.11 and 3.12, this is $(python3 --version)" >&2
 }
 
+# From the registry that npm is configured for, by the hashes of the lock. The lock is copied last, as the mark that all went well.
+install_browser_phone() {
+    local peers=${CARGO_TARGET_DIR:-target}/peers/webrtc from=bench/tests/it/webrtc
+    if cmp --silent "$from/package-lock.json" "$peers/package-lock.done"; then
+        return
+    fi
+    echo "bench-bootstrap: installing SIP.js and playwright-core into $peers"
+    rm -rf "$peers"
+    mkdir -p "$peers"
+    cp "$from/package.json" "$from/package-lock.json" "$peers"
+    (cd "$peers" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) &&
+        cp "$from/package-lock.json" "$peers/package-lock.done" ||
+        echo "bench-bootstrap: no SIP.js here; this is npm $(npm --version)" >&2
+}
+
 # command or file | Debian package
 needs=(
     "mount|mount"
@@ -31,6 +46,9 @@ needs=(
     "/usr/lib/baresip/modules/srtp.so|baresip-core"
     "/usr/include/srtp2/srtp.h|libsrtp2-dev"
     "python3|python3"
+    "chromium|chromium"
+    "node|nodejs"
+    "npm|npm"
 )
 
 missing=()
@@ -43,6 +61,7 @@ for need in "${needs[@]}"; do
 done
 if ((${#missing[@]} == 0)); then
     install_phones
+    install_browser_phone
     echo "bench-bootstrap: no package to install"
     exit 0
 fi
@@ -73,3 +92,4 @@ for package in rtpengine-daemon kamailio; do
 done
 echo "bench-bootstrap: installed ${missing[*]}"
 install_phones
+install_browser_phone

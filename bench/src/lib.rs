@@ -35,6 +35,7 @@ pub mod speech;
 pub mod speech_calls;
 pub mod stand;
 pub mod talk;
+pub mod tone;
 pub mod trial;
 pub mod usage;
 pub mod wait;

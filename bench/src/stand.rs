@@ -32,6 +32,8 @@ pub struct StandOptions {
     pub first_trunk: bool,
     /// Whether the control plane takes SIP over TLS, too.
     pub tls: bool,
+    /// Whether it takes SIP over secure WebSocket with the same certificate; needs `tls`.
+    pub wss: bool,
     /// Further lines of the `[sip]` section of the control plane's configuration.
     pub sip_extra: String,
     /// Further lines of the control plane's configuration.
@@ -48,6 +50,7 @@ impl Default for StandOptions {
             prefix: String::new(),
             first_trunk: false,
             tls: false,
+            wss: false,
             sip_extra: String::new(),
             control_extra: String::new(),
         }
@@ -68,6 +71,7 @@ pub struct Stand {
     control_ops: SocketAddr,
     sip: SocketAddr,
     tls: Option<(SocketAddr, Certificate)>,
+    wss: Option<SocketAddr>,
     caller: SocketAddr,
     callee: SocketAddr,
     first_trunk: SocketAddr,
@@ -131,9 +135,14 @@ impl Stand {
                 Certificate::issue(folder, "control", &host.ip().to_string())?,
             )),
         };
+        let wss = match options.wss {
+            false => None,
+            true => Some(host.address()?),
+        };
         let control = ControlOptions {
             sip,
             tls: tls.clone(),
+            wss,
             ops: control_ops,
             store: store.clone(),
             nodes: named,
@@ -152,6 +161,7 @@ impl Stand {
             control_ops,
             sip,
             tls,
+            wss,
             caller,
             callee,
             first_trunk,
@@ -179,6 +189,11 @@ impl Stand {
     /// Where the control plane takes SIP over TLS, and what proves it, with [`StandOptions::tls`].
     pub fn tls(&self) -> Option<&(SocketAddr, Certificate)> {
         self.tls.as_ref()
+    }
+
+    /// Where the control plane takes SIP over secure WebSocket, with [`StandOptions::wss`].
+    pub fn wss(&self) -> Option<SocketAddr> {
+        self.wss
     }
 
     /// A callee's script for this stand; start it before the caller.

@@ -10,6 +10,8 @@ pub struct ControlOptions {
     pub sip: SocketAddr,
     /// Where SIP listens over TLS, if it does, and with which certificate and key.
     pub tls: Option<(SocketAddr, Certificate)>,
+    /// Where it listens over secure WebSocket, if it does; needs `tls`.
+    pub wss: Option<SocketAddr>,
     /// Where metrics and health listen.
     pub ops: SocketAddr,
     /// The CDR database.
@@ -37,9 +39,10 @@ impl ControlOptions {
                 ),
             ),
         };
+        let wss = self.wss.map_or(String::new(), |at| format!(", \"wss:{at}\""));
         let mut text = format!(
             r#"[sip]
-listen = ["udp:{sip}", "tcp:{sip}"{listener}]
+listen = ["udp:{sip}", "tcp:{sip}"{listener}{wss}]
 {}
 {section}
 

@@ -238,6 +238,7 @@ fn ringpath(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
     }
     let options = ControlOptions {
         tls: None,
+        wss: None,
         sip: place.sip,
         ops,
         store,

@@ -14,3 +14,4 @@ mod sip_load;
 mod speech;
 mod srtp;
 mod talk;
+mod webrtc;
