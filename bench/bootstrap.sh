@@ -12,14 +12,14 @@ install_phones() {
     if cmp --silent bench/peers.txt "$peers/peers.txt"; then
         return
     fi
-    echo "bench-bootstrap: installing pjsua2 into $peers"
+    echo "bench-bootstrap: installing pjsua2 and aiortc into $peers"
     # The list comes last, as the mark that all went well.
     python3 -m venv --clear "$peers" &&
         "$peers/bin/python3" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
             --requirement bench/peers.txt &&
-        "$peers/bin/python3" -c 'import pjsua2' &&
+        "$peers/bin/python3" -c 'import pjsua2, aiortc, websockets' &&
         cp bench/peers.txt "$peers/peers.txt" ||
-        echo "bench-bootstrap: no pjsua2 here; wheels exist for Python 3.11 and 3.12, this is $(python3 --version)" >&2
+        echo "bench-bootstrap: no pjsua2 and aiortc here; wheels exist for Python 3.11 and 3.12, this is $(python3 --version)" >&2
 }
 
 # From the registry that npm is configured for, by the hashes of the lock. The lock is copied last, as the mark that all went well.

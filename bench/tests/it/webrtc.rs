@@ -199,8 +199,93 @@ fn assert_no_secrets(stand: &Stand) {
     }
 }
 
+/// Starts aiortc, which says a browser's tone.
+fn begin_aiortc(stand: &Stand, python: &Path, story: &str) -> Process {
+    let (wss, (_, certificate)) = (
+        stand.wss().expect("a listener"),
+        stand.tls().expect("a certificate"),
+    );
+    let (user, password) = USERS
+        .lines()
+        .next()
+        .and_then(|user| user.split_once(';'))
+        .unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/webrtc/peer.py");
+    let arguments = [
+        "-B",
+        script,
+        story,
+        &format!("wss://{wss}/"),
+        &certificate.authority.display().to_string(),
+        "ringpath.example",
+        user,
+        password,
+        NUMBER,
+        &BROWSER_HZ[0].to_string(),
+    ];
+    Process::start(
+        "aiortc",
+        python,
+        arguments.map(str::to_owned),
+        &[],
+        stand.folder(),
+    )
+    .unwrap()
+}
+
+/// It heard the phone, in this role of the handshake.
+fn assert_aiortc(stand: &Stand, mut aiortc: Process, role: &str) {
+    let status = aiortc.wait(STORY_WITHIN).unwrap();
+    let said = std::fs::read_to_string(stand.folder().join("aiortc.out")).unwrap();
+    assert!(
+        status.success(),
+        "{status}\n{said}\n{}\n{}",
+        aiortc.tail(),
+        stand.control.log_tail()
+    );
+    let result: Value = serde_json::from_str(said.trim()).unwrap();
+    assert_eq!(
+        (&result["role"], &result["state"]),
+        (&json!(role), &json!("connected")),
+        "{said}"
+    );
+    assert!(result["share"]["440"].as_f64().unwrap() > SHARE_MIN, "{said}");
+    std::fs::write(artefacts().join(format!("aiortc-{role}.json")), said).unwrap();
+}
+
+fn python(test: &str) -> Option<PathBuf> {
+    let python = peers().join("bin/python3");
+    if peers().join("peers.txt").exists() {
+        return Some(python);
+    }
+    skip(test, "aiortc is not installed; run `make bench-bootstrap`");
+    None
+}
+
 fn fields(stand: &Stand, name: &str, line: &str) {
     std::fs::write(stand.folder().join(name), format!("SEQUENTIAL\n{line}\n")).unwrap();
+}
+
+/// The other party has connected, and proven its password.
+fn await_registration(stand: &Stand, party: &Process) {
+    wait::until_true("the registration", WITHIN, || {
+        let registered = stand
+            .control_metrics()?
+            .value("ringpath_control_registrations", "");
+        Ok(registered == Some(1.0))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", party.tail(), stand.control.log_tail()));
+}
+
+/// The phone heard the other party, whose line was secured, and nothing is left of the call but its record.
+fn finish(stand: Stand, phone: PlainPhone, line: &pb::LineStatus) {
+    assert_secured(line);
+    let heard = phone.hang_up();
+    let share = heard.share(BROWSER_HZ[0]);
+    assert!(share > SHARE_MIN, "{share} of {} samples", heard.samples());
+    assert_no_secrets(&stand);
+    let cdrs = stand.finish().unwrap();
+    assert!(cdrs.len() == 1 && cdrs[0].answered, "{cdrs:#?}");
 }
 
 /// With hold, resume and a restart of ICE in mid-call.
@@ -228,17 +313,7 @@ fn a_browser_calls_a_plain_phone() {
         .unwrap_or_else(|error| panic!("{error:#}\n{}", callee.complaint()));
     assert_heard(&result, &[PHONE_HZ; 3]);
     assert_eq!(result["figures"]["codec"], "audio/PCMA", "{result}");
-    assert_secured(&line);
-    let heard = phone.hang_up();
-    assert!(
-        heard.share(BROWSER_HZ[0]) > SHARE_MIN,
-        "{} of {} samples",
-        heard.share(BROWSER_HZ[0]),
-        heard.samples()
-    );
-    assert_no_secrets(&stand);
-    let cdrs = stand.finish().unwrap();
-    assert!(cdrs.len() == 1 && cdrs[0].answered, "{cdrs:#?}");
+    finish(stand, phone, &line);
 }
 
 #[test]
@@ -252,13 +327,7 @@ fn a_plain_phone_calls_a_browser() {
     let mut phone = PlainPhone::new(stand.host().address().unwrap(), PHONE_HZ);
     fields(&stand, "caller.csv", &format!("0;{};1001;8;PCMA", phone.port()));
     let story = begin(&mut stand, &modules, "called");
-    wait::until_true("the browser to be registered", WITHIN, || {
-        let registered = stand
-            .control_metrics()?
-            .value("ringpath_control_registrations", "");
-        Ok(registered == Some(1.0))
-    })
-    .unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", story.tail(), stand.control.log_tail()));
+    await_registration(&stand, &story);
     let script = Script {
         fields: Some("caller.csv"),
         talk: Duration::from_secs(6),
@@ -275,17 +344,61 @@ fn a_plain_phone_calls_a_browser() {
     assert_eq!(result["figures"]["codec"], "audio/PCMA", "{result}");
     let connected_ms = result["figures"]["connected_ms"].as_f64().unwrap();
     assert!(connected_ms < CONNECTED_MS_MAX, "{result}");
-    assert_secured(&line);
-    let heard = phone.hang_up();
-    assert!(
-        heard.share(BROWSER_HZ[0]) > SHARE_MIN,
-        "{} of {} samples",
-        heard.share(BROWSER_HZ[0]),
-        heard.samples()
-    );
-    assert_no_secrets(&stand);
-    let cdrs = stand.finish().unwrap();
-    assert!(cdrs.len() == 1 && cdrs[0].answered, "{cdrs:#?}");
+    finish(stand, phone, &line);
+}
+
+/// The node sends the ClientHello; SIP is by Python's `websockets`.
+#[test]
+fn aiortc_calls_a_plain_phone_and_waits_for_the_handshake() {
+    let test = "webrtc-aiortc-calls";
+    let (true, Some(python)) = (sipp_is_here(test), python(test)) else {
+        return;
+    };
+    let mut stand = stand(test, &options());
+    stand.import_users(USERS, 2).unwrap();
+    let mut phone = PlainPhone::new(stand.host().address().unwrap(), PHONE_HZ);
+    fields(&stand, "callee.csv", &format!("{NUMBER};{};8;PCMA", phone.port()));
+    let script = Script {
+        fields: Some("callee.csv"),
+        ..stand.callee("webrtc/plain", 1)
+    };
+    let mut callee = stand.run(&script).unwrap();
+    let aiortc = begin_aiortc(&stand, &python, "calls");
+    phone.talk(callee.call_log().to_owned());
+    let line = node_line(&stand, 0, "aiortc-calls");
+    assert_aiortc(&stand, aiortc, "server");
+    callee
+        .finish(WITHIN)
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", callee.complaint()));
+    finish(stand, phone, &line);
+}
+
+/// It sends the ClientHello.
+#[test]
+fn a_plain_phone_calls_aiortc_which_begins_the_handshake() {
+    let test = "webrtc-aiortc-called";
+    let (true, Some(python)) = (sipp_is_here(test), python(test)) else {
+        return;
+    };
+    let mut stand = stand(test, &options());
+    stand.import_users(USERS, 2).unwrap();
+    let mut phone = PlainPhone::new(stand.host().address().unwrap(), PHONE_HZ);
+    fields(&stand, "caller.csv", &format!("0;{};1001;8;PCMA", phone.port()));
+    let aiortc = begin_aiortc(&stand, &python, "called");
+    await_registration(&stand, &aiortc);
+    let script = Script {
+        fields: Some("caller.csv"),
+        talk: Duration::from_secs(6),
+        ..stand.caller(SCENARIO, 1)
+    };
+    let mut caller = stand.run(&script).unwrap();
+    phone.talk(caller.call_log().to_owned());
+    let line = node_line(&stand, 1, "aiortc-called");
+    assert_aiortc(&stand, aiortc, "client");
+    caller
+        .finish(WITHIN)
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", caller.complaint()));
+    finish(stand, phone, &line);
 }
 
 /// Each has an association of its own with the node.
