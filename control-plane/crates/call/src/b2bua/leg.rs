@@ -11,7 +11,7 @@ use sip::{Destination, HeaderName, Message, Source, Transmit, Transport};
 #[derive(Debug)]
 pub(super) struct Leg {
     dialog: Dialog,
-    /// Where the party was reached when the dialog was made: for a target whose host is no IP address.
+    /// Where the party was reached when the dialog was made, or has connected from anew since: for a target whose host is no IP address.
     reached_at: Destination,
     /// Our `Contact` towards the party.
     contact: String,
@@ -193,6 +193,15 @@ impl Leg {
             transport,
             remote: (ip, port.unwrap_or(transport.default_port())).into(),
             flow,
+        }
+    }
+
+    /// A request that may change its target came by `source`. On WebSocket that is where the party is from now on: who changes networks
+    /// connects anew, and is nowhere else (RFC 7118 §5).
+    pub(super) fn comes_by(&mut self, source: &Source) {
+        let transport = self.reached_at.transport;
+        if transport.is_websocket() && transport == source.transport {
+            self.reached_at = (*source).into();
         }
     }
 

@@ -308,6 +308,9 @@ impl Call {
     ) -> Result<(), Refusal> {
         let max_forwards = check(hub, request, true)?;
         self.check_order(side, request)?;
+        if let Some(leg) = &mut self.legs[side] {
+            leg.comes_by(&source);
+        }
         check_session(hub, request)?;
         let is_refresh = request.method() == Some(Method::Update)
             && request.body().is_empty()

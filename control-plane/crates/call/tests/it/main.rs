@@ -31,4 +31,5 @@ mod table;
 mod transfers;
 mod trunks;
 mod ua;
+mod websocket;
 mod world;

@@ -48,6 +48,8 @@ pub struct World {
     pub answered: Vec<call::Answered>,
     /// What the B2BUA got, and from whom.
     pub tape: Vec<(SocketAddr, Bytes)>,
+    /// How A comes to the B2BUA, if not by UDP.
+    pub a_comes_by: Option<(Transport, FlowId)>,
 }
 
 pub fn hop(address: &str) -> NextHop {
@@ -130,6 +132,7 @@ impl World {
             deaf: Vec::new(),
             answered: Vec::new(),
             tape: Vec::new(),
+            a_comes_by: None,
         }
     }
 
@@ -303,9 +306,11 @@ impl World {
             return;
         }
         if to == self.b2bua_address() {
+            let comes_by = self.a_comes_by.filter(|_| from == self.a.address);
+            let (transport, flow) = comes_by.unwrap_or((Transport::Udp, FlowId(1)));
             let source = Source {
-                transport: Transport::Udp,
-                flow: FlowId(1),
+                transport,
+                flow,
                 remote: from,
                 local: to,
             };
