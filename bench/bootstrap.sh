@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what `make bench-relay`, `make bench-sip`, `make bench-srtp` and a few tests need beyond `make bootstrap`: rtpengine,
-# Kamailio, libsrtp2 and baresip, the peers that we are measured beside, registered with and called by, sipvicious, Chromium with
+# Kamailio, libsrtp2 and baresip, the peers that we are measured beside, registered with and called by, sipvicious, FFmpeg, Chromium with
 # SIP.js and playwright-core from npm (3 MB), and pjsua2 and aiortc from PyPI (50 MB) into `target/peers`. Safe to run again. Needs root for what is missing of Debian; the services are neither started nor
 # enabled, and rtpengine's kernel module is not installed.
 set -euo pipefail
@@ -47,6 +47,7 @@ needs=(
     "/usr/include/srtp2/srtp.h|libsrtp2-dev"
     "python3|python3"
     "chromium|chromium"
+    "ffmpeg|ffmpeg"
     "node|nodejs"
     "npm|npm"
 )

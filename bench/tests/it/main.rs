@@ -3,9 +3,11 @@
 mod baresip;
 mod bench;
 mod failover;
+mod ffmpeg;
 mod handshakes;
 mod media;
 mod pjsua;
+mod plain_phone;
 mod proxy;
 mod relay;
 mod scenarios;

@@ -2,8 +2,6 @@
 //!
 //! Everybody says a tone of its own, and is heard by its frequency at the other end. What is kept for people is in `target/webrtc`.
 
-mod plain_phone;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +13,7 @@ use ringpath_bench::wait;
 use serde_json::{Value, json};
 
 use crate::bench::{WITHIN, sipp_is_here, skip, stand};
-use crate::webrtc::plain_phone::PlainPhone;
+use crate::plain_phone::PlainPhone;
 
 const SCENARIO: &str = "webrtc/browser";
 const CHROMIUM: &str = "/usr/bin/chromium";

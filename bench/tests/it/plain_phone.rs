@@ -13,7 +13,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// Seconds at the end that are listened to: at the beginning a party still finds out where to send.
 const HEARD_SAMPLES: usize = 8_000;
 
-/// The media of a phone whose signalling is SIPp's: RTP with a tone in A-law, and what comes of the other party's.
+/// The media of a phone, whose signalling is SIPp's or nobody's: RTP with a tone in A-law, and what comes of the other party's.
 pub struct PlainPhone {
     socket: UdpSocket,
     hertz: f64,
@@ -57,8 +57,7 @@ impl PlainPhone {
 
     /// Talks from when SIPp's log says where to.
     pub fn talk(&mut self, log: PathBuf) {
-        let (socket, hertz, is_over) = (self.socket.try_clone().unwrap(), self.hertz, self.is_over.clone());
-        self.talking = Some(std::thread::spawn(move || {
+        self.begin(move || {
             let to = wait::until("where to talk to", WITHIN, || {
                 let text = std::fs::read_to_string(&log).unwrap_or_default();
                 let line = text.lines().find(|line| line.starts_with("talk "));
@@ -68,7 +67,19 @@ impl PlainPhone {
                     _ => None,
                 })
             });
-            let to = to.unwrap();
+            to.unwrap()
+        });
+    }
+
+    /// Talks to there from now on.
+    pub fn talk_to(&mut self, to: SocketAddr) {
+        self.begin(move || to);
+    }
+
+    fn begin(&mut self, to: impl FnOnce() -> SocketAddr + Send + 'static) {
+        let (socket, hertz, is_over) = (self.socket.try_clone().unwrap(), self.hertz, self.is_over.clone());
+        self.talking = Some(std::thread::spawn(move || {
+            let to = to();
             let mut heard = Vec::new();
             let mut number = 0usize;
             while !is_over.load(Ordering::Relaxed) {
