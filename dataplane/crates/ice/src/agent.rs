@@ -117,17 +117,18 @@ impl Agent {
             .map(|candidate| candidate.to_sdp_string())
     }
 
-    /// Tells what the party's description says. From now on the search has its time.
-    pub fn set_remote_credentials(&mut self, now: Timestamp, credentials: IceCredentials) {
+    /// Tells what the party's description says. From now on the search has its time. True when it begins anew: another one than the
+    /// party had been heard, and what came of that is not the party's.
+    pub fn set_remote_credentials(&mut self, now: Timestamp, credentials: IceCredentials) -> bool {
         if self.remote.as_ref() == Some(&credentials) {
-            return;
+            return false;
         }
         // Another fork of our offer has answered than the one that was heard first.
-        if self
+        let is_another = self
             .presumed
             .take()
-            .is_some_and(|presumed| presumed != credentials.ufrag())
-        {
+            .is_some_and(|presumed| presumed != credentials.ufrag());
+        if is_another {
             self.restart(now, self.credentials.clone());
         }
         self.agent.set_remote_credentials(to_is(&credentials));
@@ -136,6 +137,7 @@ impl Agent {
             self.deadline = Some(now + self.settings.timeout);
         }
         self.advance(now);
+        is_another
     }
 
     /// Adds a candidate of the party, as `a=candidate` has it. One with a name (mDNS) or of another transport is refused, which
@@ -169,6 +171,7 @@ impl Agent {
         self.credentials = credentials;
         self.remote = None;
         self.presumed = None;
+        self.silent = None;
         self.candidates = 0;
         self.sources.clear();
         self.transactions.clear();
@@ -248,8 +251,9 @@ impl Agent {
             self.fail(Failure::Timeout);
         }
         if self.consent_ends().is_some_and(|end| end <= now) {
-            let is_lite = self.settings.mode == IceMode::Lite;
-            self.silent = self.selected.filter(|_| is_lite);
+            // Whoever is looked for anew does not come back where it was.
+            let comes_back = self.settings.mode == IceMode::Lite && !self.is_searching_anew;
+            self.silent = self.selected.filter(|_| comes_back);
             self.fail(Failure::Consent);
         }
     }
@@ -337,6 +341,7 @@ impl Agent {
 
     fn select(&mut self, pair: (SocketAddr, SocketAddr)) {
         self.silent = None;
+        self.deadline = None;
         self.is_searching_anew = false;
         self.selected = Some(pair);
         let (local, remote) = pair;

@@ -18,8 +18,8 @@ const TRIALS_IN_ALL_MAX: u32 = 16;
 
 /// Handshakes that we begin anew with the party after one broke: somebody else may have a hand in it, and the next may do.
 const ATTEMPTS_MAX: u32 = 8;
-/// How soon a handshake of ours that may not begin yet is tried again.
-const ADMISSION_RETRY: Duration = Duration::from_millis(200);
+/// How soon a handshake of ours that may not begin yet, or that was broken, is tried again.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// How one line is set up.
 ///
@@ -152,7 +152,13 @@ impl LineSetup {
             Stage::Failed => moved || restarts,
             Stage::Connected(_) | Stage::Over => false,
         };
-        if !goes_on || tries_again {
+        // What was met before its description is not another party's, which our other credentials are for.
+        let was_unknown = self
+            .terms
+            .dtls
+            .as_ref()
+            .is_some_and(|dtls| dtls.fingerprints.is_empty());
+        if !goes_on || tries_again || (restarts && was_unknown) {
             self.begin_anew(around.admission);
         }
         self.take_over(around, terms);
@@ -193,7 +199,7 @@ impl LineSetup {
             && until <= now
         {
             self.stage = Stage::Over;
-            self.trials.clear();
+            self.clear_trials(around.admission);
         }
     }
 
@@ -248,13 +254,17 @@ impl LineSetup {
     }
 
     /// Has the agent search by these terms: a new one, one that begins anew, or the same with more candidates.
-    fn search(&mut self, around: &Surroundings<'_>, terms: &SetupTerms, wanted: &IceSpec) {
+    fn search(&mut self, around: &mut Surroundings<'_>, terms: &SetupTerms, wanted: &IceSpec) {
         let now = around.now;
         let before = self.terms.ice.as_ref();
         let restarts = before.is_some_and(|before| wanted.restarts(before));
         self.is_searching_anew |= restarts;
         if restarts {
             self.candidates.clear();
+            if self.waits() {
+                // It has its time from the next pair.
+                self.deadline = None;
+            }
         }
         let is_same_mode = before.is_some_and(|before| before.mode == wanted.mode);
         let agent = match self.ice.take().filter(|_| is_same_mode) {
@@ -275,9 +285,17 @@ impl LineSetup {
             }
         };
         let agent = self.ice.insert(agent);
-        if let Some(remote) = &wanted.remote {
-            agent.set_remote_credentials(now, remote.clone());
+        let begins_anew = wanted
+            .remote
+            .as_ref()
+            .is_some_and(|remote| agent.set_remote_credentials(now, remote.clone()));
+        if begins_anew {
+            // The handshake that was under way was with another fork of our offer.
+            self.is_searching_anew = true;
+            self.candidates.clear();
+            self.begin_anew(around.admission);
         }
+        let Some(agent) = &mut self.ice else { return };
         for candidate in &wanted.candidates {
             if self.candidates.len() < CANDIDATES_MAX && self.candidates.insert(candidate.clone()) {
                 // One that cannot be used is no failure: checks show where the party is.
@@ -451,10 +469,13 @@ impl LineSetup {
             return;
         }
         match self.begin_trial(around, &dtls, remote) {
-            Ok(_) => self.attempts += 1,
+            Ok(_) => {
+                self.attempts += 1;
+                self.latest_failure = None;
+            }
             Err(refused) => {
                 self.latest_failure = Some(refused.drop_reason().reason());
-                self.retry = Some(around.now + ADMISSION_RETRY);
+                self.retry = Some(around.now + RETRY);
             }
         }
     }
@@ -490,7 +511,7 @@ impl LineSetup {
                     });
                 }
                 Some(dtls::Event::Failed(failure)) => {
-                    self.lose(around.admission, place, failure);
+                    self.lose(around, place, failure);
                 }
             }
         }
@@ -498,25 +519,28 @@ impl LineSetup {
 
     /// This one is the party; others were not.
     fn won(&mut self, around: &mut Surroundings<'_>, place: usize) {
-        let winner = self.trials.swap_remove(place);
+        let mut winner = self.trials.swap_remove(place);
         self.clear_trials(around.admission);
+        if std::mem::take(&mut winner.is_under_way) {
+            around.admission.end();
+        }
         self.trials.push(winner);
         self.stage = Stage::Connected(around.now + around.config.linger);
         (self.deadline, self.retry) = (None, None);
     }
 
     /// A handshake came to nothing. The line's has when the party, where it is expected, has shown that another one would not do
-    /// better; what is broken on the way may be another's doing, and the time is not over.
-    fn lose(&mut self, admission: &mut Admission, place: usize, failure: Failure) {
+    /// better; else one that is ours is begun anew soon, for what breaks one on the way may be another's doing.
+    fn lose(&mut self, around: &mut Surroundings<'_>, place: usize, failure: Failure) {
         let lost = self.trials.remove(place);
         if lost.is_under_way {
-            admission.end();
+            around.admission.end();
         }
         self.latest_failure = Some(failure.reason());
         let is_final = match failure {
             Failure::Protocol | Failure::Queue => self.attempts >= ATTEMPTS_MAX,
-            // Without the description its time has not begun.
-            Failure::Timeout => self.deadline.is_some(),
+            // One that began before the description has a time of its own.
+            Failure::Timeout => self.deadline.is_some_and(|deadline| deadline <= around.now),
             Failure::Fingerprint
             | Failure::Certificate
             | Failure::Profile
@@ -524,8 +548,9 @@ impl LineSetup {
             | Failure::Closed => true,
         };
         if self.expected() == Some(lost.remote) && is_final {
-            return self.fail(admission, failure.reason());
+            return self.fail(around.admission, failure.reason());
         }
+        self.retry = Some(around.now + RETRY);
         if failure == Failure::Fingerprint {
             self.tell(SetupNews::Refused(DropReason::DtlsFingerprint));
         }

@@ -26,7 +26,8 @@ const SEQUENCE_STEP_MAX: u16 = 16;
 /// a party that was replaced may send until its BYE, and from the same host as its successor.
 ///
 /// While learning, packets of other allowed sources are dropped: one packet from a stranger is never forwarded. Once
-/// locked, every other source is dropped (the flaw class of CVE-2025-53399 is a lock that a stranger can move).
+/// locked, every other source is dropped (the flaw class of CVE-2025-53399 is a lock that a stranger can move). Only a source that has
+/// proven by other means that it is the party, by a handshake, takes the lock from another.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(crate) struct Latch {

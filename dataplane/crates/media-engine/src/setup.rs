@@ -97,7 +97,11 @@ impl Setup {
 
     pub(crate) fn state(&self) -> SetupState {
         SetupState {
-            selected: self.search.selected,
+            // While another is searched for the pair before is nobody's, though media still takes it.
+            selected: self
+                .search
+                .selected
+                .filter(|_| self.search.state != IceState::Checking),
             connected: self.handshake.state == DtlsState::Connected,
         }
     }

@@ -313,3 +313,62 @@ fn the_credentials_of_another_party_alone_begin_another_search() {
     assert_eq!(course, [("selected", address), ("secured", address)]);
     bench.assert_secured_with(1);
 }
+
+/// Two forks of our offer: one is heard before any description is there, and shakes hands; the other one answers.
+#[test]
+fn who_was_heard_first_is_not_taken_for_the_party_that_answers() {
+    let mut bench = Bench::new(Config::default(), Conditions::PERFECT, 44);
+    let mut random = Random::from_number(44);
+    bench.parties.push(Party::new(home(), 44));
+    bench.begins_with = Some(bench.identity.fingerprint().clone());
+    let ice = bench.with_ice(0, IceMode::Lite, &mut random);
+    let invited = SetupTerms {
+        remote: None,
+        latching: Latching::Off,
+        ice: Some(media_types::IceSpec {
+            remote: None,
+            candidates: vec![],
+            ..ice.clone()
+        }),
+        ..bench.terms(DtlsRole::Passive, vec![])
+    };
+    bench.set(invited.clone());
+    bench.run_until(MINUTE, |bench| bench.parties[0].keys.is_some());
+    assert!(selections(&bench) > 0, "a lite agent answers at once");
+    assert!(bench.secured().is_none(), "nobody knows who that is");
+    let address = ([203, 0, 113, 40], 4_000).into();
+    let mut fork = Party::new(address, 45);
+    let theirs = IceCredentials::random(&mut random);
+    let settings = ice::Settings {
+        mode: IceMode::Controlling,
+        ..ice::Settings::default()
+    };
+    let mut agent = ice::Agent::new(
+        settings,
+        theirs.clone(),
+        &[address],
+        crate::bench::epoch_of(),
+        bench.now,
+    );
+    agent.set_remote_credentials(bench.now, ice.local.clone());
+    let candidate = "candidate:1 1 udp 2130706431 192.0.2.1 20000 typ host";
+    agent
+        .add_remote_candidate(bench.now, candidate)
+        .expect("a candidate");
+    fork.ice = Some(agent);
+    let fingerprint = fork.fingerprint();
+    bench.parties.push(fork);
+    bench.set(SetupTerms {
+        ice: Some(media_types::IceSpec {
+            remote: Some(theirs),
+            candidates: vec![],
+            ..ice
+        }),
+        dtls: bench.terms(DtlsRole::Passive, vec![fingerprint]).dtls,
+        ..invited
+    });
+    bench.run_until(MINUTE, |bench| bench.parties[1].keys.is_some());
+    bench.run_until(Duration::from_secs(1), |_| false);
+    assert_eq!(bench.failed(), None);
+    bench.assert_secured_with(1);
+}
