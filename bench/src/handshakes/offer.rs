@@ -17,8 +17,9 @@ use crate::node_client::NodeClient;
 use crate::relay::contender::faces_of;
 use crate::wait;
 
-/// Handshakes at once, each with its connection to the node: at a thousand a second each may take that many milliseconds.
-const PARTIES: usize = 64;
+/// Handshakes at once, each with its connection to the node: at a thousand a second each may take that many milliseconds. More threads
+/// would cost the load's core more than they bring.
+const PARTIES: usize = 16;
 /// How far parties stand behind the load.
 const NICE: i32 = 10;
 /// A party may be done before the node is, and a call that ends then counts for nothing.
