@@ -1,6 +1,6 @@
 //! SRTP by FFmpeg, which we did not write, with a party in clear: each hears the other's tone, in every suite that FFmpeg has.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use proto::media_v1 as pb;
 use ringpath_bench::call_request;
@@ -40,12 +40,14 @@ fn wire(suite: (&str, pb::SrtpSuite), key: &str) -> pb::SrtpKey {
     }
 }
 
-/// An even port that nobody has.
-fn free(host: &mut Host) -> SocketAddr {
+/// An even port at the address of `host` with the next one: FFmpeg takes both at all addresses, so nobody may have them at any.
+fn free(host: &Host) -> SocketAddr {
     loop {
-        let address = host.address().unwrap();
-        if address.port().is_multiple_of(2) && UdpSocket::bind(address).is_ok() {
-            return address;
+        let rtp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = rtp.local_addr().unwrap().port();
+        let rtcp = port.checked_add(1).filter(|_| port.is_multiple_of(2));
+        if rtcp.is_some_and(|rtcp| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, rtcp)).is_ok()) {
+            return SocketAddr::new(host.ip().into(), port);
         }
     }
 }
@@ -66,8 +68,8 @@ fn ffmpeg_with_srtp_and_a_phone_without_hear_each_other() {
     for suite in SUITES {
         for sends in [true, false] {
             let name = format!("{}-{}", suite.0, if sends { "sends" } else { "hears" });
-            let ffmpeg_at = free(&mut host);
-            let mut phone = PlainPhone::new(free(&mut host), PHONE_HZ);
+            let ffmpeg_at = free(&host);
+            let mut phone = PlainPhone::new(free(&host), PHONE_HZ);
             let (its_key, our_key) = (key("ffmpeg"), key("node"));
             let mut request = call_request::plain(
                 &name,
