@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::{Config, Media, MediaNode};
-use crate::draining::Draining;
+use crate::draining::{Draining, Opened};
 use crate::metrics::{self, Sources};
 use crate::operators::Operators;
 use crate::registration;
@@ -66,9 +66,8 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     let clock = MonotonicClock::start();
     let mut random = Random::from_seed(ops::random::seed().context("no randomness")?);
 
-    let records = open_store(&config).await?;
+    let (draining, records) = open_store(&config).await?;
     let journal = records.journal;
-    let draining = Draining::start(records.drain)?;
 
     let transport = open_transport(&config, connections_max)?;
     let mut table = Table::new(
@@ -301,11 +300,11 @@ fn connections_max(config: &Config) -> usize {
     wanted.min(left)
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
+async fn open_store(config: &Config) -> anyhow::Result<(Draining, Opened)> {
     let options = config.store.options();
     let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-    let opened = store::open(&options, now_ms).await.context("store.path")?;
+    let (draining, opened) = Draining::open(options, now_ms).await.context("store.path")?;
     let store::Recovery {
         records,
         torn_bytes,
@@ -323,7 +322,7 @@ async fn open_store(config: &Config) -> anyhow::Result<store::Store> {
             "recovered from a hard stop"
         );
     }
-    Ok(opened)
+    Ok((draining, opened))
 }
 
 fn open_transport(config: &Config, connections_max: usize) -> anyhow::Result<Transport> {

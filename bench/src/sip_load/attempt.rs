@@ -132,6 +132,7 @@ impl Offer<'_> {
         // A run that is not over by then is killed, and the calls that it still had have failed.
         let end = begun + duration + PATIENCE;
         let _ = uac.process.wait(end.saturating_since(clock.now()));
+        contender.settle()?;
         let work = contender.run_time()?.saturating_sub(before[0]);
         if let Some(uas) = &mut uas {
             uas.process.kill()?;

@@ -8,8 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use ops::clock::MonotonicClock;
 use serde::Serialize;
 
+use crate::metrics::Metrics;
 use crate::plane::{ControlOptions, NodeOptions, Plane};
 use crate::process::Process;
 use crate::relay::privilege;
@@ -19,6 +21,9 @@ use crate::{usage, wait};
 const KAMAILIO: &str = "kamailio";
 const REALM: &str = "example.com";
 const READY_WITHIN: Duration = Duration::from_secs(15);
+/// How long call records may take to the database after a run, and how often is looked.
+const STORED_WITHIN: Duration = Duration::from_secs(30);
+const STORED_LOOK: Duration = Duration::from_millis(100);
 /// Two pairs of ports a call: as many as an address has.
 const MEDIA_CALLS_MAX: u32 = 10_000;
 
@@ -147,6 +152,36 @@ impl Contender {
     /// Processor time of all its processes so far.
     pub fn run_time(&self) -> anyhow::Result<Duration> {
         self.processes()?.into_iter().map(usage::run_time).sum()
+    }
+
+    /// Waits until the call records of all calls so far are in the database: their processor time is the calls', too.
+    pub fn settle(&self) -> anyhow::Result<()> {
+        let Self::Ringpath(planes) = self else {
+            return Ok(());
+        };
+        let listeners = &planes.0.announcement().listeners;
+        let (_, _, ops) = listeners
+            .iter()
+            .find(|(role, ..)| role == "ops")
+            .context("no listener for metrics")?;
+        let ops = ops.parse().with_context(|| ops.clone())?;
+        let clock = MonotonicClock::start();
+        let begun = clock.now();
+        loop {
+            let metrics = Metrics::fetch(ops)?;
+            let waiting = metrics
+                .value("cdr_store_lag_records", "")
+                .context("no cdr_store_lag_records in the metrics")?;
+            if waiting == 0.0 {
+                return Ok(());
+            }
+            let passed = clock.now().saturating_since(begun);
+            ensure!(
+                passed < STORED_WITHIN,
+                "{waiting} call records are not stored after {passed:?}"
+            );
+            wait::pass(STORED_LOOK);
+        }
     }
 
     /// Memory of all its processes in bytes, what they share counted once. That of a media node is not the call's here.

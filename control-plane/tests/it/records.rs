@@ -1,5 +1,6 @@
 //! No record of a call that had ended is lost, whatever happens to the process.
 
+use std::fs;
 use std::path::Path;
 
 use sqlx::sqlite::SqliteConnectOptions;
@@ -50,6 +51,31 @@ pub fn rows(database: &Path) -> Vec<Row> {
             })
             .collect()
     })
+}
+
+/// The field `nice` of proc_pid_stat(5), which is a thread's under `task`, beside the thread's name.
+fn niceness(task: &Path) -> (String, i32) {
+    let stat = fs::read_to_string(task.join("stat")).unwrap();
+    let (name, fields) = stat.split_once('(').unwrap().1.rsplit_once(") ").unwrap();
+    (
+        name.to_owned(),
+        fields.split(' ').nth(16).unwrap().parse().unwrap(),
+    )
+}
+
+#[test]
+fn the_threads_of_the_store_stand_back_behind_that_of_sip() {
+    let plane = Control::alone().run();
+    let tasks = fs::read_dir(format!("/proc/{}/task", plane.id())).unwrap();
+    let threads: Vec<_> = tasks.map(|task| niceness(&task.unwrap().path())).collect();
+    let own = threads.iter().find(|(name, _)| name.starts_with("ringpath"));
+    let own = own.expect("the main thread").1;
+    for of_store in ["store", "sqlx-sqlite"] {
+        let found = threads.iter().find(|(name, _)| name.starts_with(of_store));
+        let (_, niceness) = found.unwrap_or_else(|| panic!("no thread {of_store} in {threads:?}"));
+        assert_eq!(*niceness, (own + 10).min(19), "{threads:?}");
+    }
+    plane.stop();
 }
 
 #[test]
