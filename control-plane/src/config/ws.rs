@@ -14,8 +14,14 @@ pub struct WebSocket {
     pub origins: Vec<String>,
     /// A client must have asked for WebSocket within this time, or its connection is closed.
     pub handshake_timeout_ms: u64,
+    /// Clients that are asking for WebSocket at once; beyond it new connections are closed.
+    pub handshakes_max: usize,
+    /// Those of one IPv4 address or IPv6 /64.
+    pub handshakes_per_source_max: usize,
     /// A client that was silent for so long is asked whether it is there.
     pub ping_interval_ms: u64,
+    /// Frames that a message may come in.
+    pub fragments_max: u32,
 }
 
 impl Default for WebSocket {
@@ -23,7 +29,10 @@ impl Default for WebSocket {
         Self {
             origins: Vec::new(),
             handshake_timeout_ms: 5_000,
+            handshakes_max: 500,
+            handshakes_per_source_max: 50,
             ping_interval_ms: 30_000,
+            fragments_max: 64,
         }
     }
 }
@@ -34,7 +43,10 @@ impl WebSocket {
         sip_transport::WebSocket {
             origins: self.origins.clone(),
             handshake_timeout: Duration::from_millis(self.handshake_timeout_ms),
+            handshakes_max: self.handshakes_max,
+            handshakes_per_source_max: self.handshakes_per_source_max,
             ping_interval: Duration::from_millis(self.ping_interval_ms),
+            fragments_max: self.fragments_max,
         }
     }
 }
@@ -55,6 +67,13 @@ impl Validate for WebSocket {
             }
         }
         problems.range("handshake_timeout_ms", self.handshake_timeout_ms, 100..=60_000);
+        problems.range("handshakes_max", self.handshakes_max, 1..=1_000_000);
+        problems.range(
+            "handshakes_per_source_max",
+            self.handshakes_per_source_max,
+            1..=1_000_000,
+        );
+        problems.range("fragments_max", self.fragments_max, 1..=65_536);
         problems.range("ping_interval_ms", self.ping_interval_ms, 1_000..=3_600_000);
     }
 }

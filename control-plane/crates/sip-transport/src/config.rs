@@ -95,8 +95,15 @@ pub struct WebSocket {
     pub origins: Vec<String>,
     /// A client must have asked for WebSocket within this time, or its connection is closed.
     pub handshake_timeout: Duration,
+    /// Clients that are asking for WebSocket, TLS handshakes of theirs included; beyond it a new connection is closed at once.
+    pub handshakes_max: usize,
+    /// Those of one IPv4 address or IPv6 /64 among them, in place of [`Tls::handshakes_per_source_max`]; beyond it a new connection is
+    /// closed at once.
+    pub handshakes_per_source_max: usize,
     /// A client that was silent for so long is asked whether it is there; the idle time is what it has for an answer.
     pub ping_interval: Duration,
+    /// Frames that a message may come in; beyond it the connection is closed.
+    pub fragments_max: u32,
 }
 
 impl WebSocket {
@@ -114,7 +121,10 @@ impl Default for WebSocket {
         Self {
             origins: Vec::new(),
             handshake_timeout: Duration::from_secs(5),
+            handshakes_max: 500,
+            handshakes_per_source_max: 50,
             ping_interval: Duration::from_secs(30),
+            fragments_max: 64,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! SIP over UDP, TCP and TLS on Tokio (RFC 3261 §18).
+//! SIP over UDP, TCP, TLS and WebSocket on Tokio (RFC 3261 §18, RFC 7118).
 //!
 //! [`Transport::bind`] opens the listeners. What comes in is parsed here and handed over by [`Transport::receive`], in
 //! an order that serves calls that exist before new ones; [`Transport::send`] sends and never waits.
@@ -7,7 +7,7 @@
 //! keep-alives, sources that are banned or send too much, scanners, new requests beyond what the owner keeps up with (503
 //! with `Retry-After`, least important first), connections that are idle, too many, too slow in what they send or too slow in what they take. Each has a counter.
 //!
-//! A [`sip::Destination`] is an address: [`dns`] finds those of a name (RFC 3263). Not here yet: WebSocket.
+//! A [`sip::Destination`] is an address: [`dns`] finds those of a name (RFC 3263).
 //!
 //! Every limit is in [`Config`]. Absent from this crate: transactions, dialogs, calls.
 #![forbid(unsafe_code)]

@@ -118,7 +118,13 @@ impl Shared {
             return self.unsent(*outgoing);
         };
         let (group, name) = self.group(place, &destination);
-        let found = self.table().find(group, &destination, name.as_ref());
+        let found = match destination.transport.is_websocket() {
+            // Behind the address of one browser there may be another by now.
+            true => destination
+                .flow
+                .and_then(|flow| Some((flow, self.table().find_flow(flow)?))),
+            false => self.table().find(group, &destination, name.as_ref()),
+        };
         let Some((flow, handle)) = found else {
             if destination.transport.is_websocket() {
                 // Whoever it was comes back by itself, or not at all (RFC 7118 §5).

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use sip::{Destination, FlowId, Transmit, Transport as Protocol};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -78,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) bound: Vec<Bound>,
     pub(crate) udp: Vec<Udp>,
     pub(crate) tls: Option<Tls>,
+    /// Clients that may still ask for WebSocket.
+    pub(crate) asking: Arc<Semaphore>,
     /// The names that peers of TLS have to prove, by their number.
     peers: RwLock<Vec<ServerName<'static>>>,
     table: Mutex<Table>,
@@ -194,6 +196,9 @@ impl Transport {
             bound,
             udp,
             tls,
+            asking: Arc::new(Semaphore::new(
+                config.websocket.handshakes_max.min(Semaphore::MAX_PERMITS),
+            )),
             peers: RwLock::new(peers),
             config,
         });

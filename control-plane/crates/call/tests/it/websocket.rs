@@ -8,17 +8,6 @@ use crate::world::{B, World, config};
 
 /// The connection that the last request to A left by.
 fn flow_to_a(world: &World) -> Option<FlowId> {
-    for s in world
-        .sent
-        .iter()
-        .filter(|s| s.destination.remote == world.a.address)
-    {
-        eprintln!(
-            "{:?} {:?}",
-            s.destination,
-            String::from_utf8_lossy(&s.bytes).lines().next()
-        );
-    }
     let to_a = |sent: &&sip::Transmit| {
         sent.destination.remote == world.a.address && !sent.bytes.starts_with(b"SIP/")
     };

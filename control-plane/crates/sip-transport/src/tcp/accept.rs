@@ -6,9 +6,9 @@ use std::time::Duration;
 use sip::{FlowId, Source, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio_tungstenite::WebSocketStream;
 
-use super::connect::Entered;
 use super::{Stream, connection};
 use crate::counters::Drop;
 use crate::transport::Shared;
@@ -80,68 +80,80 @@ fn admit(shared: &Arc<Shared>, tcp: &Tcp, stream: TcpStream, remote: SocketAddr)
     if of_source.connections >= shared.config.connections_per_source_max {
         return shared.counters.drop(Drop::ConnectionsPerSource);
     }
-    let of_source_max = shared
-        .config
-        .tls
-        .as_ref()
-        .map(|tls| tls.handshakes_per_source_max);
-    let is_tls = tcp.transport.is_secure();
-    if is_tls && of_source_max.is_some_and(|max| of_source.handshakes >= max) {
+    let (is_tls, is_websocket) = (tcp.transport.is_secure(), tcp.transport.is_websocket());
+    let of_source_max = match &shared.config.tls {
+        _ if is_websocket => Some(shared.config.websocket.handshakes_per_source_max),
+        Some(tls) if is_tls => Some(tls.handshakes_per_source_max),
+        _ => None,
+    };
+    if of_source_max.is_some_and(|max| of_source.handshakes >= max) {
         return shared.counters.drop(Drop::HandshakesPerSource);
     }
-    let permit = match shared.tls.as_ref().filter(|_| is_tls) {
-        None => None,
-        Some(tls) => match tls.handshakes.clone().try_acquire_owned() {
-            Ok(permit) => Some(permit),
-            Err(_) => return shared.counters.drop(Drop::HandshakesMax),
-        },
+    let securing = shared.tls.as_ref().filter(|_| is_tls).map(|tls| &tls.handshakes);
+    let asking = is_websocket.then_some(&shared.asking);
+    let (Ok(securing), Ok(asking)) = (permit(securing), permit(asking)) else {
+        return shared.counters.drop(Drop::HandshakesMax);
     };
     let entered = shared.enter(FlowId::of_listener(tcp.place), remote);
     let (shared, transport) = (shared.clone(), tcp.transport);
-    if is_tls {
+    if of_source_max.is_some() {
         shared.table().handshake_begins(remote.ip());
     }
     tokio::spawn(async move {
-        let secured = secure(&shared, entered.flow, stream, permit).await;
-        if is_tls {
+        let begun = begin(&shared, transport, entered.flow, stream, securing).await;
+        drop(asking);
+        if of_source_max.is_some() {
             shared.table().handshake_ends(remote.ip());
         }
-        match secured {
-            Ok(stream) if transport.is_websocket() => {
-                begin_websocket(shared, transport, remote, stream, entered).await;
+        match begun {
+            Ok(Begun::Stream(stream)) => connection::run(shared, remote, stream, entered).await,
+            Ok(Begun::WebSocket(stream, local)) => {
+                let source = Source {
+                    transport,
+                    flow: entered.flow,
+                    remote,
+                    local: local.unwrap_or(remote),
+                };
+                ws::run(shared, source, stream, entered).await;
             }
-            Ok(stream) => connection::run(shared, remote, stream, entered).await,
             Err((reason, error)) => {
-                tracing::debug!(%remote, %error, "TLS handshake of a client");
+                tracing::debug!(%remote, %error, "handshake of a client");
                 entered.give_up(&shared, reason);
             }
         }
     });
 }
 
-/// Serves a client that has yet to ask for WebSocket.
-async fn begin_websocket(
-    shared: Arc<Shared>,
+/// A place among those that may be at something at once, where there is a limit.
+fn permit(of: Option<&Arc<Semaphore>>) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
+    of.map(|of| of.clone().try_acquire_owned()).transpose()
+}
+
+/// What a client has begun.
+enum Begun {
+    /// SIP, as it is.
+    Stream(Stream),
+    /// SIP over WebSocket, at this address of ours. Boxed: it is much more than the other.
+    WebSocket(Box<WebSocketStream<ws::Metered>>, Option<SocketAddr>),
+}
+
+/// Waits for what a client has to do before it may speak SIP. The TLS handshake holds `securing` meanwhile.
+async fn begin(
+    shared: &Shared,
     transport: Transport,
-    remote: SocketAddr,
-    stream: Stream,
-    entered: Entered,
-) {
+    flow: FlowId,
+    stream: TcpStream,
+    securing: Option<OwnedSemaphorePermit>,
+) -> Result<Begun, (Drop, io::Error)> {
+    let stream = secure(shared, flow, stream, securing).await?;
+    if !transport.is_websocket() {
+        return Ok(Begun::Stream(stream));
+    }
     // Without it small messages wait for acknowledgements; when it cannot be set they do, and arrive all the same.
     let _ = stream.tcp().set_nodelay(true);
-    let source = Source {
-        transport,
-        flow: entered.flow,
-        remote,
-        local: stream.tcp().local_addr().unwrap_or(remote),
-    };
-    match ws::upgrade(stream, &shared.config).await {
-        Ok(stream) => ws::run(shared, source, stream, entered).await,
-        Err((reason, error)) => {
-            tracing::debug!(%remote, %error, "WebSocket handshake of a client");
-            entered.give_up(&shared, reason);
-        }
-    }
+    let local = stream.tcp().local_addr().ok();
+    let stream = ws::upgrade(stream, &shared.config).await?;
+    Ok(Begun::WebSocket(Box::new(stream), local))
 }
 
 /// Waits for the handshake of a TLS client, which holds `permit` meanwhile.

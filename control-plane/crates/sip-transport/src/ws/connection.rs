@@ -1,20 +1,25 @@
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use sip::message::framing::DatagramKind;
 use sip::{Message, Source, Transmit};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message as Frame};
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
+use super::metered::Metered;
 use crate::counters::Drop;
 use crate::intake::Intake;
 use crate::outgoing::{Otherwise, Outgoing};
-use crate::tcp::{Entered, LAST_WORDS, Stream};
+use crate::tcp::{Entered, LAST_WORDS};
 use crate::transport::Shared;
 
 /// Why a connection ended.
@@ -41,10 +46,20 @@ impl End {
     }
 }
 
+/// What is heard of a peer.
+enum Heard {
+    /// A frame of control, or a message; nothing more to come if `None`.
+    Frame(Option<Result<Frame, Error>>),
+    /// A part of what is yet to be complete.
+    Part,
+}
+
 struct Connection {
     shared: Arc<Shared>,
-    stream: WebSocketStream<Stream>,
+    stream: Box<WebSocketStream<Metered>>,
     source: Source,
+    /// What there was no room for. While it waits nothing is read, which slows its sender.
+    held: Option<Message>,
     /// When something last came.
     heard: Instant,
     /// When the peer was last asked whether it is there.
@@ -55,7 +70,7 @@ struct Connection {
 pub(crate) async fn run(
     shared: Arc<Shared>,
     source: Source,
-    stream: WebSocketStream<Stream>,
+    stream: Box<WebSocketStream<Metered>>,
     entered: Entered,
 ) {
     let Entered {
@@ -68,6 +83,7 @@ pub(crate) async fn run(
         shared,
         stream,
         source,
+        held: None,
         heard: now,
         asked: now,
     };
@@ -81,14 +97,8 @@ pub(crate) async fn run(
         connection.shared.counters.drop(reason);
     }
     tracing::debug!(remote = %source.remote, ?end, "WebSocket connection ended");
-    if let Some(code) = end.code() {
-        let goodbye = connection.stream.close(Some(CloseFrame {
-            code,
-            reason: Utf8Bytes::default(),
-        }));
-        // When it does not take that, so be it.
-        let _ = tokio::time::timeout(LAST_WORDS, goodbye).await;
-    }
+    // When it does not take that, so be it.
+    let _ = tokio::time::timeout(LAST_WORDS, connection.part(end)).await;
     queue.close();
     unwritten
         .into_iter()
@@ -106,18 +116,20 @@ impl Connection {
         unwritten: &mut Option<Box<Outgoing>>,
     ) -> End {
         loop {
-            let (idle, ask) = (
-                self.shared.config.idle_timeout,
-                self.shared.config.websocket.ping_interval,
-            );
-            let until = (self.heard + idle).min(self.heard.max(self.asked) + ask);
+            let config = &self.shared.config;
+            let silent = (self.heard + config.idle_timeout)
+                .min(self.heard.max(self.asked) + config.websocket.ping_interval);
+            let known = self.stream.get_ref().unfinished();
+            let until = known.map_or(silent, |since| silent.min(since + config.message_timeout));
+            let heard = poll_fn(|context| poll_heard(&mut self.stream, known, context));
             let done = tokio::select! {
-                frame = self.stream.next() => self.take(frame).await,
+                heard = heard, if self.held.is_none() => self.take(heard).await,
+                () = self.shared.inbox.room(), if self.held.is_some() => self.offer_again().await,
                 outgoing = queue.recv() => match outgoing {
                     None => Err(End::Told),
                     Some(outgoing) => self.write(unwritten.insert(outgoing)).await.map(|()| *unwritten = None),
                 },
-                () = tokio::time::sleep_until(until) => self.ask().await,
+                () = tokio::time::sleep_until(until) => self.look().await,
             };
             if let Err(end) = done {
                 return end;
@@ -125,30 +137,46 @@ impl Connection {
         }
     }
 
-    /// The peer was silent for long: asks it whether it is there, or ends.
-    async fn ask(&mut self) -> Result<(), End> {
-        if self.heard.elapsed() >= self.shared.config.idle_timeout {
+    /// The peer has been silent for long, or at one message: asks it whether it is there, or ends.
+    async fn look(&mut self) -> Result<(), End> {
+        let config = &self.shared.config;
+        let unfinished = self.stream.get_ref().unfinished();
+        if unfinished.is_some_and(|since| since.elapsed() >= config.message_timeout) {
+            return Err(End::Dropped(Drop::ConnectionSlow));
+        }
+        if self.heard.elapsed() >= config.idle_timeout {
             return Err(End::Dropped(Drop::ConnectionIdle));
         }
         self.asked = Instant::now();
         self.send(Frame::Ping(Bytes::new())).await
     }
 
-    async fn take(&mut self, frame: Option<Result<Frame, Error>>) -> Result<(), End> {
-        let frame = match frame {
-            None => return Err(End::Peer),
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Err(ended_by(&error)),
+    async fn take(&mut self, heard: Heard) -> Result<(), End> {
+        // Each frame counts for its source, those that end no message as well.
+        for _ in 0..self.stream.get_mut().count() {
+            self.shared
+                .lets_in(self.source.remote.ip())
+                .map_err(End::Dropped)?;
+        }
+        let frame = match heard {
+            Heard::Part => return Ok(()),
+            Heard::Frame(None) => return Err(End::Peer),
+            Heard::Frame(Some(Ok(frame))) => frame,
+            Heard::Frame(Some(Err(_))) if self.stream.get_ref().is_exceeded() => {
+                return Err(End::Dropped(Drop::WebSocketTooLong));
+            }
+            Heard::Frame(Some(Err(error))) => return Err(ended_by(&error)),
         };
         self.heard = Instant::now();
-        self.shared
-            .lets_in(self.source.remote.ip())
-            .map_err(End::Dropped)?;
         match frame {
             Frame::Text(text) => self.take_message(text.into()).await,
             Frame::Binary(bytes) => self.take_message(bytes).await,
-            // It has been answered by the library, or answers one of ours.
-            Frame::Ping(_) | Frame::Pong(_) => {
+            // It has been answered by the library: who does not take the answers is not read any longer.
+            Frame::Ping(_) => {
+                self.shared.counters.keep_alive();
+                self.flush().await
+            }
+            Frame::Pong(_) => {
                 self.shared.counters.keep_alive();
                 Ok(())
             }
@@ -173,7 +201,10 @@ impl Connection {
                 Ok(())
             }
             _ => match Message::parse_datagram_with(bytes, &self.shared.config.message) {
-                Ok(message) => self.offer(message).await,
+                Ok(message) => {
+                    let intake = self.shared.well_formed(self.source, message);
+                    self.offer(intake).await
+                }
                 Err(failure) => {
                     let answer = self.shared.malformed(&self.source, &failure);
                     self.answer(answer).await
@@ -182,19 +213,24 @@ impl Connection {
         }
     }
 
-    /// Hands a message over. While there is no room for it the connection is not read, which slows its sender.
-    async fn offer(&mut self, message: Message) -> Result<(), End> {
-        let mut intake = self.shared.well_formed(self.source, message);
-        loop {
-            match intake {
-                Intake::Queued => return Ok(()),
-                Intake::Answered(answer) => return self.answer(answer).await,
-                Intake::NoRoom(message) => {
-                    self.shared.inbox.room().await;
-                    intake = self.shared.offer(self.source, message);
-                }
+    /// Hands a message over, or holds it until there is room for it.
+    async fn offer(&mut self, intake: Intake) -> Result<(), End> {
+        match intake {
+            Intake::Queued => Ok(()),
+            Intake::Answered(answer) => self.answer(answer).await,
+            Intake::NoRoom(message) => {
+                self.held = Some(message);
+                Ok(())
             }
         }
+    }
+
+    async fn offer_again(&mut self) -> Result<(), End> {
+        let Some(message) = self.held.take() else {
+            return Ok(());
+        };
+        let intake = self.shared.offer(self.source, message);
+        self.offer(intake).await
     }
 
     async fn answer(&mut self, answer: Option<Transmit>) -> Result<(), End> {
@@ -216,11 +252,47 @@ impl Connection {
 
     async fn send(&mut self, frame: Frame) -> Result<(), End> {
         let sent = tokio::time::timeout(self.shared.config.write_timeout, self.stream.send(frame));
-        match sent.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(ended_by(&error)),
-            Err(_elapsed) => Err(End::Dropped(Drop::ConnectionStuck)),
+        taken(sent.await)
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        let flushed = tokio::time::timeout(self.shared.config.write_timeout, self.stream.flush());
+        taken(flushed.await)
+    }
+
+    /// Says goodbye, or answers the peer's (RFC 6455 §5.5.1, §7.1.1), and that nothing more is coming.
+    async fn part(&mut self, end: End) {
+        if let Some(code) = end.code() {
+            let reason = Utf8Bytes::default();
+            // Where it fails the peer has gone.
+            let _ = WebSocketStream::close(&mut self.stream, Some(CloseFrame { code, reason })).await;
         }
+        if end.code().is_some() || end == End::Peer {
+            while let Some(Ok(_)) = self.stream.next().await {}
+        }
+        let _ = self.stream.get_mut().shutdown().await;
+    }
+}
+
+/// The next frame of the peer's; or that there is a part of one more since `known`.
+fn poll_heard(
+    stream: &mut WebSocketStream<Metered>,
+    known: Option<Instant>,
+    context: &mut Context<'_>,
+) -> Poll<Heard> {
+    match stream.poll_next_unpin(context) {
+        Poll::Ready(frame) => Poll::Ready(Heard::Frame(frame)),
+        Poll::Pending if stream.get_ref().unfinished() != known => Poll::Ready(Heard::Part),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// What became of something written, within its time or not.
+fn taken(written: Result<Result<(), Error>, Elapsed>) -> Result<(), End> {
+    match written {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(ended_by(&error)),
+        Err(_elapsed) => Err(End::Dropped(Drop::ConnectionStuck)),
     }
 }
 

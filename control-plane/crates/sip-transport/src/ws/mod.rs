@@ -2,7 +2,10 @@
 //! masks and closing are `tungstenite`'s.
 
 mod connection;
+mod frames;
+mod metered;
 mod upgrade;
 
 pub(crate) use connection::run;
+pub(crate) use metered::Metered;
 pub(crate) use upgrade::upgrade;

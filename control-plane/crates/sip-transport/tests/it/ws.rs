@@ -4,9 +4,9 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use sip_transport::WebSocket;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame as RawFrame, coding};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message as Frame};
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -35,6 +35,15 @@ async fn client_of(address: SocketAddr) -> Client {
 
 fn text(text: &str) -> Frame {
     Frame::Text(Utf8Bytes::from(text))
+}
+
+/// A frame of a message.
+fn part(text: &str, opcode: coding::Data, is_last: bool) -> Frame {
+    Frame::Frame(RawFrame::message(
+        Bytes::copy_from_slice(text.as_bytes()),
+        coding::OpCode::Data(opcode),
+        is_last,
+    ))
 }
 
 async fn said(client: &mut Client) -> Message {
@@ -214,13 +223,6 @@ async fn what_is_no_sip_is_answered_counted_or_ends_the_connection() {
     // In two frames.
     let whole = request("OPTIONS", "<sip:b@h>", INVALID);
     let (one, two) = whole.split_at(40);
-    let part = |text: &str, opcode, is_last| {
-        Frame::Frame(RawFrame::message(
-            Bytes::copy_from_slice(text.as_bytes()),
-            coding::OpCode::Data(opcode),
-            is_last,
-        ))
-    };
     client.send(part(one, coding::Data::Text, false)).await.unwrap();
     client
         .send(part(two, coding::Data::Continue, true))
@@ -260,6 +262,197 @@ async fn frames_that_break_the_protocol_end_the_connection() {
         closed(client.get_mut()).await;
         until_dropped(&transport, Drop::WebSocketProtocol).await;
     }
+}
+
+#[tokio::test]
+async fn a_message_has_its_time_and_its_number_of_frames_whatever_comes_between() {
+    let (transport, address) = listening(Protocol::Ws, |config| {
+        config.message_timeout = Duration::from_millis(400);
+        config.websocket.fragments_max = 4;
+    });
+    // In as many frames as it may have, with pings between them.
+    let mut client = client_of(address).await;
+    let whole = request("OPTIONS", "<sip:b@h>", INVALID);
+    let (one, rest) = whole.split_at(40);
+    client.send(part(one, coding::Data::Text, false)).await.unwrap();
+    for _ in 0..2 {
+        client.send(Frame::Ping(Bytes::new())).await.unwrap();
+        client
+            .send(part("", coding::Data::Continue, false))
+            .await
+            .unwrap();
+    }
+    client
+        .send(part(rest, coding::Data::Continue, true))
+        .await
+        .unwrap();
+    message(&transport).await;
+    // Silence after it is none of a message.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(dropped(&transport, Drop::ConnectionSlow), 0);
+    // One that pings are to keep alive.
+    client.send(part(one, coding::Data::Text, false)).await.unwrap();
+    let ends = async {
+        while client.send(Frame::Ping(Bytes::new())).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("the end", ends).await;
+    until_dropped(&transport, Drop::ConnectionSlow).await;
+    // One whose only frame does not end.
+    let mut client = client_of(address).await;
+    client.get_mut().write_all(&[0x81, 0xff, 0, 0]).await.unwrap();
+    assert_eq!(ended(&mut client).await, Some(CloseCode::Policy));
+    // One of frames without anything in them.
+    let mut client = client_of(address).await;
+    client.send(part("", coding::Data::Text, false)).await.unwrap();
+    for _ in 0..4 {
+        client
+            .send(part("", coding::Data::Continue, false))
+            .await
+            .unwrap();
+    }
+    assert_eq!(ended(&mut client).await, Some(CloseCode::Size));
+    until_dropped(&transport, Drop::WebSocketTooLong).await;
+}
+
+/// RFC 6455 §5.5.1, §7.1.1.
+#[tokio::test]
+async fn a_goodbye_is_answered() {
+    let (transport, address) = listening(Protocol::Ws, |_| {});
+    let mut client = client_of(address).await;
+    let code = CloseCode::Normal;
+    let reason = Utf8Bytes::default();
+    client
+        .send(Frame::Close(Some(CloseFrame { code, reason })))
+        .await
+        .unwrap();
+    assert_eq!(ended(&mut client).await, Some(CloseCode::Normal));
+    closed(client.get_mut()).await;
+    assert_eq!(transport.view().connections(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_pings_and_does_not_read_is_closed() {
+    let (transport, address) = listening(Protocol::Ws, |config| {
+        config.write_timeout = Duration::from_millis(300);
+        // So many pings a second are none of its limits here.
+        config.guard.allow = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    let mut client = client_of(address).await;
+    // A ping of 125 bytes that is masked with zeros, many of them at a time.
+    let mut ping = vec![0x89, 0x80 | 125, 0, 0, 0, 0];
+    ping.resize(ping.len() + 125, b'p');
+    let many = ping.repeat(1_000);
+    let flood = async { while client.get_mut().write_all(&many).await.is_ok() {} };
+    within("the end of the flood", flood).await;
+    assert_eq!(dropped(&transport, Drop::ConnectionStuck), 1);
+    assert_eq!(transport.view().connections(), 0);
+}
+
+/// Behind one address of a NAT or proxy there may be one browser after the other.
+#[tokio::test]
+async fn nobody_gets_what_is_for_a_connection_that_has_ended() {
+    let (transport, address) = listening(Protocol::Ws, |_| {});
+    let (mut gone, mut there) = (client_of(address).await, client_of(address).await);
+    let mut sources = Vec::new();
+    for client in [&mut gone, &mut there] {
+        client
+            .send(text(&request("REGISTER", "<sip:b@h>", INVALID)))
+            .await
+            .unwrap();
+        sources.push(message(&transport).await.0);
+    }
+    gone.close(None).await.unwrap();
+    closed(gone.get_mut()).await;
+    for flow in [Some(sources[0].flow), None] {
+        transport.send(Transmit {
+            destination: to(Protocol::Ws, sources[1].remote, flow),
+            bytes: Bytes::from(request("INVITE", "<sip:b@h>", "WS us")),
+        });
+        assert_eq!(failure(&transport).await.remote, sources[1].remote);
+    }
+    assert_eq!(dropped(&transport, Drop::ConnectionGone), 2);
+    transport.send(Transmit {
+        destination: to(Protocol::Ws, sources[1].remote, Some(sources[1].flow)),
+        bytes: Bytes::from(request("OPTIONS", "<sip:b@h>", "WS us")),
+    });
+    let first = said(&mut there).await;
+    assert_eq!(first.method().map(|method| method.as_str()), Some("OPTIONS"));
+}
+
+#[tokio::test]
+async fn a_client_is_written_to_while_there_is_no_room_for_what_it_says() {
+    let (transport, address) = listening(Protocol::Ws, |config| config.urgent_max = 1);
+    let mut client = client_of(address).await;
+    client
+        .send(text(&request("REGISTER", "<sip:b@h>", INVALID)))
+        .await
+        .unwrap();
+    let (source, register) = message(&transport).await;
+    let answer = ResponseBuilder::for_request(&register, 200, "OK")
+        .to_tag("b")
+        .build()
+        .unwrap();
+    let answer = String::from_utf8(answer.bytes().to_vec()).unwrap();
+    for _ in 0..3 {
+        client.send(text(&answer)).await.unwrap();
+    }
+    let full = async {
+        while transport.view().waiting().0 < 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("a full queue", full).await;
+    transport.send(Transmit {
+        destination: source.into(),
+        bytes: Bytes::from(request("OPTIONS", "<sip:b@h>", "WS us")),
+    });
+    assert!(said(&mut client).await.method().is_some());
+    for _ in 0..3 {
+        assert_eq!(message(&transport).await.1.status(), Some(200));
+    }
+}
+
+#[tokio::test]
+async fn requests_for_websocket_are_bounded_in_bytes_and_number() {
+    let (transport, address) = listening(Protocol::Ws, |config| {
+        config.message.head_bytes = 2_048;
+        config.websocket.handshakes_per_source_max = 2;
+    });
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n", "x".repeat(4_096));
+    // It may be closed before it has all of it.
+    let _ = stream.write_all(head.as_bytes()).await;
+    let refused = async { while let Ok(1..) = stream.read(&mut [0; 512]).await {} };
+    within("the end", refused).await;
+    until_dropped(&transport, Drop::WebSocketHandshake).await;
+    // Two are asking, and never end.
+    let asking = [
+        TcpStream::connect(address).await.unwrap(),
+        TcpStream::connect(address).await.unwrap(),
+    ];
+    let mut third = TcpStream::connect(address).await.unwrap();
+    closed(&mut third).await;
+    until_dropped(&transport, Drop::HandshakesPerSource).await;
+    drop(asking);
+    let gone = async {
+        while transport.view().connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the connections to be gone", gone).await;
+    // Whoever has asked counts no longer.
+    let _clients = [
+        client_of(address).await,
+        client_of(address).await,
+        client_of(address).await,
+    ];
+    let (transport, address) = listening(Protocol::Ws, |config| config.websocket.handshakes_max = 1);
+    let _asking = TcpStream::connect(address).await.unwrap();
+    let mut second = TcpStream::connect(address).await.unwrap();
+    closed(&mut second).await;
+    until_dropped(&transport, Drop::HandshakesMax).await;
 }
 
 #[tokio::test]

@@ -330,7 +330,6 @@ impl Users for KnownTable {
     }
 }
 
-/// Attack 4: each guess comes from another source, so that no source is conspicuous.
 /// A datagram under another's address has no nonce that was given there: it keeps nobody out.
 #[test]
 fn attack_04_forged_guesses_count_for_nobody() {
@@ -349,6 +348,7 @@ fn attack_04_forged_guesses_count_for_nobody() {
     assert_eq!(result, Ok("alice".into()));
 }
 
+/// Attack 4: each guess comes from another source, so that no source is conspicuous.
 #[test]
 fn attack_04_guesses_from_many_sources_are_limited_for_each_user() {
     let mut server = authenticator(|config| {
