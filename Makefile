@@ -37,8 +37,8 @@ test: build ## The whole suite: unit, property, simulation, fuzz corpus, SIPp ag
 test-e2e: build ## Only the end-to-end tests of bench/tests/it: SIPp against the real binaries
 	$(CARGO) test --package ringpath-bench --locked --test it
 
-test-webrtc: bench-bootstrap build ## Headless Chromium and aiortc calling and called by SIPp; screenshots and statistics in target/webrtc
-	$(CARGO) test --package ringpath-bench --locked --test it webrtc
+test-webrtc: bench-bootstrap build ## Headless Chromium and aiortc calling and called by SIPp, none left out; screenshots and statistics in target/webrtc
+	STRICT=1 $(CARGO) test --package ringpath-bench --locked --test it webrtc
 
 lint: ## Format, clippy with warnings as errors, licences and bans of dependencies
 	$(CARGO) fmt --all --check

@@ -86,11 +86,11 @@ pub fn run(rates: &[u32], duration: Duration, folder: &Path) -> anyhow::Result<R
         })?;
         let by_node = completed(&options)? - before;
         ensure!(
-            by_node == done.completed,
+            by_node == done.completed + done.late,
             "the parties completed {} handshakes, the node {by_node}",
-            done.completed
+            done.completed + done.late
         );
-        let row = Row::new(rate, &done, cpu.saturating_sub(idle_cpu), established);
+        let row = Row::new(&offer, &done, cpu.saturating_sub(idle_cpu), established);
         println!("{row}");
         rows.push(row);
     }

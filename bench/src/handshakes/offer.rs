@@ -47,26 +47,29 @@ pub struct Offer {
 /// What came of it.
 #[derive(Debug)]
 pub struct Done {
-    /// Handshakes that parties completed.
+    /// Handshakes that parties completed within the time.
     pub completed: u64,
+    /// Those that they completed after it.
+    pub late: u64,
+    /// Those that were due, and were not begun within the time.
+    pub missed: u64,
     /// Those that came to nothing.
     pub failed: u64,
     /// Why the first of these did.
     pub failure: Option<String>,
     /// From when a handshake was due, its call not yet made, to its end at the party, microseconds.
     pub took_us: Histogram<u64>,
-    /// From the first to the last.
-    pub seconds: f64,
 }
 
 impl Done {
     fn new() -> anyhow::Result<Self> {
         Ok(Self {
             completed: 0,
+            late: 0,
+            missed: 0,
             failed: 0,
             failure: None,
             took_us: Histogram::new_with_bounds(1, 60_000_000, 3)?,
-            seconds: 0.0,
         })
     }
 }
@@ -84,10 +87,11 @@ impl Offer {
             for party in parties {
                 let some = party.join().map_err(|_| anyhow!("a party panicked"))??;
                 all.completed += some.completed;
+                all.late += some.late;
+                all.missed += some.missed;
                 all.failed += some.failed;
                 all.failure = all.failure.take().or(some.failure);
                 all.took_us.add(some.took_us)?;
-                all.seconds = all.seconds.max(some.seconds);
             }
             Ok(())
         })?;
@@ -102,10 +106,16 @@ impl Offer {
         let mut done = Done::new()?;
         let mut calls: VecDeque<(Timestamp, String)> = VecDeque::new();
         let total = u64::from(self.rate) * self.duration.as_secs();
+        let end = begun + self.duration;
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= total {
                 break;
+            }
+            if clock.now() >= end {
+                // So is the measurement: what is begun now would be measured without the load beside it.
+                done.missed += 1;
+                continue;
             }
             let due = begun + Duration::from_secs(1) * u32::try_from(number)? / self.rate;
             while let Some((until, call)) = calls.front()
@@ -117,6 +127,7 @@ impl Offer {
             wait::pass(due.saturating_since(clock.now()));
             let call = format!("handshake-{}-{number}", self.rate);
             match self.one(&mut client, &call, number) {
+                Ok(()) if clock.now() > end => done.late += 1,
                 Ok(()) => {
                     done.completed += 1;
                     let took = clock.now().saturating_since(due);
@@ -127,7 +138,6 @@ impl Offer {
                     done.failure.get_or_insert_with(|| format!("{call}: {error:#}"));
                 }
             }
-            done.seconds = clock.now().saturating_since(begun).as_secs_f64();
             calls.push_back((clock.now() + CALL_STAYS, call));
         }
         for (until, call) in calls {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::handshakes::offer::Done;
+use crate::handshakes::offer::{Done, Offer};
 use crate::relay::outcome::Outcome;
 
 /// What came of a run.
@@ -53,8 +53,10 @@ pub struct Row {
     pub offered_per_s: u32,
     /// Handshakes a second that parties and node completed.
     pub completed_per_s: f64,
-    /// Handshakes that they completed.
+    /// Handshakes that they completed within the time that the established calls were measured for.
     pub completed: u64,
+    /// Handshakes that were due in it and were not completed by its end.
+    pub missed: u64,
     /// Those that came to nothing.
     pub failed: u64,
     /// Why the first of these did.
@@ -71,12 +73,13 @@ pub struct Row {
 
 impl Row {
     /// `cpu` is the node's for these handshakes alone.
-    pub fn new(rate: u32, done: &Done, cpu: Duration, established: Established) -> Self {
+    pub fn new(offer: &Offer, done: &Done, cpu: Duration, established: Established) -> Self {
         let milliseconds = |share: f64| done.took_us.value_at_quantile(share) as f64 / 1e3;
         Self {
-            offered_per_s: rate,
-            completed_per_s: done.completed as f64 / done.seconds.max(1e-9),
+            offered_per_s: offer.rate,
+            completed_per_s: done.completed as f64 / offer.duration.as_secs_f64(),
             completed: done.completed,
+            missed: done.missed + done.late,
             failed: done.failed,
             failure: done.failure.clone(),
             p50_ms: milliseconds(0.5),
@@ -91,10 +94,11 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:>5} offered a s  {:>7.1} completed a s  {:>4} failed  p50 {:.1} ms  p99 {:.1} ms  node {:.0} µs each  \
+            "{:>5} offered a s  {:>7.1} completed a s  {:>4} missed  {:>4} failed  p50 {:.1} ms  p99 {:.1} ms  node {:.0} µs each  \
              established: {}",
             self.offered_per_s,
             self.completed_per_s,
+            self.missed,
             self.failed,
             self.p50_ms,
             self.p99_ms,
