@@ -1,4 +1,4 @@
-//! RFC 4475 and RFC 5118 against the running binary, over UDP and TCP: each message is answered as the RFC wants, or not at
+//! RFC 4475 and RFC 5118 against the running binary, over UDP, TCP and WebSocket: each message is answered as the RFC wants, or not at
 //! all, and the process answers on.
 
 #[path = "../../crates/sip/tests/it/message/torture_cases.rs"]
@@ -38,13 +38,17 @@ fn expected(case: &Case) -> Option<u16> {
     }
 }
 
-fn plane() -> Plane {
+fn control() -> Control {
     let mut control = Control::alone();
     // The messages come from many addresses, one of which might be taken for an attacker's.
     control.extra = "[guard]\nallow = [\"127.0.0.0/8\"]\n[registrar]\ndomains = [\"example.com\"]\n\
                      authentication = false\n"
         .into();
-    control.run()
+    control
+}
+
+fn plane() -> Plane {
+    control().run()
 }
 
 fn status(answer: &[u8]) -> Option<u16> {
@@ -101,6 +105,72 @@ fn on_its_own(case: &Case, number: &str) -> Vec<u8> {
         bytes.splice(after..after, number.bytes());
     }
     bytes
+}
+
+/// A client of WebSocket (RFC 6455) that sends one message in a frame.
+struct WebSocket(TcpStream);
+
+impl WebSocket {
+    fn open(plane: &Plane) -> Self {
+        let mut stream = TcpStream::connect(plane.address("sip ws")).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        // The key, and what it is answered with, are those of RFC 6455 §1.3.
+        let request = "GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\n\
+                       Sec-WebSocket-Version: 13\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 101 "), "{head}");
+        assert!(head.contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+        Self(stream)
+    }
+
+    /// Masked with zeros.
+    fn send(&mut self, message: &[u8]) {
+        let mut frame = vec![0x82];
+        match u16::try_from(message.len()).unwrap() {
+            length @ 0..=125 => frame.push(0x80 | length as u8),
+            length => {
+                frame.push(0x80 | 126);
+                frame.extend(length.to_be_bytes());
+            }
+        }
+        frame.extend([0; 4]);
+        frame.extend(message);
+        self.0.write_all(&frame).unwrap();
+    }
+
+    fn receive(&mut self) -> Vec<u8> {
+        let mut head = [0; 2];
+        self.0.read_exact(&mut head).unwrap();
+        assert!(
+            matches!(head[0], 0x81 | 0x82),
+            "a message in one frame: {head:x?}"
+        );
+        let mut length = [0, head[1]];
+        if head[1] == 126 {
+            self.0.read_exact(&mut length).unwrap();
+        }
+        let mut message = vec![0; u16::from_be_bytes(length).into()];
+        self.0.read_exact(&mut message).unwrap();
+        message
+    }
+
+    /// The first final response.
+    fn final_response(&mut self) -> Vec<u8> {
+        loop {
+            let message = self.receive();
+            if status(&message).is_some_and(|status| status >= 200) {
+                return message;
+            }
+        }
+    }
 }
 
 /// Everything that was sent before is dealt with when this has its answer.
@@ -207,5 +277,37 @@ fn every_message_gets_the_answer_of_its_rfc_over_tcp() {
     assert!(failures.is_empty(), "{failures:#?}");
     assert!(plane.lives());
     fence(&plane, "tcp");
+    plane.stop();
+}
+
+#[test]
+fn every_message_gets_the_answer_of_its_rfc_over_websocket() {
+    let mut control = control();
+    control.listen += ", \"ws:127.0.0.1:0\"";
+    let mut plane = control.run();
+    let phone = Phone::new("fence");
+    let mut failures = Vec::new();
+    for (number, case) in (1u8..).zip(cases()) {
+        let mut client = WebSocket::open(&plane);
+        client.send(&on_its_own(&case, &format!("w{number}")));
+        let expected = expected(&case);
+        if expected.is_none() {
+            // What has an answer has it before this has its own.
+            let fence = format!("ws{number}");
+            let options = phone.request("OPTIONS", "ping", "fence.invalid", "", &fence);
+            client.send(options.build().unwrap().bytes());
+        }
+        let answer = client.final_response();
+        let is_fence = String::from_utf8_lossy(&answer).contains("SIP/2.0/UDP fence.invalid");
+        let found = status(&answer).filter(|_| !is_fence);
+        if found != expected {
+            failures.push(format!(
+                "{} {}: {found:?}, not {expected:?}",
+                case.section, case.name
+            ));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(plane.lives());
     plane.stop();
 }
