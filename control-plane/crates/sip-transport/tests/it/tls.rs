@@ -1,12 +1,15 @@
 //! TLS: against OpenSSL, and between two transports.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use sip::{FlowId, Transmit, Transport as Protocol};
 use sip_transport::{ClientAuth, Config, Drop, Listen, Tls, TlsFiles, Transport};
@@ -14,6 +17,15 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::Message as Frame;
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::{closed, dropped, failure, message, request, to, until_dropped, within};
 
@@ -70,12 +82,21 @@ impl Authority {
     }
 
     fn transport(&self, name: &str, change: impl FnOnce(&mut Tls)) -> (Transport, SocketAddr) {
+        self.transport_of(Protocol::Tls, name, change)
+    }
+
+    fn transport_of(
+        &self,
+        protocol: Protocol,
+        name: &str,
+        change: impl FnOnce(&mut Tls),
+    ) -> (Transport, SocketAddr) {
         self.sign(name, &format!("{name}.example"));
         let mut tls = self.tls(name, ClientAuth::Accept);
         change(&mut tls);
         let transport = Transport::bind(Config {
             listen: vec![Listen {
-                transport: Protocol::Tls,
+                transport: protocol,
                 address: "127.0.0.1:0".parse().unwrap(),
             }],
             tls: Some(tls),
@@ -85,7 +106,30 @@ impl Authority {
         let address = transport.bound()[0].local;
         (transport, address)
     }
+
+    /// A browser on secure WebSocket that trusts this authority alone, and wants a server of that name.
+    async fn browser(&self, address: SocketAddr, name: &'static str) -> io::Result<Browser> {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap())
+            .unwrap();
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(address).await?;
+        let name_of_server = ServerName::try_from(name).unwrap();
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name_of_server, stream)
+            .await?;
+        let mut request = format!("wss://{name}/").into_client_request().unwrap();
+        let sip = HeaderValue::from_static("sip");
+        request.headers_mut().insert("sec-websocket-protocol", sip);
+        let (browser, _) = client_async(request, stream).await.map_err(io::Error::other)?;
+        Ok(browser)
+    }
 }
+
+type Browser = WebSocketStream<TlsStream<TcpStream>>;
 
 const A: u32 = 0;
 const B: u32 = 1;
@@ -356,6 +400,43 @@ async fn new_files_are_taken_and_connections_stand() {
     let (d, _) = authority.transport("d", |_| {});
     send(&d, at_a, A, options());
     failure(&d).await;
+}
+
+#[tokio::test]
+async fn new_files_are_taken_and_browsers_stay_until_they_say_goodbye() {
+    let authority = Authority::new();
+    let (a, address) = authority.transport_of(Protocol::Wss, "a", |_| {});
+    let mut browser = authority.browser(address, "a.example").await.unwrap();
+    authority.sign("a", "renamed.example");
+    a.reload_tls();
+    let reloaded = async {
+        while a.view().counters().reloads[0] < 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("the new files", reloaded).await;
+    browser
+        .send(Frame::Text(
+            request("OPTIONS", "<sip:b@h>", "WSS df7jal23ls0d.invalid").into(),
+        ))
+        .await
+        .unwrap();
+    let (source, _) = message(&a).await;
+    a.send(Transmit {
+        destination: source.into(),
+        bytes: Bytes::from(request("OPTIONS", "<sip:b@h>", "WSS us")),
+    });
+    let frame = within("a request", browser.next()).await.unwrap().unwrap();
+    assert!(frame.to_text().unwrap().starts_with("OPTIONS "), "{frame}");
+    // Others see the new certificate.
+    assert!(authority.browser(address, "a.example").await.is_err());
+    authority.browser(address, "renamed.example").await.unwrap();
+    // A goodbye has its answer, and TLS its own (RFC 8446 §6.1): without it the end of the stream would be an error.
+    browser.close(None).await.unwrap();
+    let answer = within("the answer", browser.next()).await.unwrap().unwrap();
+    assert!(answer.is_close(), "{answer}");
+    let end = within("the end", browser.get_mut().read(&mut [0; 1])).await;
+    assert_eq!(end.unwrap(), 0);
 }
 
 /// One source cannot keep the others from their handshakes.
