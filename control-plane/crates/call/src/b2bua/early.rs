@@ -81,6 +81,7 @@ impl Call {
         let Some(offer) = offer(hub, request)? else {
             let leg = self.early_slot(place, side).as_mut();
             let leg = leg.ok_or_else(|| Refusal::later(hub))?;
+            leg.comes_by(&source);
             // A Contact that cannot be read leaves the target as it was.
             let _ = leg.dialog().refresh_target(request);
             let response = ResponseBuilder::for_request(request, 200, "OK")
@@ -97,6 +98,9 @@ impl Call {
         }
         if !self.take_up(place) {
             return Err(Refusal::later(hub));
+        }
+        if let Some(leg) = self.early_slot(place, side) {
+            leg.comes_by(&source);
         }
         let exchange = Exchange::new(side, server, source, request, max_forwards);
         self.handle_exchange(hub, now, exchange, Some(offer));

@@ -158,7 +158,8 @@ impl Leg {
     /// Where requests to the party go: the address in its target or first route (RFC 3261 §8.1.2, RFC 3263 §4 for
     /// literal addresses), on the connection that it was reached on if that still stands. A target that is a name, or
     /// a private address of a party that was reached at a public one, goes where the party was reached before: names
-    /// are not looked up within a dialog, and NATs hide what is behind them. On WebSocket there is nothing but the connection.
+    /// are not looked up within a dialog, and NATs hide what is behind them. On WebSocket there is nothing but the connection,
+    /// and nobody is connected to by it (RFC 7118 §5).
     pub(super) fn destination(&self) -> Destination {
         if self.reached_at.transport.is_websocket() {
             return self.reached_at;
@@ -172,7 +173,10 @@ impl Leg {
                 uri.scheme() == Scheme::Sips,
             ))
         });
-        let Some((ip, port, transport, is_sips)) = address.filter(|&(ip, ..)| !self.is_behind_nat(ip)) else {
+        let address = address.filter(|&(ip, _, transport, _)| {
+            !(self.is_behind_nat(ip) || transport.is_some_and(Transport::is_websocket))
+        });
+        let Some((ip, port, transport, is_sips)) = address else {
             return self.reached_at;
         };
         let transport = match transport {
@@ -333,6 +337,17 @@ mod tests {
             (Udp, "192.0.2.1:40000".into(), true),
             "a phone behind a NAT"
         );
+        for (contact, transport) in [
+            ("<sip:a@192.0.2.1:5070;transport=ws>", Udp),
+            ("<sip:a@192.0.2.7;transport=wss>", Tcp),
+            ("<sips:a@192.0.2.7;transport=ws>", Tls),
+        ] {
+            assert_eq!(
+                to(contact, transport),
+                (transport, "192.0.2.1:40000".into(), true),
+                "nobody is connected to by WebSocket"
+            );
+        }
         assert_eq!(
             to("<sip:a@[2001:db8::1]:5070>", Udp),
             (Udp, "[2001:db8::1]:5070".into(), true)

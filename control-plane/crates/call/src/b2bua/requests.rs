@@ -308,14 +308,12 @@ impl Call {
     ) -> Result<(), Refusal> {
         let max_forwards = check(hub, request, true)?;
         self.check_order(side, request)?;
-        if let Some(leg) = &mut self.legs[side] {
-            leg.comes_by(&source);
-        }
         check_session(hub, request)?;
         let is_refresh = request.method() == Some(Method::Update)
             && request.body().is_empty()
             && request.has(HeaderName::SessionExpires);
         if is_refresh && self.phase == Phase::Answered {
+            self.comes_by(side, &source);
             return self.answer_refresh(hub, now, side, server, request);
         }
         match self.exchange_conflict(side) {
@@ -324,9 +322,17 @@ impl Call {
             None => {}
         }
         let offer = offer(hub, request)?;
+        self.comes_by(side, &source);
         let exchange = Exchange::new(side, server, source, request, max_forwards);
         self.handle_exchange(hub, now, exchange, offer);
         Ok(())
+    }
+
+    /// A request that is not refused for what is under way has come from a party: it is where that came from.
+    fn comes_by(&mut self, side: Side, source: &Source) {
+        if let Some(leg) = &mut self.legs[side] {
+            leg.comes_by(source);
+        }
     }
 
     /// Passes a request on that is the parties' own matter (RFC 6086 §2), with its body as it is; a body that names an

@@ -108,17 +108,27 @@ impl Ua {
 
     /// An UPDATE in our latest early dialog, as a caller or a callee.
     pub fn update_early(&mut self, now: Timestamp, body: Option<&str>) {
+        self.request_early(now, "UPDATE", body);
+    }
+
+    /// A re-INVITE in our latest early dialog, for which it is too early.
+    pub fn reinvite_early(&mut self, now: Timestamp) {
+        let body = self.body();
+        self.request_early(now, "INVITE", Some(&body));
+    }
+
+    fn request_early(&mut self, now: Timestamp, method: &str, body: Option<&str>) {
         let (contact, destination) = (self.contact(), self.destination());
         let early = self.early.last_mut().map(|it| &mut it.dialog);
         let Some(dialog) = early.or(self.sending.last_mut().map(|it| &mut it.dialog)) else {
             return;
         };
-        let mut update = dialog.request("UPDATE", 70).header(HeaderName::Contact, contact);
+        let mut request = dialog.request(method, 70).header(HeaderName::Contact, contact);
         if let Some(body) = body {
-            update = update.body("application/sdp", body.as_bytes());
+            request = request.body("application/sdp", body.as_bytes());
         }
         self.layer
-            .send_request(now, update.build().unwrap(), destination)
+            .send_request(now, request.build().unwrap(), destination)
             .unwrap();
     }
 
