@@ -45,7 +45,8 @@ impl Target {
 }
 
 /// The first Path's address, if there is one. Else the contact's own when it is the host that registered and no
-/// connection has to be used; and in all other cases, such as behind a NAT or on WebSocket, where the REGISTER came from.
+/// connection has to be used; and in all other cases, such as behind a NAT or on WebSocket, or when the address names that or
+/// a transport that we do not speak, where the REGISTER came from.
 fn destination(binding: &Binding) -> Destination {
     let received = binding.received;
     if received.transport.is_websocket() {
@@ -60,13 +61,14 @@ fn destination(binding: &Binding) -> Destination {
     let Some((uri, ip)) = uri.and_then(|uri| Some((uri, uri.host()?.ip()?))) else {
         return received;
     };
-    let transport = match uri.param("transport") {
+    let named = uri.param("transport").map(Transport::of_uri_param);
+    let transport = match named {
+        // Nobody is connected to by WebSocket (RFC 7118 §5).
+        Some(Some(transport)) if transport.is_websocket() => return received,
         // RFC 3261 §26.2.2: TLS, and `transport=tcp` says what is below it.
         _ if uri.scheme() == Scheme::Sips => Transport::Tls,
-        Some(name) => match Transport::of_uri_param(name) {
-            Some(transport) => transport,
-            None => return received,
-        },
+        Some(Some(transport)) => transport,
+        Some(None) => return received,
         None if ip == received.remote.ip() => received.transport,
         None => Transport::Udp,
     };

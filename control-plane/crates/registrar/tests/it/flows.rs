@@ -257,3 +257,26 @@ fn a_sips_contact_is_called_over_tls_or_not_at_all() {
         }
     }
 }
+
+/// Nobody is connected to by WebSocket (RFC 7118 §5): a device that names it and came by another way is called by that one.
+#[test]
+fn a_contact_on_websocket_of_a_device_that_is_elsewhere_is_called_where_it_came_from() {
+    for (transport, contact) in [
+        (Transport::Udp, "sip:a@192.0.2.1:5070;transport=ws"),
+        (Transport::Tcp, "sip:a@192.0.2.1:5070;transport=wss"),
+        (Transport::Tls, "sips:a@192.0.2.1;transport=ws"),
+    ] {
+        let mut world = open(|_| {});
+        world.source = source(transport, "192.0.2.1:40000", 1);
+        assert_eq!(world.status(&format!("Contact: <{contact}>\r\n")), 200);
+        let Located::At(targets) = world.locate("sip:alice@example.com") else {
+            panic!("{contact} over {transport:?} is there")
+        };
+        let destination = targets[0].destination;
+        assert_eq!(
+            (destination.transport, destination.remote.to_string().as_str()),
+            (transport, "192.0.2.1:40000"),
+            "{contact}"
+        );
+    }
+}
