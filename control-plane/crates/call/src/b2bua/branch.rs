@@ -299,6 +299,7 @@ impl Call {
         let is_decided = !by_another_way && (status >= 600 || !is_contact);
         if !is_decided && !self.outbound.branches.is_empty() {
             self.forks_over(hub, now, branch.client, status);
+            self.secure_callee(hub, now, &[], false);
             return;
         }
         if is_decided || !self.outbound.has_next() {

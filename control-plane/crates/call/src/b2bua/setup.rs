@@ -14,7 +14,7 @@ use super::ending::Ending;
 use super::headers;
 use super::hub::{CallKey, Client, Hub, Server};
 use super::identity;
-use super::line::{Lines, Security};
+use super::line::{Line, Lines, Security};
 use super::media::{Media, Step};
 use super::offered::{Ours, offers};
 use super::record::Record;
@@ -220,8 +220,8 @@ impl Call {
             }
             return false;
         };
-        if body.is_some() && terms.is_secured() {
-            self.secure_callee(hub, now, &offers);
+        if body.is_some() {
+            self.secure_callee(hub, now, &offers, terms.is_secured());
         }
         let known = again
             .as_ref()
@@ -285,23 +285,43 @@ impl Call {
     }
 
     /// Nothing passes the callee's lines until its answer: those of next hops that came later, by a redirection, were reserved
-    /// before it was known that they must be secured.
-    fn secure_callee(&mut self, hub: &mut Hub, now: Timestamp, offers: &[Ours]) {
-        // Of several that ring at once the node could meet one alone before their answers.
-        let is_alone = self.outbound.branches.is_empty();
+    /// before it was known that they must be secured, and those of one that has refused are not for who comes after it. Of all that
+    /// have the INVITE, and the one that is `coming` by these offers, the first that may shake hands is met before its answer: the
+    /// node has one line for all of them.
+    pub(super) fn secure_callee(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        coming: &[Ours],
+        must_be_secured: bool,
+    ) {
+        let is_clear = |line: &Line| matches!(line.security, Security::Clear);
+        if !must_be_secured && self.media.lines().callee.iter().all(is_clear) {
+            return;
+        }
+        let Some(inbound) = &self.inbound else { return };
+        let relayed = self.outbound.relayed();
+        let is_relayed = relayed.is_some_and(|place| !self.outbound.forks[place].is_over);
+        let offered = || {
+            let branches = self.outbound.branches.iter();
+            let of_branches = branches.filter_map(|branch| inbound.offers.get(branch.dialog));
+            of_branches.map(Vec::as_slice).chain([coming])
+        };
         let mut lines = self.media.lines().clone();
         let mut has_changed = false;
         for (index, line) in lines.callee.iter_mut().enumerate() {
             let is_answered = matches!(line.security, Security::Protected(_) | Security::Handshake(_));
-            if !line.spec.enabled || is_answered {
+            if !line.spec.enabled || is_answered && is_relayed {
                 continue;
             }
-            let security = match offers.get(index) {
-                Some(Ours::Handshake(invitation)) if is_alone => {
-                    Security::Invited(Box::new(invitation.clone()))
-                }
-                _ if line.is_open() => Security::Pending,
-                _ => continue,
+            let invited = offered().find_map(|offers| match offers.get(index) {
+                Some(Ours::Handshake(invitation)) => Some(invitation),
+                Some(Ours::Keys(_)) | None => None,
+            });
+            let security = match invited {
+                Some(invitation) => Security::Invited(Box::new(invitation.clone())),
+                None if must_be_secured || !is_clear(line) => Security::Pending,
+                None => continue,
             };
             has_changed |= line.security != security;
             line.security = security;

@@ -4,8 +4,8 @@ use call::{Config, Dtls, KeysOver, NextHop, Route, Routes, Srtp, SrtpPolicy};
 use media_types::{DtlsRole, IceMode, LineSpec};
 use sans_io::network::Conditions;
 
-use crate::ua::BROWSER;
-use crate::world::{B, World, config, hop};
+use crate::ua::{BROWSER, key};
+use crate::world::{B, B2, B3, World, config, contact, hop};
 
 /// The fingerprint of the simulated node.
 const NODE: &str = "a=fingerprint:sha-256 4D:4D:4D:";
@@ -302,6 +302,89 @@ fn a_lite_party_is_met_by_a_full_agent() {
     world.b.reinvite(world.now, "sendonly", true);
     world.run_ms(200);
     assert!(!world.a.last_body.contains("ice-lite"), "{}", world.a.last_body);
+    world.a.bye(world.now);
+    world.finish();
+}
+
+/// Hops, each with what it is offered, one after the other or at once.
+fn world_of(hops: &[(&str, Srtp)], at_once: bool) -> World {
+    let rank = |place: usize| if at_once { 0 } else { place };
+    let contacts: Vec<NextHop> = hops
+        .iter()
+        .enumerate()
+        .map(|(place, &(address, srtp))| NextHop {
+            srtp,
+            ..contact(
+                address,
+                rank(place).try_into().unwrap(),
+                place.try_into().unwrap(),
+            )
+        })
+        .collect();
+    let mut world = World::with_contacts(&contacts, Conditions::PERFECT, 1);
+    world.node.is_secured = false;
+    world.a.invite(world.now, true);
+    world.run_ms(20);
+    world
+}
+
+/// A party that has refused the call is met no more: whoever is called after it is another.
+#[test]
+fn who_has_refused_is_met_no_more() {
+    let keys = Srtp {
+        over: KeysOver::Any,
+        ..srtp(SrtpPolicy::Require, Dtls::Forbid)
+    };
+    let clear = srtp(SrtpPolicy::Forbid, Dtls::Forbid);
+    let offering = srtp(SrtpPolicy::Allow, Dtls::Offer);
+    for next in [keys, clear, offering] {
+        let mut world = world_of(&[(B, offering), (B2, next)], false);
+        world.b2.key = (next == keys).then(|| key(7));
+        world.b2.browser = (next == offering).then_some("bbbb");
+        let first = world.b.last_body.clone();
+        let ufrag = |spec: &LineSpec| spec.ice.as_ref().map(|ice| ice.local.ufrag().to_owned());
+        assert_eq!(ufrag(&told(&world, 1)).as_deref(), value(&first, "ice-ufrag"));
+        world.b.respond(world.now, 486, "b1", None);
+        world.run_ms(20);
+        let second = world.b2.last_body.clone();
+        let pending = told(&world, 1);
+        assert_eq!(ufrag(&pending).as_deref(), value(&second, "ice-ufrag"));
+        assert_ne!(value(&first, "ice-ufrag"), value(&second, "ice-ufrag"));
+        assert_eq!(pending.dtls.is_some(), next == offering);
+        // Neither does anything pass in clear.
+        assert_eq!(pending.srtp.is_some(), next != offering);
+        world.b2.answer(world.now);
+        world.run_ms(100);
+        assert_eq!(world.a.log, ["200 INVITE"]);
+        assert_eq!(told(&world, 1).srtp.is_some(), next == keys);
+        assert_eq!(told(&world, 1).dtls.is_some(), next == offering);
+        world.a.bye(world.now);
+        world.finish();
+    }
+}
+
+/// Of several that ring at once the first one that is offered a handshake is met, whatever its place is; and when it has refused,
+/// the next one.
+#[test]
+fn of_several_at_once_the_first_that_shakes_hands_is_met() {
+    let clear = srtp(SrtpPolicy::Forbid, Dtls::Forbid);
+    let offering = srtp(SrtpPolicy::Allow, Dtls::Offer);
+    let mut world = world_of(&[(B, clear), (B2, offering), (B3, offering)], true);
+    world.b2.browser = Some("bbbb");
+    world.b3.browser = Some("cccc");
+    let second = world.b2.last_body.clone();
+    let met = |world: &World| told(world, 1).ice.map(|ice| ice.local.ufrag().to_owned());
+    assert_eq!(met(&world).as_deref(), value(&second, "ice-ufrag"));
+    world.b2.respond(world.now, 486, "b2", None);
+    world.run_ms(20);
+    let third = world.b3.last_body.clone();
+    assert_ne!(value(&third, "ice-ufrag"), value(&second, "ice-ufrag"));
+    assert_eq!(met(&world).as_deref(), value(&third, "ice-ufrag"));
+    let invited = told(&world, 1);
+    assert!(invited.dtls.is_some_and(|dtls| dtls.fingerprints.is_empty()));
+    world.b3.answer(world.now);
+    world.run_ms(100);
+    assert_eq!(met(&world).as_deref(), value(&third, "ice-ufrag"));
     world.a.bye(world.now);
     world.finish();
 }
