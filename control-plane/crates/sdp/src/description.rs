@@ -1,6 +1,7 @@
 use std::fmt;
 
 use crate::MediaLine;
+use crate::line::{direction_name, direction_named};
 
 /// What a description may cost us. Each limit is checked before the work that it bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,17 @@ impl Session {
     pub fn refuse_line(&mut self, index: usize) {
         if let Some(media) = self.inner.medias.get_mut(index) {
             media.port = 0;
+        }
+    }
+
+    /// Holds all lines: each is read as one with `a=inactive` from now on (RFC 3264 §6.1).
+    pub fn hold(&mut self) {
+        for media in &mut self.inner.medias {
+            let is_direction =
+                |attribute: &sdp_types::Attribute| direction_named(&attribute.attribute).is_some();
+            media.attributes.retain(|attribute| !is_direction(attribute));
+            let inactive = direction_name(media_types::Direction::Inactive);
+            media.attributes.push(sdp_types::Attribute::new(inactive));
         }
     }
 

@@ -346,6 +346,7 @@ impl Call {
             leg.bye = Bye::No;
             self.hang_up(hub, now, side, None);
         }
+        self.join_picked_up(hub, now);
         if self
             .late
             .as_ref()

@@ -40,10 +40,11 @@ pub enum Deed {
     Manners(Manner),
     NodeEnds,
     AckLost,
+    PickUp,
 }
 
 pub fn deed(random: &mut Random) -> Deed {
-    match random.below(24) {
+    match random.below(26) {
         0..=2 => Deed::Ring,
         3 => Deed::EarlyMedia,
         4..=6 => Deed::Answer,
@@ -69,6 +70,7 @@ pub fn deed(random: &mut Random) -> Deed {
             ][random.below(4) as usize],
         ),
         22 => Deed::NodeEnds,
+        23 | 24 => Deed::PickUp,
         _ => Deed::AckLost,
     }
 }
@@ -114,6 +116,16 @@ pub fn act(world: &mut World, deed: Deed) {
         Deed::Manners(manner) => world.b.manner = manner,
         Deed::NodeEnds => world.node_ends(),
         Deed::AckLost => world.a.acknowledges = false,
+        Deed::PickUp => {
+            let Some(invite) = world.b.last_invite.clone() else {
+                return;
+            };
+            let ours = invite.from().unwrap().tag().unwrap_or_default().to_owned();
+            let call_id = invite.call_id().unwrap();
+            world
+                .b2
+                .replace(now, &format!("{call_id};to-tag={ours};from-tag=b1"));
+        }
     }
 }
 
@@ -191,6 +203,7 @@ fn story(seed: u64) -> World {
     world.b.manner = Manner::Accept;
     for _ in 0..4 {
         world.a.cancel(world.now);
+        world.b2.cancel(world.now);
         world.a.bye(world.now);
         world.run_ms(random.below(500));
         world.b.bye_if_acknowledged(world.now);
@@ -205,15 +218,19 @@ fn nothing_is_left_after_any_story() {
     let given = number("SEED");
     let stories = number("STORIES").unwrap_or(STORIES);
     let seeds = given.map_or(0..stories, |seed| seed..seed + 1);
-    let mut answered = 0;
+    let (mut answered, mut picked_up) = (0, 0);
     for seed in seeds {
         let told = std::panic::catch_unwind(|| {
             let mut world = story(seed);
             world.finish();
-            world.b2bua.counters().calls_answered
+            let counters = world.b2bua.counters();
+            (counters.calls_answered, counters.transfers_completed)
         });
         match told {
-            Ok(count) => answered += count,
+            Ok((calls, pickups)) => {
+                answered += calls;
+                picked_up += pickups;
+            }
             Err(fault) => {
                 eprintln!("the story of SEED={seed} went wrong");
                 std::panic::resume_unwind(fault);
@@ -223,6 +240,10 @@ fn nothing_is_left_after_any_story() {
     assert!(
         given.is_some() || answered > stories / 4,
         "only {answered} calls were answered: the stories test little"
+    );
+    assert!(
+        given.is_some() || picked_up > stories / 100,
+        "only {picked_up} calls changed hands"
     );
 }
 

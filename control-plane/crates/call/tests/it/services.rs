@@ -172,25 +172,173 @@ fn a_callee_that_is_away_for_now_says_so_to_the_caller() {
     assert_eq!(world.ended().cause.as_ref().unwrap().sip_status, 480);
 }
 
-/// RFC 5359, "Call Pickup" of a call that rings (RFC 3891 §3): not offered, and the call rings on.
-#[test]
-fn a_call_that_rings_is_not_picked_up() {
+/// B rings.
+fn ringing() -> World {
     let mut world = World::invited();
     world.b.respond(world.now, 180, "b1", None);
     world.run_ms(20);
+    world
+}
+
+/// The ids of B's early dialog, as whoever watches B has them.
+fn early_ids(world: &World) -> String {
     let invite = world.b.last_invite.clone().unwrap();
-    let tag = invite.from().unwrap().tag().unwrap();
-    for early_only in ["", ";early-only"] {
-        let replaces = format!(
-            "{};to-tag={tag};from-tag=b1{early_only}",
-            invite.call_id().unwrap()
+    let tag = invite.from().unwrap().tag().unwrap().to_owned();
+    format!("{};to-tag={tag};from-tag=b1", invite.call_id().unwrap())
+}
+
+/// RFC 5359, "Call Pickup" (RFC 3891 §7.1): B2 takes the call that rings at B, whose ids it has from B or from the caller.
+#[test]
+fn call_pickup() {
+    for is_of_caller in [false, true] {
+        let mut world = ringing();
+        let ids = match is_of_caller {
+            false => early_ids(&world),
+            true => {
+                let (_, invite) = world.a.calling.clone().unwrap();
+                let (ours, theirs) = (invite.from().unwrap(), world.a.early_tag.clone().unwrap());
+                let tag = ours.tag().unwrap();
+                format!("{};to-tag={tag};from-tag={theirs}", invite.call_id().unwrap())
+            }
+        };
+        world.b2.replace(world.now, &format!("{ids};early-only"));
+        world.run_ms(200);
+        assert_eq!(world.b2.log, ["200 INVITE"]);
+        assert_eq!(
+            world.b.log,
+            ["INVITE", "CANCEL SIP;cause=200;text=\"Call completed elsewhere\""]
         );
-        world.b2.replace(world.now, &replaces);
-        world.run_ms(50);
-        assert_eq!(world.b2.log.last().unwrap(), "481 INVITE");
+        assert_eq!(world.a.log, ["180 INVITE", "200 INVITE", "INVITE", "ACK"]);
+        let held = &world.a.bodies.last().unwrap().1;
+        assert!(held.contains("a=inactive"), "{held}");
+        assert_hear(&world, &world.a, &world.b2);
+        let lines = world.node.calls.values().next().unwrap();
+        assert!(lines.iter().all(|leg| leg.lines[0].srtp.is_none()));
+        world.b2.reinvite(world.now, "sendonly", true);
+        world.run_ms(100);
+        assert!(world.a.last_body.contains("a=sendonly"), "{}", world.a.last_body);
+        match is_of_caller {
+            true => world.a.bye(world.now),
+            false => world.b2.bye(world.now),
+        }
+        world.finish();
+        assert_eq!(world.records.len(), 3, "answered, ended, quality");
     }
+}
+
+/// RFC 3891 §3: what is refused, and with what.
+#[test]
+fn what_cannot_be_picked_up() {
+    let refused = |world: &mut World, ids: &str, status: &str| {
+        world.b2.replace(world.now, ids);
+        world.run_ms(50);
+        assert_eq!(world.b2.log.last().unwrap(), &format!("{status} INVITE"), "{ids}");
+    };
+    // No such dialog; and one that the callee, or we of the caller, were called in.
+    let mut world = ringing();
+    let ids = early_ids(&world);
+    refused(&mut world, &ids.replace("from-tag=b1", "from-tag=b2"), "481");
+    let swapped = ids.replace("to-tag", "x").replace("from-tag", "to-tag");
+    refused(&mut world, &swapped.replace(";x=", ";from-tag="), "481");
+    let (_, invite) = world.a.calling.clone().unwrap();
+    let caller = format!(
+        "{};to-tag={};from-tag={}",
+        invite.call_id().unwrap(),
+        world.a.early_tag.clone().unwrap(),
+        invite.from().unwrap().tag().unwrap()
+    );
+    refused(&mut world, &caller, "481");
     world.b.answer(world.now);
     world.run_ms(50);
+    refused(&mut world, &format!("{ids};early-only"), "486");
+    world.node.delay = std::time::Duration::from_millis(200);
+    world.a.bye(world.now);
+    world.run_ms(20);
+    refused(&mut world, &ids, "603");
+    world.finish();
+
+    // Who is second gets 603, and may have the call from who was first.
+    let mut world = ringing();
+    let ids = early_ids(&world);
+    world.b2.replace(world.now, &ids);
+    world.b3.replace(world.now, &ids);
+    world.run_ms(200);
+    assert_eq!(
+        (
+            world.b2.log.last().unwrap().as_str(),
+            world.b3.log.last().unwrap().as_str()
+        ),
+        ("200 INVITE", "603 INVITE")
+    );
+    refused_by_b3(&mut world, &ids, "603");
+    let taken = world.b2.dialog_ids(0);
+    world.b3.replace(world.now, &taken);
+    world.run_ms(300);
+    assert_hear(&world, &world.a, &world.b3);
+    world.b3.bye(world.now);
+    world.finish();
+
+    // A call whose caller made no offer.
+    let mut world = World::new();
+    world.a.invite(world.now, false);
+    world.run_ms(20);
+    world.b.respond(world.now, 180, "b1", None);
+    world.run_ms(20);
+    let ids = early_ids(&world);
+    refused(&mut world, &ids, "488");
+    world.b.answer(world.now);
+    world.run_ms(100);
     world.a.bye(world.now);
     world.finish();
+}
+
+fn refused_by_b3(world: &mut World, ids: &str, status: &str) {
+    world.b3.replace(world.now, ids);
+    world.run_ms(50);
+    assert_eq!(world.b3.log.last().unwrap(), &format!("{status} INVITE"));
+}
+
+/// Whoever goes while the call is handed over, the other one is told.
+#[test]
+fn a_pickup_that_comes_to_nothing_ends_the_call() {
+    // Before the caller has its answer.
+    let mut world = ringing();
+    world.node.delay = std::time::Duration::from_millis(900);
+    let ids = early_ids(&world);
+    world.b2.replace(world.now, &ids);
+    world.run_ms(400);
+    world.b2.cancel(world.now);
+    world.finish();
+    assert_eq!(world.b2.log, ["487 INVITE"]);
+    assert_eq!(world.a.log, ["180 INVITE", "480 INVITE"]);
+
+    // The caller, at the same time.
+    let mut world = ringing();
+    world.node.delay = std::time::Duration::from_millis(100);
+    let ids = early_ids(&world);
+    world.b2.replace(world.now, &ids);
+    world.run_ms(20);
+    world.a.cancel(world.now);
+    world.finish();
+    assert_eq!(world.a.log, ["180 INVITE", "487 INVITE"]);
+    assert_eq!(world.b2.log, ["487 INVITE"]);
+
+    // The caller refuses the newcomer's offer, or has lost its dialog.
+    for status in [488, 481] {
+        let mut world = ringing();
+        world.a.manner = crate::ua::Manner::Reject(status);
+        let ids = early_ids(&world);
+        world.b2.replace(world.now, &ids);
+        world.finish();
+        assert_eq!(world.a.log[1..], ["200 INVITE", "INVITE", "BYE"], "{status}");
+        assert!(world.b2.log[0].ends_with(" INVITE") && world.b2.talks.is_empty());
+    }
+
+    // The media node is gone.
+    let mut world = ringing();
+    world.node.mood = crate::node::Mood::Full;
+    let ids = early_ids(&world);
+    world.b2.replace(world.now, &ids);
+    world.finish();
+    assert!(!logged(&world.a, "200 INVITE") && world.b2.talks.is_empty());
 }

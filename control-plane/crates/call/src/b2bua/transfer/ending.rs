@@ -37,8 +37,14 @@ impl Call {
         if let (Some(referral), Some(leg)) = (&mut transfer.referral, &mut self.legs[by]) {
             referral.tell(hub, now, self.key, leg, status.max(300));
         }
-        if self.phase != Phase::Answered {
-            return;
+        match self.phase {
+            Phase::Answered => {}
+            Phase::Reserving | Phase::Calling | Phase::Ended => return,
+            Phase::Answering => {
+                let cause = Cause::failed(by.released(), 480, "Picked up, and hung up before the answer");
+                self.end(hub, now, Ending::of(cause));
+                return;
+            }
         }
         let Transfer {
             has_left,
@@ -47,7 +53,11 @@ impl Call {
             ..
         } = transfer;
         if has_left {
-            let cause = Cause::ended(by.released(), 16, "Hung up, and the transfer failed");
+            let text = match self.legs[by] {
+                Some(_) => "Hung up, and the transfer failed",
+                None => "Picked up, and the caller did not get to who did",
+            };
+            let cause = Cause::ended(by.released(), 16, text);
             let gone = Some(by);
             self.end(
                 hub,

@@ -17,6 +17,7 @@ mod lending;
 mod newcomer;
 mod notify;
 mod passing;
+mod pickup;
 mod refer;
 mod replaces;
 
@@ -40,6 +41,7 @@ use crate::{NextHop, TransferError, TransferPolicy};
 pub(super) use lending::Errand;
 use notify::Referral;
 use passing::Passed;
+use replaces::Replaces;
 
 /// What a call has when it is, was or may be transferred by another rule than the usual one.
 #[derive(Debug, Default)]
@@ -73,7 +75,7 @@ struct Transfer {
     stage: Stage,
     /// What it is told of the progress, if it asked and wants to know.
     referral: Option<Referral>,
-    /// It has said BYE: if the transfer fails now the call is over.
+    /// It has said BYE, or never answered: if the transfer fails now the call is over.
     has_left: bool,
     /// User part and address of the newcomer, for the record, and what is known of it beside.
     user: String,

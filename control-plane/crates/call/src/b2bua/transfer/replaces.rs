@@ -82,6 +82,14 @@ impl B2bua {
             return Err(Refusal::of(400));
         }
         let replaces = Replaces::parse(value).ok_or_else(|| Refusal::of(400))?;
+        if let Some(key) = self.find_ringing(&replaces) {
+            let offer = crate::b2bua::requests::offer(&mut self.hub, invite)?;
+            let mut result = Err(Refusal::of(481));
+            self.with_call(key, |call, hub| {
+                result = call.pick_up(hub, now, asked, offer, known)
+            });
+            return result;
+        }
         let Some((key, side)) = self.find(&replaces) else {
             return Err(Refusal::of(match self.is_over(&replaces) {
                 true => 603,
@@ -94,14 +102,6 @@ impl B2bua {
             result = call.begin_replacing(hub, now, side, asked, &replaces, offer, known);
         });
         result
-    }
-
-    /// Whether the dialog was there and its call is ending.
-    fn is_over(&self, replaces: &Replaces) -> bool {
-        let known = |tag: &str| self.hub.dialog(&replaces.call_id, tag);
-        known(&replaces.to_tag)
-            .and_then(|(key, _)| self.calls.get(&key))
-            .is_some_and(|call| call.phase == Phase::Ended)
     }
 }
 
@@ -117,13 +117,13 @@ impl Call {
         offer: Option<sdp::Session>,
         known: Option<Box<Known>>,
     ) -> Result<(), Refusal> {
-        let (server, source, invite) = (asked.key, asked.source, &asked.request);
         match self.phase {
             Phase::Ended => return Err(Refusal::of(603)),
-            Phase::Answered if replaces.early_only => return Err(Refusal::of(486)),
+            Phase::Answering | Phase::Answered if replaces.early_only => return Err(Refusal::of(486)),
+            Phase::Answering => return Err(Refusal::of(491)),
             Phase::Answered => {}
-            // An early dialog may be replaced by its own side alone (RFC 3891 §3), and that is not offered.
-            _ => return Err(Refusal::of(481)),
+            // An early dialog is given up by who has begun it (RFC 3891 §3), and this is another.
+            Phase::Reserving | Phase::Calling => return Err(Refusal::of(481)),
         }
         self.check_transfer(hub).map_err(|error| {
             Refusal::of(match error {
@@ -134,6 +134,22 @@ impl Call {
         let offer = offer
             .filter(|offer| self.fits_in_place_of(by, offer))
             .ok_or_else(|| Refusal::of(488))?;
+        self.take_newcomer(hub, now, by, asked, offer, known)?;
+        self.join(hub, now);
+        Ok(())
+    }
+
+    /// Begins the transfer to who has sent an INVITE with a fitting `offer`, in the place of the party `by`.
+    pub(super) fn take_newcomer(
+        &mut self,
+        hub: &mut Hub,
+        now: Timestamp,
+        by: Side,
+        asked: &Asked,
+        offer: sdp::Session,
+        known: Option<Box<Known>>,
+    ) -> Result<(), Refusal> {
+        let (server, source, invite) = (asked.key, asked.source, &asked.request);
         let srtp = asked.srtp.with(source.transport);
         let offer = Offered::new(hub, offer, srtp, &[], self.shakes_hands()).map_err(Refusal::of_security)?;
         let tag = hub.tag();
@@ -185,7 +201,6 @@ impl Call {
         };
         self.start_transfer(hub, now, transfer, None);
         self.newcomer_offers(hub, now, newcomer);
-        self.join(hub, now);
         Ok(())
     }
 }
