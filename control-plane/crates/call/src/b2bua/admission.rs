@@ -150,6 +150,7 @@ impl B2bua {
                 offer,
                 srtp,
                 offers: Vec::new(),
+                early_offer: None,
                 max_forwards,
                 reliability: headers::reliability(invite),
                 breadth: breadth.unwrap_or(breadth_max),

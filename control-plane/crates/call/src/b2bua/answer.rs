@@ -85,6 +85,11 @@ impl Call {
             let ack = leg.ack(cseq(&attempt.invite), hub.config.max_forwards);
             let destination = leg.destination();
             self.legs.callee = Some(leg);
+            if place.is_some_and(|place| self.has_agreed_early(place)) {
+                let sent = hub.send_ack(ack, destination);
+                self.accept_invite(hub, now, "");
+                return sent;
+            }
             if self.take_late_offer(hub, now, client, fork, response).is_some() {
                 return None;
             }

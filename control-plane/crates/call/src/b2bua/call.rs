@@ -10,6 +10,7 @@ use sip::{Message, Source};
 
 use super::branch::{Branch, Failure};
 use super::deadlines::Deadline;
+use super::early_offer::EarlyOffer;
 use super::exchange::Exchange;
 use super::hub::{CallKey, Hub};
 use super::identity::Known;
@@ -33,7 +34,7 @@ use crate::{Called, MediaError, NextHop, Output, TransferPolicy};
 ///            Ended ◄── failure, CANCEL, timeout, BYE, no media
 /// ```
 ///
-/// An INVITE without an offer goes straight to `Calling`, and reserves its ports in `Answering`.
+/// An INVITE without an offer goes straight to `Calling`, and reserves its ports in `Answering`, or for an offer in a reliable 1xx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// The media node is asked for ports.
@@ -77,6 +78,8 @@ pub(super) struct Inbound {
     pub(super) srtp: Terms,
     /// The keys that were offered to callees, by the places of their dialogs among the call's.
     pub(super) offers: Vec<Vec<Ours>>,
+    /// The offer of a callee that was asked for one, made before its 2xx.
+    pub(super) early_offer: Option<Box<EarlyOffer>>,
     /// The description for our 2xx to the caller, which waits for a PRACK (RFC 3262 §3).
     pub(super) held: Option<Box<str>>,
 }
@@ -217,6 +220,9 @@ impl Call {
             }
             (_, Phase::Ended) | (Step::Early | Step::Restore, _) => {}
             (Step::Reserve, Phase::Reserving) => self.reserved(hub, now, result),
+            (Step::Reserve, Phase::Calling) => self.early_offer_reserved(hub, now, result),
+            // Another fork has answered than the one whose early offer they were for.
+            (Step::Reserve, Phase::Answering) if !self.media.is_idle() => {}
             (Step::Reserve | Step::Answer, Phase::Answering) => self.answer_settled(hub, now, result),
             (Step::Extend, _) => self.extended(hub, now, result),
             (Step::Settle, _) => self.settled(hub, now, result),

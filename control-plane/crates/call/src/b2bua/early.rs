@@ -115,6 +115,10 @@ impl Call {
             .provisionals
             .as_ref()
             .is_some_and(|it| it.is_described() && !it.holds_success());
+        if self.has_agreed_early(place) && self.outbound.adopted == Some(place) {
+            self.note_relayed(place);
+            return is_answered;
+        }
         let first = self.answer_of(fork).filter(|_| fork.has_agreed && is_answered);
         let Some(lines) = first.map(|first| first.lines) else {
             return false;

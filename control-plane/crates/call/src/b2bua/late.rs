@@ -41,6 +41,13 @@ impl Call {
             caller: caller_ipv6,
             callee: offer.session.is_ipv6(),
         };
+        // An offer in a response before it has had them reserved.
+        let is_fitting = Side::BOTH
+            .iter()
+            .all(|&side| self.media.is_ipv6(side) == ipv6[side]);
+        if !self.media.is_absent() && !is_fitting {
+            return None;
+        }
         if let Some(leg) = &mut self.legs.callee {
             leg.negotiation.offer_received().ok()?;
         }
@@ -53,7 +60,10 @@ impl Call {
             cseq: 1,
             fork: fork.to_owned(),
         }));
-        self.media.create(hub, now, ipv6, lines);
+        match self.media.is_absent() {
+            true => self.media.create(hub, now, ipv6, lines),
+            false => self.media.update(hub, now, Step::Answer, lines),
+        }
         Some(())
     }
 

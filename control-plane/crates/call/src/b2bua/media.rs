@@ -305,6 +305,11 @@ impl Media {
         self.ipv6[side]
     }
 
+    /// Whether the node was never asked for the call.
+    pub(super) fn is_absent(&self) -> bool {
+        self.state == State::Absent
+    }
+
     /// Whether no request is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.is_none()

@@ -12,6 +12,7 @@ mod changes;
 mod deadlines;
 mod diverted;
 mod early;
+mod early_offer;
 mod ending;
 mod exchange;
 mod handshake;

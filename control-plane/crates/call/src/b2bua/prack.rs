@@ -28,6 +28,7 @@ impl Call {
         fork: usize,
         response: &Message,
         rseq: u32,
+        answer: Option<&str>,
     ) {
         let client = self.outbound.forks[fork].client;
         let Some(Client::Attempt(attempt)) = hub.clients.get(&client) else {
@@ -44,9 +45,12 @@ impl Call {
             }
         }
         let Some(leg) = leg else { return };
-        let prack = leg
+        let mut prack = leg
             .request("PRACK", hub.config.max_forwards)
             .header(HeaderName::RAck, format_args!("{rseq} {invite_cseq} INVITE"));
+        if let Some(answer) = answer {
+            prack = prack.body("application/sdp", answer.as_bytes());
+        }
         hub.send(now, prack, leg.destination(), |_| Client::Farewell);
     }
 
@@ -63,10 +67,10 @@ impl Call {
     }
 
     /// Whether a provisional response goes to the caller reliably: always if the caller demands it, and else if it
-    /// came so and the caller knows how. An INVITE without an offer would want one in it, which we do not have.
-    pub(super) fn provisional_is_reliable(&self, came_reliably: bool) -> bool {
+    /// came so and the caller knows how. An INVITE without an offer wants one in the first (RFC 3261 §13.2.1).
+    pub(super) fn provisional_is_reliable(&self, fork: usize, came_reliably: bool) -> bool {
         self.inbound.as_ref().is_some_and(|inbound| {
-            inbound.offer.is_some()
+            (inbound.offer.is_some() || self.has_offered_early(fork))
                 && match inbound.reliability {
                     Reliability::Unsupported => false,
                     Reliability::Supported => came_reliably,
@@ -127,11 +131,17 @@ impl Call {
         if body.is_some()
             && let Some(leg) = leg
         {
-            // The INVITE had the offer, and this is the first answer.
-            let _ = leg
-                .negotiation
-                .offer_received()
-                .and_then(|()| leg.negotiation.answer_sent());
+            // The INVITE had the offer, and this is the first answer; or it had none, and this is the offer.
+            let _ = match inbound.offer {
+                Some(_) => leg
+                    .negotiation
+                    .offer_received()
+                    .and_then(|()| leg.negotiation.answer_sent()),
+                None => leg.negotiation.offer_sent(),
+            };
+            if inbound.offer.is_none() {
+                leg.description = body.map(Into::into);
+            }
         }
         let server = inbound.server;
         if let Some(sent) = sent {
@@ -212,7 +222,11 @@ impl Call {
             .filter(|_| is_of_invite && side == Side::Caller)
             .and_then(|provisionals| provisionals.acknowledge(now, rack.rseq).ok())
             .ok_or_else(|| Refusal::of(481))?;
-        let reoffer = offer(hub, request);
+        let is_answer = place.is_some_and(|place| self.take_early_answer(hub, now, place, request));
+        let reoffer = match is_answer {
+            true => Ok(None),
+            false => offer(hub, request),
+        };
         let is_held = self
             .inbound
             .as_ref()

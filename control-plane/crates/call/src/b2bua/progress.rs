@@ -54,7 +54,10 @@ impl Call {
             if self.outbound.forks[fork].order.receive(rseq) == Received::Ignored {
                 return;
             }
-            self.send_prack(hub, now, fork, response, rseq);
+            if self.take_early_offer(hub, now, fork, response, rseq) {
+                return;
+            }
+            self.send_prack(hub, now, fork, response, rseq, None);
         }
         let answer = self.early_answer(hub, now, fork, response);
         if answer.is_some() && rseq.is_some() {
@@ -62,7 +65,7 @@ impl Call {
         }
         let body = answer.map(|answer| self.describe_answer(Side::Caller, &answer));
         self.record.ringing(now);
-        if self.provisional_is_reliable(rseq.is_some()) {
+        if self.provisional_is_reliable(fork, rseq.is_some()) {
             self.pass_reliably(hub, now, fork, response, body);
             return;
         }

@@ -399,10 +399,11 @@ impl Call {
             None => builder,
         };
         match body {
-            // Without an offer in the INVITE a reliable provisional response would have to bring one (RFC 3262 §5).
             Some(body) => builder
                 .header(HeaderName::Supported, headers::SUPPORTED)
                 .body("application/sdp", body.as_bytes()),
+            // Without an offer in the INVITE a reliable provisional response has to bring one (RFC 3262 §5).
+            None if self.takes_early_offer() => builder.header(HeaderName::Supported, headers::SUPPORTED),
             None => builder.header(HeaderName::Supported, TIMER),
         }
     }

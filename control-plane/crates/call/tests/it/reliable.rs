@@ -6,9 +6,10 @@ use sans_io::network::Conditions;
 use sans_io::{Random, Timestamp};
 use sip::HeaderName;
 
+use crate::node::Mood;
 use crate::random::number;
 use crate::ua::Manner;
-use crate::world::{B, World, config};
+use crate::world::{B, B2, World, config};
 
 /// The caller's INVITE, with this in `Supported` or `Require`, has arrived at the callee.
 fn invited(name: HeaderName) -> World {
@@ -257,33 +258,187 @@ fn responses_out_of_order_are_not_taken() {
     hang_up(world);
 }
 
-#[test]
-fn an_invite_without_an_offer_is_not_answered_reliably() {
-    let mut world = World::new();
-    let builder = world
-        .a
-        .invite_builder("1000")
-        .header(HeaderName::Require, "100rel");
+/// Who brings the offer of a call is the callee.
+fn invited_late(world: &mut World, name: Option<HeaderName>) {
+    let builder = world.a.invite_builder("1000");
+    let builder = match name {
+        Some(name) => builder.header(name, "100rel"),
+        None => builder,
+    };
     world.a.send_invite(world.now, builder);
     world.run_ms(20);
-    assert!(
-        !world
-            .b
-            .last_invite
-            .as_ref()
-            .unwrap()
-            .has_token(HeaderName::Supported, "100rel")
-    );
+}
+
+fn is_offered_100rel(world: &World) -> bool {
+    let invite = world.b.last_invite.as_ref().unwrap();
+    invite.has_token(HeaderName::Supported, "100rel")
+}
+
+/// RFC 6337, pattern 4: the offer in a reliable response, its answer in the PRACK. The callee's waits for the caller's.
+#[test]
+fn an_offer_in_a_reliable_response_is_answered_in_the_prack() {
+    for name in [HeaderName::Supported, HeaderName::Require] {
+        let mut world = World::new();
+        invited_late(&mut world, Some(name));
+        assert!(is_offered_100rel(&world) && world.b.last_body.is_empty());
+        world.a.pracks = false;
+        world.b.direction = "sendonly";
+        world.a.direction = "recvonly";
+        progress(&mut world);
+        assert_eq!(
+            (world.b.log.len(), world.a.log.as_slice()),
+            (1, &["183 INVITE".to_owned()][..])
+        );
+        assert!(
+            world.a.last_body.contains("c=IN IP4 198.51.100.11"),
+            "{}",
+            world.a.last_body
+        );
+        // What the callee sends again meanwhile changes nothing.
+        world.run_ms(1_200);
+        let (rseq, answer) = (world.a.rseqs[0], world.a.body());
+        world.a.prack_with(world.now, rseq, Some(&answer));
+        world.run_ms(50);
+        assert_eq!(world.b.log, ["INVITE", "PRACK"]);
+        assert!(world.b.last_body.contains("a=recvonly"), "{}", world.b.last_body);
+        assert!(
+            world.b.last_body.contains("c=IN IP4 198.51.100.12"),
+            "{}",
+            world.b.last_body
+        );
+        assert_eq!(world.a.log[1..], ["200 PRACK"]);
+        let remotes = |world: &World| {
+            let legs = world.node.calls.values().next().unwrap();
+            [0, 1].map(|leg: usize| legs[leg].lines[0].remote.map(|it| it.ip().to_string()))
+        };
+        let both = [Some("10.1.0.1".to_owned()), Some("10.2.0.1".to_owned())];
+        assert_eq!(remotes(&world), both, "early media flows");
+        // The order of offers goes on: an UPDATE of either, and what the 200 leaves out.
+        let body = world.b.body();
+        world.b.update_early(world.now, Some(&body));
+        world.run_ms(50);
+        assert_eq!(world.b.log.last().unwrap(), "200 UPDATE");
+        world.a.pracks = true;
+        world.b.respond_reliably(world.now, 180, "b1", None);
+        world.run_ms(20);
+        world.b.answer(world.now);
+        world.run_ms(50);
+        assert_eq!(world.a.bodies.last().unwrap(), &(200, String::new()));
+        assert_eq!(remotes(&world), both);
+        assert_eq!(world.node.creates, 1);
+        world.a.reinvite(world.now, "sendrecv", true);
+        world.run_ms(50);
+        assert_eq!(world.a.log.last().unwrap(), "200 INVITE");
+        world.b.reinvite(world.now, "sendrecv", true);
+        world.run_ms(50);
+        assert_eq!(world.b.log.last().unwrap(), "200 INVITE");
+        hang_up(world);
+    }
+}
+
+/// Whose offer the caller could not get before the 2xx is not asked for it.
+#[test]
+fn an_early_offer_is_asked_for_where_it_can_be_answered() {
+    let mut world = World::new();
+    invited_late(&mut world, None);
+    assert!(!is_offered_100rel(&world));
+    world.a.cancel(world.now);
+    world.finish();
+
+    // Several that could have one each; the caller that demands 100rel gets no response that it could not take.
+    let mut world = World::with(config(&[B, B2]), Conditions::PERFECT, 1);
+    invited_late(&mut world, Some(HeaderName::Require));
+    assert!(!is_offered_100rel(&world));
     world.b.respond(world.now, 180, "b1", None);
     world.run_ms(20);
-    assert!(
-        world.a.log.is_empty(),
-        "no response that the caller could not take"
-    );
+    assert!(world.a.log.is_empty());
     world.b.answer(world.now);
     world.run_ms(50);
     assert_eq!(world.a.log, ["200 INVITE"]);
     hang_up(world);
+}
+
+/// Another fork answers, with an offer of its own; or offers before its answer, too, and has no PRACK.
+#[test]
+fn an_early_offer_of_one_fork_leaves_the_others_theirs() {
+    for is_early in [false, true] {
+        let mut world = World::new();
+        invited_late(&mut world, Some(HeaderName::Supported));
+        progress(&mut world);
+        assert_eq!(world.b.log, ["INVITE", "PRACK"]);
+        let body = world.b.body();
+        match is_early {
+            false => {
+                world.b.respond(world.now, 200, "b2", Some(&body));
+                world.b.incoming = None;
+            }
+            true => {
+                world.b.respond_reliably(world.now, 183, "b2", Some(&body));
+                world.run_ms(100);
+                assert_eq!(world.b.log, ["INVITE", "PRACK"]);
+                world.b.answer(world.now);
+            }
+        }
+        world.run_ms(100);
+        assert_eq!(world.a.log, ["183 INVITE", "200 PRACK", "200 INVITE"]);
+        assert!(world.a.is_talking() && world.b.is_talking());
+        assert_eq!(world.node.creates, 1);
+        world.b.reinvite(world.now, "sendonly", true);
+        world.run_ms(50);
+        assert_eq!(world.b.log.last().unwrap(), "200 INVITE");
+        hang_up(world);
+    }
+}
+
+#[test]
+fn an_early_offer_without_an_answer_ends_the_call() {
+    // No answer in the PRACK: 488. No PRACK at all: 504.
+    for is_acknowledged in [true, false] {
+        let mut world = World::new();
+        invited_late(&mut world, Some(HeaderName::Supported));
+        world.a.pracks = false;
+        progress(&mut world);
+        if is_acknowledged {
+            let rseq = world.a.rseqs[0];
+            world.a.prack_with(world.now, rseq, None);
+        }
+        world.run_ms(40_000);
+        let status = if is_acknowledged {
+            "488 INVITE"
+        } else {
+            "504 INVITE"
+        };
+        assert!(world.a.log.iter().any(|it| it == status), "{:?}", world.a.log);
+        world.finish();
+        assert!(!world.b.log.contains(&"PRACK".to_owned()), "{:?}", world.b.log);
+    }
+    // An offer of no use; and ports that are not to be had.
+    for is_usable in [true, false] {
+        let mut world = World::new();
+        invited_late(&mut world, Some(HeaderName::Supported));
+        world.node.mood = Mood::Full;
+        let body = match is_usable {
+            true => world.b.body(),
+            false => "v=0\r\no=- 1 1 IN IP4 10.2.0.1\r\ns=-\r\nt=0 0\r\n".to_owned(),
+        };
+        world.b.respond_reliably(world.now, 183, "b1", Some(&body));
+        world.run_ms(50);
+        let status = if is_usable { "503 INVITE" } else { "502 INVITE" };
+        assert_eq!(world.a.log, [status]);
+        world.finish();
+    }
+    // The caller gives up while it has it, and while the node is asked.
+    for delay_ms in [0, 500] {
+        let mut world = World::new();
+        invited_late(&mut world, Some(HeaderName::Supported));
+        world.a.pracks = false;
+        world.node.delay = Duration::from_millis(delay_ms);
+        progress(&mut world);
+        world.run_ms(300);
+        world.a.cancel(world.now);
+        world.finish();
+        assert_eq!(world.a.log.last().unwrap(), "487 INVITE");
+    }
 }
 
 #[test]
@@ -313,7 +468,11 @@ fn story(seed: u64) -> World {
     };
     let mut world = World::with(config(&[B]), conditions, seed);
     let support = [None, Some(HeaderName::Supported), Some(HeaderName::Require)];
-    invite(&mut world, support[random.below(3) as usize]);
+    let support = support[random.below(3) as usize];
+    match random.chance_permille(300) {
+        true => invited_late(&mut world, support),
+        false => invite(&mut world, support),
+    }
     let arrived = Timestamp::from_millis(40_000);
     while world.b.incoming.is_none() && world.now < arrived {
         world.run_ms(50);

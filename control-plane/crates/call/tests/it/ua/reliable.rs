@@ -191,8 +191,11 @@ impl Ua {
             return false;
         }
         self.rseqs.push(rseq);
+        // An offer, when the INVITE had none.
+        let is_offer = invite.body().is_empty() && !response.body().is_empty();
         if self.pracks {
-            self.prack(now, rseq);
+            let answer = is_offer.then(|| self.body());
+            self.prack_with(now, rseq, answer.as_deref());
         }
         true
     }
