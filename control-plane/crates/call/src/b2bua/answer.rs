@@ -316,7 +316,7 @@ impl Call {
         hub.deadlines.clear(self.key, Deadline::Provisional);
         self.phase = Phase::Answered;
         self.outbound.adopted = None;
-        self.rest();
+        self.rest(hub);
         hub.counters.calls_answered += 1;
         hub.output(Output::Cdr(self.record.answered(now)));
         hub.respond_with(now, inbound.server, response);

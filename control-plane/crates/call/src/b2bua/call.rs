@@ -10,6 +10,7 @@ use sip::{Message, Source};
 
 use super::branch::{Branch, Failure};
 use super::deadlines::Deadline;
+use super::dialog_name::DialogName;
 use super::early_offer::EarlyOffer;
 use super::exchange::Exchange;
 use super::hub::{CallKey, Hub};
@@ -191,6 +192,8 @@ pub(super) struct Call {
     pub(super) caller_call_id: Box<str>,
     pub(super) caller_tags: Vec<String>,
     pub(super) caller_tag: Box<str>,
+    /// What is left of these, and of the dialogs with callees, once it is answered: the names that the hub knows them by.
+    pub(super) names: Vec<DialogName>,
     /// What is known of the caller beside its `From`, for those who come later.
     pub(super) known_caller: Option<Box<Known>>,
     /// What a REFER of each party leads to.
@@ -371,12 +374,24 @@ impl Call {
     }
 
     /// Both talk, mostly for minutes: gives back what only setting up has needed, and the room that its lists have grown into.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn rest(&mut self, hub: &Hub) {
         self.outbound.hops = Box::default();
         self.outbound.forks = Vec::new();
         self.outbound.branches.shrink_to_fit();
-        self.outbound.dialogs.shrink_to_fit();
-        self.caller_tags.shrink_to_fit();
+        let of_caller = self
+            .caller_tags
+            .iter()
+            .map(|tag| hub.name(&self.caller_call_id, tag));
+        let of_callee = self
+            .outbound
+            .dialogs
+            .iter()
+            .map(|(call_id, tag)| hub.name(call_id, tag));
+        self.names = of_caller.chain(of_callee).collect();
+        self.names.shrink_to_fit();
+        self.caller_tags = Vec::new();
+        self.outbound.dialogs = Vec::new();
+        self.caller_call_id = Box::default();
     }
 
     /// Whether nothing is left to be done, so that the call can be forgotten.
@@ -389,6 +404,9 @@ impl Call {
 
     /// Takes the call out of all indexes.
     pub(super) fn forget(&mut self, hub: &mut Hub) {
+        for &name in &self.names {
+            hub.remove_name(name);
+        }
         for tag in &self.caller_tags {
             hub.remove_dialog(&self.caller_call_id, tag);
         }

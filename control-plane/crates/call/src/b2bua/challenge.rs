@@ -1,7 +1,6 @@
 //! Next hops that ask who we are (RFC 3261 §22): what they challenge is sent again with credentials before anybody hears
 //! of it. The parts of a call know a request by the key of its first copy, whichever copy is under way.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use sans_io::Timestamp;
@@ -13,13 +12,15 @@ use sip::{Destination, HeaderName, Message, Method};
 use super::B2bua;
 use super::by_key::ByKey;
 use super::call::Call;
-use super::hub::{Client, dialog_name, tag_of};
+use super::dialog_name::{DialogName, DialogNames};
+use super::hub::{Client, tag_of};
 use super::leg::cseq;
 
 /// What we send in dialogs where we have an account.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Accounts {
-    dialogs: HashMap<String, AtDialog>,
+    names: DialogNames,
+    dialogs: ByKey<DialogName, AtDialog>,
     /// Requests that have no final response, by the key of their first copy.
     pending: ByKey<ClientKey, Box<Pending>>,
     /// The copy that is under way of those that were sent again, by the first; and the other way round.
@@ -53,18 +54,28 @@ pub(super) struct Pending {
 }
 
 impl Accounts {
+    pub(super) fn new(names: DialogNames) -> Self {
+        Self {
+            names,
+            dialogs: ByKey::default(),
+            pending: ByKey::default(),
+            latest: ByKey::default(),
+            firsts: ByKey::default(),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.dialogs.is_empty() && self.pending.is_empty() && self.latest.is_empty() && self.firsts.is_empty()
     }
 
-    pub(super) fn add_dialog(&mut self, name: String, logins: Arc<[Login]>) {
+    pub(super) fn add_dialog(&mut self, name: DialogName, logins: Arc<[Login]>) {
         self.dialogs.insert(name, AtDialog { logins, shown: None });
     }
 
-    pub(super) fn remove_dialog(&mut self, name: &str) {
+    pub(super) fn remove_dialog(&mut self, name: DialogName) {
         // Most calls are nobody's account.
         if !self.dialogs.is_empty() {
-            self.dialogs.remove(name);
+            self.dialogs.remove(&name);
         }
     }
 
@@ -73,7 +84,7 @@ impl Accounts {
         if self.dialogs.is_empty() {
             return None;
         }
-        let dialog = self.dialogs.get(&name_of(request))?;
+        let dialog = self.dialogs.get(&self.name_of(request))?;
         Some(Pending {
             request: request.clone(),
             destination,
@@ -121,12 +132,29 @@ impl Accounts {
         self.firsts.insert(copy, first);
     }
 
+    /// The dialog that a request of ours is in or is to make.
+    fn name_of(&self, request: &Message) -> DialogName {
+        let tag = tag_of(request, HeaderName::From);
+        self.names.of(request.call_id().unwrap_or(""), tag)
+    }
+
+    /// Notes what the latest INVITE of a dialog showed.
+    fn show(&mut self, invite: &Message, shown: Shown) {
+        let name = self.name_of(invite);
+        if let Some(dialog) = self.dialogs.get_mut(&name) {
+            dialog.shown = Some(Box::new(shown));
+        }
+    }
+
     /// An ACK for a 2xx shows what its INVITE showed (RFC 3261 §22.1).
     pub(super) fn with_credentials_of_invite(&self, ack: Message) -> Message {
         if self.dialogs.is_empty() {
             return ack;
         }
-        let shown = self.dialogs.get(&name_of(&ack)).and_then(|it| it.shown.as_ref());
+        let shown = self
+            .dialogs
+            .get(&self.name_of(&ack))
+            .and_then(|it| it.shown.as_ref());
         match shown.filter(|shown| shown.cseq == cseq(&ack)) {
             Some(shown) => again(&ack, shown.cseq, &shown.fields).build().unwrap_or(ack),
             None => ack,
@@ -172,10 +200,8 @@ impl B2bua {
         let Ok(copy) = again(request, seq, &fields).build() else {
             return false;
         };
-        if copy.method() == Some(Method::Invite)
-            && let Some(dialog) = self.hub.accounts.dialogs.get_mut(&name_of(&copy))
-        {
-            dialog.shown = Some(Box::new(Shown { cseq: seq, fields }));
+        if copy.method() == Some(Method::Invite) {
+            self.hub.accounts.show(&copy, Shown { cseq: seq, fields });
         }
         let sent = self
             .hub
@@ -223,11 +249,6 @@ impl Call {
         let leg = legs.find(|leg| leg.local_tag() == local_tag && leg.remote_tag() == remote_tag)?;
         Some(leg.dialog().next_seq())
     }
-}
-
-/// The dialog that a request of ours is in or is to make.
-fn name_of(request: &Message) -> String {
-    dialog_name(request.call_id().unwrap_or(""), tag_of(request, HeaderName::From))
 }
 
 /// The request again with that CSeq number, and these credentials in place of those it had.

@@ -14,6 +14,7 @@ use super::by_key::ByKey;
 use super::callers::Callers;
 use super::challenge::Accounts;
 use super::deadlines::Deadlines;
+use super::dialog_name::{DialogName, DialogNames};
 use super::side::Side;
 use super::transfer::Errand;
 use super::trunks::Trunks;
@@ -100,7 +101,8 @@ pub(super) struct Hub {
     pub(super) callers: Callers,
     /// What calls want of each other.
     pub(super) errands: VecDeque<Errand>,
-    dialogs: HashMap<String, (CallKey, Side)>,
+    names: DialogNames,
+    dialogs: ByKey<DialogName, (CallKey, Side)>,
     media_requests: u64,
     outputs: VecDeque<Output>,
 }
@@ -112,6 +114,7 @@ impl Hub {
     }
 
     pub(super) fn new(config: Config, mut random: Random) -> Self {
+        let names = DialogNames::default();
         Self {
             layer: Layer::new(config.transactions.clone(), random.fork()),
             trunks: Trunks::new(config.rest_max, random.fork()),
@@ -125,9 +128,10 @@ impl Hub {
             servers: ByKey::default(),
             media: ByKey::default(),
             media_calls: HashMap::new(),
-            accounts: Accounts::default(),
+            accounts: Accounts::new(names.clone()),
             errands: VecDeque::new(),
-            dialogs: HashMap::new(),
+            names,
+            dialogs: ByKey::default(),
             media_requests: 0,
             outputs: VecDeque::new(),
         }
@@ -187,23 +191,31 @@ impl Hub {
 
     /// Finds the dialog that a request belongs to, by `Call-ID` and our tag (RFC 3261 §12.2.2).
     pub(super) fn dialog(&self, call_id: &str, local_tag: &str) -> Option<(CallKey, Side)> {
-        self.dialogs.get(&dialog_name(call_id, local_tag)).copied()
+        self.dialogs.get(&self.name(call_id, local_tag)).copied()
+    }
+
+    /// How a dialog is known, whatever becomes of it.
+    pub(super) fn name(&self, call_id: &str, local_tag: &str) -> DialogName {
+        self.names.of(call_id, local_tag)
     }
 
     pub(super) fn add_dialog(&mut self, call_id: &str, local_tag: &str, call: CallKey, side: Side) {
-        self.dialogs.insert(dialog_name(call_id, local_tag), (call, side));
+        self.dialogs.insert(self.name(call_id, local_tag), (call, side));
     }
 
     pub(super) fn remove_dialog(&mut self, call_id: &str, local_tag: &str) {
-        let name = dialog_name(call_id, local_tag);
-        self.accounts.remove_dialog(&name);
+        self.remove_name(self.name(call_id, local_tag));
+    }
+
+    pub(super) fn remove_name(&mut self, name: DialogName) {
+        self.accounts.remove_dialog(name);
         self.dialogs.remove(&name);
     }
 
     /// What we send in this dialog may be challenged, and is answered with `logins`. To be told before the first request.
     pub(super) fn log_in(&mut self, call_id: &str, local_tag: &str, logins: &Arc<[Login]>) {
-        self.accounts
-            .add_dialog(dialog_name(call_id, local_tag), logins.clone());
+        let name = self.name(call_id, local_tag);
+        self.accounts.add_dialog(name, logins.clone());
     }
 
     /// How many dialogs are known, early ones included.
@@ -359,11 +371,6 @@ fn contact(transport: Transport, host: &str) -> String {
         Transport::Udp => format!("<sip:{host}>"),
         other => format!("<sip:{host};transport={}>", other.uri_param()),
     }
-}
-
-/// Neither part can hold a space (RFC 3261 §25.1).
-pub(super) fn dialog_name(call_id: &str, tag: &str) -> String {
-    format!("{call_id} {tag}")
 }
 
 /// The tag in a header, or the empty one of RFC 2543.

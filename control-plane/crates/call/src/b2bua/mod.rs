@@ -10,6 +10,7 @@ mod callers;
 mod challenge;
 mod changes;
 mod deadlines;
+mod dialog_name;
 mod diverted;
 mod early;
 mod early_offer;

@@ -76,6 +76,7 @@ impl Call {
             agreed: Lines::default(),
             caller_call_id: inbound.invite.call_id().unwrap_or("").into(),
             caller_tags: Vec::new(),
+            names: Vec::new(),
             caller_tag: super::hub::tag_of(&inbound.invite, HeaderName::From).into(),
             known_caller: identity::Known::of(
                 &inbound.invite,

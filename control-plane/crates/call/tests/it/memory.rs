@@ -257,7 +257,7 @@ fn a_held_call_keeps_to_its_budget_of_heap() {
         assert!(switchboard.b2bua.transactions().is_empty());
     });
     eprintln!("held: {bytes} bytes in {blocks} blocks a call");
-    assert!(bytes <= 4_500, "{bytes} bytes in {blocks} blocks");
+    assert!(bytes <= 3_900, "{bytes} bytes in {blocks} blocks");
 }
 
 #[test]

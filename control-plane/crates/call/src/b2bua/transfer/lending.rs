@@ -58,7 +58,7 @@ impl B2bua {
                 let id = leg.id();
                 let takes_back = self.calls.get(&to).is_some_and(|call| call.lacks(side));
                 if takes_back {
-                    self.with_call(from, |call, _| call.outbound.dialogs.retain(|it| *it != id));
+                    self.with_call(from, |call, hub| call.lets_go(hub, &id));
                     self.hub.add_dialog(&id.0, &id.1, to, side);
                     self.with_call(to, |call, hub| {
                         call.outbound.dialogs.push(id);
@@ -179,6 +179,13 @@ impl B2bua {
 }
 
 impl Call {
+    /// A dialog is another call's from now on.
+    fn lets_go(&mut self, hub: &Hub, id: &(String, String)) {
+        let name = hub.name(&id.0, &id.1);
+        self.names.retain(|it| *it != name);
+        self.outbound.dialogs.retain(|it| it != id);
+    }
+
     /// Lets the party of `side` go to another call, where `lines` media lines are needed on ports of one family.
     fn lend(
         &mut self,
@@ -204,9 +211,7 @@ impl Call {
         let leg = leg.ok_or(TransferError::Busy)?;
         hub.deadlines.clear(self.key, Deadline::Session(side));
         let id = leg.id();
-        self.outbound.dialogs.retain(|it| *it != id);
-        self.caller_tags
-            .retain(|tag| *tag != id.1 || *self.caller_call_id != *id.0);
+        self.lets_go(hub, &id);
         let newcomer = Newcomer {
             leg: Box::new(leg),
             how: Entrance::Lent {
