@@ -34,7 +34,8 @@ pub struct Limits {
     pub srtp_ssrcs_per_line_max: usize,
     /// Keys that a line with SRTP may have had in each direction; an update with another one is refused.
     pub srtp_keys_per_line_max: usize,
-    /// Datagrams of ICE and DTLS that a line takes in a second, from where its party is and from elsewhere each; more are dropped.
+    /// Datagrams of ICE and DTLS that a line takes in a second: from where its party is, of what is likely its party's, and
+    /// of all others each; more are dropped.
     pub setup_datagrams_per_second_max: u32,
     /// Datagrams of ICE and DTLS of a worker that wait for the thread that sets lines up, and of that thread for the worker; more are
     /// dropped.

@@ -19,8 +19,10 @@
 #![forbid(unsafe_code)]
 
 mod aside;
+mod budget;
 mod call;
 mod capacity;
+mod check_name;
 mod config;
 mod counters;
 mod drop_reason;

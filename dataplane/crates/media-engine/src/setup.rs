@@ -1,10 +1,14 @@
-use media_types::{DtlsReport, DtlsSpec, DtlsState, IceReport, IceSpec, IceState};
-use sans_io::Timestamp;
+use std::net::{IpAddr, SocketAddr};
 
+use media_types::{DtlsReport, DtlsSpec, DtlsState, IceReport, IceSpec, IceState};
+
+use crate::budget::{Budget, Origin};
+use crate::check_name::check_name;
+use crate::latch::is_same;
 use crate::{SetupId, SetupNews, SetupRounds, SetupState};
 
-/// Datagrams are counted for so long.
-const SECOND_NS: u64 = 1_000_000_000;
+/// Candidates of a party whose place is looked at: as many as its agent takes.
+const CANDIDATES_MAX: usize = 32;
 
 /// How far a line is whose addresses or keys are found out by itself and its party.
 #[derive(Debug)]
@@ -15,10 +19,9 @@ pub(crate) struct Setup {
     pub(crate) handshake: DtlsReport,
     pub(crate) search: IceReport,
     pub(crate) rounds: SetupRounds,
-    /// Datagrams from where the party is known to be.
-    of_party: Counted,
-    /// Those from elsewhere, which must not keep the party's away.
-    of_others: Counted,
+    /// Where the party's candidates are, as far as they have addresses.
+    candidates: Box<[SocketAddr]>,
+    pub(crate) budget: Budget,
 }
 
 impl Setup {
@@ -26,6 +29,7 @@ impl Setup {
         Self {
             id,
             dtls,
+            candidates: addresses(ice.as_ref()),
             ice,
             handshake: DtlsReport {
                 state: DtlsState::New,
@@ -38,8 +42,7 @@ impl Setup {
                 failure: "",
             },
             rounds: SetupRounds::default(),
-            of_party: Counted::default(),
-            of_others: Counted::default(),
+            budget: Budget::default(),
         }
     }
 
@@ -71,6 +74,18 @@ impl Setup {
             (Some(before), Some(now)) => Some(now.after(before)),
             (_, ice) => ice,
         };
+        self.candidates = addresses(self.ice.as_ref());
+    }
+
+    /// Whose a STUN message is by what it says: our name, which is random, in a check, and for answers, which have no name, the
+    /// place. Does not allocate.
+    pub(crate) fn origin_of_stun(&self, source: SocketAddr, datagram: &[u8]) -> Origin {
+        let ours = self.ice.as_ref().map(|ice| ice.local.ufrag());
+        let names_us = ours.is_some() && check_name(datagram) == ours;
+        match names_us || self.candidates.iter().any(|known| is_same(*known, source)) {
+            true => Origin::Likely,
+            false => Origin::Other,
+        }
     }
 
     /// Whether news are of the search, or of the handshake, that is wanted now.
@@ -86,15 +101,6 @@ impl Setup {
         }
     }
 
-    /// Counts a datagram; false when there were as many as a second may have, of the party or of others. Does not allocate.
-    pub(crate) fn admit(&mut self, now: Timestamp, is_of_party: bool, per_second_max: u32) -> bool {
-        let counted = match is_of_party {
-            true => &mut self.of_party,
-            false => &mut self.of_others,
-        };
-        counted.admit(now, per_second_max)
-    }
-
     pub(crate) fn state(&self) -> SetupState {
         SetupState {
             // While another is searched for the pair before is nobody's, though media still takes it.
@@ -107,23 +113,15 @@ impl Setup {
     }
 }
 
-/// The second that datagrams were counted in last, and how many.
-#[derive(Debug, Default)]
-struct Counted {
-    second: u64,
-    datagrams: u32,
-}
-
-impl Counted {
-    fn admit(&mut self, now: Timestamp, per_second_max: u32) -> bool {
-        let second = now.as_nanos() / SECOND_NS;
-        if self.second != second {
-            *self = Self { second, datagrams: 0 };
-        }
-        let fits = self.datagrams < per_second_max;
-        self.datagrams += u32::from(fits);
-        fits
-    }
+/// Where the candidates of a party are (RFC 8839 §5.1). One with a name has no place yet.
+fn addresses(ice: Option<&IceSpec>) -> Box<[SocketAddr]> {
+    let candidates = ice.iter().flat_map(|ice| &ice.candidates);
+    let address = |candidate: &String| {
+        let mut words = candidate.split_ascii_whitespace().skip(4);
+        let ip: IpAddr = words.next()?.parse().ok()?;
+        Some(SocketAddr::new(ip, words.next()?.parse().ok()?))
+    };
+    candidates.filter_map(address).take(CANDIDATES_MAX).collect()
 }
 
 /// Whether a line with these handshakes, before and now, keeps what came of the one before.

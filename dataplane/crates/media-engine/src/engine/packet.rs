@@ -34,7 +34,7 @@ impl Engine {
         let way = match class {
             Class::Rtp => self.handle_rtp(now, line, component, source, buffer, len),
             Class::Rtcp => self.handle_rtcp(now, line, component, source, buffer, len),
-            other => match self.setup_datagram(now, line, component, source, other, len) {
+            other => match self.setup_datagram(now, line, component, source, other, &buffer[..len]) {
                 Ok(id) => {
                     self.counters.set_up += 1;
                     return Verdict::SetUp(id);

@@ -5,6 +5,7 @@ use rtp::Class;
 use sans_io::Timestamp;
 
 use super::{Component, Engine};
+use crate::budget::Origin;
 use crate::latch::is_same;
 use crate::security::NewKeys;
 use crate::settings::LineSettings;
@@ -78,7 +79,7 @@ impl Engine {
         component: Component,
         source: SocketAddr,
         class: Class,
-        len: usize,
+        datagram: &[u8],
     ) -> Result<SetupId, DropReason> {
         let refused = DropReason::of_class(class).unwrap_or(DropReason::NotMedia);
         let per_second_max = self.config.limits.setup_datagrams_per_second_max;
@@ -87,6 +88,12 @@ impl Engine {
             .latch
             .destination()
             .is_some_and(|party| is_same(party, source));
+        // Behind its NAT it is at another port of the address that it says (RFC 4961); with ICE none counts before there is a pair.
+        let is_at_party = line.latch.policy() != Latching::Off
+            && line
+                .latch
+                .signalled()
+                .is_some_and(|party| party.ip() == source.ip());
         let setup = line.setup.as_mut().ok_or(refused)?;
         let is_wanted = match class {
             Class::Stun => setup.ice.is_some(),
@@ -96,10 +103,16 @@ impl Engine {
         if !is_wanted || component == Component::Rtcp {
             return Err(refused);
         }
-        if len > SETUP_DATAGRAM_MAX {
+        if datagram.len() > SETUP_DATAGRAM_MAX {
             return Err(DropReason::SetupTooLong);
         }
-        if !setup.admit(now, is_of_party, per_second_max) {
+        let origin = match class {
+            _ if is_of_party => Origin::Party,
+            Class::Stun => setup.origin_of_stun(source, datagram),
+            _ if is_at_party => Origin::Likely,
+            _ => Origin::Other,
+        };
+        if !setup.budget.admit(now, origin, per_second_max) {
             return Err(DropReason::SetupRate);
         }
         Ok(setup.id)

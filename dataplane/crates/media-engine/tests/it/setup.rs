@@ -214,3 +214,77 @@ fn strangers_spend_nothing_of_what_the_party_may_send() {
     let mut line = Line::new(with_dtls(1));
     assert_eq!(line.bench.fate(line.face, A, &STUN), Err("stun"));
 }
+
+/// A connectivity check (RFC 8445 §7.2.2) whose integrity nobody has proven yet.
+fn check(names: &str) -> Vec<u8> {
+    let mut message = vec![0, 1, 0, 0];
+    message.resize(20, 0);
+    message.extend([0, 6, 0, names.len() as u8]);
+    message.extend(names.as_bytes());
+    message.resize(message.len().next_multiple_of(4), 0);
+    message
+}
+
+/// Before a pair is there: a stranger cannot know our name, which is random, and a party that begins early is nowhere yet.
+#[test]
+fn before_there_is_a_pair_strangers_spend_nothing_of_what_checks_by_our_name_may() {
+    for spec in [with_ice(Some("party")), with_ice(None)] {
+        let mut line = Line::new(spec);
+        for number in 0..1_000 {
+            let stranger = format!("203.0.113.9:{}", 1_024 + number);
+            for datagram in [&check("other:party")[..], &STUN, &DTLS] {
+                line.bench
+                    .fate(line.face, &stranger, datagram)
+                    .expect_err("not media");
+            }
+        }
+        let check = check("node:party");
+        for number in 0..200 {
+            assert_eq!(line.bench.fate(line.face, A, &check), Err("set_up"), "{number}");
+        }
+        assert_eq!(line.bench.fate(line.face, A, &check), Err("setup_rate"));
+        // What checks by our name have spent, the pair has still.
+        line.tell(line.rounds, SetupNews::Selected(at(A)));
+        assert_eq!(line.bench.fate(line.face, A, &DTLS), Err("set_up"));
+    }
+}
+
+/// A full agent's own checks are answered from where the party's candidates are, and an answer names nobody.
+#[test]
+fn answers_from_the_partys_candidates_are_not_counted_with_strangers() {
+    let mut spec = with_ice(Some("party"));
+    let ice = spec.ice.as_mut().expect("with ICE");
+    ice.mode = IceMode::Controlling;
+    ice.candidates = vec!["candidate:1 1 udp 2130706431 192.0.2.1 4000 typ host".to_owned()];
+    let mut line = Line::new(spec);
+    for number in 0..1_000 {
+        let stranger = format!("203.0.113.9:{}", 1_024 + number);
+        line.bench
+            .fate(line.face, &stranger, &STUN)
+            .expect_err("not media");
+    }
+    assert_eq!(line.bench.fate(line.face, A, &STUN), Err("set_up"));
+}
+
+/// Before a handshake is done: behind a NAT the party is at another port of its address.
+#[test]
+fn before_there_are_keys_strangers_spend_nothing_of_what_the_partys_address_may() {
+    let spec = LineSpec {
+        latching: Latching::SameAddress,
+        ..with_dtls(1)
+    };
+    let mut line = Line::new(spec);
+    for number in 0..1_000 {
+        let stranger = format!("203.0.113.9:{}", 1_024 + number);
+        line.bench
+            .fate(line.face, &stranger, &DTLS)
+            .expect_err("not media");
+    }
+    for number in 0..200 {
+        assert_eq!(
+            line.bench.fate(line.face, ELSEWHERE, &DTLS),
+            Err("set_up"),
+            "{number}"
+        );
+    }
+}
