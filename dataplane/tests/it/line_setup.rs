@@ -26,17 +26,17 @@ on_both_backends!(
     a_flood_of_handshakes_costs_an_established_call_nothing,
 );
 
-async fn described(node: &mut Node) -> wire::DescribeResponse {
+pub async fn described(node: &mut Node) -> wire::DescribeResponse {
     let told = node.client.describe(wire::DescribeRequest {}).await;
     told.expect("told").into_inner()
 }
 
-async fn created(node: &mut Node, name: &str, a: wire::MediaLine, b: wire::MediaLine) -> wire::Call {
+pub async fn created(node: &mut Node, name: &str, a: wire::MediaLine, b: wire::MediaLine) -> wire::Call {
     let made = node.client.create_call(call(name, a, b)).await.expect("created");
     made.into_inner().call.expect("a call")
 }
 
-async fn status(node: &mut Node, name: &str, leg: usize) -> wire::LineStatus {
+pub async fn status(node: &mut Node, name: &str, leg: usize) -> wire::LineStatus {
     let found = node
         .client
         .query_call(query(name))
@@ -47,7 +47,7 @@ async fn status(node: &mut Node, name: &str, leg: usize) -> wire::LineStatus {
 }
 
 /// Both have keys: one of them is done first, and what it says at once comes too early.
-async fn secured(node: &mut Node, name: &str, leg: usize, peer: &mut SecurePeer) {
+pub async fn secured(node: &mut Node, name: &str, leg: usize, peer: &mut SecurePeer) {
     assert!(
         peer.until(SecurePeer::is_secured).await,
         "{name}: {:?}",
@@ -413,7 +413,7 @@ async fn a_flood_of_handshakes_costs_an_established_call_nothing(backend: Backen
 }
 
 /// The first flight of a party.
-fn client_hello() -> Vec<u8> {
+pub fn client_hello() -> Vec<u8> {
     let identity = dtls::Identity::generate().expect("an identity");
     let settings = dtls::Settings::default();
     let epoch = Epoch::new(MonotonicClock::start().instant(Timestamp::ZERO));
@@ -424,7 +424,7 @@ fn client_hello() -> Vec<u8> {
 }
 
 /// A STUN Binding request with a user name and an integrity that nobody has proven (RFC 8489).
-fn check(names: &str, byte: u8) -> Vec<u8> {
+pub fn check(names: &str, byte: u8) -> Vec<u8> {
     let mut attributes = Vec::new();
     let mut attribute = |kind: u16, value: &[u8]| {
         attributes.extend(kind.to_be_bytes());

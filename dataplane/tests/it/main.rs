@@ -24,6 +24,7 @@ mod ports;
 mod process;
 mod restart;
 mod secure_peer;
+mod setup_floods;
 mod srtp;
 mod statistics;
 mod steering;
