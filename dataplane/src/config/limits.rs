@@ -44,6 +44,8 @@ pub struct Limits {
     pub dtls_handshakes_max: usize,
     /// DTLS handshakes that one address may begin in a second; one more does not begin.
     pub dtls_handshakes_per_source_max: u32,
+    /// DTLS handshakes that the node begins with one place of a party, when one after the other is broken; then the line fails.
+    pub dtls_attempts_max: u32,
     /// Ports tried for a line while other processes hold them; then the refusal is `no_ports`.
     pub open_tries_max: usize,
     /// How long a port that another process holds is left alone.
@@ -87,6 +89,7 @@ impl Default for Limits {
             setup_queue: 256,
             dtls_handshakes_max: 1_024,
             dtls_handshakes_per_source_max: 1_000,
+            dtls_attempts_max: 8,
             open_tries_max: 16,
             port_set_aside_ms: 60_000,
             tombstones_max: 1_024,
@@ -134,6 +137,7 @@ impl Limits {
         line_setup::Config {
             handshakes_max: self.dtls_handshakes_max,
             handshakes_per_source_max: self.dtls_handshakes_per_source_max,
+            attempts_max: self.dtls_attempts_max,
             ..line_setup::Config::default()
         }
     }
@@ -171,6 +175,7 @@ impl Validate for Limits {
             self.dtls_handshakes_per_source_max,
             1..=1_000_000,
         );
+        problems.range("dtls_attempts_max", self.dtls_attempts_max, 1..=1_000);
         problems.range("open_tries_max", self.open_tries_max, 1..=1_024);
         problems.range("port_set_aside_ms", self.port_set_aside_ms, 0..=3_600_000);
         problems.range("tombstones_max", self.tombstones_max, 0..=1 << 20);

@@ -11,6 +11,9 @@ pub struct Config {
     pub handshakes_max: usize,
     /// Handshakes that one address may begin in a second.
     pub handshakes_per_source_max: u32,
+    /// Handshakes that we begin with one place of a party, when one after the other is broken: somebody else may have a hand in it,
+    /// and the next may do.
+    pub attempts_max: u32,
     /// How long a handshake that is done answers flights that were lost: twice what a party goes on repeating.
     pub linger: Duration,
 }
@@ -22,6 +25,7 @@ impl Default for Config {
             ice_consent: Duration::from_secs(30),
             handshakes_max: 1_024,
             handshakes_per_source_max: 1_000,
+            attempts_max: 8,
             linger: Duration::from_secs(60),
         }
     }

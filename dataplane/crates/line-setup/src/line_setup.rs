@@ -15,9 +15,6 @@ use crate::{Config, refused};
 const TRIALS_MAX: usize = 3;
 /// Handshakes of one line, those that came to nothing included, before others than the signalled address may begin no more.
 const TRIALS_IN_ALL_MAX: u32 = 16;
-
-/// Handshakes that we begin anew with the party after one broke: somebody else may have a hand in it, and the next may do.
-const ATTEMPTS_MAX: u32 = 8;
 /// How soon a handshake of ours that may not begin yet, or that was broken, is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -538,7 +535,7 @@ impl LineSetup {
         }
         self.latest_failure = Some(failure.reason());
         let is_final = match failure {
-            Failure::Protocol | Failure::Queue => self.attempts >= ATTEMPTS_MAX,
+            Failure::Protocol | Failure::Queue => self.attempts >= around.config.attempts_max,
             // One that began before the description has a time of its own.
             Failure::Timeout => self.deadline.is_some_and(|deadline| deadline <= around.now),
             Failure::Fingerprint

@@ -300,3 +300,51 @@ fn what_waits_for_a_description_holds_no_place() {
     assert_eq!(bench.desk.handshakes(), 0);
     assert!(bench.secured().is_none());
 }
+
+/// So many, and no more: whoever breaks them cannot have the node work for ever.
+#[test]
+fn a_handshake_of_ours_that_is_broken_as_often_as_may_be_fails() {
+    for attempts_max in [1, 3] {
+        let config = Config {
+            attempts_max,
+            ..Config::default()
+        };
+        let mut bench = Bench::new(config, Conditions::PERFECT, 37);
+        let mut party = Party::new(home(), 37);
+        let node = bench.identity.fingerprint().clone();
+        let terms = bench.terms(DtlsRole::Active, vec![party.fingerprint()]);
+        party.shake_hands(bench.now, DtlsRole::Passive, &node);
+        bench.parties.push(party);
+        bench.set(terms);
+        let (mut number, mut broken) = (0, 0);
+        for _ in 0..2_000 {
+            let was_under_way = bench.desk.handshakes();
+            bench.run_until(Duration::from_millis(1), |_| false);
+            for _ in 0..60 {
+                number = (number + 1) % 250;
+                bench
+                    .desk
+                    .handle_datagram(bench.now, LINE, home(), &fragment(number));
+                bench.take_desk();
+            }
+            if was_under_way == 1 && bench.desk.handshakes() == 0 {
+                broken += 1;
+                // The party takes the next one as its first.
+                bench.parties[0].dtls = None;
+                let now = bench.now;
+                bench.run_until(Duration::from_millis(100), |_| false);
+                bench.parties[0].shake_hands(now, DtlsRole::Passive, &node);
+            }
+            if bench.failed().is_some() {
+                break;
+            }
+        }
+        assert_eq!(broken, attempts_max);
+        assert!(
+            matches!(bench.failed(), Some("dtls_protocol" | "dtls_queue")),
+            "{:?}",
+            bench.failed()
+        );
+        assert!(bench.secured().is_none());
+    }
+}
