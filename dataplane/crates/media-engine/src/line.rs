@@ -12,7 +12,7 @@ use crate::latch::{Latch, is_same};
 use crate::line_flow::LineFlow;
 use crate::port_pool::Pair;
 use crate::round_trip::PassedReport;
-use crate::security::{Protocol, Security, SecurityState};
+use crate::security::{Protocol, Security, SecurityState, Unprotected};
 use crate::settings::{LineSettings, Remote};
 use crate::setup::{self, Setup};
 use crate::stream::Stream;
@@ -193,7 +193,7 @@ impl Line {
         self.setup.as_ref().is_some_and(|setup| setup.ice.is_some())
     }
 
-    /// Unprotects what came from `source`, in place; its length. A packet of a line in clear stays as it is. Does not allocate.
+    /// Unprotects what came from `source`, in place. A packet of a line in clear stays as it is. Does not allocate.
     #[inline]
     pub(crate) fn unprotect(
         &mut self,
@@ -201,10 +201,10 @@ impl Line {
         source: SocketAddr,
         protocol: Protocol,
         packet: &mut [u8],
-    ) -> Result<usize, DropReason> {
+    ) -> Result<Unprotected, DropReason> {
         match self.is_secured {
             true => self.unprotect_secured(now, source, protocol, packet),
-            false => Ok(packet.len()),
+            false => Ok(Unprotected::of(packet.len())),
         }
     }
 
@@ -214,7 +214,7 @@ impl Line {
         source: SocketAddr,
         protocol: Protocol,
         packet: &mut [u8],
-    ) -> Result<usize, DropReason> {
+    ) -> Result<Unprotected, DropReason> {
         // Strangers are told apart by their address where that is known: a comparison is cheaper than a tag.
         let (known, stranger) = match protocol {
             Protocol::Rtp => (self.latch.locked(), DropReason::SourceLocked),
@@ -226,6 +226,24 @@ impl Line {
         }
         let security = self.security.as_mut().ok_or(DropReason::NoKey)?;
         security.unprotect(now, protocol, packet)
+    }
+
+    /// Whether RTP under the keys before, which teaches nothing, comes from where the party is taken to be.
+    pub(crate) fn is_from_party(&self, source: SocketAddr) -> bool {
+        self.latch
+            .destination()
+            .is_some_and(|party| is_same(party, source))
+    }
+
+    /// The same of RTCP.
+    pub(crate) fn is_rtcp_from_party(&self, source: SocketAddr) -> bool {
+        match self.rtcp_mux {
+            true => self.is_from_party(source),
+            false => {
+                let known = self.rtcp_source.or_else(|| self.signalled_rtcp());
+                known.is_some_and(|known| is_same(known, source))
+            }
+        }
     }
 
     /// The way out to this line's party for RTP.

@@ -18,6 +18,24 @@ pub(crate) enum Protocol {
     Rtcp,
 }
 
+/// What has become of a packet that was unprotected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unprotected {
+    /// Its bytes now.
+    pub(crate) len: usize,
+    /// It shows only that its sender had the keys before, as another party may.
+    pub(crate) is_by_previous: bool,
+}
+
+impl Unprotected {
+    pub(crate) const fn of(len: usize) -> Self {
+        Self {
+            len,
+            is_by_previous: false,
+        }
+    }
+}
+
 /// SRTP between the node and the party of one line (RFC 3711). While a key is not known nothing passes in its direction.
 ///
 /// It lives as long as the line, also while that is in clear or disabled: keys may come back.
@@ -176,13 +194,13 @@ impl Security {
         }
     }
 
-    /// Unprotects a packet in place and returns its length. Refused, it is as it was. Does not allocate.
+    /// Unprotects a packet in place. Refused, it is as it was. Does not allocate.
     pub(crate) fn unprotect(
         &mut self,
         now: Timestamp,
         protocol: Protocol,
         packet: &mut [u8],
-    ) -> Result<usize, DropReason> {
+    ) -> Result<Unprotected, DropReason> {
         let by_new = match &mut self.receiver {
             Some(receiver) => unprotect(receiver, protocol, packet).map_err(DropReason::from),
             None => Err(DropReason::NoKey),
@@ -192,13 +210,16 @@ impl Security {
                 if let Some(previous) = previous {
                     previous.until = now;
                 }
-                Ok(len)
+                Ok(Unprotected::of(len))
             }
             // What the new keys have seen the ones before must not take again.
             (Err(DropReason::SrtpReplayed), _) => Err(DropReason::SrtpReplayed),
             (Err(reason), Some(previous)) if now < previous.until => {
                 match unprotect(&mut previous.receiver, protocol, packet) {
-                    Ok(len) => Ok(len),
+                    Ok(len) => Ok(Unprotected {
+                        len,
+                        is_by_previous: true,
+                    }),
                     Err(srtp::Error::Replayed | srtp::Error::TooOld) => Err(DropReason::SrtpReplayed),
                     Err(_) => Err(reason),
                 }

@@ -8,7 +8,7 @@ use sans_io::Timestamp;
 use super::{Component, Engine, Slot};
 use crate::latch::Admission;
 use crate::line::Egress;
-use crate::security::Protocol;
+use crate::security::{Protocol, Unprotected};
 use crate::stream::Stream;
 use crate::{DropReason, PortId, Verdict};
 
@@ -76,10 +76,15 @@ impl Engine {
         }
         let streams_max = self.config.limits.streams_per_line_max;
         let line = &mut self.lines[key as usize];
-        let len = line.unprotect(now, source, Protocol::Rtp, &mut buffer[..len])?;
+        let Unprotected { len, is_by_previous } =
+            line.unprotect(now, source, Protocol::Rtp, &mut buffer[..len])?;
         let packet = Packet::parse(&buffer[..len])?;
         let types = &line.formats.payload_types;
-        if line
+        if is_by_previous {
+            if !line.is_from_party(source) {
+                return Err(DropReason::SourceLearning);
+            }
+        } else if line
             .latch
             .admit(now, source, &packet, types, &self.config.learning)?
             == Admission::Locked
@@ -136,9 +141,14 @@ impl Engine {
         if component == Component::Rtp && !line.rtcp_mux {
             return Err(DropReason::RtcpNotMuxed);
         }
-        let len = line.unprotect(now, source, Protocol::Rtcp, &mut buffer[..len])?;
+        let Unprotected { len, is_by_previous } =
+            line.unprotect(now, source, Protocol::Rtcp, &mut buffer[..len])?;
         let compound = Compound::parse(&buffer[..len])?;
-        let locked = line.admit_rtcp(source, compound.sender())?;
+        let locked = match is_by_previous {
+            true if line.is_rtcp_from_party(source) => false,
+            true => return Err(DropReason::RtcpSource),
+            false => line.admit_rtcp(source, compound.sender())?,
+        };
         line.latest_rtcp = now;
         let peer = line.peer;
         if locked {

@@ -779,3 +779,38 @@ fn encryption_does_not_allocate() {
         assert_eq!(forwarded, 100, "{suite:?}");
     }
 }
+
+/// Two parties of one host: what comes under the keys of the one before moves the lock to nobody, and goes on from where the party is
+/// said to be.
+#[test]
+fn packets_under_the_keys_before_teach_no_source() {
+    let suite = SrtpSuite::AesCm128HmacSha1_80;
+    let (elsewhere, moved) = ("192.0.2.1:4700", "192.0.2.1:4600");
+    let line = |party: &Party, remote: &str| LineSpec {
+        latching: media_types::Latching::SameAddress,
+        ..party.line(remote)
+    };
+    let mut talk = Talk::new([Party::new(Some(suite), 1), Party::new(None, 2)]);
+    assert_eq!(talk.say(0, false, &voice(1, 7)), Ok(()));
+    let mut after = Party::with(Some((key(suite, 3), key(suite, 4))));
+    talk.update(0, line(&after, moved));
+    let learned = |talk: &mut Talk| talk.bench.query("c").expect("the call").legs[0].lines[0].learned;
+    for number in 2..12 {
+        let old = talk.parties[0].protect(&voice(number, 7), false);
+        let fate = talk.wire_from(at(elsewhere), 0, false, &old);
+        assert_eq!(fate, Err("source_learning"), "{number}");
+        assert_eq!(learned(&mut talk), None);
+    }
+    let old = talk.parties[0].protect(&voice(12, 7), false);
+    assert_eq!(
+        talk.wire_from(at(moved), 0, false, &old),
+        Ok(voice(12, 7)),
+        "no gap"
+    );
+    assert_eq!(learned(&mut talk), None);
+    for number in 13..16 {
+        let new = after.protect(&voice(number, 7), false);
+        let _ = talk.wire_from(at(elsewhere), 0, false, &new);
+    }
+    assert_eq!(learned(&mut talk), Some(at(elsewhere)));
+}
