@@ -120,7 +120,11 @@ impl Connection {
             let silent = (self.heard + config.idle_timeout)
                 .min(self.heard.max(self.asked) + config.websocket.ping_interval);
             let known = self.stream.get_ref().unfinished();
-            let until = known.map_or(silent, |since| silent.min(since + config.message_timeout));
+            // While nothing is read nobody is slow.
+            let until = match known.filter(|_| self.held.is_none()) {
+                Some(since) => silent.min(since + config.message_timeout),
+                None => silent,
+            };
             let heard = poll_fn(|context| poll_heard(&mut self.stream, known, context));
             let done = tokio::select! {
                 heard = heard, if self.held.is_none() => self.take(heard).await,
@@ -141,7 +145,7 @@ impl Connection {
     async fn look(&mut self) -> Result<(), End> {
         let config = &self.shared.config;
         let unfinished = self.stream.get_ref().unfinished();
-        if unfinished.is_some_and(|since| since.elapsed() >= config.message_timeout) {
+        if self.held.is_none() && unfinished.is_some_and(|since| since.elapsed() >= config.message_timeout) {
             return Err(End::Dropped(Drop::ConnectionSlow));
         }
         if self.heard.elapsed() >= config.idle_timeout {
@@ -230,7 +234,11 @@ impl Connection {
             return Ok(());
         };
         let intake = self.shared.offer(self.source, message);
-        self.offer(intake).await
+        self.offer(intake).await?;
+        if self.held.is_none() {
+            self.stream.get_mut().read_again();
+        }
+        Ok(())
     }
 
     async fn answer(&mut self, answer: Option<Transmit>) -> Result<(), End> {

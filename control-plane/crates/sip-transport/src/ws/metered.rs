@@ -61,6 +61,17 @@ impl Metered {
         }
     }
 
+    /// Nothing was read for a while: what is incomplete has its time from now on.
+    pub(crate) fn read_again(&mut self) {
+        if let Phase::Speaking {
+            unfinished: Some(since),
+            ..
+        } = &mut self.phase
+        {
+            *since = Instant::now();
+        }
+    }
+
     /// Frames that have come since the last call.
     pub(crate) fn count(&mut self) -> u32 {
         match &mut self.phase {

@@ -414,6 +414,41 @@ async fn a_client_is_written_to_while_there_is_no_room_for_what_it_says() {
     }
 }
 
+/// What it has begun to say is not late because nobody reads it.
+#[tokio::test]
+async fn a_client_is_not_slow_while_there_is_no_room_for_what_it_says() {
+    const MESSAGE: Duration = Duration::from_millis(300);
+    let (transport, address) = listening(Protocol::Ws, |config| {
+        config.urgent_max = 1;
+        config.message_timeout = MESSAGE;
+    });
+    let mut client = client_of(address).await;
+    let whole = "SIP/2.0 200 OK\r\nVia: SIP/2.0/WS us;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=a\r\n\
+                 To: <sip:b@h>;tag=b\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    let (one, two) = whole.split_at(40);
+    // In one segment, so that the last of it is known before there is no room.
+    for frame in [text(whole), text(whole), part(one, coding::Data::Text, false)] {
+        client.feed(frame).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    let full = async {
+        while transport.view().waiting().0 < 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("a full queue", full).await;
+    tokio::time::sleep(MESSAGE * 2).await;
+    for _ in 0..2 {
+        message(&transport).await;
+    }
+    client
+        .send(part(two, coding::Data::Continue, true))
+        .await
+        .unwrap();
+    message(&transport).await;
+    assert_eq!(dropped(&transport, Drop::ConnectionSlow), 0);
+}
+
 #[tokio::test]
 async fn requests_for_websocket_are_bounded_in_bytes_and_number() {
     let (transport, address) = listening(Protocol::Ws, |config| {
