@@ -17,8 +17,12 @@ const OF_GROWTH: f64 = 5.0;
 /// The most that the share changes by in an interval.
 const STEP_MAX: f64 = 0.1;
 
-/// What is left of the share after an interval without any wait.
+/// What is left of the share after an interval without any wait, and what is nothing of it.
 const DECAY: f64 = 0.97;
+const SHARE_MIN: f64 = 0.001;
+
+/// When nobody has come and nobody was taken out for so long, nobody waits. Longer than any turn of a loop that has much to do at once.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// What is left of the arrivals of earlier intervals in the mix of ranks.
 const MEMORY: f64 = 0.8;
@@ -86,7 +90,8 @@ impl Admission {
     }
 
     /// The share of new work that is refused now, in thousandths.
-    pub const fn share_permille(&self) -> u64 {
+    pub fn share_permille(&mut self, now: Timestamp) -> u64 {
+        self.pass_silence(now);
         (self.share * 1_000.0) as u64
     }
 
@@ -112,10 +117,27 @@ impl Admission {
         self.turn(now);
     }
 
+    /// After a silence: as if each of its intervals had been looked at, and nobody had waited in it.
+    fn pass_silence(&mut self, now: Timestamp) {
+        let since = now.saturating_since(self.until);
+        if since < SILENCE {
+            return;
+        }
+        let intervals = i32::try_from(since.as_nanos() / INTERVAL.as_nanos()).unwrap_or(i32::MAX);
+        self.share *= DECAY.powi(intervals);
+        if self.share < SHARE_MIN {
+            self.share = 0.0;
+        }
+        self.arrived = self.arrived.map(|arrived| arrived * MEMORY.powi(intervals));
+        self.late_since = None;
+        self.until = now;
+    }
+
     fn turn(&mut self, now: Timestamp) {
         if now < self.until || self.target_s == 0.0 {
             return;
         }
+        self.pass_silence(now);
         self.until = now + INTERVAL;
         let waited_s = self
             .shortest
@@ -135,7 +157,7 @@ impl Admission {
             if waited_s == 0.0 || waited_s < self.target_s / 10.0 {
                 self.share *= DECAY;
             }
-            if self.share < 0.001 {
+            if self.share < SHARE_MIN {
                 self.share = 0.0;
             }
         }

@@ -316,7 +316,8 @@ impl View {
 
     /// The share of new work that is refused because it would wait too long, in thousandths.
     pub fn refused_permille(&self) -> u64 {
-        self.0.defence.admission().share_permille()
+        let now = self.0.defence.now();
+        self.0.defence.admission().share_permille(now)
     }
 
     /// Datagrams that the kernel dropped because the receive buffers were full; `None` where the system does not say.

@@ -140,7 +140,48 @@ fn when_the_rush_is_over_everybody_is_taken_again() {
             }
         }
     }
-    assert_eq!((refused_late, admission.share_permille()), (0, 0), "SEED={seed}");
+    let share = admission.share_permille(Timestamp::from_millis(20_000));
+    assert_eq!((refused_late, share), (0, 0), "SEED={seed}");
+}
+
+/// A rush that ends in silence leaves nobody to look at the wait: what is refused then is forgotten with the time.
+#[test]
+fn after_a_silence_nobody_is_refused_for_the_rush_before_it() {
+    let seed = seed();
+    let mut random = Random::from_number(seed);
+    let mut admission = Admission::new(TARGET, random.fork());
+    let mut queue: VecDeque<Timestamp> = VecDeque::new();
+    let (mut refused_in_rush, mut refused_after) = (0, 0);
+    for ms in 0..15_000 {
+        let now = Timestamp::from_millis(ms);
+        let load = match ms {
+            0..5_000 => 20,
+            5_000..10_000 => 0,
+            _ => 5,
+        };
+        if ms == 9_950 {
+            assert_eq!(
+                admission.share_permille(now),
+                0,
+                "who looks sees it, too: SEED={seed}"
+            );
+        }
+        for _ in 0..load {
+            let admitted = admission.decide(now, Rank::TrunkInvite) && queue.len() < QUEUE;
+            match admitted {
+                true => queue.push_back(now),
+                false if ms < 5_000 => refused_in_rush += 1,
+                false => refused_after += 1,
+            }
+        }
+        for _ in 0..10 {
+            if let Some(arrived) = queue.pop_front() {
+                admission.observe(now, now.saturating_since(arrived));
+            }
+        }
+    }
+    assert!(refused_in_rush > 10_000, "SEED={seed}: {refused_in_rush}");
+    assert_eq!(refused_after, 0, "SEED={seed}");
 }
 
 /// Of `capacity` units a millisecond a request costs one to refuse and three more to serve.
