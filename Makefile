@@ -56,8 +56,8 @@ bench-relay: release ## Relays side by side, fifteen minutes, needs root; writes
 	$(TARGET)/release/ringpath-kit relay --commit "$$(git rev-parse --short HEAD)" $(ARGS)
 
 bench-relay-srtp: release ## Relays whose callers have SRTP and callees none, and the same in clear; needs root; writes target/bench/relay-srtp.{json,md}
-	$(TARGET)/release/ringpath-kit relay --name relay-srtp --load sockets --calls 100,500,1000 --calls-max 0 \
-		--systems ringpath/uring,ringpath/uring-srtp,rtpengine/user-space,rtpengine/user-space-srtp --commit "$$(git rev-parse --short HEAD)" $(ARGS)
+	$(TARGET)/release/ringpath-kit relay --name relay-srtp --load frames --calls 100,500,1000 --calls-max 0 \
+		--systems ringpath/uring,ringpath/uring-srtp,ringpath/xsk,ringpath/xsk-srtp,rtpengine/user-space,rtpengine/user-space-srtp --commit "$$(git rev-parse --short HEAD)" $(ARGS)
 
 bench-setup: release ## Calls set up a second over gRPC, with and without steering; writes target/bench/setup.json
 	$(TARGET)/release/ringpath-kit setup $(ARGS)

@@ -9,9 +9,9 @@ use crate::host::Host;
 use crate::plane::{NodeOptions, Plane};
 use crate::relay::bed::{self, Bed, RELAY};
 use crate::relay::drops::Drops;
-use crate::relay::generator::Generator;
 use crate::relay::load::{Kind, Load};
 use crate::relay::privilege;
+use crate::relay::socket_wire::SocketWire;
 
 /// A place for one node at a time, and a load for it.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Ground {
                     bed::pin(None, allowed[0])?;
                 }
                 let ground = Self {
-                    load: Load::Sockets(Box::new(Generator::bind(host.ip())?)),
+                    load: Load::by(SocketWire::bind(host.ip())?),
                     node: host.ip(),
                     node_core,
                     before,

@@ -3,7 +3,8 @@
 //!
 //! * [`privilege`] what the host must allow, asked before anything is made; [`bed`] namespaces, veth and cores; [`drops`] where
 //!   they lost packets.
-//! * [`load`] sends and counts: [`live_load`] by BPF programs, [`generator`] on sockets, [`outcome`] what either found; [`contender`] starts one relay and
+//! * [`load`] sends and counts: [`live_load`] by BPF programs, [`generator`] in user space, over a [`wire`] that is [`socket_wire`] or
+//!   [`frame_wire`]; [`outcome`] what either found; [`contender`] starts one relay and
 //!   gives it calls; [`secured_caller`] the SRTP of these.
 //! * [`bare_epoll`] and [`bare_xdp`] the yardsticks; [`rtpengine`] and its control protocol [`ng`], in [`bencode`].
 //! * [`comparison`] all of it; [`plan`] how its time is shared; [`bench`] the measurements; [`search`] the most calls;
@@ -19,6 +20,7 @@ pub mod chart;
 pub mod comparison;
 pub mod contender;
 pub mod drops;
+pub mod frame_wire;
 pub mod generator;
 pub mod live_load;
 pub mod load;
@@ -34,3 +36,5 @@ pub mod row;
 pub mod rtpengine;
 pub mod search;
 pub mod secured_caller;
+pub mod socket_wire;
+pub mod wire;

@@ -164,6 +164,15 @@ impl Bed {
         })
     }
 
+    /// Has the relay's end finish checksums before packets leave by it, as its card would: a veth passes them on unfinished, which
+    /// only the kernel's own stack takes. Costs relays on sockets some 20 ns a packet.
+    pub fn finish_checksums(&self) -> anyhow::Result<()> {
+        let interface = &self.relay.interface;
+        self.relay
+            .run(&["ethtool", "--features", interface, "tx", "off"])
+            .map(drop)
+    }
+
     /// The name of the load's interface.
     pub fn load_interface(&self) -> &str {
         &self.load.interface

@@ -24,7 +24,7 @@ use crate::usage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
     /// Our media node with this path: `kernel`; `uring`, io_uring with all ports of its worker steered to one socket, as it comes;
-    /// `uring-srtp`, the same with calls whose callers have SRTP; `xsk`, AF_XDP sockets beneath `uring`; `uring-no-steering`, a socket a port;
+    /// `xsk`, AF_XDP sockets beneath it; `uring-srtp` and `xsk-srtp`, the same with calls whose callers have SRTP; `uring-no-steering`, a socket a port;
     /// `socket`, that without io_uring.
     Ringpath(&'static str),
     /// The kernel path's program alone, with flows installed by hand: what it costs without a node.
@@ -41,7 +41,7 @@ pub enum System {
 
 impl System {
     /// All, in the order in which they take turns.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ringpath("kernel"),
         Self::RelayProgram,
         Self::BareXdpEcho,
@@ -52,6 +52,7 @@ impl System {
         Self::BareEpoll,
         Self::Rtpengine,
         Self::Ringpath("uring-srtp"),
+        Self::Ringpath("xsk-srtp"),
         Self::RtpengineSrtp,
     ];
 
@@ -74,16 +75,19 @@ impl System {
         )
     }
 
-    /// Whether its callers have SRTP, which only a load from sockets can offer; its callees have none.
+    /// Whether its callers have SRTP, which only a load that is generated in user space can offer; its callees have none.
     pub fn is_secured(self) -> bool {
-        matches!(self, Self::Ringpath("uring-srtp") | Self::RtpengineSrtp)
+        matches!(
+            self,
+            Self::Ringpath("uring-srtp" | "xsk-srtp") | Self::RtpengineSrtp
+        )
     }
 
     /// The most calls that it takes by its way of opening ports, whatever they cost.
     pub fn calls_max(self) -> u32 {
         match self {
             // Four ports of one address each.
-            Self::Ringpath("kernel" | "uring" | "uring-srtp" | "xsk")
+            Self::Ringpath("kernel" | "uring" | "uring-srtp" | "xsk" | "xsk-srtp")
             | Self::RelayProgram
             | Self::BareXdpEcho => 11_000,
             // Two or four sockets each, of 20,000 open files.
@@ -326,7 +330,7 @@ pub fn back_end(path: &str) -> BackEnd {
     let (name, steering, xdp_sockets, kernel) = match path {
         "kernel" => ("uring", "require", "off", "require"),
         "uring" | "uring-srtp" => ("uring", "require", "off", "off"),
-        "xsk" => ("auto", "require", "require", "off"),
+        "xsk" | "xsk-srtp" => ("auto", "require", "require", "off"),
         "uring-no-steering" => ("uring", "off", "off", "off"),
         _ => ("socket", "off", "off", "off"),
     };

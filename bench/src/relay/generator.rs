@@ -1,20 +1,14 @@
 //! The load: any number of calls both ways, 50 packets a second each way, sent and counted by one thread.
 //!
-//! All callers share one socket, and so do all callees; a relay tells calls apart by its own ports. That is what lets one
-//! core offer as much as a relay on sockets can take. The packets of all streams are spread evenly over the 20 ms. A
-//! packet that is late is sent late, never left out. Times of arrival are the kernel's.
+//! All callers share one address and port, and so do all callees; a relay tells calls apart by its own ports. That is what lets
+//! one core offer as much as a relay in user space can take. The packets of all streams are spread evenly over the 20 ms. A
+//! packet that is late is sent late, never left out.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
-use nix::sys::socket::{
-    self, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, sockopt,
-};
-use nix::sys::time::TimeSpec;
 use ops::clock::MonotonicClock;
 use sans_io::Timestamp;
 
@@ -23,27 +17,22 @@ use crate::reception::Reception;
 use crate::relay::load_stream::{Arrived, LoadStream, PACKET};
 use crate::relay::outcome::Outcome;
 use crate::relay::secured_caller::{CallerKeys, SecuredCaller, TAG};
+use crate::relay::wire::{Arrival, CALLERS, Wire};
 use crate::schedule::{Schedule, wall_ns};
 use crate::speech::PTIME_MS;
 
 /// Short, so that the generator itself brings few packets at once.
 const TICK: Duration = Duration::from_micros(100);
-/// Packets of one system call.
-const SEND_BATCH: usize = 32;
-const RECEIVE_BATCH: usize = 64;
-const RECEIVE_BUFFER: usize = 32 << 20;
-/// Larger than a packet of ours, so that a longer one is seen to be longer.
-const RECEIVE_BYTES: usize = 256;
-/// The place of the callers among the sides.
-const CALLERS: usize = 0;
+/// Packets that leave at one tick at most, a quarter of the ring of a veth: who was late does not bring all at once.
+const BURST: u32 = 64;
 /// How long packets may be on their way after the last was sent.
 const DRAIN: Duration = Duration::from_millis(500);
 const PTIME: Duration = Duration::from_millis(PTIME_MS);
 
-/// The sockets of both sides, and the relay's ports.
+/// The wire of both sides, and the relay's ports.
 #[derive(Debug)]
 pub struct Generator {
-    sides: [Side; 2],
+    wire: Box<dyn Wire>,
     faces: Vec<[SocketAddrV4; 2]>,
     /// Of each call, or none.
     callers: Vec<SecuredCaller>,
@@ -53,20 +42,20 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Sockets for callers and for callees at `local`. Each call's first face is the port that its caller sends to.
-    pub fn bind(local: Ipv4Addr) -> anyhow::Result<Self> {
-        Ok(Self {
-            sides: [Side::bind(local)?, Side::bind(local)?],
+    /// For packets that travel by `wire`.
+    pub fn new(wire: impl Wire + 'static) -> Self {
+        Self {
+            wire: Box::new(wire),
             faces: Vec::new(),
             callers: Vec::new(),
             run: 0,
             sent_before: Vec::new(),
-        })
+        }
     }
 
     /// Where all callers, and where all callees, receive.
     pub fn parties(&self) -> [SocketAddr; 2] {
-        [self.sides[0].local.into(), self.sides[1].local.into()]
+        self.wire.parties().map(SocketAddr::from)
     }
 
     /// The ports of the relay, by call: that of the caller, that of the callee. All are in clear.
@@ -131,20 +120,22 @@ impl Generator {
         let mut drain_until = Timestamp::MAX;
         loop {
             schedule.wait_for_tick()?;
-            while next < total && due(next, calls) <= clock.now().saturating_since(start) {
+            let mut burst = BURST;
+            while burst > 0 && next < total && due(next, calls) <= clock.now().saturating_since(start) {
+                burst -= 1;
                 let late = clock
                     .now()
                     .saturating_since(start)
                     .saturating_sub(due(next, calls));
                 send_late_us.saturating_record((late.as_micros() as u64).max(1));
-                self.queue(&counts, next, calls)?;
+                self.queue(&mut counts, next, calls)?;
                 next += 1;
-                if self.sides.iter().any(Side::is_full) {
-                    sent += self.flush(&mut counts.faults);
+                if self.wire.is_full() {
+                    sent += self.wire.flush(&mut counts.faults)?;
                     self.receive(&mut counts)?;
                 }
             }
-            sent += self.flush(&mut counts.faults);
+            sent += self.wire.flush(&mut counts.faults)?;
             self.receive(&mut counts)?;
             if next == total && drain_until == Timestamp::MAX {
                 sending = clock.now().saturating_since(start);
@@ -158,49 +149,46 @@ impl Generator {
     }
 
     /// Queues packet `next` of the whole load. Streams take turns, those of callers and callees alternating.
-    fn queue(&mut self, counts: &Counts, next: u64, calls: usize) -> anyhow::Result<()> {
+    fn queue(&mut self, counts: &mut Counts, next: u64, calls: usize) -> anyhow::Result<()> {
         let streams = calls as u64 * 2;
         let place = (next % streams) as usize;
         let number = (next / streams) as u32;
-        let to = self.faces[place / 2][place % 2];
-        let caller = (place % 2 == CALLERS)
-            .then(|| self.callers.get_mut(place / 2))
-            .flatten();
-        self.sides[place % 2].queue(&counts.streams[place], number, to, caller)
-    }
-
-    /// Hands what is queued to the kernel, and says how many it took.
-    fn flush(&mut self, faults: &mut Faults) -> u64 {
-        self.sides.iter_mut().map(|side| side.flush(faults)).sum()
+        let (call, side) = (place / 2, place % 2);
+        let mut packet = [0; PACKET + TAG];
+        counts.streams[place].write(
+            number,
+            wall_ns(),
+            packet.first_chunk_mut().context("room for a packet")?,
+        );
+        let caller = self.callers.get_mut(call).filter(|_| side == CALLERS);
+        let len = match caller {
+            Some(caller) => caller.protect(&mut packet, PACKET)?,
+            None => PACKET,
+        };
+        let to = self.faces[call][side];
+        self.wire.queue(side, &packet[..len], to, &mut counts.faults);
+        Ok(())
     }
 
     fn receive(&mut self, counts: &mut Counts) -> anyhow::Result<()> {
-        for (place, side) in self.sides.iter_mut().enumerate() {
-            let faces = &self.faces;
-            let callers = &mut self.callers;
-            // What arrives at a side was sent by the other, and must come from this side's face of the call.
-            side.receive(|packet, source, arrival_ns| {
-                let secured = place == CALLERS && !callers.is_empty();
-                let mut opened = [0; RECEIVE_BYTES];
-                let packet = if secured {
-                    open(callers, packet, &mut opened)
-                } else {
-                    packet
-                };
-                counts.take(faces, place, packet, source, arrival_ns);
-            })?;
-        }
-        Ok(())
+        let (faces, callers) = (&self.faces, &mut self.callers);
+        // What arrives at a side was sent by the other, and must come from this side's face of the call.
+        self.wire.receive(&mut |arrival: Arrival<'_>| {
+            let packet = if arrival.side == CALLERS && !callers.is_empty() {
+                open(callers, arrival.packet)
+            } else {
+                arrival.packet
+            };
+            counts.take(faces, arrival.side, packet, arrival.source, arrival.at_ns);
+        })
     }
 }
 
 /// The RTP packet in an SRTP packet to one of the callers, whose call its SSRC tells; nothing of one that does not open.
-fn open<'a>(callers: &mut [SecuredCaller], packet: &[u8], opened: &'a mut [u8; RECEIVE_BYTES]) -> &'a [u8] {
-    let opened = &mut opened[..packet.len()];
-    opened.copy_from_slice(packet);
+fn open<'a>(callers: &mut [SecuredCaller], packet: &'a mut [u8]) -> &'a [u8] {
     let caller = LoadStream::place_of(packet).and_then(|place| callers.get_mut(place as usize / 2));
-    match caller.and_then(|caller| caller.unprotect(opened).ok()) {
-        Some(len) => &opened[..len],
+    match caller.and_then(|caller| caller.unprotect(packet).ok()) {
+        Some(len) => &packet[..len],
         None => &[],
     }
 }
@@ -298,150 +286,6 @@ impl Counts {
         }
         outcome.lost = sent.saturating_sub(outcome.received);
         Ok(outcome)
-    }
-}
-
-/// A packet with room for a tag, and its length.
-type Queued = ([u8; PACKET + TAG], usize);
-
-/// The socket of all callers, or of all callees.
-#[derive(Debug)]
-struct Side {
-    socket: UdpSocket,
-    local: SocketAddrV4,
-    queued: Vec<Queued>,
-    to: Vec<Option<SockaddrIn>>,
-    send_headers: MultiHeaders<SockaddrIn>,
-    receive_headers: MultiHeaders<SockaddrIn>,
-    buffers: Vec<[u8; RECEIVE_BYTES]>,
-}
-
-impl Side {
-    fn bind(local: Ipv4Addr) -> anyhow::Result<Self> {
-        // An even port, as RTP has (RFC 3550 §11).
-        let socket = loop {
-            let socket = UdpSocket::bind((local, 0))?;
-            if socket.local_addr()?.port() % 2 == 0 {
-                break socket;
-            }
-        };
-        socket.set_nonblocking(true)?;
-        socket::setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
-        // As much as is asked for needs CAP_NET_ADMIN; without it the kernel gives up to net.core.rmem_max.
-        if socket::setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-            socket::setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
-        }
-        let SocketAddr::V4(local) = socket.local_addr()? else {
-            anyhow::bail!("the load is on IPv4");
-        };
-        Ok(Self {
-            socket,
-            local,
-            queued: Vec::with_capacity(SEND_BATCH),
-            to: Vec::with_capacity(SEND_BATCH),
-            send_headers: MultiHeaders::preallocate(SEND_BATCH, None),
-            receive_headers: MultiHeaders::preallocate(RECEIVE_BATCH, Some(nix::cmsg_space!(TimeSpec))),
-            buffers: vec![[0; RECEIVE_BYTES]; RECEIVE_BATCH],
-        })
-    }
-
-    fn is_full(&self) -> bool {
-        self.queued.len() >= SEND_BATCH
-    }
-
-    fn queue(
-        &mut self,
-        stream: &LoadStream,
-        number: u32,
-        to: SocketAddrV4,
-        caller: Option<&mut SecuredCaller>,
-    ) -> anyhow::Result<()> {
-        let mut packet = [0; PACKET + TAG];
-        stream.write(
-            number,
-            wall_ns(),
-            packet.first_chunk_mut().context("room for a packet")?,
-        );
-        let len = match caller {
-            Some(caller) => caller.protect(&mut packet, PACKET)?,
-            None => PACKET,
-        };
-        self.queued.push((packet, len));
-        self.to.push(Some(to.into()));
-        Ok(())
-    }
-
-    fn flush(&mut self, faults: &mut Faults) -> u64 {
-        let mut taken = 0;
-        while taken < self.queued.len() {
-            let slices: Vec<[IoSlice<'_>; 1]> = self.queued[taken..]
-                .iter()
-                .map(|(packet, len)| [IoSlice::new(&packet[..*len])])
-                .collect();
-            let none: [ControlMessage<'_>; 0] = [];
-            let sent = socket::sendmmsg(
-                self.socket.as_raw_fd(),
-                &mut self.send_headers,
-                &slices,
-                &self.to[taken..],
-                none,
-                MsgFlags::empty(),
-            );
-            match sent {
-                Ok(sent) => taken += sent.count(),
-                Err(nix::Error::EINTR) => {}
-                Err(_) => {
-                    // These count as not sent, and the run is not lossless.
-                    faults.send_errors += (self.queued.len() - taken) as u64;
-                    break;
-                }
-            }
-        }
-        self.queued.clear();
-        self.to.clear();
-        taken as u64
-    }
-
-    /// Takes everything that has arrived.
-    fn receive(&mut self, mut take: impl FnMut(&[u8], SocketAddrV4, u64)) -> anyhow::Result<()> {
-        loop {
-            let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
-                .buffers
-                .iter_mut()
-                .map(|buffer| [IoSliceMut::new(buffer)])
-                .collect();
-            let messages = match socket::recvmmsg(
-                self.socket.as_raw_fd(),
-                &mut self.receive_headers,
-                slices.iter_mut(),
-                MsgFlags::MSG_DONTWAIT,
-                None,
-            ) {
-                Ok(messages) => messages,
-                Err(nix::Error::EAGAIN | nix::Error::ECONNREFUSED | nix::Error::EINTR) => return Ok(()),
-                Err(error) => return Err(error).context("receiving the load"),
-            };
-            let mut received = 0;
-            for message in messages {
-                received += 1;
-                let arrival = message
-                    .cmsgs()?
-                    .find_map(|control| match control {
-                        ControlMessageOwned::ScmTimestampns(at) => Some(at),
-                        _ => None,
-                    })
-                    .context("the kernel gave no time of arrival")?;
-                let arrival_ns = arrival.tv_sec() as u64 * 1_000_000_000 + arrival.tv_nsec() as u64;
-                let source = message.address.context("the kernel gave no source address")?;
-                let source = SocketAddrV4::new(source.ip(), source.port());
-                if let Some(packet) = message.iovs().next() {
-                    take(packet, source, arrival_ns);
-                }
-            }
-            if received < RECEIVE_BATCH {
-                return Ok(());
-            }
-        }
     }
 }
 

@@ -138,6 +138,16 @@ fn a_media_node_relays_every_packet_in_the_bed_on_the_kernel_path() {
 }
 
 #[test]
+fn the_load_of_frames_is_relayed_and_counted_as_that_of_sockets_is() {
+    relays("relay-bare-epoll-frames", Kind::Frames, System::BareEpoll);
+}
+
+#[test]
+fn a_media_node_relays_every_packet_of_callers_with_srtp_by_af_xdp() {
+    relays("relay-xsk-srtp", Kind::Frames, System::Ringpath("xsk-srtp"));
+}
+
+#[test]
 fn a_media_node_relays_every_packet_of_callers_with_srtp() {
     relays("relay-uring-srtp", Kind::Sockets, System::Ringpath("uring-srtp"));
 }
