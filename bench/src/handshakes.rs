@@ -47,7 +47,7 @@ pub fn run(rates: &[u32], duration: Duration, folder: &Path) -> anyhow::Result<R
     }
     fs::create_dir_all(&logs)?;
     let logs = fs::canonicalize(&logs)?;
-    let (mut ground, note) = Ground::make(Kind::Sockets, ESTABLISHED, &logs)?;
+    let (mut ground, note) = Ground::make(Kind::Frames, ESTABLISHED, &logs)?;
     let options = NodeOptions {
         calls_max: CALLS_MAX,
         quarantine: QUARANTINE,

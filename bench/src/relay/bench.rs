@@ -276,7 +276,8 @@ impl<'a> Bench<'a> {
         let before = contender.work(&self.bed)?;
         let outcome = self.source.run(calls, duration)?;
         let after = contender.work(&self.bed)?;
-        let dropped = self.bed.drops()?.since(dropped);
+        let mut dropped = self.bed.drops()?.since(dropped);
+        dropped.load_sockets += outcome.no_room;
         ensure!(
             outcome.received > 0,
             "no packet came through: {:?}, {} sent",

@@ -110,6 +110,7 @@ impl Generator {
         }
         let total = u64::from(per_stream) * calls as u64 * 2;
         let planned = PTIME * per_stream;
+        let no_room_before = self.wire.no_room();
         let mut send_late_us = Histogram::new_with_bounds(1, 60_000_000, 2)?;
         let clock = MonotonicClock::start();
         let start = clock.now();
@@ -145,7 +146,11 @@ impl Generator {
                 break;
             }
         }
-        counts.outcome(sent, sending, planned, send_late_us)
+        let outcome = counts.outcome(sent, sending, planned, send_late_us)?;
+        Ok(Outcome {
+            no_room: self.wire.no_room() - no_room_before,
+            ..outcome
+        })
     }
 
     /// Queues packet `next` of the whole load. Streams take turns, those of callers and callees alternating.
@@ -267,6 +272,7 @@ impl Counts {
             sent,
             received: 0,
             lost: 0,
+            no_room: 0,
             duplicates: 0,
             reordered: 0,
             faults: self.faults,

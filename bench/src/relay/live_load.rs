@@ -207,6 +207,7 @@ impl LiveLoad {
             sent: progress.sent,
             received: counts.received,
             lost: progress.sent.saturating_sub(counts.received),
+            no_room: 0,
             duplicates: counts.duplicates,
             reordered: counts.reordered,
             faults: Faults {

@@ -1,4 +1,4 @@
-//! What came of a run of the load, from sockets or from live frames.
+//! What came of a run of the load, from the generator or from live frames.
 
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub struct Outcome {
     pub received: u64,
     /// Sent and not received.
     pub lost: u64,
+    /// Of these, those that arrived and that the load's AF_XDP socket had no room for; the kernel counts those of UDP sockets.
+    pub no_room: u64,
     /// Copies beyond the first.
     pub duplicates: u64,
     /// Arrived after one with a higher number.

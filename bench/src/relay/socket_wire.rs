@@ -59,6 +59,10 @@ impl Wire for SocketWire {
         }
         Ok(())
     }
+
+    fn no_room(&self) -> u64 {
+        0
+    }
 }
 
 /// A packet with room for a tag, and its length.

@@ -31,8 +31,11 @@ pub trait Wire: Debug {
     /// Hands over everything that has arrived.
     ///
     /// # Errors
-    /// The wire is broken, or has lost packets itself.
+    /// The wire is broken.
     fn receive(&mut self, take: &mut dyn FnMut(Arrival<'_>)) -> anyhow::Result<()>;
+
+    /// Packets so far that arrived and found no room, as far as the kernel's counters of UDP do not have them.
+    fn no_room(&self) -> u64;
 }
 
 /// A packet that arrived.

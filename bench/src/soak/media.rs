@@ -70,6 +70,7 @@ mod tests {
             sent,
             received,
             lost: sent - received,
+            no_room: 0,
             duplicates: 0,
             reordered: 0,
             faults: Faults::default(),

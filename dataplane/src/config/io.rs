@@ -36,8 +36,10 @@ pub enum XdpSocketsMode {
 pub struct Io {
     /// Packet buffers of a worker, 2 KiB each; a power of two. When none is free, packets wait in the kernel.
     pub frames: u32,
-    /// Buffers that the kernel has to receive into at once; a power of two (`uring` back-end, and AF_XDP).
+    /// Buffers that the kernel has to receive into at once; a power of two (`uring` back-end).
     pub frames_receiving: u32,
+    /// The same for AF_XDP, all queues of a worker together, which have half of the buffers at most.
+    pub xdp_frames_receiving: u32,
     /// Datagrams of one system call at most (`socket` back-end).
     pub batch: u32,
     /// How long a worker that has received something waits for more at most, to handle it together. Added to the delay of packets.
@@ -64,6 +66,7 @@ impl Default for Io {
         Self {
             frames: io.frames,
             frames_receiving: io.frames_receiving,
+            xdp_frames_receiving: io.xdp_frames_receiving,
             batch: io.batch,
             gather_us: io.gather.as_micros() as u64,
             gather_packets: io.gather_packets,
@@ -83,6 +86,7 @@ impl Io {
         IoConfig {
             frames: self.frames,
             frames_receiving: self.frames_receiving,
+            xdp_frames_receiving: self.xdp_frames_receiving,
             ports_max,
             batch: self.batch,
             gather: Duration::from_micros(self.gather_us),
@@ -107,10 +111,13 @@ impl Validate for Io {
                 format!("must be a power of two from {min} to {max}, not {}", self.frames),
             );
         }
-        if !(8..=self.frames.max(8)).contains(&self.frames_receiving)
-            || !self.frames_receiving.is_power_of_two()
-        {
-            problems.push("frames_receiving", "must be a power of two from 8 to io.frames");
+        for (key, receiving) in [
+            ("frames_receiving", self.frames_receiving),
+            ("xdp_frames_receiving", self.xdp_frames_receiving),
+        ] {
+            if !(8..=self.frames.max(8)).contains(&receiving) || !receiving.is_power_of_two() {
+                problems.push(key, "must be a power of two from 8 to io.frames");
+            }
         }
         problems.range("batch", self.batch, 1..=1_024);
         problems.range("gather_us", self.gather_us, 0..=20_000);

@@ -53,7 +53,7 @@ impl XdpSockets {
     pub(crate) fn new(config: &IoConfig, plan: XdpPlan, frames: &mut FrameStore) -> io::Result<Self> {
         let mut sockets: Vec<XdpSocket> = Vec::new();
         let sizes = Sizes {
-            receiving: config.frames_receiving,
+            receiving: config.xdp_frames_receiving,
             frames: config.frames,
         };
         for ifindex in plan.interfaces {

@@ -288,7 +288,7 @@ fn more_than_the_frames_can_hold_is_dropped_and_counted_and_no_frame_is_lost() {
     let name = "more_than_the_frames_can_hold_is_dropped_and_counted_and_no_frame_is_lost";
     let config = IoConfig {
         frames: 64,
-        frames_receiving: 16,
+        xdp_frames_receiving: 16,
         ..IoConfig::default()
     };
     with_xdp(name, &config, |io, wire, _| {
