@@ -21,7 +21,8 @@ const STEP_MAX: f64 = 0.1;
 const DECAY: f64 = 0.97;
 const SHARE_MIN: f64 = 0.001;
 
-/// When nobody has come and nobody was taken out for so long, nobody waits. Longer than any turn of a loop that has much to do at once.
+/// When nobody waits and nobody has come or was taken out for so long, nobody has waited meanwhile. Longer than any turn of a loop that
+/// has much to do at once, while which those who come wait elsewhere.
 const SILENCE: Duration = Duration::from_millis(500);
 
 /// What is left of the arrivals of earlier intervals in the mix of ranks.
@@ -54,7 +55,9 @@ pub(crate) const RANKS: usize = Rank::Emergency as usize + 1;
 /// is what keeps the wait at the target. It is taken from the lowest [`Rank`] that arrives, then from the next: an emergency
 /// call is refused when nothing else is left to be refused.
 ///
-/// [`decide`](Self::decide) for every new request, [`observe`](Self::observe) for every one that is taken out of the queue.
+/// [`decide`](Self::decide) for every new request, [`observe`](Self::observe) for every one that is taken out of the queue. Each is told
+/// when the first of those came that wait in the queue now: an interval in which none was taken out has at least that wait, and a
+/// machine that stood still is told from one that nobody came to.
 #[derive(Debug)]
 pub struct Admission {
     target_s: f64,
@@ -90,20 +93,20 @@ impl Admission {
     }
 
     /// The share of new work that is refused now, in thousandths.
-    pub fn share_permille(&mut self, now: Timestamp) -> u64 {
-        self.pass_silence(now);
+    pub fn share_permille(&mut self, now: Timestamp, first: Option<Timestamp>) -> u64 {
+        self.turn(now, first);
         (self.share * 1_000.0) as u64
     }
 
     /// How many of the requests of a rank are refused now, in thousandths.
-    pub fn refused_permille(&mut self, now: Timestamp, rank: Rank) -> u64 {
-        self.turn(now);
+    pub fn refused_permille(&mut self, now: Timestamp, rank: Rank, first: Option<Timestamp>) -> u64 {
+        self.turn(now, first);
         self.refused[rank as usize]
     }
 
     /// Whether a new request may begin.
-    pub fn decide(&mut self, now: Timestamp, rank: Rank) -> bool {
-        self.turn(now);
+    pub fn decide(&mut self, now: Timestamp, rank: Rank, first: Option<Timestamp>) -> bool {
+        self.turn(now, first);
         self.arrived[rank as usize] += 1.0;
         match self.refused[rank as usize] {
             0 => true,
@@ -112,37 +115,40 @@ impl Admission {
     }
 
     /// Notes how long a new request has waited.
-    pub fn observe(&mut self, now: Timestamp, waited: Duration) {
+    pub fn observe(&mut self, now: Timestamp, waited: Duration, first: Option<Timestamp>) {
         self.shortest = Some(self.shortest.map_or(waited, |shortest| shortest.min(waited)));
-        self.turn(now);
+        self.turn(now, first);
+    }
+
+    fn turn(&mut self, now: Timestamp, first: Option<Timestamp>) {
+        if now < self.until || self.target_s == 0.0 {
+            return;
+        }
+        let idle = now.saturating_since(self.until);
+        self.until = now + INTERVAL;
+        let waits = first.map(|first| now.saturating_since(first));
+        let waited = self.shortest.take().or(waits).unwrap_or_default();
+        self.set_share(now, waited.as_secs_f64());
+        if first.is_none() && idle >= SILENCE {
+            self.pass_silence(idle);
+        }
+        self.share_out();
     }
 
     /// After a silence: as if each of its intervals had been looked at, and nobody had waited in it.
-    fn pass_silence(&mut self, now: Timestamp) {
-        let since = now.saturating_since(self.until);
-        if since < SILENCE {
-            return;
-        }
-        let intervals = i32::try_from(since.as_nanos() / INTERVAL.as_nanos()).unwrap_or(i32::MAX);
+    fn pass_silence(&mut self, silence: Duration) {
+        let intervals = i32::try_from(silence.as_nanos() / INTERVAL.as_nanos()).unwrap_or(i32::MAX);
         self.share *= DECAY.powi(intervals);
         if self.share < SHARE_MIN {
             self.share = 0.0;
         }
         self.arrived = self.arrived.map(|arrived| arrived * MEMORY.powi(intervals));
+        self.waited_s = 0.0;
         self.late_since = None;
-        self.until = now;
     }
 
-    fn turn(&mut self, now: Timestamp) {
-        if now < self.until || self.target_s == 0.0 {
-            return;
-        }
-        self.pass_silence(now);
-        self.until = now + INTERVAL;
-        let waited_s = self
-            .shortest
-            .take()
-            .map_or(0.0, |shortest| shortest.as_secs_f64());
+    /// The share after an interval in which even the luckiest waited so long.
+    fn set_share(&mut self, now: Timestamp, waited_s: f64) {
         let growth_s = waited_s - std::mem::replace(&mut self.waited_s, waited_s);
         self.late_since = match waited_s > self.target_s {
             true => Some(self.late_since.unwrap_or(now)),
@@ -161,6 +167,10 @@ impl Admission {
                 self.share = 0.0;
             }
         }
+    }
+
+    /// What of the share each rank bears, by what came of each.
+    fn share_out(&mut self) {
         let mut left = self.arrived.iter().sum::<f64>() * self.share;
         for (rank, arrived) in self.arrived.iter_mut().enumerate() {
             // A rank of which none came meets the fate of those below it.

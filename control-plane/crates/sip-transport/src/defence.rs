@@ -142,8 +142,9 @@ impl Shared {
     /// Notes that the owner has taken a message; `since` when it waited, if it is a new request.
     pub(crate) fn taken(&self, since: Option<Timestamp>) {
         if let Some(since) = since {
-            let now = self.defence.now();
-            self.defence.admission().observe(now, now.saturating_since(since));
+            let (now, first) = (self.defence.now(), self.inbox.first());
+            let waited = now.saturating_since(since);
+            self.defence.admission().observe(now, waited, first);
         }
     }
 

@@ -113,6 +113,11 @@ impl Inbox {
         }
     }
 
+    /// When the first of the new requests came that wait.
+    pub(crate) fn first(&self) -> Option<Timestamp> {
+        self.queues().new.front().map(|(since, _)| *since)
+    }
+
     /// How many wait: urgent, new.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         let queues = self.queues();

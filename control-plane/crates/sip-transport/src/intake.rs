@@ -98,7 +98,8 @@ impl Shared {
                 class = Class::Emergency;
             }
             // A repetition of what was admitted is not decided on again.
-            if before.is_none() && !self.defence.admission().decide(now, rank) {
+            let first = self.inbox.first();
+            if before.is_none() && !self.defence.admission().decide(now, rank, first) {
                 note(Verdict::Refused);
                 return self.refuse(&source, &message, Drop::QueueDelay);
             }

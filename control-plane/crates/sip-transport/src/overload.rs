@@ -27,7 +27,11 @@ impl Shared {
     /// that we refuse add up, and the controller sees the sum.
     fn overload(&self) -> Overload {
         let now = self.defence.now();
-        let refused = self.defence.admission().refused_permille(now, Rank::TrunkInvite);
+        let first = self.inbox.first();
+        let refused = self
+            .defence
+            .admission()
+            .refused_permille(now, Rank::TrunkInvite, first);
         let elapsed = u64::try_from(self.defence.elapsed().as_micros() / 10).unwrap_or(u64::MAX);
         Overload {
             percent: u8::try_from(refused.div_ceil(10)).unwrap_or(100).min(100),

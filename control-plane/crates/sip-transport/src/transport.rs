@@ -316,8 +316,8 @@ impl View {
 
     /// The share of new work that is refused because it would wait too long, in thousandths.
     pub fn refused_permille(&self) -> u64 {
-        let now = self.0.defence.now();
-        self.0.defence.admission().share_permille(now)
+        let (now, first) = (self.0.defence.now(), self.0.inbox.first());
+        self.0.defence.admission().share_permille(now, first)
     }
 
     /// Datagrams that the kernel dropped because the receive buffers were full; `None` where the system does not say.

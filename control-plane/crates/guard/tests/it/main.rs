@@ -49,7 +49,7 @@ fn run(seed: u64, seconds: u64, capacity: u64, load: impl Fn(u64) -> u64, ranks:
                 Rank::Emergency => 2 * QUEUE,
                 _ => QUEUE,
             };
-            match admission.decide(now, rank) && queue.len() < room {
+            match admission.decide(now, rank, queue.front().copied()) && queue.len() < room {
                 true => queue.push_back(now),
                 false => outcome.refused[rank as usize] += 1,
             }
@@ -57,7 +57,7 @@ fn run(seed: u64, seconds: u64, capacity: u64, load: impl Fn(u64) -> u64, ranks:
         for _ in 0..capacity {
             let Some(arrived) = queue.pop_front() else { break };
             let waited = now.saturating_since(arrived);
-            admission.observe(now, waited);
+            admission.observe(now, waited, queue.front().copied());
             outcome.served += 1;
             if ms > seconds * 500 {
                 outcome.waits.push(waited);
@@ -128,7 +128,7 @@ fn when_the_rush_is_over_everybody_is_taken_again() {
     for ms in 0..20_000 {
         let now = Timestamp::from_millis(ms);
         for _ in 0..rush(ms) {
-            if admission.decide(now, Rank::TrunkInvite) && queue.len() < QUEUE {
+            if admission.decide(now, Rank::TrunkInvite, queue.front().copied()) && queue.len() < QUEUE {
                 queue.push_back(now);
             } else if ms > 8_000 {
                 refused_late += 1;
@@ -136,17 +136,60 @@ fn when_the_rush_is_over_everybody_is_taken_again() {
         }
         for _ in 0..10 {
             if let Some(arrived) = queue.pop_front() {
-                admission.observe(now, now.saturating_since(arrived));
+                admission.observe(now, now.saturating_since(arrived), queue.front().copied());
             }
         }
     }
-    let share = admission.share_permille(Timestamp::from_millis(20_000));
+    let share = admission.share_permille(Timestamp::from_millis(20_000), None);
     assert_eq!((refused_late, share), (0, 0), "SEED={seed}");
 }
 
 /// A rush that ends in silence leaves nobody to look at the wait: what is refused then is forgotten with the time.
 #[test]
 fn after_a_silence_nobody_is_refused_for_the_rush_before_it() {
+    a_rush_and_a_silence(false);
+}
+
+#[test]
+fn who_looks_in_a_silence_sees_that_nobody_is_refused() {
+    a_rush_and_a_silence(true);
+}
+
+/// A machine that stands still is looked at by nobody either, but somebody waits.
+#[test]
+fn a_server_that_stands_still_now_and_then_is_not_taken_for_an_idle_one() {
+    let seed = seed();
+    let mut random = Random::from_number(seed);
+    let mut admission = Admission::new(TARGET, random.fork());
+    let mut queue: VecDeque<Timestamp> = VecDeque::new();
+    // What came while it stood still waits outside of the queue.
+    let (mut outside, mut refused, mut full) = (0, 0, 0);
+    for ms in 0..20_000 {
+        let now = Timestamp::from_millis(ms);
+        outside += 15;
+        if ms % 2_000 < 520 {
+            continue;
+        }
+        for _ in 0..std::mem::take(&mut outside) {
+            match admission.decide(now, Rank::TrunkInvite, queue.front().copied()) {
+                false => refused += 1,
+                true if queue.len() < QUEUE => queue.push_back(now),
+                true => full += u64::from(ms > 10_000),
+            }
+        }
+        for _ in 0..14 {
+            if let Some(arrived) = queue.pop_front() {
+                admission.observe(now, now.saturating_since(arrived), queue.front().copied());
+            }
+        }
+    }
+    assert!(
+        refused > 20_000,
+        "SEED={seed}: {refused} refused, {full} at a full queue"
+    );
+}
+
+fn a_rush_and_a_silence(looks: bool) {
     let seed = seed();
     let mut random = Random::from_number(seed);
     let mut admission = Admission::new(TARGET, random.fork());
@@ -159,15 +202,16 @@ fn after_a_silence_nobody_is_refused_for_the_rush_before_it() {
             5_000..10_000 => 0,
             _ => 5,
         };
-        if ms == 9_950 {
+        if looks && ms == 9_950 {
             assert_eq!(
-                admission.share_permille(now),
+                admission.share_permille(now, queue.front().copied()),
                 0,
-                "who looks sees it, too: SEED={seed}"
+                "SEED={seed}"
             );
         }
         for _ in 0..load {
-            let admitted = admission.decide(now, Rank::TrunkInvite) && queue.len() < QUEUE;
+            let admitted =
+                admission.decide(now, Rank::TrunkInvite, queue.front().copied()) && queue.len() < QUEUE;
             match admitted {
                 true => queue.push_back(now),
                 false if ms < 5_000 => refused_in_rush += 1,
@@ -176,7 +220,7 @@ fn after_a_silence_nobody_is_refused_for_the_rush_before_it() {
         }
         for _ in 0..10 {
             if let Some(arrived) = queue.pop_front() {
-                admission.observe(now, now.saturating_since(arrived));
+                admission.observe(now, now.saturating_since(arrived), queue.front().copied());
             }
         }
     }
@@ -215,7 +259,7 @@ fn two_nodes(seed: u64, seconds: u64, load: impl Fn(u64) -> u64, obeys: bool) ->
                 Rank::Emergency => 2 * QUEUE,
                 _ => QUEUE,
             };
-            match admission.decide(now, rank) && queue.len() < room {
+            match admission.decide(now, rank, queue.front().copied()) && queue.len() < room {
                 true => queue.push_back(now),
                 false => {
                     emergencies_lost += u64::from(rank == Rank::Emergency);
@@ -230,13 +274,13 @@ fn two_nodes(seed: u64, seconds: u64, load: impl Fn(u64) -> u64, obeys: bool) ->
             && let Some(arrived) = queue.pop_front()
         {
             units -= COST;
-            admission.observe(now, now.saturating_since(arrived));
+            admission.observe(now, now.saturating_since(arrived), queue.front().copied());
             responses += 1;
             *served.last_mut().unwrap() += 1;
         }
         for _ in 0..responses {
             sequence += 1;
-            let refused = admission.refused_permille(now, Rank::TrunkInvite);
+            let refused = admission.refused_permille(now, Rank::TrunkInvite, queue.front().copied());
             let feedback = Feedback {
                 percent: u8::try_from(refused.div_ceil(10)).unwrap(),
                 validity: Duration::from_millis(500),
