@@ -7,6 +7,7 @@ use crate::class::Class;
 use crate::counters::Drop;
 use crate::inbox::Inbound;
 use crate::large;
+use crate::tcp::Handle;
 use crate::transport::Shared;
 
 /// What waits to be written to a connection. Boxed in its queue: a queue has places for 32 from the beginning, and most
@@ -94,7 +95,24 @@ impl Shared {
             return false;
         };
         let (group, name) = self.group(place, destination);
-        !destination.transport.is_reliable() || self.table().find(group, destination, name.as_ref()).is_some()
+        !destination.transport.is_reliable() || self.find(group, destination, name.as_ref()).is_some()
+    }
+
+    /// The connection that what is for `destination` goes by.
+    fn find(
+        &self,
+        group: FlowId,
+        destination: &Destination,
+        name: Option<&ServerName<'static>>,
+    ) -> Option<(FlowId, Handle)> {
+        match destination.transport.is_websocket() {
+            // Behind the address of one browser there may be another by now.
+            true => {
+                let flow = destination.flow?;
+                Some((flow, self.table().find_flow(flow)?))
+            }
+            false => self.table().find(group, destination, name),
+        }
     }
 
     /// Whose connections are for `destination`, and what the peer has to prove.
@@ -118,14 +136,7 @@ impl Shared {
             return self.unsent(*outgoing);
         };
         let (group, name) = self.group(place, &destination);
-        let found = match destination.transport.is_websocket() {
-            // Behind the address of one browser there may be another by now.
-            true => destination
-                .flow
-                .and_then(|flow| Some((flow, self.table().find_flow(flow)?))),
-            false => self.table().find(group, &destination, name.as_ref()),
-        };
-        let Some((flow, handle)) = found else {
+        let Some((flow, handle)) = self.find(group, &destination, name.as_ref()) else {
             if destination.transport.is_websocket() {
                 // Whoever it was comes back by itself, or not at all (RFC 7118 §5).
                 self.counters.drop(Drop::ConnectionGone);

@@ -276,10 +276,11 @@ impl Shared {
     /// True when it was given back; the caller's place in the segment is then void.
     pub(crate) fn release(&self, number: u32, drained: u64) -> io::Result<bool> {
         let mut files = self.files();
-        let files = &mut *files;
         let released = match files.closed.front().copied() {
             Some((closed, length)) if closed == number && drained >= length => {
                 files.closed.pop_front();
+                // Nobody but us has it any longer: whoever appends does not wait while its blocks are freed.
+                std::mem::drop(files);
                 fs::remove_file(self.names.path(number))?;
                 length
             }

@@ -10,4 +10,4 @@ pub(crate) use accept::{Tcp, accept};
 pub(crate) use connect::Entered;
 pub(crate) use connection::LAST_WORDS;
 pub(crate) use stream::Stream;
-pub(crate) use table::Table;
+pub(crate) use table::{Handle, Table};

@@ -116,15 +116,8 @@ impl Connection {
         unwritten: &mut Option<Box<Outgoing>>,
     ) -> End {
         loop {
-            let config = &self.shared.config;
-            let silent = (self.heard + config.idle_timeout)
-                .min(self.heard.max(self.asked) + config.websocket.ping_interval);
+            let until = self.due();
             let known = self.stream.get_ref().unfinished();
-            // While nothing is read nobody is slow.
-            let until = match known.filter(|_| self.held.is_none()) {
-                Some(since) => silent.min(since + config.message_timeout),
-                None => silent,
-            };
             let heard = poll_fn(|context| poll_heard(&mut self.stream, known, context));
             let done = tokio::select! {
                 heard = heard, if self.held.is_none() => self.take(heard).await,
@@ -141,15 +134,36 @@ impl Connection {
         }
     }
 
+    /// When [`Self::look`] has something to do next.
+    fn due(&self) -> Instant {
+        let config = &self.shared.config;
+        let asks = self.heard.max(self.asked) + config.websocket.ping_interval;
+        // While nothing is read nobody is silent or slow.
+        if self.held.is_some() {
+            return asks;
+        }
+        let unfinished = self.stream.get_ref().unfinished();
+        let slow = unfinished.map(|since| since + config.message_timeout);
+        asks.min(self.heard + config.idle_timeout)
+            .min(slow.unwrap_or(asks))
+    }
+
     /// The peer has been silent for long, or at one message: asks it whether it is there, or ends.
     async fn look(&mut self) -> Result<(), End> {
         let config = &self.shared.config;
-        let unfinished = self.stream.get_ref().unfinished();
-        if self.held.is_none() && unfinished.is_some_and(|since| since.elapsed() >= config.message_timeout) {
-            return Err(End::Dropped(Drop::ConnectionSlow));
-        }
-        if self.heard.elapsed() >= config.idle_timeout {
-            return Err(End::Dropped(Drop::ConnectionIdle));
+        if self.held.is_none() {
+            let known = self.stream.get_ref().unfinished();
+            // What came while something was written waits to be read: it is not late.
+            let here = poll_fn(|context| Poll::Ready(poll_heard(&mut self.stream, known, context))).await;
+            if let Poll::Ready(heard) = here {
+                return self.take(heard).await;
+            }
+            if known.is_some_and(|since| since.elapsed() >= config.message_timeout) {
+                return Err(End::Dropped(Drop::ConnectionSlow));
+            }
+            if self.heard.elapsed() >= config.idle_timeout {
+                return Err(End::Dropped(Drop::ConnectionIdle));
+            }
         }
         self.asked = Instant::now();
         self.send(Frame::Ping(Bytes::new())).await
@@ -204,7 +218,11 @@ impl Connection {
                 self.shared.counters.drop(Drop::Stun);
                 Ok(())
             }
-            _ => match Message::parse_datagram_with(bytes, &self.shared.config.message) {
+            // Copied to its own size: a message kept for a transaction's life shall not keep what it was read into.
+            _ => match Message::parse_datagram_with(
+                Bytes::copy_from_slice(&bytes),
+                &self.shared.config.message,
+            ) {
                 Ok(message) => {
                     let intake = self.shared.well_formed(self.source, message);
                     self.offer(intake).await

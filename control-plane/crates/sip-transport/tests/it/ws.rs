@@ -370,6 +370,8 @@ async fn nobody_gets_what_is_for_a_connection_that_has_ended() {
             destination: to(Protocol::Ws, sources[1].remote, flow),
             bytes: Bytes::from(request("INVITE", "<sip:b@h>", "WS us")),
         });
+        let there_before = to(Protocol::Ws, sources[1].remote, flow);
+        assert!(!transport.is_connected(&there_before));
         assert_eq!(failure(&transport).await.remote, sources[1].remote);
     }
     assert_eq!(dropped(&transport, Drop::ConnectionGone), 2);
@@ -446,6 +448,46 @@ async fn a_client_is_not_slow_while_there_is_no_room_for_what_it_says() {
         .await
         .unwrap();
     message(&transport).await;
+    assert_eq!(dropped(&transport, Drop::ConnectionSlow), 0);
+}
+
+/// Nor is it late because we were busy writing to it when the rest came.
+#[tokio::test]
+async fn a_client_is_not_slow_while_something_is_written_to_it() {
+    const MESSAGE: Duration = Duration::from_millis(100);
+    // More than the sockets hold, so that writing waits until the client reads.
+    const WRITTEN: usize = 12 << 20;
+    const PART: usize = 60_000;
+    let (transport, address) = listening(Protocol::Ws, |config| config.message_timeout = MESSAGE);
+    let mut client = client_of(address).await;
+    let whole = request("OPTIONS", "<sip:b@h>", INVALID);
+    let (one, two) = whole.split_at(40);
+    client.send(text(&whole)).await.unwrap();
+    let source = message(&transport).await.0;
+    let long = Bytes::from("x".repeat(PART));
+    // Which of two things that are ready is looked at first is left to chance.
+    for _ in 0..6 {
+        client.send(part(one, coding::Data::Text, false)).await.unwrap();
+        // Nothing tells that it was read; if it was not the round shows nothing.
+        tokio::time::sleep(MESSAGE / 4).await;
+        for _ in 0..WRITTEN / PART {
+            transport.send(Transmit {
+                destination: source.into(),
+                bytes: long.clone(),
+            });
+        }
+        tokio::task::yield_now().await;
+        client
+            .send(part(two, coding::Data::Continue, true))
+            .await
+            .unwrap();
+        tokio::time::sleep(MESSAGE * 2).await;
+        for _ in 0..WRITTEN / PART {
+            let frame = within("what was written", client.next()).await;
+            assert_eq!(frame.unwrap().unwrap().len(), PART);
+        }
+        message(&transport).await;
+    }
     assert_eq!(dropped(&transport, Drop::ConnectionSlow), 0);
 }
 
