@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::MediaLine;
-use crate::line::{direction_name, direction_named};
+use crate::line::direction_name;
 
 /// What a description may cost us. Each limit is checked before the work that it bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,12 +121,17 @@ impl Session {
         }
     }
 
-    /// Holds all lines: each is read as one with `a=inactive` from now on (RFC 3264 §6.1).
+    /// Makes of an offer an answer to itself that holds all lines (`a=inactive`, RFC 3264 §6.1). What is left is said of its codecs:
+    /// what a party says of itself, such as its sources, would be wrong of another.
     pub fn hold(&mut self) {
+        const KEPT: [&str; 5] = ["rtpmap", "fmtp", "ptime", "maxptime", "mid"];
+        self.inner.attributes.clear();
         for media in &mut self.inner.medias {
-            let is_direction =
-                |attribute: &sdp_types::Attribute| direction_named(&attribute.attribute).is_some();
-            media.attributes.retain(|attribute| !is_direction(attribute));
+            let is_kept = |attribute: &sdp_types::Attribute| {
+                KEPT.iter()
+                    .any(|kept| kept.eq_ignore_ascii_case(&attribute.attribute))
+            };
+            media.attributes.retain(is_kept);
             let inactive = direction_name(media_types::Direction::Inactive);
             media.attributes.push(sdp_types::Attribute::new(inactive));
         }

@@ -195,8 +195,13 @@ impl B2bua {
             return Err(Refusal::of(400));
         }
         check_session(&self.hub, invite)?;
+        self.check_calls_of(account, invite)?;
         let known = Known::of(invite, self.is_trusted(&asked.source), account);
-        self.replace(now, asked, known)
+        let call = self.replace(now, asked, known)?;
+        if let Some(account) = account {
+            self.hub.callers.join(call, account);
+        }
+        Ok(())
     }
 
     /// Whether the word of who is there counts about who calls (RFC 3325 §2.3).

@@ -91,7 +91,7 @@ impl Call {
         self.leave_early(hub, now);
         self.abandon_exchange(hub, now);
         self.cancel_branches(hub, now, Some(&reason));
-        self.abandon_transfer(hub, now);
+        self.abandon_transfer(hub, now, ending.cause.sip_status);
         for side in Side::BOTH {
             if ending.gone == Some(side) {
                 self.hung_up(hub, side);

@@ -287,7 +287,8 @@ fn a_user_has_so_many_calls_at_once_and_no_more() {
     world.contacts = vec![crate::world::hop(B)];
     let call = |world: &mut World, account: Option<&str>, user: &str| {
         world.account = account.map(str::to_owned);
-        let builder = world.a.invite_builder(user);
+        let (builder, body) = (world.a.invite_builder(user), world.a.body());
+        let builder = builder.body("application/sdp", body.as_bytes());
         world.a.send_invite(world.now, builder);
         world.run_ms(20);
         world.b2bua.counters().calls_attempted
@@ -302,7 +303,21 @@ fn a_user_has_so_many_calls_at_once_and_no_more() {
     assert_eq!(call(&mut world, alice, "112"), 3, "an emergency call");
     assert_eq!(call(&mut world, Some("sip:bob@example.com"), "1000"), 4);
     assert_eq!(call(&mut world, None, "1000"), 5, "nobody in particular");
-    assert_eq!(world.b2bua.counters().calls_refused_at_user_limit, 1);
+    // What it could pick up would be its call as well.
+    world.account = alice.map(str::to_owned);
+    world.b.respond(world.now, 180, "b1", None);
+    world.run_ms(20);
+    let invite = world.b.last_invite.clone().unwrap();
+    let tag = invite.from().unwrap().tag().unwrap().to_owned();
+    let ids = format!("{};to-tag={tag};from-tag=b1", invite.call_id().unwrap());
+    world.b2.replace(world.now, &ids);
+    world.run_ms(20);
+    assert_eq!(world.b2.log, ["403 INVITE"]);
+    world.account = Some("sip:carol@example.com".to_owned());
+    world.b3.replace(world.now, &ids);
+    world.run_ms(200);
+    assert_eq!(world.b3.log, ["200 INVITE"]);
+    assert_eq!(world.b2bua.counters().calls_refused_at_user_limit, 2);
     // Those of before end, and there is room again.
     world.b2bua.end_all(world.now);
     world.run_ms(40_000);

@@ -336,6 +336,36 @@ fn an_offer_in_a_reliable_response_is_answered_in_the_prack() {
     }
 }
 
+/// A callee that answers the INVITE before its offer has its PRACK, which RFC 3262 §3 forbids: the call comes about all the same.
+#[test]
+fn a_2xx_before_the_answer_to_an_early_offer_waits_for_it() {
+    let mut world = World::new();
+    invited_late(&mut world, Some(HeaderName::Supported));
+    world.a.pracks = false;
+    progress(&mut world);
+    world.b.answer(world.now);
+    world.run_ms(100);
+    assert!(
+        !world.a.log.contains(&"200 INVITE".to_owned()),
+        "{:?}",
+        world.a.log
+    );
+    let (rseq, answer) = (world.a.rseqs[0], world.a.body());
+    world.a.prack_with(world.now, rseq, Some(&answer));
+    world.run_ms(2_000);
+    assert!(
+        world.a.log.contains(&"200 INVITE".to_owned()),
+        "{:?}",
+        world.a.log
+    );
+    assert_eq!(world.b.log[..2], ["INVITE", "PRACK"], "{:?}", world.b.log);
+    let logs = [&world.a.log, &world.b.log];
+    let is_bye = |it: &String| it.starts_with("BYE");
+    assert!(!logs.iter().any(|log| log.iter().any(is_bye)), "{logs:?}");
+    assert_eq!(logs[1].iter().filter(|it| *it == "ACK").count(), 1, "{logs:?}");
+    hang_up(world);
+}
+
 /// Whose offer the caller could not get before the 2xx is not asked for it.
 #[test]
 fn an_early_offer_is_asked_for_where_it_can_be_answered() {

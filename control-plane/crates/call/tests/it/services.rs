@@ -298,6 +298,53 @@ fn refused_by_b3(world: &mut World, ids: &str, status: &str) {
     assert_eq!(world.b3.log.last().unwrap(), &format!("{status} INVITE"));
 }
 
+/// B, who was transferred A to, rings: its dialog is alive, but an early one that nobody has offered to give up.
+#[test]
+fn a_ringing_target_of_a_transfer_is_not_over() {
+    let mut world = talking();
+    world.b2.manner = crate::ua::Manner::Ignore;
+    world.b.refer(world.now, "<sip:2000@10.3.0.1>", None);
+    world.run_ms(50);
+    world.b2.respond(world.now, 180, "c1", None);
+    world.run_ms(50);
+    let invite = world.b2.last_invite.clone().unwrap();
+    let tag = invite.from().unwrap().tag().unwrap().to_owned();
+    let ids = format!("{};to-tag={tag};from-tag=c1", invite.call_id().unwrap());
+    refused_by_b3(&mut world, &ids, "481");
+    world.a.bye(world.now);
+    world.finish();
+}
+
+/// The answer that holds the caller says nothing as its own that the caller has said of itself.
+#[test]
+fn a_picked_up_caller_does_not_hear_of_itself() {
+    let mut world = World::new();
+    let body = world.a.body() + "a=ssrc:1234 cname:a\r\na=msid:one two\r\na=simulcast:send 1\r\n";
+    let builder = world.a.invite_builder("1000");
+    world
+        .a
+        .send_invite(world.now, builder.body("application/sdp", body.as_bytes()));
+    world.run_ms(20);
+    world.b.respond(world.now, 180, "b1", None);
+    world.run_ms(20);
+    let ids = early_ids(&world);
+    world.b2.replace(world.now, &ids);
+    world.run_ms(200);
+    let held = &world
+        .a
+        .bodies
+        .iter()
+        .find(|(status, _)| *status == 200)
+        .unwrap()
+        .1;
+    assert!(held.contains("a=inactive"), "{held}");
+    for own in ["ssrc", "msid", "simulcast"] {
+        assert!(!held.contains(own), "{held}");
+    }
+    world.a.bye(world.now);
+    world.finish();
+}
+
 /// Whoever goes while the call is handed over, the other one is told.
 #[test]
 fn a_pickup_that_comes_to_nothing_ends_the_call() {
@@ -341,4 +388,5 @@ fn a_pickup_that_comes_to_nothing_ends_the_call() {
     world.b2.replace(world.now, &ids);
     world.finish();
     assert!(!logged(&world.a, "200 INVITE") && world.b2.talks.is_empty());
+    assert_eq!(world.b2.log, ["503 INVITE"], "it has cancelled nothing");
 }

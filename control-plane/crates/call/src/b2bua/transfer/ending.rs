@@ -137,9 +137,10 @@ impl Call {
         hub.send(now, bye, leg.destination(), |_| Client::Farewell);
     }
 
-    /// The call is over: so is its transfer, and nobody waits for a BYE of those who have been replaced.
-    pub(in crate::b2bua) fn abandon_transfer(&mut self, hub: &mut Hub, now: Timestamp) {
-        self.fail_transfer(hub, now, 487);
+    /// The call is over: so is its transfer, with the `status` of that, and nobody waits for a BYE of those who have been replaced.
+    pub(in crate::b2bua) fn abandon_transfer(&mut self, hub: &mut Hub, now: Timestamp, status: u16) {
+        // A call that ended well leaves a request that was under way terminated.
+        self.fail_transfer(hub, now, if status < 300 { 487 } else { status });
         hub.trunks.release(self.key.of_newcomer());
         if let Some(transfers) = &mut self.transfers {
             for departed in &mut transfers.departed {

@@ -41,25 +41,31 @@ impl B2bua {
 
     /// Whether the dialog was one with a callee, or its call's, and is over: 603 for whoever comes second (RFC 3891 §3).
     pub(super) fn is_over(&self, replaces: &Replaces) -> bool {
-        let known = |tag: &str| self.hub.dialog(&replaces.call_id, tag);
-        let ours = &replaces.to_tag;
-        let Some((key, side)) = known(ours) else {
-            return false;
+        let known = |tag: &str| {
+            let (key, side) = self.hub.dialog(&replaces.call_id, tag)?;
+            Some((self.calls.get(&key)?, side))
         };
-        let Some(call) = self.calls.get(&key) else {
-            return false;
-        };
-        match call.phase {
-            Phase::Ended => true,
-            Phase::Reserving => false,
-            Phase::Calling => call.has_early(replaces, true),
-            // Of the forks of one that was answered nothing is known but our tag.
-            Phase::Answering | Phase::Answered => {
-                side == Side::Callee
-                    && call.legs[side].as_ref().is_none_or(|leg| leg.local_tag() != ours)
-                    && !call.has_newcomer(ours)
-            }
+        if let Some((call, side)) = known(&replaces.to_tag) {
+            return match call.phase {
+                Phase::Ended => true,
+                Phase::Reserving => false,
+                Phase::Calling => call.has_early(replaces, true),
+                // Of the forks of one that was answered nothing is known but our tag.
+                Phase::Answering | Phase::Answered => {
+                    side == Side::Callee && !call.stands(side, &replaces.to_tag)
+                }
+            };
         }
+        // By the ids of the caller, one of whose early dialogs it was.
+        known(&replaces.from_tag).is_some_and(|(call, side)| {
+            side == Side::Caller
+                && *call.caller_tag == replaces.to_tag
+                && match call.phase {
+                    Phase::Ended => true,
+                    Phase::Reserving | Phase::Calling => false,
+                    Phase::Answering | Phase::Answered => !call.stands(side, &replaces.from_tag),
+                }
+        })
     }
 }
 
@@ -74,10 +80,20 @@ impl Call {
         })
     }
 
-    fn has_newcomer(&self, ours: &str) -> bool {
+    /// Whether our tag is that of the party at `side`, of the newcomer, or of the target that is being called.
+    fn stands(&self, side: Side, ours: &str) -> bool {
+        if self.legs[side]
+            .as_ref()
+            .is_some_and(|leg| leg.local_tag() == ours)
+        {
+            return true;
+        }
         let current = self.transfers.as_ref().and_then(|it| it.current.as_ref());
-        let newcomer = current.and_then(|transfer| transfer.newcomer.as_ref());
-        newcomer.is_some_and(|newcomer| newcomer.leg.local_tag() == ours)
+        current.is_some_and(|transfer| match &transfer.newcomer {
+            Some(newcomer) => newcomer.leg.local_tag() == ours,
+            // The latest dialog is the one with the target.
+            None => self.outbound.dialogs.last().is_some_and(|(_, tag)| tag == ours),
+        })
     }
 
     /// Takes the newcomer's INVITE in the place of whoever is called.

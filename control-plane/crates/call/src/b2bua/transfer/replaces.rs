@@ -65,13 +65,14 @@ impl B2bua {
             .or_else(|| standing(&replaces.from_tag, &replaces.to_tag).map(|(key, side)| (key, side.other())))
     }
 
-    /// An INVITE with `Replaces` that may come in: its sender takes a party's place (RFC 3891 §3).
+    /// An INVITE with `Replaces` that may come in: its sender takes a party's place (RFC 3891 §3), of the call
+    /// that this gives.
     pub(in crate::b2bua) fn replace(
         &mut self,
         now: Timestamp,
         asked: &Asked,
         known: Option<Box<Known>>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<CallKey, Refusal> {
         let invite = &asked.request;
         if asked.transfer == TransferPolicy::Refuse {
             return Err(Refusal::of(403));
@@ -88,7 +89,7 @@ impl B2bua {
             self.with_call(key, |call, hub| {
                 result = call.pick_up(hub, now, asked, offer, known)
             });
-            return result;
+            return result.map(|()| key);
         }
         let Some((key, side)) = self.find(&replaces) else {
             return Err(Refusal::of(match self.is_over(&replaces) {
@@ -101,7 +102,7 @@ impl B2bua {
         self.with_call(key, |call, hub| {
             result = call.begin_replacing(hub, now, side, asked, &replaces, offer, known);
         });
-        result
+        result.map(|()| key)
     }
 }
 
