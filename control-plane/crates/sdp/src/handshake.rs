@@ -77,6 +77,8 @@ pub struct OurHandshake {
     pub fingerprint: Fingerprint,
     /// Who begins.
     pub setup: Setup,
+    /// `a=tls-id`: of the association, as long as it is the same (RFC 8842 §5.2). An answer to a party without one has none.
+    pub tls_id: Option<String>,
     /// With ICE: what checks to us are made with.
     pub ice: Option<IceCredentials>,
     /// We answer checks and make none (RFC 8445 §2.5).
@@ -217,6 +219,9 @@ pub(crate) fn dress(media: &mut sdp_types::Media, ours: &OurHandshake, rtp: std:
     };
     push("fingerprint", ours.fingerprint.to_string());
     push("setup", ours.setup.name().to_owned());
+    if let Some(tls_id) = &ours.tls_id {
+        push("tls-id", tls_id.clone());
+    }
     if let Some(mid) = &ours.mid {
         push("mid", mid.clone());
     }

@@ -293,6 +293,7 @@ impl Call {
                         // Who has no certificate was not asked for a handshake.
                         fingerprint: fingerprint?.clone(),
                         setup: invitation.setup,
+                        tls_id: invitation.tls_id.clone(),
                         ice: invitation.ice.clone(),
                         is_ice_lite: invitation.is_ice_lite,
                         mid: invitation.mid.clone(),

@@ -9,6 +9,8 @@ pub(super) struct Handshake {
     /// Of the party.
     fingerprints: Vec<Fingerprint>,
     tls_id: String,
+    /// Our `a=tls-id`: another one with each association.
+    own_tls_id: Option<String>,
     /// The party's name for the line.
     mid: Option<String>,
     is_bundled: bool,
@@ -19,6 +21,8 @@ pub(super) struct Handshake {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Invitation {
     pub(super) setup: Setup,
+    /// Of the association that it is for; `None` in an answer to a party without one (RFC 8842 §5.3).
+    pub(super) tls_id: Option<String>,
     /// Ours.
     pub(super) ice: Option<IceCredentials>,
     /// The node answers checks and makes none.
@@ -32,6 +36,7 @@ impl Invitation {
     pub(super) fn new(index: usize, random: &mut Random) -> Self {
         Self {
             setup: Setup::ActPass,
+            tls_id: Some(tls_id(random)),
             ice: Some(IceCredentials::random(random)),
             // An answerer that is lite too is met by the node's own checks all the same.
             is_ice_lite: true,
@@ -72,6 +77,17 @@ impl Handshake {
             Some(Setup::ActPass) => current.map_or(DtlsRole::Passive, |current| current.role),
             Some(Setup::Active) | None => DtlsRole::Passive,
         };
+        // Another party's certificate, role or name begins another association, which takes another name of ours (RFC 8842 §5.3).
+        let is_same = |current: &&Self| {
+            (current.role, &current.fingerprints, &current.tls_id)
+                == (role, &theirs.fingerprints, &theirs.tls_id)
+        };
+        let own_tls_id = (!theirs.tls_id.is_empty()).then(|| {
+            let kept = current
+                .filter(is_same)
+                .and_then(|current| current.own_tls_id.clone());
+            kept.unwrap_or_else(|| tls_id(random))
+        });
         let ours = |ice: &PartyIce| {
             let before = current.and_then(|current| current.ice.as_ref());
             // Another name of the party's is a restart, which takes another name of ours (RFC 8839 §4.4.3).
@@ -86,6 +102,7 @@ impl Handshake {
             role,
             fingerprints: theirs.fingerprints,
             tls_id: theirs.tls_id,
+            own_tls_id,
             mid: theirs.mid,
             is_bundled: theirs.is_bundled,
             ice,
@@ -104,6 +121,7 @@ impl Handshake {
             role,
             fingerprints: theirs.fingerprints,
             tls_id: theirs.tls_id,
+            own_tls_id: ours.tls_id.clone(),
             mid: ours.mid.clone(),
             is_bundled: ours.is_bundled,
             ice: local.zip(theirs.ice).map(|(local, ice)| spec(local, ice)),
@@ -117,6 +135,7 @@ impl Handshake {
                 DtlsRole::Active => Setup::Active,
                 DtlsRole::Passive => Setup::Passive,
             },
+            tls_id: self.own_tls_id.clone(),
             ice: self.ice.as_ref().map(|ice| ice.local.clone()),
             is_ice_lite: self.ice.as_ref().is_none_or(|ice| ice.mode == IceMode::Lite),
             mid: self.mid.clone(),
@@ -144,6 +163,12 @@ impl Handshake {
     pub(super) const fn ice(&self) -> Option<&IceSpec> {
         self.ice.as_ref()
     }
+}
+
+/// A new name of an association: 120 bits and more (RFC 8842 §5.2).
+fn tls_id(random: &mut Random) -> String {
+    let (high, low) = (random.next_u64(), random.next_u64());
+    format!("{high:016x}{low:016x}")
 }
 
 fn spec(local: IceCredentials, theirs: PartyIce) -> IceSpec {

@@ -214,6 +214,55 @@ fn hold_and_resume_keep_the_association_and_another_name_restarts_ice() {
     world.finish();
 }
 
+/// RFC 8842 §5: an offer of ours names its association, an answer to who does so likewise; the name stays as long as the association.
+#[test]
+fn an_association_has_a_name_of_ours_while_it_is_the_same() {
+    let mut world = world(ALLOW, ALLOW, (true, false));
+    call(&mut world);
+    assert_eq!(value(&world.a.last_body, "tls-id"), None, "it has none itself");
+    world.a.bye(world.now);
+    world.run_ms(100);
+
+    world.a.tls_id = Some("aaaaaaaaaaaaaaaaaaaa");
+    call(&mut world);
+    let ours = |world: &World| value(&world.a.last_body, "tls-id").expect("ours").to_owned();
+    let first = ours(&world);
+    assert!(
+        (20..=255).contains(&first.len()) && first != "aaaaaaaaaaaaaaaaaaaa",
+        "{first}"
+    );
+    world.a.reinvite(world.now, "sendonly", true);
+    world.run_ms(200);
+    assert_eq!(ours(&world), first, "on hold");
+    world.b.reinvite(world.now, "sendrecv", true);
+    world.run_ms(200);
+    assert_eq!(ours(&world), first, "in an offer of ours");
+    world.a.tls_id = Some("bbbbbbbbbbbbbbbbbbbb");
+    world.a.reinvite(world.now, "sendrecv", true);
+    world.run_ms(200);
+    assert_ne!(ours(&world), first, "another association");
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn a_browser_that_is_called_hears_the_name_of_the_association() {
+    let offer = Srtp {
+        dtls: Dtls::Offer,
+        ..ALLOW
+    };
+    let mut world = world(ALLOW, offer, (false, true));
+    call(&mut world);
+    let first = value(&world.b.last_body, "tls-id")
+        .expect("in our offer")
+        .to_owned();
+    world.a.reinvite(world.now, "sendonly", true);
+    world.run_ms(200);
+    assert_eq!(value(&world.b.last_body, "tls-id"), Some(first.as_str()));
+    world.a.bye(world.now);
+    world.finish();
+}
+
 #[test]
 fn what_is_not_to_be_had_is_refused_with_its_reason() {
     // By the rules for the caller.

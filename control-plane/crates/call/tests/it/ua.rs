@@ -107,6 +107,8 @@ pub struct Ua {
     pub key: Option<[u8; 40]>,
     /// It speaks as a browser does, under this name of ICE.
     pub browser: Option<&'static str>,
+    /// As a browser: the name of its association.
+    pub tls_id: Option<&'static str>,
     /// Its transport, unless it is one that the peer's description asks for.
     pub profile: Option<&'static str>,
 }
@@ -245,6 +247,7 @@ impl Ua {
             has_no_contact: false,
             key: None,
             browser: None,
+            tls_id: None,
             profile: None,
         }
     }
@@ -253,7 +256,10 @@ impl Ua {
         self.sdp_version += 1;
         let body = sdp(&self.address.ip().to_string(), self.sdp_version, self.direction) + self.extra;
         match (self.browser, self.key) {
-            (Some(ufrag), _) => as_browser(&body, ufrag, &self.last_body),
+            (Some(ufrag), _) => {
+                let tls_id = self.tls_id.map(|it| format!("a=tls-id:{it}\r\n"));
+                as_browser(&body, ufrag, &self.last_body) + &tls_id.unwrap_or_default()
+            }
             (None, Some(key)) => secured(&body, &key, &self.last_body),
             (None, None) => {
                 let asked = if self.last_body.contains("RTP/AVPF ") {

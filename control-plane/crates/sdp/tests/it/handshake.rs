@@ -117,6 +117,7 @@ fn ours_is_read_as_it_was_meant_and_has_nothing_of_the_other_party() {
     let ours = OurHandshake {
         fingerprint: FINGERPRINT.parse().expect("a fingerprint"),
         setup: Setup::Passive,
+        tls_id: Some("aaaabbbbccccddddeeeeffff".into()),
         is_ice_lite: true,
         ice: Some(credentials.clone()),
         mid: Some("audio7".into()),
@@ -149,6 +150,7 @@ fn ours_is_read_as_it_was_meant_and_has_nothing_of_the_other_party() {
         (found.setup, found.mid.as_deref()),
         (Some(Setup::Passive), Some("audio7"))
     );
+    assert_eq!(Some(found.tls_id), ours.tls_id);
     let ice = found.ice.expect("with ICE");
     assert_eq!(ice.credentials, credentials);
     assert_eq!(
