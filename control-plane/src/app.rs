@@ -426,6 +426,7 @@ fn call_config(config: &Config, transport: &Transport) -> anyhow::Result<call::C
             bytes_max: config.sip.body_bytes_max,
             ..sdp::Limits::default()
         },
+        header_extensions: config.media.header_extensions.clone().map(Into::into),
     })
 }
 

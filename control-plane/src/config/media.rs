@@ -45,6 +45,8 @@ pub struct Media {
     pub timeout_action: TimeoutAction,
     /// Suites of SRTP that may be used, by their names in descriptions (RFC 4568 §6.2), in the order in which they are offered.
     pub srtp_suites: Vec<String>,
+    /// RTP header extensions that parties may agree on, by URI (RFC 8285); absent, all.
+    pub header_extensions: Option<Vec<String>>,
     /// The nodes' interface that faces callers; absent, their first.
     pub caller_interface: Option<String>,
     /// The nodes' interface that faces callees; absent, their first.
@@ -69,6 +71,7 @@ impl Default for Media {
             timeout_ms: 0,
             timeout_action: TimeoutAction::EndCall,
             srtp_suites: SUITES.map(|suite| suite.name().to_owned()).to_vec(),
+            header_extensions: None,
             caller_interface: None,
             callee_interface: None,
             caller_latching: Latching::default(),
@@ -156,6 +159,11 @@ impl Validate for Media {
             {
                 problems.push("srtp_suites", format!("has {name} twice"));
             }
+        }
+        // A URI has a scheme and no spaces.
+        let is_uri = |text: &String| text.contains(':') && text.bytes().all(|byte| byte.is_ascii_graphic());
+        for uri in self.header_extensions.iter().flatten().filter(|uri| !is_uri(uri)) {
+            problems.push("header_extensions", format!("{uri:?} is no URI"));
         }
         let interfaces = [
             ("caller_interface", &self.caller_interface),

@@ -87,6 +87,11 @@ fn srtp_that_cannot_be_had_is_told() {
     let twice = suites("[\"AEAD_AES_128_GCM\", \"aead_aes_128_gcm\"]").unwrap_err();
     assert!(twice.contains("twice"), "{twice}");
     let text = GOOD.replace("prefix = ", "srtp = { policy = \"prefer\" }\nprefix = ");
+    let error = load(&format!(
+        "{GOOD}\n[media]\nheader_extensions = [\"audio level\"]\n"
+    ))
+    .unwrap_err();
+    assert!(error.contains("header_extensions"), "{error}");
     let error = load(&format!("{text}\n[media]\nsrtp_suites = []\n")).unwrap_err();
     assert!(error.contains("needs media.srtp_suites"), "{error}");
 }

@@ -93,6 +93,8 @@ pub struct Config {
     pub callee_latching: Latching,
     /// What a session description may cost.
     pub sdp_limits: sdp::Limits,
+    /// The RTP header extensions that parties may agree on, by URI (RFC 8285); `None` leaves it to them.
+    pub header_extensions: Option<Box<[String]>>,
 }
 
 impl Default for Config {
@@ -137,6 +139,7 @@ impl Default for Config {
             caller_latching: Latching::default(),
             callee_latching: Latching::default(),
             sdp_limits: sdp::Limits::default(),
+            header_extensions: None,
         }
     }
 }

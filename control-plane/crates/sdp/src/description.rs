@@ -114,6 +114,24 @@ impl Session {
             .map(|media| MediaLine::new(&self.inner, media))
     }
 
+    /// Leaves out the RTP header extensions (`a=extmap`, RFC 8285 §5) but those with these URIs: nobody answers for the others, so nobody
+    /// sends them.
+    pub fn keep_header_extensions<U: AsRef<str>>(&mut self, uris: &[U]) {
+        let is_kept = |attribute: &sdp_types::Attribute| {
+            // `<id>["/"<direction>] <URI> <attributes>`; names of URNs are the same in any case.
+            let uri = attribute
+                .value
+                .as_deref()
+                .and_then(|it| it.split_ascii_whitespace().nth(1));
+            !attribute.attribute.eq_ignore_ascii_case("extmap")
+                || uri.is_some_and(|uri| uris.iter().any(|kept| kept.as_ref().eq_ignore_ascii_case(uri)))
+        };
+        self.inner.attributes.retain(is_kept);
+        for media in &mut self.inner.medias {
+            media.attributes.retain(is_kept);
+        }
+    }
+
     /// Refuses the line at `index`, from 0: it is read as one with port 0 from now on (RFC 3264 §6).
     pub fn refuse_line(&mut self, index: usize) {
         if let Some(media) = self.inner.medias.get_mut(index) {

@@ -127,7 +127,7 @@ impl Call {
         let session = match headers::has_description(response) {
             // What a 2xx repeats of a reliable response is no new answer (RFC 6337 §2.2).
             _ if has_agreed => early.and_then(|fork| fork.answer.clone()),
-            Ok(true) => sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok(),
+            Ok(true) => hub.read_session(response.body()).ok(),
             Ok(false) => early.and_then(|fork| fork.answer.clone()),
             Err(_) => None,
         };

@@ -88,7 +88,7 @@ impl Call {
         if let Some(hop) = hop.and_then(|hop| self.outbound.hops.get(hop)) {
             self.srtp.callee = hop.srtp_terms();
         }
-        let offer = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok();
+        let offer = hub.read_session(response.body()).ok();
         let offer = offer
             .filter(sdp::Session::has_usable_line)
             .and_then(|offer| Offered::new(hub, offer, self.srtp.callee, &[], true).ok());
@@ -160,7 +160,7 @@ impl Call {
         let early = self.inbound.as_mut().and_then(|it| it.early_offer.take());
         let Some(mut early) = early else { return false };
         let session = (headers::has_description(prack) == Ok(true))
-            .then(|| sdp::Session::parse_with(prack.body(), &hub.config.sdp_limits).ok())
+            .then(|| hub.read_session(prack.body()).ok())
             .flatten();
         let answer = session.map(|session| early.offer.answered(Side::Callee, &early.offers, session));
         let answer = match answer.unwrap_or(Err(Misfit::Missing)) {

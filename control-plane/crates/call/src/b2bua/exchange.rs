@@ -297,7 +297,7 @@ impl Call {
         let Some(leg) = &mut self.legs[side] else { return };
         hub.deadlines.clear(self.key, Deadline::Exchange);
         let session = (headers::has_description(response) == Ok(true))
-            .then(|| sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok())
+            .then(|| hub.read_session(response.body()).ok())
             .flatten();
         match &exchange.offer {
             None if is_invite => self.take_late_reoffer(hub, now, client, side, response, session),

@@ -175,6 +175,15 @@ impl Hub {
         new_tag(&mut self.random)
     }
 
+    /// A party's description, as far as parties may agree on what it says.
+    pub(super) fn read_session(&self, body: &[u8]) -> Result<sdp::Session, sdp::ParseError> {
+        let mut session = sdp::Session::parse_with(body, &self.config.sdp_limits)?;
+        if let Some(uris) = &self.config.header_extensions {
+            session.keep_header_extensions(uris);
+        }
+        Ok(session)
+    }
+
     /// A `Call-ID` of ours: it says nothing about the caller's.
     pub(super) fn sip_call_id(&mut self) -> String {
         new_call_id(&mut self.random)

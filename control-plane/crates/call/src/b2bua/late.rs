@@ -28,7 +28,7 @@ impl Call {
         response: &Message,
     ) -> Option<()> {
         headers::has_description(response).ok().filter(|&has| has)?;
-        let offer = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok()?;
+        let offer = hub.read_session(response.body()).ok()?;
         if !offer.has_usable_line() {
             return None;
         }
@@ -132,7 +132,7 @@ impl Call {
     pub(super) fn take_late_answer(&mut self, hub: &mut Hub, now: Timestamp, side: Side, ack: &Message) {
         let Some(late) = &self.late else { return };
         let answer = (headers::has_description(ack) == Ok(true))
-            .then(|| sdp::Session::parse_with(ack.body(), &hub.config.sdp_limits).ok())
+            .then(|| hub.read_session(ack.body()).ok())
             .flatten()
             .map(|session| late.offer.answered(side.other(), &late.offers, session));
         let answer = match answer {

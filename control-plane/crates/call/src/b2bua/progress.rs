@@ -144,7 +144,7 @@ impl Call {
         if self.outbound.forks[fork].has_agreed || headers::has_description(response) != Ok(true) {
             return None;
         }
-        let session = sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok()?;
+        let session = hub.read_session(response.body()).ok()?;
         let answer = offer.answered(Side::Caller, offers, session);
         let answer = answer.inspect_err(|misfit| misfit.count(hub)).ok()?;
         let relayed = self

@@ -107,7 +107,7 @@ pub(super) fn offer(hub: &mut Hub, request: &Message) -> Result<Option<sdp::Sess
     if !headers::has_description(request).map_err(unsupported)? {
         return Ok(None);
     }
-    let session = sdp::Session::parse_with(request.body(), &hub.config.sdp_limits).map_err(|error| {
+    let session = hub.read_session(request.body()).map_err(|error| {
         hub.counters.descriptions_refused += 1;
         tracing::debug!(%error, "refused a session description");
         let status = if error == sdp::ParseError::TooLong {

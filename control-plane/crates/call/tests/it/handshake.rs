@@ -263,6 +263,37 @@ fn a_browser_that_is_called_hears_the_name_of_the_association() {
     world.finish();
 }
 
+/// RFC 8285 §6: what is left out of a description nobody agrees on.
+#[test]
+fn header_extensions_pass_as_they_are_allowed_to() {
+    const LEVEL: &str = "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level vad=on";
+    const TIME: &str = "a=extmap:3/sendonly http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
+    let called_with = |kept: Option<&[&str]>| {
+        let limited = Config {
+            header_extensions: kept.map(|uris| uris.iter().map(|uri| (*uri).to_owned()).collect()),
+            ..config(&[B])
+        };
+        let mut world = World::with(limited, Conditions::PERFECT, 1);
+        let (builder, body) = (world.a.invite_builder("1000"), world.a.body());
+        let body = format!("{body}{LEVEL}\r\n{TIME}\r\n");
+        let builder = builder.body("application/sdp", body.as_bytes());
+        world.a.send_invite(world.now, builder);
+        world.run_ms(20);
+        let heard = world.b.last_body.clone();
+        world.b.answer(world.now);
+        world.run_ms(50);
+        world.a.bye(world.now);
+        world.finish();
+        [LEVEL, TIME].map(|line| heard.contains(line))
+    };
+    assert_eq!(called_with(None), [true, true]);
+    assert_eq!(
+        called_with(Some(&["URN:ietf:params:rtp-hdrext:ssrc-audio-level"])),
+        [true, false]
+    );
+    assert_eq!(called_with(Some(&[])), [false, false]);
+}
+
 #[test]
 fn what_is_not_to_be_had_is_refused_with_its_reason() {
     // By the rules for the caller.

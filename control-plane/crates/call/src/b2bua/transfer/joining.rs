@@ -151,7 +151,7 @@ impl Call {
             .as_ref()
             .and_then(|newcomer| newcomer.offer.as_ref());
         let session = (headers::has_description(response) == Ok(true))
-            .then(|| sdp::Session::parse_with(response.body(), &hub.config.sdp_limits).ok())
+            .then(|| hub.read_session(response.body()).ok())
             .flatten();
         let answer = session
             .zip(offer)

@@ -263,7 +263,7 @@ impl Call {
     pub(super) fn usable_offer(&mut self, hub: &mut Hub, message: &Message, srtp: Terms) -> Option<Offered> {
         let by = self.transfer()?.by;
         let offer = (headers::has_description(message) == Ok(true))
-            .then(|| sdp::Session::parse_with(message.body(), &hub.config.sdp_limits).ok())
+            .then(|| hub.read_session(message.body()).ok())
             .flatten();
         match offer.filter(|offer| self.fits_in_place_of(by, offer)) {
             Some(offer) => Offered::new(hub, offer, srtp, &[], self.shakes_hands()).ok(),
