@@ -205,15 +205,17 @@ fn a_call_is_held_and_taken_back_over_tcp() {
     run("hold/resume", Transport::Tcp, &CALLER_HANGS_UP);
 }
 
-/// Calls that are transferred; all their records.
-fn run_transfer(scenario: &str, options: &StandOptions) -> Option<Vec<Cdr>> {
+/// The callee is called twice each time: as such, and as the target.
+const CALLEE_AND_TARGET: u32 = CALLS * 2;
+
+/// Calls that are transferred, and `callees` that are called; all their records.
+fn run_transfer(scenario: &str, callees: u32, options: &StandOptions) -> Option<Vec<Cdr>> {
     let test = scenario.replace('/', "-");
     if !sipp_is_here(&test) {
         return None;
     }
     let mut stand = stand(&test, options);
-    // It is called twice each time: as the callee, and as the target.
-    let callee = stand.callee(scenario, CALLS * 2);
+    let callee = stand.callee(scenario, callees);
     let caller = stand.caller(scenario, CALLS);
     run_both(&mut stand, &callee, &caller);
     stand.wait_until_quiet(Duration::from_secs(10)).unwrap();
@@ -230,7 +232,7 @@ fn a_callee_transfers_its_caller() {
         control_extra: "transfer = \"local\"\n".to_owned(),
         ..StandOptions::default()
     };
-    if let Some(cdrs) = run_transfer("transfer/blind", &options) {
+    if let Some(cdrs) = run_transfer("transfer/blind", CALLEE_AND_TARGET, &options) {
         check(&cdrs, &CALLER_HANGS_UP);
     }
 }
@@ -241,7 +243,7 @@ fn a_caller_joins_both_whom_it_called() {
         sip_extra: "caller_transfer = \"local\"\n".to_owned(),
         ..StandOptions::default()
     };
-    let Some(cdrs) = run_transfer("transfer/attended", &options) else {
+    let Some(cdrs) = run_transfer("transfer/attended", CALLEE_AND_TARGET, &options) else {
         return;
     };
     let ended = |by: &str| {
@@ -255,6 +257,23 @@ fn a_caller_joins_both_whom_it_called() {
         [CALLS as usize; 2],
         "{cdrs:#?}"
     );
+}
+
+#[test]
+fn a_ringing_call_is_picked_up() {
+    let options = StandOptions {
+        sip_extra: "caller_transfer = \"local\"\n".to_owned(),
+        ..StandOptions::default()
+    };
+    let Some(cdrs) = run_transfer("pickup/ringing", CALLS, &options) else {
+        return;
+    };
+    // Who has picked up is the callee now.
+    let expected = Expected {
+        status: 200,
+        released_by: "callee",
+    };
+    check(&cdrs, &expected);
 }
 
 #[test]
