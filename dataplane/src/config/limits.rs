@@ -44,6 +44,10 @@ pub struct Limits {
     pub dtls_handshakes_max: usize,
     /// DTLS handshakes that one address may begin in a second; one more does not begin.
     pub dtls_handshakes_per_source_max: u32,
+    /// Places that may try a DTLS handshake with a line at once, where its party may be elsewhere than it says; another place waits.
+    pub dtls_places_per_line_max: usize,
+    /// DTLS handshakes of a line, those that came to nothing included, after which only the signalled address may begin another.
+    pub dtls_handshakes_per_line_max: u32,
     /// DTLS handshakes that the node begins with one place of a party, when one after the other is broken; then the line fails.
     pub dtls_attempts_max: u32,
     /// Ports tried for a line while other processes hold them; then the refusal is `no_ports`.
@@ -89,6 +93,8 @@ impl Default for Limits {
             setup_queue: 256,
             dtls_handshakes_max: 1_024,
             dtls_handshakes_per_source_max: 1_000,
+            dtls_places_per_line_max: 3,
+            dtls_handshakes_per_line_max: 16,
             dtls_attempts_max: 8,
             open_tries_max: 16,
             port_set_aside_ms: 60_000,
@@ -137,6 +143,8 @@ impl Limits {
         line_setup::Config {
             handshakes_max: self.dtls_handshakes_max,
             handshakes_per_source_max: self.dtls_handshakes_per_source_max,
+            places_per_line_max: self.dtls_places_per_line_max,
+            handshakes_per_line_max: self.dtls_handshakes_per_line_max,
             attempts_max: self.dtls_attempts_max,
             ..line_setup::Config::default()
         }
@@ -173,6 +181,12 @@ impl Validate for Limits {
         problems.range(
             "dtls_handshakes_per_source_max",
             self.dtls_handshakes_per_source_max,
+            1..=1_000_000,
+        );
+        problems.range("dtls_places_per_line_max", self.dtls_places_per_line_max, 1..=64);
+        problems.range(
+            "dtls_handshakes_per_line_max",
+            self.dtls_handshakes_per_line_max,
             1..=1_000_000,
         );
         problems.range("dtls_attempts_max", self.dtls_attempts_max, 1..=1_000);

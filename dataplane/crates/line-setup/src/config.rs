@@ -11,6 +11,10 @@ pub struct Config {
     pub handshakes_max: usize,
     /// Handshakes that one address may begin in a second.
     pub handshakes_per_source_max: u32,
+    /// Places that may try a handshake with a line at once, where its party may be elsewhere than it says.
+    pub places_per_line_max: usize,
+    /// Handshakes of one line, those that came to nothing included, before others than the signalled address may begin no more.
+    pub handshakes_per_line_max: u32,
     /// Handshakes that we begin with one place of a party, when one after the other is broken: somebody else may have a hand in it,
     /// and the next may do.
     pub attempts_max: u32,
@@ -25,6 +29,8 @@ impl Default for Config {
             ice_consent: Duration::from_secs(30),
             handshakes_max: 1_024,
             handshakes_per_source_max: 1_000,
+            places_per_line_max: 3,
+            handshakes_per_line_max: 16,
             attempts_max: 8,
             linger: Duration::from_secs(60),
         }

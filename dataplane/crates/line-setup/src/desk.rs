@@ -64,6 +64,9 @@ impl Desk {
     pub fn order(&mut self, now: Timestamp, worker: usize, order: SetupOrder) {
         match order {
             SetupOrder::End(id) => self.end((worker, id)),
+            SetupOrder::Discard(id) => {
+                self.with(now, (worker, id), |setup, around| setup.discard(around.admission));
+            }
             SetupOrder::Set(id, terms) => {
                 let key = (worker, id);
                 match self.lines.contains_key(&key) {

@@ -11,10 +11,6 @@ use sans_io::{Epoch, Timestamp};
 use crate::admission::{Admission, Refused};
 use crate::{Config, refused};
 
-/// Places that may try a handshake at once where the party may be elsewhere than it says.
-const TRIALS_MAX: usize = 3;
-/// Handshakes of one line, those that came to nothing included, before others than the signalled address may begin no more.
-const TRIALS_IN_ALL_MAX: u32 = 16;
 /// How soon a handshake of ours that may not begin yet, or that was broken, is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -228,6 +224,14 @@ impl LineSetup {
         self.news.pop_front()
     }
 
+    /// The keys of the handshake that is done are of no use: it counts as one that came to nothing, which whoever says so knows.
+    pub(crate) fn discard(&mut self, admission: &mut Admission) {
+        if matches!(self.stage, Stage::Connected(_) | Stage::Over) {
+            self.clear_trials(admission);
+            self.stage = Stage::Failed;
+        }
+    }
+
     /// Ends what counts among the handshakes under way. The line is gone.
     pub(crate) fn end(&mut self, admission: &mut Admission) {
         self.clear_trials(admission);
@@ -351,7 +355,8 @@ impl LineSetup {
             return Err(DropReason::DtlsStray);
         }
         let is_expected = self.expected() == Some(source);
-        let is_full = self.trials.len() >= TRIALS_MAX || self.trials_in_all >= TRIALS_IN_ALL_MAX;
+        let is_full = self.trials.len() >= around.config.places_per_line_max
+            || self.trials_in_all >= around.config.handshakes_per_line_max;
         if is_full && !is_expected {
             return Err(DropReason::DtlsSource);
         }

@@ -21,6 +21,8 @@ pub enum SetupOrder {
     Set(SetupId, Box<SetupTerms>),
     /// It is gone, or needs no setting up any more.
     End(SetupId),
+    /// The keys of its latest handshake are of no use to it: that counts as one that came to nothing.
+    Discard(SetupId),
 }
 
 /// How a line is to be set up.

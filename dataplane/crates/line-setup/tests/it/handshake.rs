@@ -1,9 +1,10 @@
 //! Handshakes without ICE: roles, bad networks, descriptions that come late or change.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use line_setup::Config;
-use media_engine::{SetupNews, SetupState};
+use media_engine::{SetupNews, SetupOrder, SetupState};
 use media_types::{DtlsRole, DtlsSpec, Fingerprint};
 use sans_io::network::Conditions;
 
@@ -286,6 +287,31 @@ fn a_line_that_failed_tries_again_at_another_address() {
 }
 
 /// A handshake that only waits for the answer to our offer takes no place of others, however long that rings.
+/// A handshake whose keys the engine had no room for counts as one that failed: another place is a reason to try again.
+#[test]
+fn a_line_whose_keys_were_discarded_tries_again_at_another_address() {
+    let elsewhere: SocketAddr = "203.0.113.8:4000".parse().expect("an address");
+    for is_discarded in [false, true] {
+        let mut bench = pair(DtlsRole::Active, Conditions::PERFECT, 41);
+        bench.run_until(MINUTE, is_settled);
+        let first = bench.secured().expect("secured").0;
+        if is_discarded {
+            bench.desk.order(bench.now, LINE.0, SetupOrder::Discard(LINE.1));
+        }
+        let mut party = Party::new(elsewhere, 8);
+        let node = bench.identity.fingerprint().clone();
+        party.identity = bench.parties[0].identity.clone();
+        party.shake_hands(bench.now, DtlsRole::Passive, &node);
+        let mut terms = bench.terms(DtlsRole::Active, vec![party.fingerprint()]);
+        terms.remote = Some(elsewhere);
+        bench.parties.push(party);
+        bench.set(terms);
+        bench.run_until(MINUTE, |bench| bench.parties[1].keys.is_some());
+        assert_eq!(matches!(bench.parties[1].keys, Some(Ok(_))), is_discarded);
+        assert_eq!(bench.secured().expect("still").0 != first, is_discarded);
+    }
+}
+
 #[test]
 fn what_waits_for_a_description_holds_no_place() {
     let mut bench = Bench::new(Config::default(), Conditions::PERFECT, 36);

@@ -226,6 +226,9 @@ impl Engine {
             security.is_some_and(|security| security.check(made, keys_max).is_ok())
         });
         let (Some(made), Some(security)) = (made, &mut line.security) else {
+            let id = self.line(key).setup.as_ref().map(|setup| setup.id);
+            // Else a later reason to try again would be none to whoever takes it for connected.
+            self.orders.extend(id.map(SetupOrder::Discard));
             return self.handshake_failed(now, key, KEYS_MAX);
         };
         security.change(now, Some(*made));

@@ -73,7 +73,10 @@ struct Line {
 
 impl Line {
     fn new(a: LineSpec) -> Self {
-        let mut bench = Bench::new(config());
+        Self::on(Bench::new(config()), a)
+    }
+
+    fn on(mut bench: Bench, a: LineSpec) -> Self {
         let made = bench.create(&call("c", a, line(B)));
         let face = locals(&made).0.rtp;
         let mut line = Self {
@@ -137,6 +140,33 @@ fn keys_of_a_handshake_before_secure_no_other_partys_line() {
     line.update(with_dtls(2));
     assert_eq!(line.rounds, rounds);
     assert!(line.has_keys());
+}
+
+/// A line that has had as many keys as it may: whoever sets it up is told that its handshake is worth nothing.
+#[test]
+fn keys_that_a_line_has_no_room_for_are_discarded() {
+    let mut config = config();
+    config.limits.srtp_keys_per_line_max = 3;
+    let mut line = Line::on(Bench::new(config), with_dtls(1));
+    let mut byte = 1;
+    loop {
+        let rounds = line.rounds;
+        line.tell(rounds, secured(byte, A));
+        if line.dtls() == DtlsState::Failed {
+            break;
+        }
+        byte += 1;
+        assert!(byte < 8, "three keys at the most");
+        line.update(with_dtls(byte));
+    }
+    assert!(byte > 1, "the first has room");
+    assert_eq!(line.report().dtls.expect("with DTLS").failure, "srtp_keys");
+    let order = line.bench.engine.poll_setup_order();
+    assert!(
+        matches!(order, Some(SetupOrder::Discard(id)) if id == line.id),
+        "{order:?}"
+    );
+    assert!(!line.has_keys());
 }
 
 #[test]
