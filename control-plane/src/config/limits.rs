@@ -18,7 +18,9 @@ pub struct Limits {
     pub refusal_records_per_s_max: u32,
     /// Transactions at once, those that linger included; one more gets 503.
     pub transactions_max: usize,
-    /// New requests that may wait to be looked at; one more gets 503.
+    /// New requests that may wait to be looked at; one more gets 503. As many as are worked off in half a second at full speed, after
+    /// which they are repeated (T1, RFC 3261 §17.1.1.1): how long requests wait is for [`queue_delay_target_ms`](Self::queue_delay_target_ms)
+    /// to judge, and a machine that was slow for a moment is to work off what came meanwhile.
     pub new_request_queue: usize,
     /// Responses and requests of calls that exist that may wait; beyond it datagrams are dropped and connections not
     /// read.
@@ -73,7 +75,7 @@ impl Default for Limits {
             emergency_calls_reserved: None,
             refusal_records_per_s_max: 100,
             transactions_max: 200_000,
-            new_request_queue: 1_000,
+            new_request_queue: 4_000,
             urgent_queue: 10_000,
             refusals_per_s_max: 5_000,
             queue_delay_target_ms: 20,

@@ -155,7 +155,7 @@ impl Default for Config {
             message: Limits::default(),
             receive_buffer_bytes: 8 * 1024 * 1024,
             datagrams_per_turn: 256,
-            new_requests_max: 1_000,
+            new_requests_max: 4_000,
             urgent_max: 10_000,
             retry_after_s: 5,
             refusals_per_s_max: 5_000,
