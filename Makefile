@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap build release demo load run test test-e2e test-webrtc lint bench-memory bench-bootstrap bench-relay bench-relay-srtp bench-setup bench-handshakes \
-	bench-sip bench-micro bench-srtp soak fuzz clean
+	bench-flood bench-sip bench-micro bench-srtp soak fuzz clean
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -64,6 +64,9 @@ bench-setup: release ## Calls set up a second over gRPC, with and without steeri
 
 bench-handshakes: release ## DTLS handshakes a second beside 200 established calls that must lose nothing; writes target/bench/handshakes.json
 	$(TARGET)/release/ringpath-kit handshakes $(ARGS)
+
+bench-flood: release ## Requests within established calls while strangers send 50,000 SIP requests a second, two minutes; writes target/bench/flood.json
+	$(TARGET)/release/ringpath-kit flood $(ARGS)
 
 # ARGS adds to it, such as ARGS="--metrics cps_signalling,cpu_us_per_call --systems ringpath"; see ringpath-kit sip-load --help.
 bench-sip: release ## SIP on one core, beside Kamailio, twelve minutes: rates, memory, overload; writes target/bench/sip.json

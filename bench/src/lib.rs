@@ -1,6 +1,6 @@
 //! The kit that tries Ringpath out: RTP endpoints that count at the receiver, SIPp and both planes as child processes,
 //! and the runs that bring them together (`make demo`, `make load`, `make bench-memory`, `make bench-setup`, `make bench-handshakes`,
-//! `make bench-relay`, `make bench-sip`).
+//! `make bench-relay`, `make bench-sip`, `make bench-flood`).
 //!
 //! Synchronous but for gRPC. Calls with SIP run on loopback, on addresses that a run takes for itself ([`host`]); what measures a
 //! media node makes two network namespaces of its own where it may ([`ground`], [`relay`]).
@@ -28,6 +28,7 @@ pub mod relay;
 pub mod report;
 pub mod schedule;
 pub mod setup;
+pub mod sip_flood;
 pub mod sip_load;
 pub mod sipp;
 pub mod soak;

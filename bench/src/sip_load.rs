@@ -5,8 +5,10 @@
 
 pub mod attempt;
 pub mod bench;
+pub mod callee;
 pub mod ceiling;
 pub mod contender;
+pub mod dialog;
 pub mod footprint;
 pub mod loader;
 pub mod outage;

@@ -54,6 +54,8 @@ pub enum Role {
     Calls,
     /// Calls whose media is allocated on a media node on the same core; Kamailio has none.
     Media,
+    /// Calls whose parties alone are known; whoever else asks is to show credentials. Not for Kamailio.
+    Guarded,
     /// The same as `Calls`, but Kamailio keeps dialogs, as it must for a call to take anything at all.
     Dialogs,
     /// Registrations of whoever asks.
@@ -68,6 +70,7 @@ impl Role {
         match self {
             Self::Calls => "calls",
             Self::Media => "media",
+            Self::Guarded => "guarded",
             Self::Dialogs => "dialogs",
             Self::Registrar => "registrar",
             Self::Digest => "digest",
@@ -256,16 +259,21 @@ fn ringpath(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
         })
         .transpose()?;
     let mut extra = format!(
-        // One machine sends what a network would.
-        "[limits]\ncalls_max = 100000\ntransactions_max = 1000000\n\n[guard]\nallow = [\"127.0.0.0/8\"]\n\n\
-         [media]\nanchored = {with_media}\n"
+        "[limits]\ncalls_max = 100000\ntransactions_max = 1000000\n\n[media]\nanchored = {with_media}\n"
     );
-    if let Role::Registrar | Role::Digest = role {
+    if role != Role::Guarded {
+        // One machine sends what a network would.
+        extra += "\n[guard]\nallow = [\"127.0.0.0/8\"]\n";
+    }
+    if let Role::Registrar | Role::Digest | Role::Guarded = role {
         // SIPp asks at our own address, which counts as the domain; what it has of digest is MD5 with qop=auth.
         extra += &format!(
             "\n[registrar]\ndomains = [\"{REALM}\"]\nauthentication = {}\nalgorithms = [\"MD5\"]\nauth_int = false\n",
-            role == Role::Digest
+            role != Role::Registrar
         );
+    }
+    if role == Role::Guarded {
+        extra += &format!("trusted = [\"{}/32\"]\n", place.probe.ip());
     }
     let store = place.folder.join("cdr.sqlite");
     for old in ["cdr.sqlite", "cdr.sqlite-wal", "cdr.sqlite-shm"] {
@@ -307,7 +315,7 @@ fn ringpath(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
 fn kamailio(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
     let config = place.folder.join("kamailio.cfg");
     let text = match role {
-        Role::Calls | Role::Media | Role::Dialogs => include_str!("kamailio.cfg"),
+        Role::Calls | Role::Media | Role::Dialogs | Role::Guarded => include_str!("kamailio.cfg"),
         Role::Registrar | Role::Digest => include_str!("kamailio-registrar.cfg"),
     };
     let text = text
@@ -331,7 +339,7 @@ fn kamailio(role: Role, place: &Place<'_>) -> anyhow::Result<Contender> {
     match role {
         Role::Dialogs => words.extend(["-A", "WITH_DIALOGS"].map(OsString::from)),
         Role::Digest => words.extend(["-A", "WITH_DIGEST"].map(OsString::from)),
-        Role::Calls | Role::Media | Role::Registrar => {}
+        Role::Calls | Role::Media | Role::Guarded | Role::Registrar => {}
     }
     words.push("-Y".into());
     words.push(place.folder.into());

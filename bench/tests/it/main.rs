@@ -4,6 +4,7 @@ mod baresip;
 mod bench;
 mod failover;
 mod ffmpeg;
+mod flood;
 mod handshakes;
 mod media;
 mod pjsua;

@@ -4,6 +4,7 @@
 mod bare_epoll;
 mod bare_xdp;
 mod demo;
+mod flood;
 mod handshakes;
 mod live_load;
 mod memory;
@@ -30,6 +31,7 @@ enum Command {
     BareEpoll(bare_epoll::Arguments),
     BareXdp(bare_xdp::Arguments),
     Demo(demo::Arguments),
+    Flood(flood::Arguments),
     Handshakes(handshakes::Arguments),
     LiveLoad(live_load::Arguments),
     Memory(memory::Arguments),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::BareEpoll(arguments) => bare_epoll::run(&arguments),
         Command::BareXdp(arguments) => bare_xdp::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Flood(arguments) => flood::run(arguments),
         Command::Handshakes(arguments) => handshakes::run(&arguments),
         Command::LiveLoad(arguments) => live_load::run(&arguments),
         Command::Memory(arguments) => memory::run(&arguments),
