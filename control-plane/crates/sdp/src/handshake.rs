@@ -228,6 +228,8 @@ pub(crate) fn dress(media: &mut sdp_types::Media, ours: &OurHandshake, rtp: std:
     let Some(ice) = &ours.ice else { return };
     push("ice-ufrag", ice.ufrag().to_owned());
     push("ice-pwd", ice.password().to_owned());
+    // The party need not have all of its own before it speaks (RFC 8838 §3).
+    push("ice-options", "trickle".to_owned());
     // The one candidate, of the highest priority (RFC 8445 §5.1.2.1).
     let priority = (126 << 24) | (65_535 << 8) | 255;
     let candidate = format!("1 1 udp {priority} {} {} typ host", rtp.ip(), rtp.port());

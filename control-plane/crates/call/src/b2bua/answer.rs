@@ -18,6 +18,7 @@ use super::media::Step;
 use super::offered::{Misfit, Ours};
 use super::session;
 use super::side::Side;
+use super::trickle::Describe as _;
 use crate::{Cause, MediaError, Output, Released};
 
 impl Call {
@@ -282,7 +283,7 @@ impl Call {
         // An answer that the caller has in a reliable response is not given again (RFC 6337 §2.2).
         let response = match is_described {
             true => response.build(),
-            false => response.body("application/sdp", body.as_bytes()).build(),
+            false => response.describe(body).build(),
         };
         let (Some(mut leg), Ok(response)) = (leg, response) else {
             // The INVITE was checked for all that these need.

@@ -15,6 +15,7 @@ use super::media::Step;
 use super::offered::{Answer, Misfit, Offered, Ours};
 use super::session;
 use super::side::{Both, Side};
+use super::trickle::Describe as _;
 use crate::{Cause, MediaError, Released};
 
 /// A re-INVITE, an UPDATE, or an offer in a PRACK of one party on its way to the other. A call has at most one: whoever comes second gets
@@ -237,7 +238,7 @@ impl Call {
             // Out of turn only for a leg with an exchange of its own, and then we would not be here.
             let _ = leg.negotiation.offer_sent();
             exchange.sent = Some(body.as_str().into());
-            request = request.body("application/sdp", body.as_bytes());
+            request = request.describe(body);
         }
         let key = self.key;
         let destination = leg.destination();
@@ -382,7 +383,7 @@ impl Call {
             .header(HeaderName::Allow, headers::ALLOW);
         response = session::agree(response, agreed.as_ref());
         if let Some(body) = &body {
-            response = response.body("application/sdp", body.as_bytes());
+            response = response.describe(body);
         }
         let response = match response.build() {
             Ok(response) => response,

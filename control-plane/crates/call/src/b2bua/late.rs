@@ -15,6 +15,7 @@ use super::leg::cseq;
 use super::media::Step;
 use super::offered::Offered;
 use super::side::{Both, Side};
+use super::trickle::Describe as _;
 use crate::{Cause, Released};
 
 impl Call {
@@ -174,7 +175,7 @@ impl Call {
         leg.description = body.filter(|_| leg.needs_description()).map(Into::into);
         let mut builder = leg.ack(late.cseq, hub.config.max_forwards);
         if let Some(body) = body {
-            builder = builder.body("application/sdp", body.as_bytes());
+            builder = builder.describe(body);
         }
         let sent = hub.send_ack(builder, leg.destination());
         match hub.clients.get_mut(&late.client) {

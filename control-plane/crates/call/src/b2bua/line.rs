@@ -60,6 +60,15 @@ impl Line {
         self.spec.enabled && self.security == Security::Clear
     }
 
+    /// Whether the party is looked for by ICE, or may be.
+    pub(super) fn has_ice(&self) -> bool {
+        match &self.security {
+            Security::Handshake(handshake) => handshake.ice().is_some(),
+            Security::Invited(invitation) => invitation.ice().is_some(),
+            Security::Clear | Security::Pending | Security::Protected(_) => false,
+        }
+    }
+
     /// What the media node is told of the line.
     pub(super) fn to_node(&self) -> LineSpec {
         if let Security::Invited(invitation) = &self.security {

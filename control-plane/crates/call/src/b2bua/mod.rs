@@ -37,6 +37,7 @@ mod session;
 mod setup;
 mod side;
 mod transfer;
+mod trickle;
 mod trunks;
 
 use std::borrow::Cow;

@@ -16,6 +16,7 @@ use super::hub::{Client, Hub};
 use super::leg::{Leg, cseq};
 use super::requests::{Refusal, check, offer};
 use super::side::Side;
+use super::trickle::Describe as _;
 use crate::{Cause, Released};
 
 impl Call {
@@ -49,7 +50,7 @@ impl Call {
             .request("PRACK", hub.config.max_forwards)
             .header(HeaderName::RAck, format_args!("{rseq} {invite_cseq} INVITE"));
         if let Some(answer) = answer {
-            prack = prack.body("application/sdp", answer.as_bytes());
+            prack = prack.describe(answer);
         }
         hub.send(now, prack, leg.destination(), |_| Client::Farewell);
     }
@@ -111,7 +112,7 @@ impl Call {
             .header(HeaderName::RSeq, provisionals.next_rseq());
         let mut passed = headers::pass_back(passed, response);
         if let Some(body) = &body {
-            passed = passed.body("application/sdp", body.as_bytes());
+            passed = passed.describe(body);
         }
         let Ok(passed) = passed.build() else { return };
         let sent = match provisionals.push(now, passed) {

@@ -17,6 +17,7 @@ use super::media::Step;
 use super::offered::Answer;
 use super::setup::attempt_timeout;
 use super::side::{Both, Side};
+use super::trickle::Describe as _;
 use crate::{Cause, Released};
 
 /// Early dialogs of one call at most; provisional responses of further forks are not passed on.
@@ -91,7 +92,7 @@ impl Call {
             .header(HeaderName::Allow, headers::ALLOW);
         passed = headers::pass_back(passed, response);
         if let Some(body) = &body {
-            passed = passed.body("application/sdp", body.as_bytes());
+            passed = passed.describe(body);
         }
         hub.respond(now, inbound.server, passed);
     }

@@ -13,6 +13,7 @@ use super::hub::{Client, Hub, tag_of};
 use super::offered::Unfit;
 use super::outside::{capabilities, check_options};
 use super::side::Side;
+use super::trickle;
 use crate::{Asked, Output, Placement};
 
 /// Why a request is refused: the status, and what goes with it.
@@ -257,6 +258,9 @@ impl Call {
                 self.take_early_update(hub, now, side, key, source, request)
             }
             Method::Invite | Method::Update => self.take_exchange(hub, now, side, key, source, request),
+            Method::Info if trickle::is_trickle(request) => {
+                self.take_candidates(hub, now, side, key, request)
+            }
             Method::Info => self.relay(hub, now, side, key, request),
             Method::Notify => self.pass_notify(hub, now, side, key, request),
             Method::Prack => self.handle_prack(hub, now, side, key, source, request),

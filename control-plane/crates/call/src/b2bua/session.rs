@@ -19,6 +19,7 @@ use super::hub::{Client, Hub};
 use super::leg::{Leg, cseq};
 use super::requests::Refusal;
 use super::side::Side;
+use super::trickle::Describe as _;
 use crate::{Cause, Released};
 
 /// How long a refresh waits for another request on its leg.
@@ -192,7 +193,7 @@ impl Call {
             .header(HeaderName::Allow, headers::ALLOW);
         let mut request = ask(request, leg, &hub.config.session);
         if let Some(body) = body.filter(|_| method == "INVITE") {
-            request = request.body("application/sdp", body.as_bytes());
+            request = request.describe(&body);
         }
         let (key, destination) = (self.key, leg.destination());
         let client = hub.send(now, request, destination, |_| Client::Refresh {

@@ -19,6 +19,7 @@ use super::media::{Media, Step};
 use super::offered::{Ours, offers};
 use super::record::Record;
 use super::side::{Both, Side};
+use super::trickle::Describe as _;
 use crate::srtp::Terms;
 use crate::{Cause, MediaError, NextHop, Released, SrtpPolicy, TransferPolicy};
 
@@ -402,7 +403,7 @@ impl Call {
         match body {
             Some(body) => builder
                 .header(HeaderName::Supported, headers::SUPPORTED)
-                .body("application/sdp", body.as_bytes()),
+                .describe(body),
             // Without an offer in the INVITE a reliable provisional response has to bring one (RFC 3262 §5).
             None if self.takes_early_offer() => builder.header(HeaderName::Supported, headers::SUPPORTED),
             None => builder.header(HeaderName::Supported, TIMER),

@@ -468,3 +468,58 @@ fn of_several_at_once_the_first_that_shakes_hands_is_met() {
     world.a.bye(world.now);
     world.finish();
 }
+
+const FRAGMENT: &str = "a=ice-pwd:asd88fgpdd777uzjYhagZg\r\na=ice-ufrag:aaaa\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n\
+    a=candidate:2 1 UDP 1658497328 203.0.113.88 50001 typ host\r\na=end-of-candidates\r\n";
+
+#[test]
+fn rfc_8840_candidates_that_come_later_are_for_us_alone() {
+    let mut world = world(ALLOW, ALLOW, (true, false));
+    call(&mut world);
+    assert_eq!(value(&world.a.last_body, "ice-options"), Some("trickle"));
+    let before = told(&world, 0);
+    world.a.inform(
+        world.now,
+        "trickle-ice",
+        ("application/trickle-ice-sdpfrag", FRAGMENT),
+    );
+    world.run_ms(50);
+    assert_eq!(world.a.log, ["200 INVITE", "200 INFO"]);
+    world
+        .a
+        .inform(world.now, "Trickle-ICE;x=y", ("application/sdp", FRAGMENT));
+    world.run_ms(50);
+    assert_eq!(world.a.log.last().unwrap(), "415 INFO");
+    // The phone has no ICE, and was not told that it may.
+    world.b.inform(
+        world.now,
+        "trickle-ice",
+        ("application/trickle-ice-sdpfrag", FRAGMENT),
+    );
+    world.run_ms(50);
+    assert_eq!(world.b.log, ["INVITE", "ACK", "469 INFO"]);
+    assert_eq!(told(&world, 0), before, "nothing of it is used");
+    // What is of another package goes on to the other party.
+    world.a.inform(world.now, "x-notes", ("text/plain", "hello"));
+    world.run_ms(50);
+    assert_eq!(world.b.log.last().unwrap(), "INFO");
+    world.a.bye(world.now);
+    world.finish();
+}
+
+#[test]
+fn rfc_8840_who_is_described_ice_is_told_that_candidates_may_follow() {
+    let offering = srtp(SrtpPolicy::Allow, Dtls::Offer);
+    for (browsers, is_told) in [((true, false), [true, false]), ((false, true), [false, true])] {
+        let mut world = world(ALLOW, if browsers.1 { offering } else { ALLOW }, browsers);
+        call(&mut world);
+        let told = [&world.a, &world.b].map(|party| party.receives.clone());
+        assert_eq!(
+            told,
+            is_told.map(|is| is.then(|| "trickle-ice".to_owned())),
+            "{browsers:?}"
+        );
+        world.a.bye(world.now);
+        world.finish();
+    }
+}

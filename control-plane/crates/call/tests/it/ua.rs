@@ -54,6 +54,8 @@ pub struct Ua {
     sdp_version: u32,
     pub last_invite: Option<Message>,
     pub last_body: String,
+    /// `Recv-Info` of the last message with a body.
+    pub receives: Option<String>,
     outbox: Vec<Transmit>,
     /// The INVITE that was answered with a 2xx, for forks that are late.
     pub answered: Option<(ServerKey, Source, Message)>,
@@ -215,6 +217,7 @@ impl Ua {
             sdp_version: 1,
             last_invite: None,
             last_body: String::new(),
+            receives: None,
             outbox: Vec::new(),
             answered: None,
             early_tag: None,
@@ -485,6 +488,23 @@ impl Ua {
         Some(key)
     }
 
+    /// An INFO of an Info Package (RFC 6086) in the first dialog that stands.
+    pub fn inform(&mut self, now: Timestamp, package: &str, (content_type, body): (&str, &str)) {
+        let (contact, destination) = (self.contact(), self.destination());
+        let Some(talk) = self.talks.iter_mut().find(|talk| talk.alive) else {
+            return;
+        };
+        let builder = talk
+            .dialog
+            .request("INFO", 70)
+            .header(HeaderName::Contact, contact)
+            .header(HeaderName::InfoPackage, package)
+            .body(content_type, body.as_bytes());
+        self.layer
+            .send_request(now, builder.build().unwrap(), destination)
+            .unwrap();
+    }
+
     /// A REFER in the first dialog that stands, with a header field of the test's.
     pub fn refer(&mut self, now: Timestamp, to: &str, field: Option<(&str, &str)>) {
         let (contact, destination) = (self.contact(), self.destination());
@@ -744,6 +764,7 @@ impl Ua {
         self.log.push(method.to_string());
         if !request.body().is_empty() && method != Method::Notify {
             self.last_body = String::from_utf8_lossy(request.body()).into_owned();
+            self.receives = request.header(HeaderName::RecvInfo).map(str::to_owned);
         }
         let is_new = request.to().unwrap().tag().is_none();
         if is_new && method == Method::Invite {
@@ -874,6 +895,7 @@ impl Ua {
         }
         if !response.body().is_empty() {
             self.last_body = String::from_utf8_lossy(response.body()).into_owned();
+            self.receives = response.header(HeaderName::RecvInfo).map(str::to_owned);
         }
         let invite = self
             .invites_sent

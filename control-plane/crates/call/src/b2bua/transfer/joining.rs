@@ -17,6 +17,7 @@ use crate::b2bua::media::Step;
 use crate::b2bua::offered::Misfit;
 use crate::b2bua::session;
 use crate::b2bua::side::{Both, Side};
+use crate::b2bua::trickle::Describe as _;
 use crate::cdr::Transferred;
 use crate::{Cause, MediaError, Released};
 
@@ -99,7 +100,7 @@ impl Call {
             .request("INVITE", hub.config.max_forwards)
             .header(HeaderName::Allow, headers::ALLOW);
         let request = session::ask(request, leg, &hub.config.session);
-        let request = request.body("application/sdp", body.as_bytes());
+        let request = request.describe(&body);
         // In turn: `join` waited for it.
         let _ = leg.negotiation.offer_sent();
         let client = hub.send(now, request, leg.destination(), |_| Client::Stayer {
@@ -330,7 +331,7 @@ impl Call {
                     .header(HeaderName::Allow, headers::ALLOW)
                     .header(HeaderName::Supported, headers::SUPPORTED);
                 let response = session::agree(response, agreed.as_ref());
-                let Ok(response) = response.body("application/sdp", body.as_bytes()).build() else {
+                let Ok(response) = response.describe(body).build() else {
                     // The INVITE was checked for all that it needs.
                     tracing::error!("the 2xx to a newcomer could not be made");
                     return;
@@ -343,9 +344,7 @@ impl Call {
                 return;
             }
         };
-        let ack = leg
-            .ack(cseq, max_forwards)
-            .body("application/sdp", body.as_bytes());
+        let ack = leg.ack(cseq, max_forwards).describe(body);
         let sent = hub.send_ack(ack, leg.destination());
         Self::keep_newcomer_ack(hub, client, &fork, sent);
         if let Some(accepted) = accepted {
