@@ -13,14 +13,14 @@ use crate::journal::Shared;
 use crate::{Counters, Database, RECORD_BYTES_MAX, StoreError, frame};
 
 /// Records in a transaction at most: with a disk flush each, the batch is what sets the rate.
-const BATCH_RECORDS_MAX: usize = 512;
+const BATCH_RECORDS_MAX: usize = 4_096;
 
 /// Bytes read at once: more than one frame can have, so that every read makes progress.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 2 * 1024 * 1024;
 
-/// How long records are gathered before a transaction: under load it is what makes batches, and at most this much later
-/// a record is on the disk.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long records are gathered before a transaction: what a transaction takes is paid ten times a second at most, several
+/// records of a short call become one row, and at most this much later a record is on the disk.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// How long to wait after a failed transaction, at first and at most.
 const RETRY_MIN: Duration = Duration::from_millis(100);
