@@ -31,8 +31,6 @@ use crate::relay::load::Kind;
 use crate::relay::secured_caller::CallerKeys;
 use crate::usage;
 
-/// Calls that go on meanwhile.
-const ESTABLISHED: u32 = 200;
 const CALLS_MAX: u32 = 5_000;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// At hundreds of calls a second the usual five seconds would need more ports than an address has.
@@ -40,14 +38,14 @@ const QUARANTINE: Duration = Duration::from_millis(500);
 
 /// Measures each of `rates`, handshakes a second, for `duration`, after the established calls alone. Writes `handshakes.json`
 /// to `folder`, logs to `handshakes` in it. The calling thread may not be used for anything else afterwards.
-pub fn run(rates: &[u32], duration: Duration, folder: &Path) -> anyhow::Result<Report> {
+pub fn run(rates: &[u32], established: u32, duration: Duration, folder: &Path) -> anyhow::Result<Report> {
     let logs = folder.join("handshakes");
     if logs.exists() {
         fs::remove_dir_all(&logs)?;
     }
     fs::create_dir_all(&logs)?;
     let logs = fs::canonicalize(&logs)?;
-    let (mut ground, note) = Ground::make(Kind::Frames, ESTABLISHED, &logs)?;
+    let (mut ground, note) = Ground::make(Kind::Frames, established, &logs)?;
     let options = NodeOptions {
         calls_max: CALLS_MAX,
         quarantine: QUARANTINE,
@@ -59,11 +57,11 @@ pub fn run(rates: &[u32], duration: Duration, folder: &Path) -> anyhow::Result<R
     let description = client.describe()?;
     let fingerprint = description.fingerprint.as_ref().context("the node knows DTLS")?;
     let fingerprint = convert::fingerprint_from_wire(fingerprint)?;
-    establish(&mut ground, &mut client)?;
+    establish(&mut ground, &mut client, established)?;
     // It lives until the last rate: nobody drives a connection while a measurement runs, and the node would close it.
     drop(client);
-    ground.load.run(ESTABLISHED, WARM_UP)?;
-    let (alone, idle_cpu) = observe(&mut ground, &node, duration)?;
+    ground.load.run(established, WARM_UP)?;
+    let (alone, idle_cpu) = observe(&mut ground, &node, established, duration)?;
     let mut rows = Vec::new();
     for &rate in rates {
         let offer = Offer {
@@ -78,7 +76,7 @@ pub fn run(rates: &[u32], duration: Duration, folder: &Path) -> anyhow::Result<R
         let before = completed(&options)?;
         let (established, cpu, done) = std::thread::scope(|scope| -> anyhow::Result<_> {
             let offering = scope.spawn(|| offer.make());
-            let (established, cpu) = observe(&mut ground, &node, duration)?;
+            let (established, cpu) = observe(&mut ground, &node, established, duration)?;
             let done: Done = offering
                 .join()
                 .map_err(|_| anyhow::anyhow!("who offers handshakes panicked"))??;
@@ -97,7 +95,7 @@ pub fn run(rates: &[u32], duration: Duration, folder: &Path) -> anyhow::Result<R
     node.stop()?;
     let report = Report {
         path: path_of(&description),
-        established_calls: ESTABLISHED,
+        established_calls: established,
         alone,
         rows,
         notes: note.into_iter().collect(),
@@ -108,8 +106,8 @@ pub fn run(rates: &[u32], duration: Duration, folder: &Path) -> anyhow::Result<R
 }
 
 /// The calls that go on meanwhile.
-fn establish(ground: &mut Ground, client: &mut NodeClient) -> anyhow::Result<()> {
-    let keys: Vec<CallerKeys> = (0..ESTABLISHED).map(CallerKeys::of_call).collect();
+fn establish(ground: &mut Ground, client: &mut NodeClient, established: u32) -> anyhow::Result<()> {
+    let keys: Vec<CallerKeys> = (0..established).map(CallerKeys::of_call).collect();
     let parties = ground.load.parties();
     let faces = keys
         .iter()
@@ -125,9 +123,14 @@ fn establish(ground: &mut Ground, client: &mut NodeClient) -> anyhow::Result<()>
 }
 
 /// What the established calls see for `duration`, and the processor time of the node meanwhile.
-fn observe(ground: &mut Ground, node: &Plane, duration: Duration) -> anyhow::Result<(Established, Duration)> {
+fn observe(
+    ground: &mut Ground,
+    node: &Plane,
+    established: u32,
+    duration: Duration,
+) -> anyhow::Result<(Established, Duration)> {
     let before = usage::run_time(node.id())?;
-    let outcome = ground.load.run(ESTABLISHED, duration)?;
+    let outcome = ground.load.run(established, duration)?;
     let cpu = usage::run_time(node.id())?.saturating_sub(before);
     Ok((Established::new(&outcome), cpu))
 }
